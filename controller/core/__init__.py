@@ -1,0 +1,1 @@
+"""What the controller thinks: pure functions of values, no clock, no wire, no rows."""

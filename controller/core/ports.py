@@ -1,0 +1,113 @@
+"""What the core needs from the outside, as protocols; adapters and the simulator answer them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from controller.core.types import (
+    Context,
+    Instances,
+    Observation,
+    Recommendation,
+    ServiceSpec,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """GPUs of one hardware type in one cluster; the seven parts add up to ``total``."""
+
+    cluster: str
+    hardware: str
+    total: int
+    busy: int
+    held_idle: int
+    free: int
+    reserved: int
+    maintenance: int
+    unhealthy: int
+    unknown: int
+    largest_free: int
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One look at everything: an observation per service that answered, and the pools."""
+
+    observations: Mapping[str, Observation]
+    pools: Sequence[Pool]
+    failures: Mapping[str, str]
+
+
+class MetricsSource(Protocol):
+    """Where signals and instance counts come from; one call serves all services."""
+
+    def observe(self, services: Sequence[ServiceSpec], *, now_s: float) -> View:
+        """Return what could be read by ``now_s``. Never raises for one bad service: it is named
+        in ``View.failures`` with a sentence and absent from ``observations``."""
+        ...
+
+
+class Policy(Protocol):
+    """How many: a pure function of one service's context (HeteroScale §4)."""
+
+    def __call__(self, ctx: Context) -> Recommendation:
+        """Return the wanted counts and why. Reads only signals whose quality allows it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleOrder:
+    """One write to a cluster. ``action`` makes it idempotent, ``epoch`` fences old leaders,
+    ``resource_version`` makes it a compare-and-set (S12, S13)."""
+
+    action: str
+    service: str
+    epoch: int
+    want: Instances
+    resource_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleView:
+    """What the cluster holds for one service."""
+
+    desired: Instances
+    ready: Instances
+    resource_version: str
+    last_action: str | None
+    last_epoch: int
+
+
+class Actuator(Protocol):
+    """Who carries an action out."""
+
+    def read(self, service: str, *, now_s: float) -> ScaleView:
+        """Return the present counts. Raises :class:`UnreachableError`."""
+        ...
+
+    def apply(self, order: ScaleOrder, *, now_s: float) -> None:
+        """Ask the cluster for ``order.want``.
+
+        Sending the same ``order.action`` again changes nothing. Raises :class:`ConflictError`
+        when ``resource_version`` is no longer the cluster's, :class:`RefusedError` when the
+        cluster says no (old epoch, no capacity, no right), :class:`UnreachableError` when the
+        outcome is unknown.
+        """
+        ...
+
+
+class ActuatorError(Exception):
+    """An action could not be carried out; the text is for the operator."""
+
+
+class ConflictError(ActuatorError):
+    """The object changed since it was read."""
+
+
+class RefusedError(ActuatorError):
+    """The cluster refused the write; nothing changed."""
+
+
+class UnreachableError(ActuatorError):
+    """No answer: whether the write happened is unknown."""

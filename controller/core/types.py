@@ -1,0 +1,419 @@
+"""The values that travel from traffic to action: Window, Signals, Recommendation, Target, Decision."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controller.core.reasons import Code
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Counts = NDArray[np.int64]
+
+
+class Role(StrEnum):
+    """The two phases of a disaggregated service (HeteroScale §1)."""
+
+    PREFILL = "prefill"
+    DECODE = "decode"
+
+
+class Quality(StrEnum):
+    """How far a signal can be trusted (HeteroScale §3)."""
+
+    OK = "ok"
+    STALE = "stale"
+    PARTIAL = "partial"
+    MISSING = "missing"
+    INVALID = "invalid"
+
+
+class Mode(StrEnum):
+    """What a change of a service becomes: a record, a proposal or an action."""
+
+    OBSERVE = "observe"
+    APPROVE = "approve"
+    AUTOMATIC = "automatic"
+
+
+class Move(StrEnum):
+    """What one decision does; the ``action`` of a decision record."""
+
+    SCALE_OUT = "scale_out"
+    SCALE_IN = "scale_in"
+    REBALANCE = "rebalance"
+    HOLD = "hold"
+    BLOCKED = "blocked"
+    PROPOSE = "propose"
+
+
+class Gate(StrEnum):
+    """What happens to a change: nothing to do, recorded only, proposed, or carried out."""
+
+    NONE = "none"
+    RECORD = "record"
+    PROPOSE = "propose"
+    ACT = "act"
+
+
+@dataclass(frozen=True, slots=True)
+class SignalKind:
+    """What a signal measures: its unit, the role that reports it, whether it is linear in load."""
+
+    name: str
+    unit: str
+    role: Role
+    linear: bool
+    label: str
+
+
+SIGNALS: Final[tuple[SignalKind, ...]] = (
+    SignalKind("decode_tps", "tok/s", Role.DECODE, True, "decode throughput"),
+    SignalKind(
+        "prefill_tps",
+        "tok/s",
+        Role.PREFILL,
+        False,
+        "prefill throughput with cache hits",
+    ),
+    SignalKind(
+        "prefill_tps_uncached",
+        "tok/s",
+        Role.PREFILL,
+        True,
+        "uncached prefill throughput",
+    ),
+    SignalKind("ttft_s", "s", Role.PREFILL, False, "TTFT p95"),
+    SignalKind("tbt_s", "s", Role.DECODE, False, "TBT p95"),
+    SignalKind("prefill_util", "share", Role.PREFILL, True, "prefill GPU utilisation"),
+    SignalKind("decode_util", "share", Role.DECODE, False, "decode GPU utilisation"),
+    SignalKind("prefill_sm", "share", Role.PREFILL, True, "prefill SM activity"),
+    SignalKind("decode_sm", "share", Role.DECODE, False, "decode SM activity"),
+    SignalKind("request_rps", "req/s", Role.PREFILL, False, "requests"),
+    SignalKind(
+        "prefill_waiting",
+        "requests",
+        Role.PREFILL,
+        False,
+        "requests waiting for prefill",
+    ),
+    SignalKind(
+        "decode_waiting", "requests", Role.DECODE, False, "requests waiting for decode"
+    ),
+    SignalKind("ttft_p50_s", "s", Role.PREFILL, False, "TTFT p50"),
+    SignalKind("ttft_p99_s", "s", Role.PREFILL, False, "TTFT p99"),
+    SignalKind("tbt_p50_s", "s", Role.DECODE, False, "TBT p50"),
+    SignalKind("tbt_p99_s", "s", Role.DECODE, False, "TBT p99"),
+)
+SIGNAL_INDEX: Final[Mapping[str, int]] = {
+    kind.name: i for i, kind in enumerate(SIGNALS)
+}
+ROLE_INDEX: Final[Mapping[Role, int]] = {Role.PREFILL: 0, Role.DECODE: 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Instances:
+    """Instance counts, always the pair."""
+
+    prefill: int
+    decode: int
+
+    def of(self, role: Role) -> int:
+        """Return the count of one role."""
+        return self.prefill if role is Role.PREFILL else self.decode
+
+    def gpus(self, per_instance: "Instances") -> int:
+        """Return the GPUs these instances hold, given GPUs per instance of each role."""
+        return self.prefill * per_instance.prefill + self.decode * per_instance.decode
+
+    @property
+    def pd_ratio(self) -> float | None:
+        """Prefill instances per decode instance; ``None`` without decode instances."""
+        return self.prefill / self.decode if self.decode else None
+
+    def __str__(self) -> str:
+        return f"prefill {self.prefill}, decode {self.decode}"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Samples of one service over the evaluation window, oldest first.
+
+    ``times_s`` has shape ``(T,)`` [s since the epoch]; ``values`` and ``present`` have shape
+    ``(len(SIGNALS), T)``: ``present`` is False where nothing was reported, so that "no sample"
+    and "sample is NaN" stay apart. ``reporting`` and ``expected`` have shape ``(2, T)``,
+    instances of (prefill, decode) that reported and that should have.
+    """
+
+    times_s: Floats
+    values: Floats
+    present: Flags
+    reporting: Counts
+    expected: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One scalar a policy reads. ``value`` is ``None`` unless quality is ok, partial or stale."""
+
+    name: str
+    value: float | None
+    unit: str
+    measured_at_s: float | None
+    reporting: int
+    expected: int
+    quality: Quality
+
+    @property
+    def coverage_frac(self) -> float:
+        """Share of the expected instances that reported; 0 when none was expected."""
+        return self.reporting / self.expected if self.expected else 0.0
+
+
+Signals = Mapping[str, Signal]
+
+
+@dataclass(frozen=True, slots=True)
+class Slo:
+    """Latency goals [s], both at the 95th percentile, and the share of requests to meet them."""
+
+    ttft_s: float
+    tbt_s: float
+    goal_frac: float = 0.99
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Floor and ceiling of each role, and the most GPUs the service may hold."""
+
+    minimum: Instances
+    maximum: Instances
+    max_gpus: int
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyConfig:
+    """How a service is sized. Defaults are those of HeteroScale §4.1 and §5.
+
+    ``target`` is the driver's total per instance of the driver's role [driver unit per instance].
+    ``pd_ratio`` is prefill instances per decode instance, kept within ``± ratio_tolerance``
+    (relative). ``step_abs`` [instances] and ``step_frac`` bound one action: the larger counts.
+    """
+
+    name: str
+    driver: str
+    target: float
+    pd_ratio: float
+    theta_out: float = 0.10
+    theta_in: float = 0.10
+    ratio_tolerance: float = 0.25
+    cooldown_out_s: float = 60.0
+    cooldown_in_s: float = 300.0
+    stabilisation_s: float = 300.0
+    step_abs: int = 4
+    step_frac: float = 0.25
+    coverage_in_frac: float = 0.90
+    proposal_ttl_s: float = 600.0
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSpec:
+    """What the operator configured for one service; ``key`` is its slug."""
+
+    key: str
+    cluster: str
+    mode: Mode
+    slo: Slo
+    limits: Limits
+    policy: PolicyConfig
+    gpus_per_instance: Instances
+    hardware: Mapping[Role, str]
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RoleState:
+    """Instances of one role as the cluster reports them; ``desired`` is what was last asked for."""
+
+    desired: int
+    ready: int
+    starting: int = 0
+    draining: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceState:
+    """Both roles of a service as the cluster reports them.
+
+    ``resource_version`` is the cluster's version of the object that holds the desired counts: a
+    write carries it back (compare-and-set).
+    """
+
+    prefill: RoleState
+    decode: RoleState
+    resource_version: str
+
+    @property
+    def desired(self) -> Instances:
+        """The counts last asked for."""
+        return Instances(self.prefill.desired, self.decode.desired)
+
+    @property
+    def ready(self) -> Instances:
+        """The counts that serve now."""
+        return Instances(self.prefill.ready, self.decode.ready)
+
+    def of(self, role: Role) -> RoleState:
+        """Return the state of one role."""
+        return self.prefill if role is Role.PREFILL else self.decode
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What one look at one service brought back."""
+
+    window: Window
+    state: ServiceState | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the policy wanted at a time, before guards: the memory of the stabilisation window."""
+
+    at_s: float
+    want: Instances
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A person rejected this body; it is not proposed again before ``until_s``."""
+
+    want: Instances
+    until_s: float
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What the rows remember of a service; a restart must not change it (S23).
+
+    ``wishes`` are oldest first and reach back at least ``PolicyConfig.stabilisation_s``.
+    """
+
+    last_scale_out_s: float | None = None
+    last_scale_in_s: float | None = None
+    wishes: tuple[Wish, ...] = ()
+    in_flight: str | None = None
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A person's stop over a scope: who, why, since and until when (``None``: until resumed)."""
+
+    scope: str
+    by: str
+    reason: str
+    since_s: float
+    until_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Everything a policy or guard may know about one service at one time.
+
+    ``gpus_free`` is what the pool of each role's hardware type could still give; roles that share
+    a pool show the same figure twice. ``None`` in place of a mapping entry never occurs: a pool
+    that can't be read is absent, and then nothing may grow.
+    """
+
+    now_s: float
+    spec: ServiceSpec
+    state: ServiceState
+    signals: Signals
+    history: History
+    hold: Hold | None
+    gpus_free: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A stable code and a sentence with the numbers."""
+
+    code: Code
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """What a policy wants and why; ``driver`` names the signal that asked, ``load`` its load."""
+
+    want: Instances
+    reason: Reason
+    driver: str
+    load: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One row of the constraint table: what a stage made of the counts."""
+
+    name: str
+    before: Instances
+    after: Instances
+    code: Code
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The counts on their way through the guards, with the steps that shaped them."""
+
+    want: Instances
+    steps: tuple[Step, ...] = ()
+    blocked: Reason | None = None
+
+    def moved_to(self, want: Instances, name: str, code: Code, detail: str) -> Self:
+        """Return the target at ``want``, with the step that says why."""
+        step = Step(name, self.want, want, code, detail)
+        return replace(self, want=want, steps=(*self.steps, step))
+
+    def blocked_at(self, want: Instances, name: str, code: Code, detail: str) -> Self:
+        """Return the target stopped at ``want``: later guards see it and leave it."""
+        return replace(
+            self.moved_to(want, name, code, detail),
+            blocked=self.blocked or Reason(code, detail),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided for one service at one tick (product: the decision record)."""
+
+    service: str
+    now_s: float
+    mode: Mode
+    policy_version: int
+    signals: Signals
+    current: Instances
+    raw: Instances
+    steps: tuple[Step, ...]
+    final: Instances
+    move: Move
+    gate: Gate
+    code: Code
+    sentence: str
+    driver: str
+    load: float | None = None
+
+    @property
+    def changes(self) -> bool:
+        """Whether the counts would change."""
+        return self.final != self.current

@@ -1,0 +1,28 @@
+"""What the controller remembers."""
+
+from controller.models.loop import (
+    ControllerLease,
+    Decision,
+    PoolSample,
+    Sample,
+    ServiceStatus,
+    Tick,
+)
+from controller.models.simulated import SimulatedFleet, SimulatedService
+from controller.models.steering import Action, AuditEvent, Freeze, Preference, Proposal
+
+__all__ = [
+    "Action",
+    "AuditEvent",
+    "ControllerLease",
+    "Decision",
+    "Freeze",
+    "PoolSample",
+    "Preference",
+    "Proposal",
+    "Sample",
+    "ServiceStatus",
+    "SimulatedFleet",
+    "SimulatedService",
+    "Tick",
+]

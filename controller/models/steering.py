@@ -1,0 +1,207 @@
+"""What people and the controller agree on: proposals, actions, freezes, and the audit of it all."""
+
+from django.conf import settings
+from django.db import models
+
+from controller.core import lifecycle
+from controller.core.lifecycle import ActionState, ProposalState
+from controller.models.loop import Decision
+from inventory.models import Service
+
+OPEN_PROPOSAL = list(lifecycle.OPEN_PROPOSAL)
+IN_FLIGHT = list(lifecycle.IN_FLIGHT)
+
+
+class Proposal(models.Model):
+    """A change that waits for a person. ``fingerprint`` binds an approval to what was seen."""
+
+    service = models.ForeignKey(
+        Service, on_delete=models.CASCADE, related_name="proposals"
+    )
+    decision = models.ForeignKey(
+        Decision, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    state = models.CharField(
+        max_length=12,
+        default=ProposalState.PENDING,
+        choices=[(s, s) for s in ProposalState],
+    )
+    version = models.PositiveIntegerField(
+        default=1, help_text="Grows when the controller changes the body."
+    )
+    from_prefill = models.IntegerField()
+    from_decode = models.IntegerField()
+    to_prefill = models.IntegerField()
+    to_decode = models.IntegerField()
+    sentence = models.TextField()
+    resource_version = models.CharField(max_length=64)
+    policy_revision = models.PositiveIntegerField()
+    fingerprint = models.CharField(max_length=64)
+    created_at = models.DateTimeField()
+    evidence_at = models.DateTimeField(help_text="When a tick last confirmed it.")
+    expires_at = models.DateTimeField()
+    decided_at = models.DateTimeField(null=True)
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+"
+    )
+    decided_reason = models.TextField(blank=True)
+    closed_at = models.DateTimeField(null=True)
+    closed_reason = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ("-created_at", "-id")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("service",),
+                condition=models.Q(state__in=OPEN_PROPOSAL),
+                name="one_open_proposal_per_service",
+            ),
+        )
+        indexes = (models.Index(fields=("state", "expires_at")),)
+        permissions = (("approve_proposal", "Can approve and reject proposals"),)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.service_id}: prefill {self.from_prefill} → {self.to_prefill}, "
+            f"decode {self.from_decode} → {self.to_decode}"
+        )
+
+    def get_absolute_url(self) -> str:
+        """Return the page of the proposal."""
+        return f"/approvals/{self.pk}/"
+
+
+class Action(models.Model):
+    """One change sent to a cluster: recorded before it is sent, read back before it counts."""
+
+    id = models.UUIDField(primary_key=True)
+    service = models.ForeignKey(
+        Service, on_delete=models.CASCADE, related_name="actions"
+    )
+    decision = models.ForeignKey(
+        Decision, null=True, on_delete=models.SET_NULL, related_name="actions"
+    )
+    proposal = models.OneToOneField(
+        Proposal, null=True, on_delete=models.PROTECT, related_name="action"
+    )
+    actor = models.CharField(
+        max_length=160, help_text="The person, or the policy and revision."
+    )
+    epoch = models.BigIntegerField()
+    state = models.CharField(
+        max_length=12,
+        default=ActionState.RECORDED,
+        choices=[(s, s) for s in ActionState],
+    )
+    reason = models.TextField()
+    from_prefill = models.IntegerField()
+    from_decode = models.IntegerField()
+    to_prefill = models.IntegerField()
+    to_decode = models.IntegerField()
+    resource_version = models.CharField(max_length=64)
+    attempts = models.PositiveIntegerField(default=0)
+    recorded_at = models.DateTimeField()
+    sent_at = models.DateTimeField(null=True)
+    applied_at = models.DateTimeField(null=True)
+    ready_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    error = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ("-recorded_at",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("service",),
+                condition=models.Q(state__in=IN_FLIGHT),
+                name="one_action_in_flight_per_service",
+            ),
+        )
+        indexes = (models.Index(fields=("state", "recorded_at")),)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.service_id}: prefill {self.from_prefill} → {self.to_prefill}, "
+            f"decode {self.from_decode} → {self.to_decode} ({self.state})"
+        )
+
+
+class Freeze(models.Model):
+    """A person's stop of automatic change; without a service it holds for the whole fleet."""
+
+    service = models.ForeignKey(
+        Service, null=True, blank=True, on_delete=models.CASCADE, related_name="freezes"
+    )
+    by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+"
+    )
+    by_name = models.CharField(max_length=150)
+    reason = models.TextField()
+    since = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+    ended_by_name = models.CharField(max_length=150, blank=True)
+    end_reason = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ("-since",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("service",),
+                condition=models.Q(ended_at__isnull=True),
+                nulls_distinct=False,
+                name="one_freeze_per_scope",
+            ),
+        )
+        permissions = (
+            ("freeze", "Can freeze a service or the fleet"),
+            ("resume", "Can resume what is frozen"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.scope} frozen by {self.by_name}"
+
+    @property
+    def scope(self) -> str:
+        """The slug of the frozen service, or "the fleet"."""
+        return self.service.slug if self.service else "the fleet"
+
+
+class AuditEvent(models.Model):
+    """Who did what to what, and why. Append-only: a trigger refuses change and removal."""
+
+    at = models.DateTimeField()
+    actor = models.CharField(max_length=160)
+    verb = models.CharField(max_length=40)
+    object_type = models.CharField(max_length=40)
+    object_id = models.CharField(max_length=64)
+    service = models.CharField(max_length=63, blank=True)
+    before = models.JSONField(default=dict)
+    after = models.JSONField(default=dict)
+    reason = models.TextField(blank=True)
+    request_id = models.CharField(max_length=36, blank=True)
+
+    class Meta:
+        ordering = ("-at", "-id")
+        indexes = (models.Index(fields=("object_type", "object_id")),)
+
+    def __str__(self) -> str:
+        return f"{self.actor} {self.verb} {self.object_type} {self.object_id}"
+
+
+class Preference(models.Model):
+    """How one person likes the pages."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        primary_key=True,
+        related_name="+",
+    )
+    theme = models.CharField(
+        max_length=6,
+        default="system",
+        choices=[("system", "as the system"), ("light", "light"), ("dark", "dark")],
+    )
+    time_zone = models.CharField(max_length=63, default="UTC")
+
+    def __str__(self) -> str:
+        return f"{self.user_id}"

@@ -1,0 +1,44 @@
+"""Every address of the product."""
+
+from django.urls import path
+
+from controller.api import figures
+from controller.views import (
+    approvals,
+    decisions,
+    freezes,
+    overview,
+    preferences,
+    services,
+    sign_in,
+    strip,
+    system,
+)
+
+urlpatterns = [
+    path("", overview.page, name="overview"),
+    path("overview/<slug:panel>/", overview.panel, name="overview-panel"),
+    path("strip/", strip.fragment, name="strip"),
+    path("services/", services.index, name="services"),
+    path("services/<slug:slug>/", services.page, name="service"),
+    path(
+        "services/<slug:slug>/panel/<slug:panel>/", services.panel, name="service-panel"
+    ),
+    path("services/<slug:slug>/freeze/", freezes.freeze_service, name="freeze-service"),
+    path("services/<slug:slug>/resume/", freezes.resume_service, name="resume-service"),
+    path("freeze/", freezes.freeze_fleet, name="freeze-fleet"),
+    path("resume/", freezes.resume_fleet, name="resume-fleet"),
+    path("approvals/", approvals.index, name="approvals"),
+    path("approvals/<int:pk>/", approvals.page, name="approval"),
+    path("approvals/<int:pk>/approve/", approvals.approve, name="approve"),
+    path("approvals/<int:pk>/reject/", approvals.reject, name="reject"),
+    path("decisions/", decisions.index, name="decisions"),
+    path("decisions/<int:pk>/", decisions.page, name="decision"),
+    path("api/v1/figures/<slug:name>", figures.figure, name="figure"),
+    path("me/preferences/", preferences.save, name="preferences"),
+    path("sign-in/", sign_in.SignIn.as_view(), name="sign-in"),
+    path("sign-out/", sign_in.SignOut.as_view(), name="sign-out"),
+    path("healthz", system.healthz, name="healthz"),
+    path("readyz", system.readyz, name="readyz"),
+    path("metrics", system.metrics, name="metrics"),
+]

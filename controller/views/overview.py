@@ -1,0 +1,13 @@
+"""Written next."""
+
+from django.http import HttpRequest, HttpResponse
+
+
+def page(_request: HttpRequest, **_kwargs: object) -> HttpResponse:
+    """Answer."""
+    return HttpResponse("ok")
+
+
+def panel(_request: HttpRequest, **_kwargs: object) -> HttpResponse:
+    """Answer."""
+    return HttpResponse("ok")

@@ -1,0 +1,202 @@
+"""What is served, with which goals, and how it is sized: configuration, never measurement."""
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+
+from inventory.models.base import Record
+from inventory.models.hardware import HardwareType
+from inventory.models.topology import Cluster
+
+
+class Service(Record):
+    """A model served by prefill and decode instances in one cluster."""
+
+    class Mode(models.TextChoices):
+        OBSERVE = "observe", "observe: record what would be done"
+        APPROVE = "approve", "approve: a person confirms each change"
+        AUTOMATIC = "automatic", "automatic: changes are carried out"
+
+    slug = models.SlugField(max_length=63, unique=True)
+    name = models.CharField(max_length=100)
+    model_name = models.CharField(max_length=120, verbose_name="model")
+    purpose = models.CharField(max_length=200, blank=True)
+    cluster = models.ForeignKey(
+        Cluster, on_delete=models.PROTECT, related_name="services"
+    )
+    mode = models.CharField(max_length=16, choices=Mode, default=Mode.OBSERVE)
+    priority = models.SmallIntegerField(
+        default=0, help_text="Higher is served first when capacity is short."
+    )
+    max_gpus = models.PositiveIntegerField(
+        validators=[MinValueValidator(1)],
+        verbose_name="most GPUs",
+        help_text="No decision takes the service above this, starting and draining included.",
+    )
+
+    class Meta:
+        ordering = ("slug",)
+
+    def __str__(self) -> str:
+        return self.slug
+
+    def get_absolute_url(self) -> str:
+        """Return the page of the service."""
+        return f"/services/{self.slug}/"
+
+
+class RoleSpec(Record):
+    """One role of a service: its hardware, the GPUs of one instance, floor and ceiling."""
+
+    class RoleName(models.TextChoices):
+        PREFILL = "prefill", "prefill"
+        DECODE = "decode", "decode"
+
+    service = models.ForeignKey(Service, on_delete=models.CASCADE, related_name="roles")
+    role = models.CharField(max_length=8, choices=RoleName)
+    hardware = models.ForeignKey(
+        HardwareType,
+        on_delete=models.PROTECT,
+        related_name="+",
+        verbose_name="hardware type",
+    )
+    gpus_per_instance = models.PositiveSmallIntegerField(
+        validators=[MinValueValidator(1), MaxValueValidator(1024)],
+        verbose_name="GPUs per instance",
+    )
+    minimum = models.PositiveIntegerField(default=1)
+    maximum = models.PositiveIntegerField(default=10)
+
+    class Meta:
+        ordering = ("service", "-role")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("service", "role"), name="role_once_per_service"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(minimum__lte=models.F("maximum")),
+                name="role_min_at_most_max",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.role}"
+
+    def clean(self) -> None:
+        """Refuse a floor above the ceiling."""
+        if (
+            self.minimum is not None
+            and self.maximum is not None
+            and self.minimum > self.maximum
+        ):
+            raise ValidationError(
+                {
+                    "minimum": f"The minimum {self.minimum} is above the maximum {self.maximum}."
+                }
+            )
+
+
+class Slo(Record):
+    """Latency goals of a service at the 95th percentile."""
+
+    service = models.OneToOneField(
+        Service, on_delete=models.CASCADE, related_name="slo"
+    )
+    ttft_s = models.FloatField(
+        verbose_name="TTFT p95 [s]",
+        validators=[MinValueValidator(0.001), MaxValueValidator(3600)],
+        help_text="Time to first token, from arrival to the first token out.",
+    )
+    tbt_s = models.FloatField(
+        verbose_name="TBT p95 [s]",
+        validators=[MinValueValidator(0.001), MaxValueValidator(60)],
+        help_text="Time between tokens, also called ITL or TPOT.",
+    )
+    goal_frac = models.FloatField(
+        default=0.99,
+        verbose_name="share of requests",
+        validators=[MinValueValidator(0.5), MaxValueValidator(1)],
+    )
+
+    class Meta:
+        verbose_name = "SLO"
+
+    def __str__(self) -> str:
+        return f"TTFT {self.ttft_s:g} s, TBT {self.tbt_s * 1000:g} ms"
+
+
+class Policy(Record):
+    """How a service is sized now; each saved change is a new ``revision`` (HeteroScale §4, §5)."""
+
+    service = models.OneToOneField(
+        Service, on_delete=models.CASCADE, related_name="policy"
+    )
+    name = models.CharField(max_length=40, default="proportional")
+    driver = models.CharField(
+        max_length=40,
+        default="decode_tps",
+        help_text="The signal that sizes both roles.",
+    )
+    target = models.FloatField(
+        help_text="Driver total per instance of the driver's role."
+    )
+    pd_ratio = models.FloatField(
+        verbose_name="P/D ratio", help_text="Prefill instances per decode instance."
+    )
+    ratio_tolerance = models.FloatField(
+        default=0.25, help_text="Relative: 0.25 allows 0.75 to 1.25 times the ratio."
+    )
+    theta_out = models.FloatField(default=0.10, verbose_name="θ out")
+    theta_in = models.FloatField(default=0.10, verbose_name="θ in")
+    cooldown_out_s = models.FloatField(
+        default=60, verbose_name="cooldown after scale-out [s]"
+    )
+    cooldown_in_s = models.FloatField(
+        default=300, verbose_name="cooldown after scale-in [s]"
+    )
+    stabilisation_s = models.FloatField(
+        default=300, verbose_name="scale-in stabilisation [s]"
+    )
+    step_abs = models.PositiveIntegerField(
+        default=4, verbose_name="largest step [instances]"
+    )
+    step_frac = models.FloatField(default=0.25, verbose_name="largest step [share]")
+    coverage_in_frac = models.FloatField(
+        default=0.90, verbose_name="coverage needed to scale in [share]"
+    )
+    proposal_ttl_s = models.FloatField(
+        default=600, verbose_name="proposal expires after [s]"
+    )
+    revision = models.PositiveIntegerField(default=1, editable=False)
+
+    class Meta:
+        verbose_name_plural = "policies"
+
+    def __str__(self) -> str:
+        return f"{self.name} on {self.driver}, revision {self.revision}"
+
+
+class PolicyRevision(models.Model):
+    """A policy as it was: written once, never changed."""
+
+    service = models.ForeignKey(
+        Service, on_delete=models.CASCADE, related_name="revisions"
+    )
+    revision = models.PositiveIntegerField()
+    body = models.JSONField()
+    at = models.DateTimeField(auto_now_add=True)
+    by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+
+    class Meta:
+        ordering = ("service", "-revision")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("service", "revision"), name="policy_revision_once"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.service_id} revision {self.revision}"
