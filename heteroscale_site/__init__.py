@@ -1,0 +1,1 @@
+"""The project: settings, start-up and the processes the product is made of."""

@@ -1,0 +1,429 @@
+"""Every setting the environment can give, declared once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from zoneinfo import ZoneInfo
+
+import environ
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+NO_WORDS = frozenset({"", "0", "false", "no", "off"})
+YES_WORDS = frozenset({"1", "true", "yes", "on"})
+LARGEST_PORT = 65_535
+SHORTEST_SECRET = 50
+REDIS_SCHEMES = frozenset({"redis", "rediss", "valkey", "valkeys"})
+
+
+class ConfigurationError(Exception):
+    """A setting is missing or wrong; the text names it and says how to put it right."""
+
+
+class _UnusableError(ValueError):
+    """The text says what to write instead."""
+
+
+class ProcessRole(StrEnum):
+    """What this process is for; ``up`` tells its children through the environment."""
+
+    COMMAND = "command"
+    STATIC = "static"
+    TEST = "test"
+    WEB = "web"
+    WORKER = "worker"
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Where Redis or Valkey listens, in the only form in which django-rq passes our retry rules."""
+
+    host: str
+    port: int
+    database: int = 0
+    username: str | None = None
+    password: str | None = dataclasses.field(default=None, repr=False)
+    encrypted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One line of the configuration page."""
+
+    name: str
+    group: str
+    help: str
+    kind: str
+    default: str | None
+    shown_default: str
+    secret: bool
+
+
+def _setting(  # noqa: PLR0913 - a declaration, read as a table row
+    name: str,
+    parse: Callable[[str], object],
+    *,
+    kind: str,
+    group: str,
+    help: str,  # noqa: A002 - the word the page uses
+    default: str | None = None,
+    shown_default: str | None = None,
+    secret: bool = False,
+) -> Any:  # noqa: ANN401 - stands where dataclasses.field stands
+    shown = shown_default if shown_default is not None else (default or "not set")
+    setting = Setting(name, group, help, kind, default, shown, secret)
+    return dataclasses.field(metadata={"setting": setting, "parse": parse})
+
+
+def _text(raw: str) -> str:
+    return raw
+
+
+def _path(raw: str) -> Path:
+    return Path(raw).expanduser().resolve()
+
+
+def _flag(raw: str) -> bool:
+    word = raw.strip().lower()
+    if word in YES_WORDS:
+        return True
+    if word in NO_WORDS:
+        return False
+    raise _UnusableError("write 1 for yes or 0 for no")
+
+
+def _frozen(raw: str) -> bool:
+    # Anything that is not a clear "no" freezes: a typing error must not let writes through.
+    return raw.strip().lower() not in NO_WORDS
+
+
+def _seconds(raw: str) -> int:
+    number = int(raw)
+    if number < 1:
+        raise _UnusableError("write a whole number of seconds, 1 or more")
+    return number
+
+
+def _speed(raw: str) -> float:
+    number = float(raw)
+    if not 0.0 < number <= 10_000.0:  # noqa: PLR2004 - refuses nan and infinity as well
+        raise _UnusableError("write a number above 0 and up to 10000")
+    return number
+
+
+def _port(raw: str) -> int:
+    number = int(raw)
+    if not 0 < number <= LARGEST_PORT:
+        raise _UnusableError("write a port number from 1 to 65535")
+    return number
+
+
+def _names(raw: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in raw.split(",") if name.strip())
+
+
+def _secret_key(raw: str) -> str:
+    if len(raw) < SHORTEST_SECRET:
+        raise _UnusableError(f"write at least {SHORTEST_SECRET} random characters")
+    return raw
+
+
+def _time_zone(raw: str) -> str:
+    try:
+        ZoneInfo(raw)
+    except (KeyError, OSError) as error:
+        raise _UnusableError("write a zone name such as UTC or Europe/Zurich") from error
+    return raw
+
+
+def _database(raw: str) -> Mapping[str, Any]:
+    wanted = _UnusableError("write postgres://user:password@host:5432/name")
+    try:
+        found: dict[str, Any] = environ.Env.db_url_config(raw)
+    except (ValueError, KeyError) as error:
+        raise wanted from error
+    if found.get("ENGINE") != "django.db.backends.postgresql" or not found.get("NAME"):
+        raise wanted
+    return found
+
+
+def _broker(raw: str) -> Broker:
+    wanted = _UnusableError("write redis://:password@host:6379/0")
+    try:
+        parts = urlsplit(raw)
+        port = parts.port or 6379
+        database = int(parts.path.strip("/") or "0")
+    except ValueError as error:
+        raise wanted from error
+    if parts.scheme not in REDIS_SCHEMES or not parts.hostname:
+        raise wanted
+    return Broker(
+        host=parts.hostname,
+        port=port,
+        database=database,
+        username=unquote(parts.username) if parts.username else None,
+        password=unquote(parts.password) if parts.password else None,
+        encrypted=parts.scheme in {"rediss", "valkeys"},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The environment, read and checked."""
+
+    home: Path = _setting(
+        "HETEROSCALE_HOME",
+        _path,
+        kind="directory",
+        group="Where things are",
+        default=str(BASE_DIR / "var"),
+        shown_default="`var` in the project",
+        help="Directory for everything that is kept: data of the embedded servers, logs, "
+        "accounts and generated secrets.",
+    )
+    host: str = _setting(
+        "HETEROSCALE_HOST",
+        _text,
+        kind="address",
+        group="Where things are",
+        default="127.0.0.1",
+        help="Address the web server listens on.",
+    )
+    port: int = _setting(
+        "HETEROSCALE_PORT",
+        _port,
+        kind="port",
+        group="Where things are",
+        default="8000",
+        help="Port the web server listens on.",
+    )
+    shared: Path = _setting(
+        "HETEROSCALE_SHARED",
+        _path,
+        kind="directory",
+        group="Where things are",
+        default=str(BASE_DIR.parent / "shared"),
+        shown_default="`../shared` next to the project",
+        help="Directory with traces and other large data sets that are not part of the project.",
+    )
+    database: Mapping[str, Any] | None = _setting(
+        "DATABASE_URL",
+        _database,
+        kind="postgres://…",
+        group="Servers",
+        shown_default="embedded PostgreSQL",
+        secret=True,
+        help="PostgreSQL to use instead of the embedded one.",
+    )
+    broker: Broker | None = _setting(
+        "REDIS_URL",
+        _broker,
+        kind="redis://…",
+        group="Servers",
+        shown_default="embedded Valkey",
+        secret=True,
+        help="Redis or Valkey to use instead of the embedded one; `rediss://` encrypts.",
+    )
+    secret_key: str | None = _setting(
+        "SECRET_KEY",
+        _secret_key,
+        kind="text",
+        group="Security",
+        shown_default="made once and kept in the data directory, embedded servers only",
+        secret=True,
+        help="Key that signs sessions and tokens; with DATABASE_URL it must be given, the same on "
+        "every machine.",
+    )
+    allowed_hosts: tuple[str, ...] = _setting(
+        "ALLOWED_HOSTS",
+        _names,
+        kind="names, comma between",
+        group="Security",
+        default="localhost,127.0.0.1,[::1]",
+        help="Host names under which the pages may be asked for.",
+    )
+    trusted_origins: tuple[str, ...] = _setting(
+        "CSRF_TRUSTED_ORIGINS",
+        _names,
+        kind="addresses, comma between",
+        group="Security",
+        default="",
+        help="Origins such as `https://scale.example.org` that a proxy serves the pages under.",
+    )
+    secure: bool = _setting(
+        "HETEROSCALE_SECURE",
+        _flag,
+        kind="yes or no",
+        group="Security",
+        default="0",
+        help="Set to 1 when HTTPS ends in front of the web server: secure cookies, HSTS and a "
+        "redirect from HTTP.",
+    )
+    idle_s: int = _setting(
+        "HETEROSCALE_IDLE_S",
+        _seconds,
+        kind="seconds",
+        group="Security",
+        default="7200",
+        help="A session ends after this long without a click; pages that refresh themselves do "
+        "not count.",
+    )
+    session_s: int = _setting(
+        "HETEROSCALE_SESSION_S",
+        _seconds,
+        kind="seconds",
+        group="Security",
+        default="43200",
+        help="A session ends this long after signing in, whatever happened since.",
+    )
+    queue_token: str | None = _setting(
+        "RQ_API_TOKEN",
+        _text,
+        kind="text",
+        group="Security",
+        secret=True,
+        help="Bearer token for the queue's own metrics; without it only administrators read them.",
+    )
+    tick_s: int = _setting(
+        "HETEROSCALE_TICK_S",
+        _seconds,
+        kind="seconds",
+        group="Control loop",
+        default="15",
+        help="Time from one look at the services to the next.",
+    )
+    lease_s: int = _setting(
+        "HETEROSCALE_LEASE_S",
+        _seconds,
+        kind="seconds",
+        group="Control loop",
+        default="60",
+        help="How long the right to act lasts without being renewed; longer than a tick.",
+    )
+    max_age_s: int = _setting(
+        "HETEROSCALE_MAX_AGE_S",
+        _seconds,
+        kind="seconds",
+        group="Control loop",
+        default="45",
+        help="Oldest sample a decision may rest on.",
+    )
+    window_s: int = _setting(
+        "HETEROSCALE_WINDOW_S",
+        _seconds,
+        kind="seconds",
+        group="Control loop",
+        default="60",
+        help="Length of the window that signals are computed over.",
+    )
+    freeze: bool = _setting(
+        "HETEROSCALE_FREEZE",
+        _frozen,
+        kind="anything but 0, false, no or off",
+        group="Control loop",
+        default="",
+        shown_default="not frozen",
+        help="Stops every write to a cluster from these processes.",
+    )
+    demo_speed: float = _setting(
+        "HETEROSCALE_DEMO_SPEED",
+        _speed,
+        kind="number",
+        group="Demonstration",
+        default="1",
+        help="How many simulated seconds pass in one second of the demonstration.",
+    )
+    time_zone: str = _setting(
+        "TIME_ZONE",
+        _time_zone,
+        kind="zone name",
+        group="Pages",
+        default="UTC",
+        help="Zone in which times are shown; they are kept in UTC.",
+    )
+    log_level: str = _setting(
+        "LOG_LEVEL",
+        _text,
+        kind="DEBUG, INFO, WARNING or ERROR",
+        group="Pages",
+        default="INFO",
+        help="Least severe log line that is written.",
+    )
+    debug: bool = _setting(
+        "DEBUG",
+        _flag,
+        kind="yes or no",
+        group="Security",
+        default="0",
+        help="Shows tracebacks in the browser; for development on this machine only.",
+    )
+    role: ProcessRole = dataclasses.field(default=ProcessRole.COMMAND)
+
+    @property
+    def embedded_database(self) -> bool:
+        """Whether PostgreSQL comes from the wheel."""
+        return self.database is None
+
+    @property
+    def embedded_broker(self) -> bool:
+        """Whether Valkey comes from the wheel."""
+        return self.broker is None
+
+
+def declared() -> tuple[Setting, ...]:
+    """Every setting, in the order of the declarations."""
+    fields = dataclasses.fields(Configuration)
+    return tuple(each.metadata["setting"] for each in fields if each.metadata)
+
+
+def load(environment: Mapping[str, str]) -> Configuration:
+    """Read and check the environment.
+
+    Raises :class:`ConfigurationError` naming the first setting that is wrong and what to write.
+    """
+    values: dict[str, Any] = {
+        each.name: _read(each.metadata["setting"], each.metadata["parse"], environment)
+        for each in dataclasses.fields(Configuration)
+        if each.metadata
+    }
+    role = ProcessRole(environment.get("HETEROSCALE_PROCESS", ProcessRole.COMMAND))
+    configuration = Configuration(**values, role=role)
+    _check_together(configuration)
+    return configuration
+
+
+def _read(
+    setting: Setting, parse: Callable[[str], object], environment: Mapping[str, str]
+) -> object:
+    # An empty variable is how compose files and unit files say "not set".
+    raw = environment.get(setting.name, "") or setting.default
+    if raw is None:
+        return None
+    try:
+        return parse(raw)
+    except ValueError as error:
+        shown = "its value" if setting.secret else repr(raw)
+        fix = str(error) if isinstance(error, _UnusableError) else f"write {setting.kind}"
+        raise ConfigurationError(f"{setting.name}: {shown} is not usable, {fix}.") from error
+
+
+def _check_together(configuration: Configuration) -> None:
+    if configuration.lease_s <= configuration.tick_s:
+        raise ConfigurationError(
+            f"HETEROSCALE_LEASE_S: {configuration.lease_s} s is not longer than one tick of "
+            f"{configuration.tick_s} s, write more than HETEROSCALE_TICK_S."
+        )
+    if configuration.database is not None and configuration.secret_key is None:
+        raise ConfigurationError(
+            "SECRET_KEY: not set, and with DATABASE_URL every machine must share one; write at "
+            f"least {SHORTEST_SECRET} random characters."
+        )
+    if configuration.debug and configuration.secure:
+        raise ConfigurationError(
+            "DEBUG: tracebacks must not be shown behind HTTPS, unset DEBUG or HETEROSCALE_SECURE."
+        )

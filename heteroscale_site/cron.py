@@ -1,0 +1,70 @@
+"""What happens regularly: cron only ticks, the decision who may act is made in PostgreSQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django_rq.connection_utils import get_connection
+from django_rq.cron import DjangoCronScheduler
+from redis import Redis
+from rq import Queue
+from rq.cron import CronJob
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+SWEEP_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A task without arguments and how often it is asked for."""
+
+    task: str
+    queue: str
+    every_s: int
+    timeout_s: int
+
+
+def beats() -> tuple[Beat, ...]:
+    """Return every regular task."""
+    return (
+        Beat("controller.tasks.tick", "control", every_s=settings.TICK_S, timeout_s=30),
+        Beat("controller.tasks.sweep", "control", every_s=SWEEP_S, timeout_s=30),
+    )
+
+
+class NamedCronJob(CronJob):
+    """Puts the task's name in the queue without importing the task."""
+
+    def enqueue(self, connection: Redis) -> Job:
+        """Enqueue as JSON, which is all that workers read."""
+        queue = Queue(self.queue_name, connection=connection, serializer=JSONSerializer)
+        options: dict[str, Any] = self.job_options
+        return queue.enqueue(self.func_name, **options)
+
+
+class Cron(DjangoCronScheduler):
+    """The clock of the control loop; shown on the queue's pages."""
+
+    def keep(self, beat: Beat) -> None:
+        """Ask for this task from now on.
+
+        A tick that nobody picked up within its period is dropped: after a time without workers
+        one look at the present is wanted, not one for every look missed.
+        """
+        if self._connection_config is None:
+            self.connection = get_connection(beat.queue)
+            self._connection_config = self._get_connection_config(self.connection)
+        self._cron_jobs.append(
+            NamedCronJob(
+                queue_name=beat.queue,
+                func_name=beat.task,
+                interval=beat.every_s,
+                ttl=beat.every_s,
+                job_timeout=beat.timeout_s,
+                result_ttl=60,
+                failure_ttl=24 * 3600,
+            )
+        )

@@ -1,0 +1,23 @@
+"""Runs the clock of the control loop."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from heteroscale_site.cron import Cron, beats
+
+
+class Command(BaseCommand):
+    """Asks for every regular task at its time."""
+
+    help = "Run the clock that asks for the regular tasks; any number may run."
+
+    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401, ARG002 - Django's
+        """Tick until told to stop."""
+        cron = Cron(logging_level=logging.INFO)
+        for beat in beats():
+            cron.keep(beat)
+        cron.start()

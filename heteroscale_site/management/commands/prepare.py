@@ -1,0 +1,44 @@
+"""Brings a database to the state the product starts from."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+from typing import Any
+
+from django.core.management import call_command, get_commands
+from django.core.management.base import BaseCommand
+
+from heteroscale_site.accounts import ensure_accounts
+
+ROLES_MODULE = "controller.services.accounts"
+
+
+class Command(BaseCommand):
+    """Migrates, makes roles and first accounts, and sets up the demonstration."""
+
+    help = "Migrate, make the first accounts and set up the demonstration; safe to repeat."
+    requires_system_checks: tuple[str, ...] = ()
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the options."""
+        parser.add_argument("--trace", metavar="FILE", help="trace the demonstration plays")
+        parser.add_argument("--speed", type=float, help="simulated seconds in one second")
+        parser.add_argument("--no-demo", action="store_true", help="leave the demonstration out")
+
+    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401, ARG002 - Django's
+        """Do what is missing."""
+        call_command("migrate", interactive=False, verbosity=0)
+        _ensure_roles()
+        for line in ensure_accounts():
+            self.stdout.write(line)
+        if not options["no_demo"] and "demo" in get_commands():
+            call_command("demo", "ensure", trace=options["trace"], speed=options["speed"])
+
+
+def _ensure_roles() -> None:
+    if importlib.util.find_spec("controller.services") is None:
+        return
+    if importlib.util.find_spec(ROLES_MODULE) is not None:
+        importlib.import_module(ROLES_MODULE).ensure_roles()

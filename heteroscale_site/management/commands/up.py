@@ -1,0 +1,56 @@
+"""Runs the whole product on this machine."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from heteroscale_site.configuration import Configuration
+from heteroscale_site.launch.home import LaunchError
+from heteroscale_site.launch.run import Order, command_exists, existing_file, run
+
+
+class Command(BaseCommand):
+    """Starts the servers, the web server, the workers and the clock, and minds them."""
+
+    help = "Run HeteroScale: servers unless others are configured, web, workers and clock."
+    # There is no database yet to check anything against.
+    requires_system_checks: tuple[str, ...] = ()
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the options."""
+        configuration: Configuration = settings.CONFIGURATION
+        parser.add_argument("--host", default=configuration.host, help="address to listen on")
+        parser.add_argument("--port", type=int, default=configuration.port, help="port")
+        parser.add_argument("--trace", metavar="FILE", help="trace the demonstration plays")
+        parser.add_argument("--speed", metavar="N", help="simulated seconds in one second")
+        parser.add_argument("--no-demo", action="store_true", help="start without demonstration")
+
+    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401, ARG002 - Django's
+        """Run until Ctrl-C or SIGTERM."""
+        try:
+            run(self._order(options), self._say)
+        except LaunchError as error:
+            raise CommandError(str(error)) from error
+
+    def _order(self, options: dict[str, Any]) -> Order:
+        trace = existing_file(options["trace"], "--trace")
+        prepare = ["prepare"]
+        prepare += ["--trace", str(trace)] if trace else []
+        prepare += ["--speed", str(options["speed"])] if options["speed"] else []
+        prepare += ["--no-demo"] if options["no_demo"] else []
+        with_history = command_exists("demo") and not options["no_demo"]
+        return Order(
+            configuration=settings.CONFIGURATION,
+            host=options["host"],
+            port=options["port"],
+            prepare_words=tuple(prepare),
+            history_words=("demo", "history") if with_history else (),
+        )
+
+    def _say(self, text: str) -> None:
+        self.stdout.write(text)
+        self.stdout.flush()

@@ -1,0 +1,70 @@
+"""Sessions that end, and answers no cache keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.conf import settings
+from django.contrib.auth import logout
+from django.http import HttpRequest, HttpResponseBase
+from django.utils import timezone
+
+Answer = Callable[[HttpRequest], HttpResponseBase]
+
+SIGNED_IN_AT = "signed_in_at_s"
+ACTIVE_AT = "active_at_s"
+# Writing the session on every click would cost a row update a page.
+NOTED_EVERY_S = 60
+
+
+class SessionAgeMiddleware:
+    """Ends a session that is too old or that nobody has used for too long."""
+
+    def __init__(self, get_response: Answer) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Sign out before the view sees the request."""
+        if _has_session(request) and request.user.is_authenticated:
+            self._check(request)
+        return self.get_response(request)
+
+    def _check(self, request: HttpRequest) -> None:
+        now_s = timezone.now().timestamp()
+        session = request.session
+        signed_in_s = session.setdefault(SIGNED_IN_AT, now_s)
+        active_s = session.setdefault(ACTIVE_AT, now_s)
+        if now_s - signed_in_s > settings.SESSION_S or now_s - active_s > settings.IDLE_S:
+            logout(request)
+        elif now_s - active_s > NOTED_EVERY_S and not _refreshes_itself(request):
+            session[ACTIVE_AT] = now_s
+
+
+class NoStoreMiddleware:
+    """Keeps the pages of a signed-in person out of every cache.
+
+    A view that sets its own ``Cache-Control`` is left alone; one that sets an ``ETag`` may be
+    asked again by the same browser.
+    """
+
+    def __init__(self, get_response: Answer) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Add the header on the way out."""
+        response = self.get_response(request)
+        if response.has_header("Cache-Control"):
+            return response
+        if _has_session(request) and request.user.is_authenticated:
+            known = response.has_header("ETag")
+            response["Cache-Control"] = "private, no-cache" if known else "no-store"
+        return response
+
+
+def _has_session(request: HttpRequest) -> bool:
+    # Without the cookie nobody is signed in, and looking further would make the answer vary.
+    return settings.SESSION_COOKIE_NAME in request.COOKIES
+
+
+def _refreshes_itself(request: HttpRequest) -> bool:
+    return request.method == "GET" and request.headers.get("HX-Request") == "true"

@@ -1,0 +1,116 @@
+"""Jobs name a function from a short list, and carry JSON.
+
+A job is a line of text in the broker that says which function to call. Whoever can write there
+could name any function of the machine, so workers look the name up in one module of ours instead
+of importing whatever it says.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from django_rq.queues import DjangoRQ
+from rq import Worker
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+from heteroscale_site.launch.processes import die_with_parent
+
+TASKS = "controller.tasks"
+LISTED = re.compile(r"controller\.tasks\.(?P<name>[a-z][a-z0-9_]*)")
+
+log = structlog.get_logger(__name__)
+
+
+class ForbiddenJobError(Exception):
+    """The job names something workers do not run."""
+
+
+def listed_function(name: str | None) -> Callable[..., object]:
+    """Return the task of that name.
+
+    Raises :class:`ForbiddenJobError` for any other function, before anything is imported because
+    of the name. Functions that the task module itself imported do not count as tasks.
+    """
+    matched = LISTED.fullmatch(name or "")
+    if matched is None:
+        raise ForbiddenJobError(f"{name!r} is not a task")
+    found = getattr(importlib.import_module(TASKS), matched["name"], None)
+    if not inspect.isfunction(found) or found.__module__ != TASKS:
+        raise ForbiddenJobError(f"{name!r} is not a task")
+    return found
+
+
+class ListedJob(Job):
+    """A job that only ever runs a task, without callbacks or web hooks."""
+
+    def __init__(
+        self,
+        id: str | None = None,  # noqa: A002 - rq's name
+        connection: Any = None,  # noqa: ANN401 - rq's signature
+        serializer: object = None,  # noqa: ARG002 - always JSON, whatever the caller prefers
+    ) -> None:
+        """Read and write JSON: the default serialiser runs code while it reads."""
+        super().__init__(id=id, connection=connection, serializer=JSONSerializer)
+
+    @property
+    def func(self) -> Callable[..., object]:
+        """The task to run; raises :class:`ForbiddenJobError` for a forged job."""
+        callbacks = (
+            self._success_callback_name,
+            self._failure_callback_name,
+            self._stopped_callback_name,
+        )
+        try:
+            if self.instance is not None or any(callbacks):
+                raise ForbiddenJobError("a task has no object and no callbacks")
+            return listed_function(self.func_name)
+        except ForbiddenJobError as refused:
+            log.error("job refused", job=self.id, function=self.func_name, why=str(refused))
+            raise
+
+    @property
+    def success_callback(self) -> None:
+        """None: a name from the broker is not imported."""
+
+    @property
+    def failure_callback(self) -> None:
+        """None: a name from the broker is not imported."""
+
+    @property
+    def stopped_callback(self) -> None:
+        """None: a name from the broker is not imported."""
+
+    def restore(self, raw_data: Any) -> None:  # noqa: ANN401 - rq's signature
+        """Read the job, leaving out addresses it wants called at the end."""
+        super().restore(raw_data)
+        self.webhooks = []
+
+
+class JSONQueue(DjangoRQ):
+    """A queue whose jobs are JSON and of the listed kind."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - rq's signature
+        """Fix job class and serialiser."""
+        kwargs.update(job_class=ListedJob, serializer=JSONSerializer)
+        super().__init__(*args, **kwargs)
+
+
+class ListedWorker(Worker):
+    """A worker for listed jobs, whose job processes do not outlive it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - rq's signature
+        """Fix job class and serialiser."""
+        kwargs.update(job_class=ListedJob, serializer=JSONSerializer)
+        super().__init__(*args, **kwargs)
+
+    def setup_work_horse_signals(self) -> None:
+        """End the job when its worker is killed: a replacement would run beside it."""
+        super().setup_work_horse_signals()
+        die_with_parent(signal.SIGTERM)()
