@@ -1,0 +1,219 @@
+"""What the strip on every page says: is the controller acting, and can its numbers be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, PermissionsMixin
+from django.db.models import Count, Exists, OuterRef, Q
+
+from controller.core.lifecycle import ProposalState
+from controller.models import Freeze, Proposal, SimulatedFleet, Tick
+from inventory.models import Cluster, Service
+
+AMBER_PERIODS: Final = 2
+STOPPED_PERIODS: Final = 4
+
+Reader = AbstractBaseUser | PermissionsMixin | AnonymousUser
+
+
+class FleetMode(StrEnum):
+    """What the controller is doing, in one word."""
+
+    ACTING = "acting"
+    ADVISORY = "advisory"
+    FROZEN = "frozen"
+    DEGRADED = "degraded"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class FleetFreeze:
+    """Who stopped automatic change, why and since when; ``since`` is unknown for a flag."""
+
+    by: str
+    reason: str
+    since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class LastTick:
+    """The newest finished look at the fleet; ``fresh`` of ``services`` had a usable driver."""
+
+    at: datetime
+    services: int
+    fresh: int
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """What is played instead of measured: the load's speed and trace, the history's progress."""
+
+    speed: float
+    trace: str
+    history_frac: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Counts over the configured services, the reader's waiting proposals among them."""
+
+    services: int
+    steered: int
+    frozen: int
+    breaching: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class StripState:
+    """Everything the strip shows. ``tone`` is the heartbeat's: ok, warn or crit."""
+
+    mode: FleetMode
+    why: str
+    tone: str
+    tick: LastTick | None
+    period_s: int
+    freeze: FleetFreeze | None
+    simulation: Simulation | None
+    fleet: Fleet
+
+    @property
+    def fresh_frac(self) -> float | None:
+        """Share of services whose driver was fresh at the last tick; unknown without a tick."""
+        if self.tick is None or not self.tick.services:
+            return None
+        return self.tick.fresh / self.tick.services
+
+    @property
+    def worst(self) -> str:
+        """The worst tone of the whole fleet, for the favicon: ok, warn, crit or muted."""
+        if self.fleet.breaching or self.mode is FleetMode.STOPPED:
+            return "crit"
+        if self.mode in {FleetMode.FROZEN, FleetMode.DEGRADED}:
+            return "warn"
+        return "muted" if self.mode is FleetMode.ADVISORY else "ok"
+
+    @property
+    def title(self) -> str:
+        """The prefix of a page's title: "(1) ✕ 1 breach — " or nothing when all is well."""
+        words = {
+            FleetMode.STOPPED: "✕ stopped",
+            FleetMode.FROZEN: "■ frozen",
+            FleetMode.DEGRADED: "! degraded",
+        }
+        breaches = self.fleet.breaching
+        plural = "" if breaches == 1 else "es"
+        word = f"✕ {breaches} breach{plural}" if breaches else words.get(self.mode, "")
+        waiting = f"({self.fleet.waiting}) " if self.fleet.waiting else ""
+        return f"{waiting}{word} — " if word else waiting
+
+
+def strip_state(
+    tick: LastTick | None,
+    fleet: Fleet,
+    *,
+    freeze: FleetFreeze | None,
+    simulation: Simulation | None,
+    now: datetime,
+) -> StripState:
+    """Judge the fleet at ``now``: a stopped loop hides a freeze, a freeze hides a poor view."""
+    period_s = settings.TICK_S
+    age_s = None if tick is None else (now - tick.at).total_seconds()
+    mode, why = _mode(tick, age_s, fleet, freeze)
+    return StripState(
+        mode=mode,
+        why=why,
+        tone=_tone(age_s, period_s),
+        tick=tick,
+        period_s=period_s,
+        freeze=freeze,
+        simulation=simulation,
+        fleet=fleet,
+    )
+
+
+def _mode(
+    tick: LastTick | None, age_s: float | None, fleet: Fleet, freeze: FleetFreeze | None
+) -> tuple[FleetMode, str]:
+    if tick is None:
+        return FleetMode.STOPPED, "the loop has not run yet"
+    if age_s is not None and age_s >= STOPPED_PERIODS * settings.TICK_S:
+        return FleetMode.STOPPED, f"no tick for {STOPPED_PERIODS} periods"
+    if freeze is not None:
+        return FleetMode.FROZEN, freeze.reason
+    if tick.failures:
+        plural = "" if tick.failures == 1 else "s"
+        return FleetMode.DEGRADED, f"{tick.failures} failure{plural} in the last tick"
+    if tick.services and tick.fresh * 2 < tick.services:
+        return FleetMode.DEGRADED, f"{tick.fresh} of {tick.services} services have fresh metrics"
+    if not fleet.steered:
+        return FleetMode.ADVISORY, "every service is watched only"
+    return FleetMode.ACTING, ""
+
+
+def _tone(age_s: float | None, period_s: int) -> str:
+    if age_s is None or age_s >= STOPPED_PERIODS * period_s:
+        return "crit"
+    return "warn" if age_s >= AMBER_PERIODS * period_s else "ok"
+
+
+def read_strip(reader: Reader, now: datetime) -> StripState:
+    """Return the strip for one reader; five queries whatever the size of the fleet."""
+    return strip_state(
+        _last_tick(),
+        _fleet(reader, now),
+        freeze=read_fleet_freeze(),
+        simulation=_simulation(),
+        now=now,
+    )
+
+
+def read_fleet_freeze() -> FleetFreeze | None:
+    """Return who froze the whole fleet; a person's freeze is told before the setting."""
+    row = Freeze.objects.filter(service=None, ended_at=None).first()
+    if row is not None:
+        return FleetFreeze(row.by_name, row.reason, row.since)
+    if settings.FREEZE_FLAG:
+        return FleetFreeze("the environment", "by the setting HETEROSCALE_FREEZE", None)
+    return None
+
+
+def _last_tick() -> LastTick | None:
+    row = Tick.objects.filter(finished_at__isnull=False).order_by("-slot").first()
+    if row is None:
+        return None
+    return LastTick(row.at, row.services, row.fresh, len(row.failures))
+
+
+def _fleet(reader: Reader, now: datetime) -> Fleet:
+    frozen = Freeze.objects.filter(service=OuterRef("pk"), ended_at=None)
+    breach = Q(status__ttft_breach_since__isnull=False) | Q(status__tbt_breach_since__isnull=False)
+    counts = Service.objects.annotate(held=Exists(frozen)).aggregate(
+        services=Count("pk"),
+        steered=Count("pk", filter=~Q(mode=Service.Mode.OBSERVE)),
+        frozen=Count("pk", filter=Q(held=True)),
+        breaching=Count("pk", filter=breach),
+    )
+    return Fleet(**counts, waiting=_waiting_for(reader, now))
+
+
+def _waiting_for(reader: Reader, now: datetime) -> int:
+    if not reader.has_perm("controller.approve_proposal"):
+        return 0
+    return Proposal.objects.filter(state=ProposalState.PENDING, expires_at__gt=now).count()
+
+
+def _simulation() -> Simulation | None:
+    if not Cluster.objects.filter(kind=Cluster.Kind.SIMULATED).exists():
+        return None
+    row = SimulatedFleet.objects.only("speed", "trace_name", "history", "history_frac").first()
+    if row is None:
+        return Simulation(1.0, "", None)
+    done = row.history == SimulatedFleet.History.DONE
+    return Simulation(row.speed, row.trace_name, None if done else row.history_frac)

@@ -1,0 +1,35 @@
+"""How one person likes the pages."""
+
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from controller.models import Preference
+
+THEMES: Final = ("system", "light", "dark")
+
+
+class UnknownPreferenceError(Exception):
+    """A choice that is not offered; the text names it and nothing was changed."""
+
+
+def save_preferences(
+    user_pk: int, *, theme: str | None = None, time_zone: str | None = None
+) -> None:
+    """Keep what is given and leave the rest; raises :class:`UnknownPreferenceError`."""
+    given: dict[str, str] = {}
+    if theme is not None:
+        if theme not in THEMES:
+            raise UnknownPreferenceError(f"the theme is one of {', '.join(THEMES)}")
+        given["theme"] = theme
+    if time_zone is not None:
+        given["time_zone"] = _zone(time_zone)
+    Preference.objects.update_or_create(user_id=user_pk, defaults=given)
+
+
+def _zone(name: str) -> str:
+    try:
+        return str(ZoneInfo(name))
+    except (KeyError, ValueError, OSError):
+        raise UnknownPreferenceError(
+            "the time zone is a name such as UTC or Europe/Zurich"
+        ) from None

@@ -1,0 +1,1 @@
+"""How values read on a page."""

@@ -1,0 +1,203 @@
+"""The tags of every template: icons, times that name their zone, and values with their units."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from django import template
+from django.template import Context
+from django.templatetags.static import static
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
+from lucide.templatetags.lucide import lucide
+
+from controller.templatetags import wording
+
+register = template.Library()
+
+# What an icon stands for -> its drawing in the lucide package.
+ICONS: Final = {
+    "ok": "circle-check",
+    "warn": "triangle-alert",
+    "crit": "octagon-x",
+    "busy": "square-play",
+    "muted": "circle-question-mark",
+    "frozen": "octagon-pause",
+    "stopped": "octagon-x",
+    "degraded": "triangle-alert",
+    "acting": "square-play",
+    "advisory": "eye",
+    "proposal": "hand",
+    "simulated": "flask-conical",
+    "help": "keyboard",
+    "person": "circle-user",
+    "pause": "pause",
+    "play": "play",
+    "system": "sun-moon",
+    "light": "sun",
+    "dark": "moon",
+    "clock": "clock",
+    "search": "search",
+    "more": "chevron-right",
+}
+
+# The marks of the decision lane, the same in every table.
+GLYPHS: Final = {
+    "scale_out": "▲",
+    "scale_in": "▼",
+    "rebalance": "◇",
+    "hold": "·",
+    "blocked": "■",
+    "propose": "◆",
+    "failed": "✕",
+}
+MOVES: Final = {
+    "scale_out": "scale-out",
+    "scale_in": "scale-in",
+    "rebalance": "rebalance",
+    "hold": "hold",
+    "blocked": "blocked",
+    "propose": "proposed",
+    "failed": "failed",
+}
+
+for _filter in (
+    wording.duration,
+    wording.age,
+    wording.coarse,
+    wording.number,
+    wording.rate,
+    wording.latency,
+    wording.against,
+    wording.ratio,
+    wording.percent,
+):
+    register.filter(_filter.__name__, _filter)
+
+
+@register.simple_tag
+def icon(name: str, size: int = 16) -> str:
+    """Return a decorative icon by what it stands for; the word beside it carries the meaning."""
+    return lucide(ICONS[name], size=size, class_="", aria_hidden="true", focusable="false")
+
+
+@register.simple_tag
+def favicon(worst: str = "") -> str:
+    """Return the address of the favicon of a state."""
+    return static(f"favicon-{worst or 'ok'}.svg")
+
+
+@register.simple_tag(takes_context=True)
+def tab(context: Context, name: str, word: str, count: int | None = None) -> SafeString:
+    """Return a link of the navigation, marked when the page is its own or one below it."""
+    address = reverse(name)
+    path = getattr(context.get("request"), "path", "")
+    here = path == address or (address != "/" and path.startswith(address))
+    return format_html(
+        '<a href="{}"{}>{}{}</a>',
+        address,
+        mark_safe(' aria-current="page"' if here else ""),
+        word,
+        "" if count is None else _counter(name, count),
+    )
+
+
+def _counter(name: str, count: int) -> SafeString:
+    return format_html(
+        ' <span class="count" data-count-of="{}"{}>{}<span class="unseen"> waiting</span></span>',
+        name,
+        "" if count else mark_safe(" hidden"),
+        count,
+    )
+
+
+@register.filter
+def next_theme(theme: str) -> str:
+    """Return the theme the toggle switches to."""
+    return {"system": "light", "light": "dark"}.get(theme, "system")
+
+
+@register.filter
+def clock_time(at: datetime, zone: ZoneInfo) -> str:
+    """Return the time of day with its zone."""
+    return wording.clock(at, zone, at)
+
+
+@register.simple_tag
+def glyph(move: str) -> SafeString:
+    """Return the mark of a decision with its word for those who do not see the mark."""
+    return format_html(
+        '<span class="glyph {}" aria-hidden="true">{}</span><span class="unseen">{}</span>',
+        move,
+        GLYPHS.get(move, "?"),
+        MOVES.get(move, move),
+    )
+
+
+@register.filter
+def move_word(move: str) -> str:
+    """Return a move in words."""
+    return MOVES.get(move, move)
+
+
+@register.simple_tag(takes_context=True)
+def moment(context: Context, at: datetime | None) -> SafeString | str:
+    """Return a time of day in the reader's zone, which it names."""
+    if at is None:
+        return wording.UNKNOWN
+    return format_html(
+        '<time datetime="{}">{}</time>',
+        at.isoformat(timespec="seconds"),
+        wording.clock(at, _zone(context), _now(context)),
+    )
+
+
+@register.simple_tag(takes_context=True)
+def ago(context: Context, at: datetime | None) -> SafeString | str:
+    """Return how long ago a time was; it counts up on the page, its title is the time itself."""
+    return _relative(context, at, "ago", wording.age)
+
+
+@register.simple_tag(takes_context=True)
+def since(context: Context, at: datetime | None) -> SafeString | str:
+    """Return how long something has lasted: "5 min"."""
+    return _relative(context, at, "since", wording.coarse)
+
+
+@register.simple_tag(takes_context=True)
+def until(context: Context, at: datetime | None) -> SafeString | str:
+    """Return how long until a time, counting down; 0 s once it has passed."""
+    if at is None:
+        return wording.UNKNOWN
+    left_s = (at - _now(context)).total_seconds()
+    return _time(context, at, "until", wording.duration(left_s))
+
+
+def _relative(context: Context, at: datetime | None, kind: str, word: object) -> SafeString | str:
+    if at is None or not callable(word):
+        return wording.UNKNOWN
+    return _time(context, at, kind, word((_now(context) - at).total_seconds()))
+
+
+def _time(context: Context, at: datetime, kind: str, text: str) -> SafeString:
+    return format_html(
+        '<time datetime="{}" data-count="{}" title="{}">{}</time>',
+        at.isoformat(timespec="seconds"),
+        kind,
+        wording.clock(at, _zone(context), _now(context)),
+        text,
+    )
+
+
+def _now(context: Context) -> datetime:
+    now = context.get("now")
+    return now if isinstance(now, datetime) else timezone.now()
+
+
+def _zone(context: Context) -> ZoneInfo:
+    zone = getattr(context.get("chrome"), "zone", None)
+    return zone if isinstance(zone, ZoneInfo) else ZoneInfo("UTC")

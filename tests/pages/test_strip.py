@@ -1,0 +1,162 @@
+"""The strip: what the controller is doing, from the rows it left behind."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+
+from controller.models import Freeze, SimulatedFleet, Tick
+from controller.selectors.strip import (
+    Fleet,
+    FleetFreeze,
+    FleetMode,
+    LastTick,
+    StripState,
+    read_strip,
+    strip_state,
+)
+from tests import factories
+from tests.factories import NOW
+
+CALM = Fleet(services=3, steered=3, frozen=0, breaching=0, waiting=0)
+
+
+def ticked(age_s: float = 8, *, services: int = 3, fresh: int = 3, failures: int = 0) -> LastTick:
+    return LastTick(NOW - timedelta(seconds=age_s), services, fresh, failures)
+
+
+def judged(
+    tick: LastTick | None, fleet: Fleet = CALM, freeze: FleetFreeze | None = None
+) -> StripState:
+    return strip_state(tick, fleet, freeze=freeze, simulation=None, now=NOW)
+
+
+ANA = FleetFreeze("ana", "incident 8812", NOW - timedelta(minutes=4))
+WATCHED = Fleet(services=3, steered=0, frozen=0, breaching=0, waiting=0)
+
+
+@pytest.mark.parametrize(
+    ("tick", "fleet", "freeze", "mode"),
+    [
+        pytest.param(ticked(), CALM, None, FleetMode.ACTING, id="fresh tick, steered services"),
+        pytest.param(ticked(), WATCHED, None, FleetMode.ADVISORY, id="every service is observed"),
+        pytest.param(ticked(), CALM, ANA, FleetMode.FROZEN, id="frozen by a person"),
+        pytest.param(ticked(fresh=1), CALM, None, FleetMode.DEGRADED, id="1 of 3 fresh is < half"),
+        pytest.param(ticked(fresh=2), CALM, None, FleetMode.ACTING, id="2 of 3 fresh is enough"),
+        pytest.param(ticked(failures=1), CALM, None, FleetMode.DEGRADED, id="a failure"),
+        pytest.param(ticked(failures=1), CALM, ANA, FleetMode.FROZEN, id="freeze before failure"),
+        pytest.param(ticked(59), CALM, None, FleetMode.ACTING, id="59 s is under 4 x 15 s"),
+        pytest.param(ticked(60), CALM, None, FleetMode.STOPPED, id="60 s is 4 x 15 s"),
+        pytest.param(ticked(60), CALM, ANA, FleetMode.STOPPED, id="stopped before frozen"),
+        pytest.param(None, CALM, None, FleetMode.STOPPED, id="never ran"),
+    ],
+)
+def test_the_mode_follows_the_rows(
+    tick: LastTick | None, fleet: Fleet, freeze: FleetFreeze | None, mode: FleetMode
+) -> None:
+    assert judged(tick, fleet, freeze).mode is mode
+
+
+@pytest.mark.parametrize(
+    ("age_s", "tone"), [(8, "ok"), (29, "ok"), (30, "warn"), (59, "warn"), (60, "crit")]
+)
+def test_the_heartbeat_is_amber_after_two_periods_and_red_after_four(
+    age_s: float, tone: str
+) -> None:
+    assert judged(ticked(age_s)).tone == tone
+
+
+@pytest.mark.parametrize(
+    ("fleet", "freeze", "title", "worst"),
+    [
+        pytest.param(CALM, None, "", "ok", id="calm"),
+        pytest.param(Fleet(3, 3, 0, 1, 1), None, "(1) ✕ 1 breach — ", "crit", id="one breach"),
+        pytest.param(Fleet(3, 3, 0, 2, 0), ANA, "✕ 2 breaches — ", "crit", id="breach first"),
+        pytest.param(CALM, ANA, "■ frozen — ", "warn", id="frozen"),
+        pytest.param(Fleet(3, 3, 0, 0, 2), None, "(2) ", "ok", id="only proposals wait"),
+    ],
+)
+def test_title_and_favicon_carry_the_worst_state(
+    fleet: Fleet, freeze: FleetFreeze | None, title: str, worst: str
+) -> None:
+    state = judged(ticked(), fleet, freeze)
+    assert (state.title, state.worst) == (title, worst)
+
+
+@pytest.fixture
+def person(db: None) -> User:
+    return User.objects.create_user("ana", password="a long enough phrase")
+
+
+def made_tick(**fields: object) -> Tick:
+    now = timezone.now()
+    given = {"slot": 1, "at": now, "epoch": 1, "finished_at": now, "services": 1, "fresh": 1}
+    return Tick.objects.create(**given | fields)
+
+
+def test_a_setting_of_the_environment_freezes(
+    person: User, settings: pytest.FixtureRequest
+) -> None:
+    settings.FREEZE_FLAG = True
+    made_tick()
+    state = read_strip(person, timezone.now())
+    assert state.mode is FleetMode.FROZEN
+    assert "HETEROSCALE_FREEZE" in state.why
+
+
+def test_only_proposals_the_reader_may_decide_are_waiting(person: User) -> None:
+    service = factories.make_service(mode="approve")
+    now = timezone.now()
+    factories.make_proposal(service, expires_at=now + timedelta(minutes=5))
+    assert read_strip(person, now).fleet.waiting == 0
+    person.user_permissions.add(Permission.objects.get(codename="approve_proposal"))
+    assert read_strip(User.objects.get(pk=person.pk), now).fleet.waiting == 1
+
+
+@pytest.mark.parametrize("services", [1, 3])
+def test_the_strip_costs_the_same_for_any_fleet(
+    person: User, django_assert_num_queries: DjangoAssertNumQueries, services: int
+) -> None:
+    for i in range(services):
+        factories.make_service(f"service-{i}")
+    made_tick()
+    person.has_perm("controller.approve_proposal")
+    with django_assert_num_queries(5):
+        read_strip(person, timezone.now())
+
+
+def test_the_fragment_is_sent_once(person: User, client: Client) -> None:
+    made_tick()
+    client.force_login(person)
+    first = client.get("/strip/")
+    assert first.status_code == 200
+    assert "ADVISORY" in first.text
+    again = client.get("/strip/", headers={"If-None-Match": first["ETag"]})
+    assert again.status_code == 304
+    Freeze.objects.create(by=person, by_name="ana", reason="incident", since=timezone.now())
+    frozen = client.get("/strip/", headers={"If-None-Match": first["ETag"]})
+    assert "FROZEN" in frozen.text
+
+
+def test_a_stranger_is_told_to_load_the_page_again(client: Client, db: None) -> None:
+    answer = client.get("/strip/")
+    assert (answer.status_code, answer["HX-Refresh"]) == (401, "true")
+
+
+def test_a_simulated_fleet_says_so(person: User, client: Client) -> None:
+    factories.make_service()
+    made_tick()
+    SimulatedFleet.objects.create(
+        speed=10, trace_name="two busy hours", history="running", history_frac=0.43
+    )
+    client.force_login(person)
+    page = client.get("/strip/").text
+    assert "simulated fleet" in page
+    assert "load runs 10 × faster; ticks, cooldowns and cold starts are real seconds" in page
+    assert "two busy hours" in page
+    assert "Producing the last 24 h of history: 43 %" in page
