@@ -7,7 +7,7 @@ import secrets
 from django.conf import settings
 from django.contrib.auth.models import Group, User
 
-from heteroscale_site.launch.home import Home, write_private
+from heteroscale_site.home import Home, write_private
 
 # Five groups of four: 20 of 31 characters make 99 bits, and none looks like another.
 ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"

@@ -41,7 +41,7 @@ class ProcessRole(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """Where Redis or Valkey listens, in the only form in which django-rq passes our retry rules."""
+    """Where Redis or Valkey listens, in the one form in which django-rq passes our retry rules."""
 
     host: str
     port: int
@@ -77,7 +77,7 @@ def _setting(  # noqa: PLR0913 - a declaration, read as a table row
 ) -> Any:  # noqa: ANN401 - stands where dataclasses.field stands
     shown = shown_default if shown_default is not None else (default or "not set")
     setting = Setting(name, group, help, kind, default, shown, secret)
-    return dataclasses.field(metadata={"setting": setting, "parse": parse})
+    return dataclasses.field(repr=not secret, metadata={"setting": setting, "parse": parse})
 
 
 def _text(raw: str) -> str:

@@ -9,7 +9,7 @@ from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError  # 
 from redis.retry import Retry
 
 from heteroscale_site.configuration import Broker, Configuration, ProcessRole
-from heteroscale_site.launch.home import Home
+from heteroscale_site.home import Home
 
 DATABASE_NAME = "heteroscale"
 DATABASE_USER = "heteroscale"

@@ -48,15 +48,16 @@ class NamedCronJob(CronJob):
 class Cron(DjangoCronScheduler):
     """The clock of the control loop; shown on the queue's pages."""
 
+    def __init__(self) -> None:
+        """Use the broker all queues share."""
+        super().__init__(connection=get_connection("control"))
+
     def keep(self, beat: Beat) -> None:
         """Ask for this task from now on.
 
         A tick that nobody picked up within its period is dropped: after a time without workers
         one look at the present is wanted, not one for every look missed.
         """
-        if self._connection_config is None:
-            self.connection = get_connection(beat.queue)
-            self._connection_config = self._get_connection_config(self.connection)
         self._cron_jobs.append(
             NamedCronJob(
                 queue_name=beat.queue,

@@ -16,8 +16,9 @@ PLOTLY_NAME = "plotly/plotly.min.js"
 class PlotlyFinder(BaseFinder):
     """Serves Plotly's JavaScript from the Python package, so both are always the same version."""
 
-    def __init__(self, app_names: object = None, *args: object, **kwargs: object) -> None:
+    def __init__(self, app_names: object = None) -> None:
         """Look up where the package lies without importing it, which would take half a second."""
+        del app_names  # this finder looks into no application
         found = importlib.util.find_spec("plotly")
         locations = list(found.submodule_search_locations or []) if found else []
         self.directory = Path(locations[0]) / "package_data" if locations else None

@@ -62,18 +62,21 @@ class ListedJob(Job):
     @property
     def func(self) -> Callable[..., object]:
         """The task to run; raises :class:`ForbiddenJobError` for a forged job."""
+        try:
+            self._refuse_extras()
+            return listed_function(self.func_name)
+        except ForbiddenJobError:
+            log.exception("job refused", job=self.id, function=self.func_name)
+            raise
+
+    def _refuse_extras(self) -> None:
         callbacks = (
             self._success_callback_name,
             self._failure_callback_name,
             self._stopped_callback_name,
         )
-        try:
-            if self.instance is not None or any(callbacks):
-                raise ForbiddenJobError("a task has no object and no callbacks")
-            return listed_function(self.func_name)
-        except ForbiddenJobError as refused:
-            log.error("job refused", job=self.id, function=self.func_name, why=str(refused))
-            raise
+        if self.instance is not None or any(callbacks):
+            raise ForbiddenJobError("a task has no object and no callbacks")
 
     @property
     def success_callback(self) -> None:
@@ -112,5 +115,5 @@ class ListedWorker(Worker):
 
     def setup_work_horse_signals(self) -> None:
         """End the job when its worker is killed: a replacement would run beside it."""
-        super().setup_work_horse_signals()
+        super().setup_work_horse_signals()  # type: ignore[no-untyped-call]
         die_with_parent(signal.SIGTERM)()

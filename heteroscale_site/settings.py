@@ -10,7 +10,7 @@ from csp.constants import NONE, SELF
 
 from heteroscale_site import connections, logs
 from heteroscale_site.configuration import BASE_DIR, ProcessRole, load
-from heteroscale_site.launch.home import Home
+from heteroscale_site.home import Home
 
 CONFIGURATION = load(os.environ)
 PROCESS_ROLE = CONFIGURATION.role

@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from heteroscale_site.launch.home import Home, LaunchError
+from heteroscale_site.home import Home, LaunchError
 from heteroscale_site.launch.processes import die_with_parent
 
 SUPERUSER = "postgres"

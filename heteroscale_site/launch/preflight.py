@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from heteroscale_site.launch.home import Home, LaunchError
+from heteroscale_site.home import Home, LaunchError
 
 # Servers of a supervisor that was killed need a moment to write out their data.
 LAST_RUN_ENDS_S = 20.0

@@ -19,7 +19,7 @@ from django.core.management import get_commands
 from heteroscale_site.configuration import BASE_DIR, Configuration
 from heteroscale_site.connections import DATABASE_NAME, DATABASE_USER
 from heteroscale_site.launch import postgres, valkey
-from heteroscale_site.launch.home import Home, LaunchError
+from heteroscale_site.home import Home, LaunchError
 from heteroscale_site.launch.preflight import check_port, locked
 from heteroscale_site.launch.product import (
     PYTHON,
@@ -165,7 +165,15 @@ def _begin_collecting(
     if stamp.exists() and stamp.read_text() == wanted:
         return None
     stamp.unlink(missing_ok=True)
-    words = [PYTHON, MANAGE, "collectstatic", "--noinput", "--clear", "--verbosity", "0"]
+    words: list[str | Path] = [
+        PYTHON,
+        MANAGE,
+        "collectstatic",
+        "--noinput",
+        "--clear",
+        "--verbosity",
+        "0",
+    ]
     process = supervisor.begin_once(
         words, log=home.logs / "static.log", environment={"HETEROSCALE_PROCESS": "static"}
     )

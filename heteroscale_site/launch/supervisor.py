@@ -84,7 +84,7 @@ class Supervisor:
     def begin_once(
         self, command: Sequence[str | Path], *, log: Path, environment: Mapping[str, str]
     ) -> subprocess.Popen[bytes]:
-        """Start a process that runs once; what it prints goes to the terminal, errors to ``log``."""
+        """Start a process that runs once: it prints to the terminal, errors go to ``log``."""
         with log.open("ab") as errors:
             process = subprocess.Popen(  # noqa: S603 - our own commands
                 [str(word) for word in command],

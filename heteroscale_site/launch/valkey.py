@@ -14,7 +14,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from heteroscale_site.launch.home import Endpoint, Home, LaunchError, write_private
+from heteroscale_site.home import Endpoint, Home, LaunchError, write_private
 
 LOOPBACK = "127.0.0.1"
 # The package names 64-bit ARM after each system's own habit.

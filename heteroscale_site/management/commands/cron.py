@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from django.core.management.base import BaseCommand
@@ -17,7 +16,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401, ARG002 - Django's
         """Tick until told to stop."""
-        cron = Cron(logging_level=logging.INFO)
+        cron = Cron()
         for beat in beats():
             cron.keep(beat)
         cron.start()

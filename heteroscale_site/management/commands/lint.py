@@ -8,6 +8,10 @@ import sys
 from heteroscale_site.configuration import BASE_DIR
 from heteroscale_site.tools import ToolCommand
 
+# import-linter has a console script and no module to run; scripts name the interpreter they were
+# installed with and break when the project is moved.
+IMPORT_RULES = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"
+
 
 class Command(ToolCommand):
     """Runs ruff and the import rules."""
@@ -17,13 +21,12 @@ class Command(ToolCommand):
     def run_tool(self, words: list[str]) -> None:
         """Run each check and fail when one did."""
         checks = (
-            ("ruff", "check", *words),
-            ("ruff", "format", "--check", *words),
-            ("importlinter.cli", "lint"),
+            ("-m", "ruff", "check", *words),
+            ("-m", "ruff", "format", "--check", *words),
+            ("-c", IMPORT_RULES),
         )
-        failed = [
-            check[0]
+        statuses = [
+            subprocess.run([sys.executable, *check], cwd=BASE_DIR, check=False).returncode  # noqa: S603
             for check in checks
-            if subprocess.run([sys.executable, "-m", *check], cwd=BASE_DIR, check=False).returncode  # noqa: S603
         ]
-        sys.exit(1 if failed else 0)
+        sys.exit(max(statuses))

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from heteroscale_site.configuration import Configuration
-from heteroscale_site.launch.home import LaunchError
+from heteroscale_site.home import LaunchError
 from heteroscale_site.launch.run import Order, command_exists, existing_file, run
 
 

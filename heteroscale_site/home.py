@@ -110,7 +110,7 @@ class Home:
         self.run.chmod(PRIVATE_DIRECTORY)
 
     def read_endpoint(self) -> Endpoint | None:
-        """Return where the embedded broker was last told to listen, None before the first start."""
+        """Return where the embedded broker last listened, None before the first start."""
         try:
             found = json.loads(self.endpoint.read_text())
             return Endpoint(port=int(found["port"]), password=str(found["password"]))

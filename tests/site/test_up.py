@@ -1,0 +1,104 @@
+"""One command runs everything, heals it, and stops it without leaving anything behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+
+from heteroscale_site.configuration import BASE_DIR
+from tests.site.conftest import Product, clean_environment, wait_until
+
+PROCESSES = {"postgres", "valkey", "web", "worker-control", "worker-actions", "cron"}
+
+
+def test_everything_starts_heals_stops_and_starts_again(product: Product) -> None:
+    """One long test: each step needs the running product of the step before."""
+    product.start()
+    assert product.status("/healthz") == 200
+    assert set(product.children()) == PROCESSES
+
+    accounts = product.home.accounts
+    first_passwords = accounts.read_text()
+    assert stat.S_IMODE(accounts.stat().st_mode) == 0o600
+    assert first_passwords.split()[1] in product.output.read_text()
+
+    _refuses_a_second(product)
+    _heals_what_is_killed(product)
+
+    assert product.stop() < 15
+    assert product.processes() == {}
+    assert product.process is not None
+    assert product.process.returncode == 0
+
+    product.start()
+    assert product.answers()
+    assert accounts.read_text() == first_passwords
+    assert "First accounts" not in product.output.read_text()
+
+    _leaves_nothing_when_killed_itself(product)
+
+
+def _refuses_a_second(product: Product) -> None:
+    first_output, first = product.output, product.process
+    port = product.port
+    taken = product.up()
+    assert taken.wait(timeout=60) != 0
+    assert f"Port {port} on 127.0.0.1 is taken" in product.output.read_text()
+
+    product.port = 1 + port % 60_000 + 1024
+    second = product.up()
+    assert second.wait(timeout=60) != 0
+    assert f"already runs on {product.home.root} (process {first.pid})" in (
+        product.output.read_text()
+    )
+    assert "Traceback" not in product.output.read_text()
+    product.port, product.output = port, first_output
+
+
+def _heals_what_is_killed(product: Product) -> None:
+    before = product.children()
+    for pid in before.values():
+        os.kill(pid, signal.SIGKILL)
+    wait_until(
+        lambda: (
+            set(product.children()) == PROCESSES
+            and not set(product.children().values()) & set(before.values())
+            and product.answers()
+        ),
+        "healing",
+    )
+
+
+def _leaves_nothing_when_killed_itself(product: Product) -> None:
+    assert product.process is not None
+    product.process.kill()
+    product.process.wait()
+    wait_until(lambda: not product.processes(), "the end of every process", timeout_s=30)
+
+
+def test_a_command_without_the_product_says_what_to_do(product: Product) -> None:
+    said = _run(product, "migrate", "--check")
+    assert said.returncode == 2
+    assert "start ./heteroscale up" in said.stderr
+    assert "Traceback" not in said.stderr
+
+
+def test_a_wrong_setting_is_one_sentence(product: Product) -> None:
+    said = _run(product, "check", HETEROSCALE_TICK_S="often")
+    assert said.returncode == 2
+    assert said.stderr.startswith("heteroscale: HETEROSCALE_TICK_S: 'often' is not usable")
+    assert "Traceback" not in said.stderr
+
+
+def _run(product: Product, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 - our own command
+        [sys.executable, BASE_DIR / "manage.py", *words],
+        env=clean_environment(HETEROSCALE_HOME=str(product.home.root), **settings),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
