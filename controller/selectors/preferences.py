@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from controller.models import Preference
@@ -13,7 +13,7 @@ class Preferences:
     """The reader's theme ("system", "light" or "dark") and time zone."""
 
     theme: str = "system"
-    zone: ZoneInfo = ZoneInfo("UTC")
+    zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
 
 
 def read_preferences(user_pk: int | None) -> Preferences:

@@ -141,17 +141,27 @@ def strip_state(
 def _mode(
     tick: LastTick | None, age_s: float | None, fleet: Fleet, freeze: FleetFreeze | None
 ) -> tuple[FleetMode, str]:
-    if tick is None:
+    if tick is None or age_s is None:
         return FleetMode.STOPPED, "the loop has not run yet"
-    if age_s is not None and age_s >= STOPPED_PERIODS * settings.TICK_S:
+    if age_s >= STOPPED_PERIODS * settings.TICK_S:
         return FleetMode.STOPPED, f"no tick for {STOPPED_PERIODS} periods"
     if freeze is not None:
         return FleetMode.FROZEN, freeze.reason
+    return _sight(tick) or _intent(fleet)
+
+
+def _sight(tick: LastTick) -> tuple[FleetMode, str] | None:
     if tick.failures:
         plural = "" if tick.failures == 1 else "s"
         return FleetMode.DEGRADED, f"{tick.failures} failure{plural} in the last tick"
-    if tick.services and tick.fresh * 2 < tick.services:
+    if tick.fresh * 2 < tick.services:
         return FleetMode.DEGRADED, f"{tick.fresh} of {tick.services} services have fresh metrics"
+    return None
+
+
+def _intent(fleet: Fleet) -> tuple[FleetMode, str]:
+    if not fleet.services:
+        return FleetMode.ADVISORY, "no service is configured"
     if not fleet.steered:
         return FleetMode.ADVISORY, "every service is watched only"
     return FleetMode.ACTING, ""

@@ -12,7 +12,7 @@ from django.templatetags.static import static
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 from lucide.templatetags.lucide import lucide
 
 from controller.templatetags import wording
@@ -100,7 +100,7 @@ def tab(context: Context, name: str, word: str, count: int | None = None) -> Saf
     return format_html(
         '<a href="{}"{}>{}{}</a>',
         address,
-        mark_safe(' aria-current="page"' if here else ""),
+        format_html(' aria-current="{}"', "page") if here else "",
         word,
         "" if count is None else _counter(name, count),
     )
@@ -110,7 +110,7 @@ def _counter(name: str, count: int) -> SafeString:
     return format_html(
         ' <span class="count" data-count-of="{}"{}>{}<span class="unseen"> waiting</span></span>',
         name,
-        "" if count else mark_safe(" hidden"),
+        "" if count else " hidden",
         count,
     )
 
@@ -125,6 +125,12 @@ def next_theme(theme: str) -> str:
 def clock_time(at: datetime, zone: ZoneInfo) -> str:
     """Return the time of day with its zone."""
     return wording.clock(at, zone, at)
+
+
+@register.filter
+def zone_word(at: datetime, zone: ZoneInfo) -> str:
+    """Return the short name of the reader's zone at a time."""
+    return wording.zone_name(at.astimezone(zone))
 
 
 @register.simple_tag

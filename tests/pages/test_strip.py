@@ -89,7 +89,7 @@ def test_title_and_favicon_carry_the_worst_state(
 
 
 @pytest.fixture
-def person(db: None) -> User:
+def person(db: None) -> User:  # noqa: ARG001 - the fixture opens the database
     return User.objects.create_user("ana", password="a long enough phrase")
 
 
@@ -143,7 +143,8 @@ def test_the_fragment_is_sent_once(person: User, client: Client) -> None:
     assert "FROZEN" in frozen.text
 
 
-def test_a_stranger_is_told_to_load_the_page_again(client: Client, db: None) -> None:
+@pytest.mark.django_db
+def test_a_stranger_is_told_to_load_the_page_again(client: Client) -> None:
     answer = client.get("/strip/")
     assert (answer.status_code, answer["HX-Refresh"]) == (401, "true")
 

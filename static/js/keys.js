@@ -1,0 +1,79 @@
+// Shortcuts: one registry, from which the sheet of "?" is made. No key changes anything.
+
+const OFF = "heteroscale.keys.off";
+const go = (path) => () => location.assign(path);
+const show = (id) => () => {
+  const dialog = document.getElementById(id);
+  if (dialog && !dialog.open) dialog.showModal();
+};
+
+function rows() {
+  return [...document.querySelectorAll("a[data-row]")].filter((link) => link.offsetParent);
+}
+
+function move(by) {
+  const links = rows();
+  if (!links.length) return;
+  const here = links.indexOf(document.activeElement);
+  const next = here < 0 ? (by > 0 ? 0 : links.length - 1) : here + by;
+  links[Math.min(links.length - 1, Math.max(0, next))].focus();
+}
+
+const KEYS = [
+  ["g o", "Go to the overview", go("/")],
+  ["g s", "Go to the services", go("/services/")],
+  ["g a", "Go to the approvals", go("/approvals/")],
+  ["g d", "Go to the decisions", go("/decisions/")],
+  ["j", "Next row", () => move(1)],
+  ["k", "Previous row", () => move(-1)],
+  ["Enter", "Open the row", null],
+  ["f", "Open the freeze sheet", () => document.querySelector("main [data-dialog^=freeze], [data-dialog=freeze-fleet]")?.click()],
+  [".", "Pause or resume live updates", () => document.querySelector("[data-pause]")?.click()],
+  ["t", "Choose the time range", () => document.querySelector("[data-range] a")?.focus()],
+  ["?", "Show this list", show("keys")],
+];
+
+const MEANING = new Map(KEYS.filter(([, , run]) => run).map(([keys, , run]) => [keys, run]));
+let before = "";
+let forget = 0;
+
+function typing(target) {
+  return target.isContentEditable || target.closest?.("input, select, textarea, [role=textbox]");
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat && event.key === "g") return;
+  if (typing(event.target) || document.querySelector("dialog[open]")) return;
+  if (localStorage.getItem(OFF)) return;
+  const run = MEANING.get(before ? `${before} ${event.key}` : event.key);
+  clearTimeout(forget);
+  before = !before && event.key === "g" ? "g" : "";
+  forget = setTimeout(() => { before = ""; }, 1500);
+  if (!run) return;
+  event.preventDefault();
+  run();
+});
+
+const list = document.querySelector("[data-keys]");
+if (list) {
+  for (const [keys, words] of KEYS) {
+    const term = document.createElement("dt");
+    for (const key of keys.split(" ")) {
+      const cap = document.createElement("kbd");
+      cap.textContent = key;
+      term.append(cap, " ");
+    }
+    const meaning = document.createElement("dd");
+    meaning.textContent = words;
+    list.append(term, meaning);
+  }
+}
+
+const switched = document.querySelector("[data-keys-on]");
+if (switched) {
+  switched.checked = !localStorage.getItem(OFF);
+  switched.addEventListener("change", () => {
+    if (switched.checked) localStorage.removeItem(OFF);
+    else localStorage.setItem(OFF, "1");
+  });
+}
