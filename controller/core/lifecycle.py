@@ -1,4 +1,4 @@
-"""The life of a proposal and of an action: which state may follow which, as one table."""
+"""The legal states and moves of proposals and actions, as two tables."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -6,7 +6,7 @@ from typing import Final
 
 
 class ProposalState(StrEnum):
-    """Where a proposal stands."""
+    """Where a proposal stands on its way from a decision to an action."""
 
     PENDING = "pending"
     APPROVED = "approved"
@@ -21,7 +21,11 @@ class ProposalState(StrEnum):
 
 
 class ActionState(StrEnum):
-    """Where an action stands; ``unknown`` means sent without an answer."""
+    """Where a write to a cluster stands.
+
+    Recorded before it is sent; unknown when no answer came (S14); applied once a read after the
+    write returned the value (S15); ready once the instances serve.
+    """
 
     RECORDED = "recorded"
     SENT = "sent"
@@ -33,53 +37,50 @@ class ActionState(StrEnum):
 
 
 _P = ProposalState
+_A = ActionState
+
 PROPOSAL_MOVES: Final[Mapping[ProposalState, frozenset[ProposalState]]] = {
     _P.PENDING: frozenset(
-        {_P.APPROVED, _P.REJECTED, _P.EXPIRED, _P.SUPERSEDED, _P.WITHDRAWN}
+        {_P.APPROVED, _P.REJECTED, _P.EXPIRED, _P.SUPERSEDED, _P.WITHDRAWN},
     ),
     _P.APPROVED: frozenset(
-        {_P.APPLYING, _P.STALE, _P.EXPIRED, _P.SUPERSEDED, _P.WITHDRAWN}
+        {_P.APPLYING, _P.STALE, _P.EXPIRED, _P.SUPERSEDED, _P.WITHDRAWN},
     ),
     _P.APPLYING: frozenset({_P.APPLIED, _P.FAILED, _P.STALE}),
-    **{
-        end: frozenset()
-        for end in (
-            _P.APPLIED,
-            _P.FAILED,
-            _P.REJECTED,
-            _P.EXPIRED,
-            _P.SUPERSEDED,
-            _P.WITHDRAWN,
-            _P.STALE,
-        )
-    },
+    _P.APPLIED: frozenset(),
+    _P.FAILED: frozenset(),
+    _P.REJECTED: frozenset(),
+    _P.EXPIRED: frozenset(),
+    _P.SUPERSEDED: frozenset(),
+    _P.WITHDRAWN: frozenset(),
+    _P.STALE: frozenset(),
 }
 
-_A = ActionState
+# sent -> recorded and unknown -> recorded: a read showed that the write did not arrive, so the
+# same action is sent again under the same id (K05). A conflict fails it instead: re-decide (K01).
 ACTION_MOVES: Final[Mapping[ActionState, frozenset[ActionState]]] = {
     _A.RECORDED: frozenset({_A.SENT, _A.CANCELLED, _A.FAILED}),
-    _A.SENT: frozenset({_A.APPLIED, _A.UNKNOWN, _A.FAILED}),
-    _A.UNKNOWN: frozenset({_A.APPLIED, _A.FAILED, _A.SENT}),
+    _A.SENT: frozenset({_A.APPLIED, _A.UNKNOWN, _A.FAILED, _A.RECORDED}),
+    _A.UNKNOWN: frozenset({_A.APPLIED, _A.FAILED, _A.RECORDED}),
     _A.APPLIED: frozenset({_A.READY, _A.FAILED}),
     _A.READY: frozenset(),
     _A.FAILED: frozenset(),
     _A.CANCELLED: frozenset(),
 }
 
-OPEN_PROPOSAL: Final = (_P.PENDING, _P.APPROVED, _P.APPLYING)
-IN_FLIGHT: Final = (_A.RECORDED, _A.SENT, _A.UNKNOWN)
-TERMINAL_PROPOSAL: Final = tuple(
-    state for state, after in PROPOSAL_MOVES.items() if not after
-)
-TERMINAL_ACTION: Final = tuple(
-    state for state, after in ACTION_MOVES.items() if not after
-)
+TERMINAL_PROPOSALS: Final = frozenset(s for s, moves in PROPOSAL_MOVES.items() if not moves)
+OPEN_PROPOSALS: Final = frozenset(s for s, moves in PROPOSAL_MOVES.items() if moves)
+TERMINAL_ACTIONS: Final = frozenset(s for s, moves in ACTION_MOVES.items() if not moves)
+OPEN_ACTIONS: Final = frozenset(s for s, moves in ACTION_MOVES.items() if moves)
+# At most one of these per service (S11).
+IN_FLIGHT: Final = frozenset({_A.RECORDED, _A.SENT, _A.UNKNOWN})
+# In the order of the enumerations, for pages and queries.
+OPEN_PROPOSAL: Final = tuple(s for s in ProposalState if s in OPEN_PROPOSALS)
+TERMINAL_PROPOSAL: Final = tuple(s for s in ProposalState if s in TERMINAL_PROPOSALS)
 
 
-def may_follow(
-    before: ProposalState | ActionState, after: ProposalState | ActionState
-) -> bool:
-    """Return whether ``after`` is a legal next state of ``before``."""
-    if isinstance(before, ProposalState):
-        return after in PROPOSAL_MOVES[before]
-    return after in ACTION_MOVES[before]
+def may_move(present: ProposalState | ActionState, following: ProposalState | ActionState) -> bool:
+    """Return whether ``following`` may come directly after ``present``; no move leaves a table."""
+    if isinstance(present, ProposalState):
+        return isinstance(following, ProposalState) and following in PROPOSAL_MOVES[present]
+    return isinstance(following, ActionState) and following in ACTION_MOVES[present]

@@ -284,10 +284,15 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What the policy wanted at a time, before guards: the memory of the stabilisation window."""
+    """What the policy wanted at a time, before guards: the memory of the stabilisation window.
+
+    ``at_s`` is when it was last wanted; ``since_s`` since when without a break, where one row
+    stands for many equal decisions (``None``: at ``at_s`` alone).
+    """
 
     at_s: float
     want: Instances
+    since_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,112 @@
+"""Context in, decision out: the policy, then the guards in order, then the gate."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from controller.core.config_check import Problem, validate_spec
+from controller.core.guards import GUARDS, hard_limits
+from controller.core.pairs import driver_role, larger, smaller
+from controller.core.policies import POLICIES
+from controller.core.reasons import Code
+from controller.core.sentences import cause_of, sentence
+from controller.core.types import (
+    Context,
+    Decision,
+    Gate,
+    Instances,
+    Mode,
+    Move,
+    Reason,
+    Recommendation,
+    Step,
+    Target,
+)
+
+_GATES: Final[Mapping[Mode, tuple[Gate, Code, str]]] = {
+    Mode.OBSERVE: (Gate.RECORD, Code.ADVISORY_ONLY, "observe mode: recorded, not carried out"),
+    Mode.APPROVE: (Gate.PROPOSE, Code.AWAITING_APPROVAL, "approve mode: a person decides"),
+    Mode.AUTOMATIC: (Gate.ACT, Code.UNCHANGED, "automatic mode: carried out"),
+}
+_CLOSED: Final = (Gate.NONE, Code.UNCHANGED, "nothing to carry out")
+
+
+def decide(ctx: Context) -> Decision:
+    """Return what to do for one service now, with every step that led there (HeteroScale §9).
+
+    The same context always gives the same decision: nothing is remembered here (S23). A change
+    starts from the wished counts, ``ctx.state.desired``. Steps chain from the present counts to
+    the final ones; a guard that changes nothing leaves no step. A configuration that can't be
+    used gives a blocked decision with ``CONFIG_INVALID`` and never an exception (C01, S24).
+    """
+    problems = validate_spec(ctx.spec)
+    if problems:
+        return _refused(ctx, problems)
+    recommendation = POLICIES[ctx.spec.policy.name](ctx)
+    reason = recommendation.reason
+    target = Target(ctx.state.desired)
+    target = target.moved_to(recommendation.want, "policy", reason.code, reason.text)
+    for guard in GUARDS:
+        target = guard(target, ctx)
+    return _concluded(hard_limits(target, ctx), ctx, recommendation)
+
+
+def _concluded(target: Target, ctx: Context, recommendation: Recommendation) -> Decision:
+    current, final = ctx.state.desired, target.want
+    cause = cause_of(target.steps, current, final, driver_role(ctx.spec.policy))
+    gate, gate_code, detail = _GATES[ctx.spec.mode] if final != current else _CLOSED
+    return Decision(
+        service=ctx.spec.key,
+        now_s=ctx.now_s,
+        mode=ctx.spec.mode,
+        policy_version=ctx.spec.policy.version,
+        signals=ctx.signals,
+        current=current,
+        raw=recommendation.want,
+        steps=(*target.steps, Step("gate", final, final, gate_code, detail)),
+        final=final,
+        move=_move(current, final, ctx.spec.mode, cause),
+        gate=gate,
+        code=gate_code if gate in (Gate.RECORD, Gate.PROPOSE) else cause.code,
+        sentence=sentence(target.steps, ctx, final, cause),
+        driver=recommendation.driver,
+        load=recommendation.load,
+    )
+
+
+def _move(current: Instances, final: Instances, mode: Mode, cause: Step) -> Move:
+    """Return the kind of a decision. A service at rest on its minimum holds, unblocked."""
+    if final == current:
+        rests = cause.before == cause.after or cause.code is Code.AT_MIN
+        return Move.HOLD if rests else Move.BLOCKED
+    if mode is Mode.APPROVE:
+        return Move.PROPOSE
+    if larger(current, final) == final:
+        return Move.SCALE_OUT
+    return Move.SCALE_IN if smaller(current, final) == final else Move.REBALANCE
+
+
+def _refused(ctx: Context, problems: list[Problem]) -> Decision:
+    """Return the decision for a configuration nothing can be computed from."""
+    first = problems[0]
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    reason = Reason(Code.CONFIG_INVALID, f"{first.message}{more}")
+    current = ctx.state.desired
+    target = Target(current).moved_to(current, "policy", reason.code, reason.text)
+    still = Recommendation(current, reason, str(ctx.spec.policy.driver), None)
+    cause = target.steps[0]
+    return Decision(
+        service=ctx.spec.key,
+        now_s=ctx.now_s,
+        mode=ctx.spec.mode,
+        policy_version=ctx.spec.policy.version,
+        signals=ctx.signals,
+        current=current,
+        raw=current,
+        steps=(cause, Step("gate", current, current, _CLOSED[1], _CLOSED[2])),
+        final=current,
+        move=Move.BLOCKED,
+        gate=Gate.NONE,
+        code=reason.code,
+        sentence=sentence(target.steps, ctx, current, cause),
+        driver=still.driver,
+    )

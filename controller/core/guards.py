@@ -1,0 +1,449 @@
+"""What a recommendation must pass: each guard may hold or shorten a change and says why."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from controller.core.pairs import Pairing, larger, smaller, whole_down, whole_up
+from controller.core.reasons import Code
+from controller.core.trust import driver_total, scale_in_bar, scale_out_bar
+from controller.core.types import Context, Instances, Reason, Role, Target, Wish
+from controller.core.words import DECODE_FIRST, changed_roles, counts, seconds
+
+Guard = Callable[[Target, Context], Target]
+
+# How much of the stabilisation window may be unseen: a restart or an outage longer than this
+# begins the window anew.
+BLIND_S: Final = 60.0
+
+
+def ratio(target: Target, ctx: Context) -> Target:
+    """Grow the role that is short, up to the edge of the ratio's tolerance (HeteroScale §4.5).
+
+    The follower must suffice for the leading instances the load needs; those that only a floor
+    holds need no partner. The leader grows for a follower beyond the tolerance unless that one
+    already stands at its minimum, where the surplus is the operator's wish.
+    """
+    total = driver_total(ctx)
+    if target.blocked or total is None:
+        return target
+    pairing = Pairing.of(ctx.spec.policy)
+    lead, follow = pairing.split(target.want)
+    most_lead, most_follow = pairing.split(ctx.spec.limits.maximum)
+    _, least_follow = pairing.split(ctx.spec.limits.minimum)
+    needed = min(lead, whole_up(total / ctx.spec.policy.target))
+    need_follow = min(pairing.least(needed), most_follow)
+    need_lead = min(pairing.fewest_leading(follow), most_lead) if follow > least_follow else 0
+    want = pairing.join(max(lead, need_lead), max(follow, need_follow))
+    if want == target.want:
+        return target
+    low, high = _band(ctx)
+    shown = target.want.pd_ratio
+    now = "no decode instance" if shown is None else f"{shown:.2f} prefill per decode"
+    return target.moved_to(
+        want,
+        "ratio",
+        Code.RATIO_CORRECTION,
+        f"{now} is outside {low:.2f} to {high:.2f}, so {_becomes(target.want, want)}",
+    )
+
+
+def freshness(target: Target, ctx: Context) -> Target:
+    """Return to the present pair when the signals do not allow the change (S6, S7, M04 to M15).
+
+    Comes before the limits and does not block: a pool below its floor is repaired whatever the
+    metrics say (S1, L3).
+    """
+    current = ctx.state.desired
+    if target.blocked or target.want == current:
+        return target
+    shrinks = smaller(target.want, current) != current
+    bar = scale_in_bar(ctx) if shrinks else scale_out_bar(ctx)
+    if bar is None:
+        return target
+    return target.moved_to(current, "freshness", bar.code, bar.text)
+
+
+def limits(target: Target, ctx: Context) -> Target:
+    """Raise to the minimum, then lower to the maximum; the partner of a capped role keeps ratio.
+
+    A role found above its maximum never grows, and shrinks only when the signals allow it.
+    """
+    if target.blocked:
+        return target
+    return _ceiling(_floor(target, ctx), ctx)
+
+
+def step(target: Target, ctx: Context) -> Target:
+    """Bound one action per role to ``max(step_abs, ceil(step_frac · n))`` instances (S3).
+
+    A floor repair is not bounded: a written count is never below the minimum (S1).
+    """
+    if target.blocked:
+        return target
+    current, config = ctx.state.desired, ctx.spec.policy
+    bound = Instances(
+        max(config.step_abs, whole_up(config.step_frac * current.prefill)),
+        max(config.step_abs, whole_up(config.step_frac * current.decode)),
+    )
+    top = Instances(current.prefill + bound.prefill, current.decode + bound.decode)
+    bottom = Instances(current.prefill - bound.prefill, current.decode - bound.decode)
+    clamped = larger(smaller(target.want, larger(top, ctx.spec.limits.minimum)), bottom)
+    if clamped == target.want:
+        return target
+    want = _in_step(clamped, ctx)
+    which = " and ".join(
+        f"{role.value} by at most {bound.of(role)}" for role in changed_roles(target.want, clamped)
+    )
+    return target.moved_to(want, "step", Code.STEP_LIMITED, f"one action may change {which}")
+
+
+def stabilisation(target: Target, ctx: Context) -> Target:
+    """Scale in only to the highest recommendation of the last ``stabilisation_s`` (S9, M18).
+
+    The memory must reach back over the window without a gap; otherwise nothing shrinks.
+    """
+    current = ctx.state.desired
+    window_s = ctx.spec.policy.stabilisation_s
+    if target.blocked or window_s <= 0.0 or smaller(target.want, current) == current:
+        return target
+    watched_s = _watched_s(ctx.history.wishes, ctx.now_s, window_s)
+    if watched_s < window_s - min(window_s / 2.0, BLIND_S):
+        text = f"only {seconds(watched_s)} of the last {seconds(window_s)} were watched"
+        said = ("stabilisation", Reason(Code.FLAP_PREVENTED, text))
+        return _stopped(target, ctx, larger(target.want, current), said)
+    highest = _highest(target.want, ctx)
+    kept = larger(target.want, smaller(current, highest))
+    if kept == target.want:
+        return target
+    want = larger(kept, _shrunk_in_ratio(kept, ctx))
+    text = f"{counts(highest)} was wanted within the last {seconds(window_s)}"
+    return _stopped(target, ctx, want, ("stabilisation", Reason(Code.FLAP_PREVENTED, text)))
+
+
+def cooldown(target: Target, ctx: Context) -> Target:
+    """Keep the least time between actions; scale-in waits after a scale-out as well.
+
+    A scale-out waits ``cooldown_out_s`` after the last one and never for a scale-in, so that a
+    mistaken scale-in is undone at once. A floor repair does not wait.
+    """
+    current, config, past = ctx.state.desired, ctx.spec.policy, ctx.history
+    if target.blocked or target.want == current:
+        return target
+    out_s = _left_s(past.last_scale_out_s, config.cooldown_out_s, ctx.now_s)
+    in_s = _left_s(past.last_scale_in_s, config.cooldown_in_s, ctx.now_s)
+    in_after_out_s = _left_s(past.last_scale_out_s, config.cooldown_in_s, ctx.now_s)
+    want, said = target.want, []
+    if out_s > 0.0:
+        allowed = larger(current, ctx.spec.limits.minimum)
+        want = smaller(want, allowed)
+        if want != target.want:
+            said.append(f"{seconds(out_s)} of the cooldown after a scale-out are left")
+    if max(in_s, in_after_out_s) > 0.0 and smaller(want, current) != current:
+        want = larger(want, current)
+        kind = "scale-in" if in_s >= in_after_out_s else "scale-out"
+        left = seconds(max(in_s, in_after_out_s))
+        said.append(f"scale-in waits another {left} after the last {kind}")
+    if want == target.want:
+        return target
+    return _stopped(target, ctx, want, ("cooldown", Reason(Code.COOLDOWN, " and ".join(said))))
+
+
+def gpu_budget(target: Target, ctx: Context) -> Target:
+    """Keep the service within ``max_gpus``, what drains included (S2).
+
+    What a shrinking role gives back counts as held until it is gone, so that no state between two
+    writes exceeds the budget.
+    """
+    per_instance = ctx.spec.gpus_per_instance
+    draining = Instances(ctx.state.prefill.draining, ctx.state.decode.draining)
+    held = ctx.state.desired.gpus(per_instance) + draining.gpus(per_instance)
+    budget = ctx.spec.limits.max_gpus
+    room = max(0, budget - held)
+    want = _largest_fit(target.want, ctx, _Room(room, room, shared=True))
+    if target.blocked or want == target.want:
+        return target
+    text = f"the service may hold {budget} GPUs and holds {held}"
+    return _stopped(target, ctx, want, ("gpu_budget", Reason(Code.BUDGET_EXHAUSTED, text)))
+
+
+def capacity(target: Target, ctx: Context) -> Target:
+    """Grow only where the pool of each role's hardware has free GPUs (HeteroScale §7).
+
+    The pair is placed whole, or reduced to the largest one that keeps the ratio. A pool that is
+    absent could not be read and gives nothing.
+    """
+    kinds = ctx.spec.hardware
+    prefill, decode = kinds[Role.PREFILL], kinds[Role.DECODE]
+    room = _Room(
+        max(0, ctx.gpus_free.get(prefill, 0)),
+        max(0, ctx.gpus_free.get(decode, 0)),
+        shared=prefill == decode,
+    )
+    want = _largest_fit(target.want, ctx, room)
+    if target.blocked or want == target.want:
+        return target
+    text = " and ".join(
+        _pool_words(kind, ctx)
+        for kind in dict.fromkeys((decode, prefill))
+        if any(
+            kinds[role] == kind and target.want.of(role) > ctx.state.desired.of(role)
+            for role in Role
+        )
+    )
+    return _stopped(target, ctx, want, ("capacity", Reason(Code.NO_CAPACITY_SKU, text)))
+
+
+def refusal(target: Target, ctx: Context) -> Target:
+    """Hold what a person rejected: the same direction, and no further than the rejected body."""
+    refused, current = ctx.history.refusal, ctx.state.desired
+    if target.blocked or target.want == current or refused is None:
+        return target
+    if ctx.now_s >= refused.until_s or not _no_further(target.want, refused.want, current):
+        return target
+    left = seconds(refused.until_s - ctx.now_s)
+    said = f"{refused.by} rejected {counts(refused.want)} ({refused.reason}), for another {left}"
+    return target.blocked_at(current, "refusal", Code.REJECTED, said)
+
+
+def in_flight(target: Target, ctx: Context) -> Target:
+    """Hold while an action of this service is under way: one at a time (S11)."""
+    action, current = ctx.history.in_flight, ctx.state.desired
+    if target.blocked or target.want == current or action is None:
+        return target
+    said = f"action {action} is still in progress"
+    return target.blocked_at(current, "in_flight", Code.IN_PROGRESS, said)
+
+
+def freeze(target: Target, ctx: Context) -> Target:
+    """Hold everything, floor repairs too, while a person's freeze is in force (S16)."""
+    hold, current = ctx.hold, ctx.state.desired
+    if target.blocked or target.want == current or hold is None:
+        return target
+    if hold.until_s is not None and ctx.now_s >= hold.until_s:
+        return target
+    left = "until resumed"
+    if hold.until_s is not None:
+        left = f"for another {seconds(hold.until_s - ctx.now_s)}"
+    said = f"{hold.by} froze {hold.scope} {left} ({hold.reason})"
+    return target.blocked_at(current, "freeze", Code.FROZEN, said)
+
+
+GUARDS: Final[tuple[Guard, ...]] = (
+    ratio,
+    freshness,
+    limits,
+    step,
+    stabilisation,
+    cooldown,
+    gpu_budget,
+    capacity,
+    refusal,
+    in_flight,
+    freeze,
+)
+STEP_NAMES: Final = (
+    "policy",
+    "ratio",
+    "freshness",
+    "limits",
+    "step",
+    "stabilisation",
+    "cooldown",
+    "gpu_budget",
+    "capacity",
+    "refusal",
+    "in_flight",
+    "freeze",
+    "gate",
+)
+
+
+def hard_limits(target: Target, ctx: Context) -> Target:
+    """Hold at the present pair if the result breaks a limit, whatever the guards did (S8).
+
+    A role that is already outside its limits may only stand still or move towards them.
+    """
+    current, bounds = ctx.state.desired, ctx.spec.limits
+    low, high = smaller(current, bounds.minimum), larger(current, bounds.maximum)
+    gpus = larger(current, target.want).gpus(ctx.spec.gpus_per_instance)
+    most_gpus = max(bounds.max_gpus, current.gpus(ctx.spec.gpus_per_instance))
+    if smaller(target.want, low) != low:
+        code, said = Code.AT_MIN, f"{counts(target.want)} is below the minimum"
+    elif larger(target.want, high) != high:
+        code, said = Code.AT_MAX, f"{counts(target.want)} is above the maximum"
+    elif gpus > most_gpus:
+        code, said = Code.BUDGET_EXHAUSTED, f"{gpus} GPUs are more than {bounds.max_gpus}"
+    else:
+        return target
+    return target.blocked_at(current, "limits", code, said)
+
+
+def _stopped(target: Target, ctx: Context, want: Instances, said: tuple[str, Reason]) -> Target:
+    """Return the target at ``want`` by the guard named: blocked if no change is left."""
+    name, reason = said
+    if want == ctx.state.desired:
+        return target.blocked_at(want, name, reason.code, reason.text)
+    return target.moved_to(want, name, reason.code, reason.text)
+
+
+def _band(ctx: Context) -> tuple[float, float]:
+    config = ctx.spec.policy
+    return (
+        config.pd_ratio * (1.0 - config.ratio_tolerance),
+        config.pd_ratio * (1.0 + config.ratio_tolerance),
+    )
+
+
+def _becomes(before: Instances, after: Instances) -> str:
+    return " and ".join(
+        f"{role.value} {before.of(role)} becomes {after.of(role)}"
+        for role in changed_roles(before, after)
+    )
+
+
+def _floor(target: Target, ctx: Context) -> Target:
+    minimum = ctx.spec.limits.minimum
+    want = larger(target.want, minimum)
+    if want == target.want:
+        return target
+    said = f"the minimum is {counts(minimum, changed_roles(target.want, want))}"
+    return target.moved_to(want, "limits", Code.AT_MIN, said)
+
+
+def _ceiling(target: Target, ctx: Context) -> Target:
+    current, maximum = ctx.state.desired, ctx.spec.limits.maximum
+    capped = smaller(target.want, maximum)
+    if capped == target.want:
+        return target
+    want = _capped_in_ratio(capped, target.want, ctx)
+    said = f"the maximum is {counts(maximum, changed_roles(target.want, capped))}"
+    bar = scale_in_bar(ctx)
+    if bar is not None and smaller(want, current) != current:
+        want = larger(want, smaller(current, target.want))
+        said = f"{said}, and what is above it stays while {bar.text}"
+    return target.moved_to(want, "limits", Code.AT_MAX, said)
+
+
+def _capped_in_ratio(capped: Instances, wanted: Instances, ctx: Context) -> Instances:
+    """Return the capped pair with the growth of the other role trimmed to the ratio.
+
+    Where the ratio cannot be had, because the uncapped role is beyond it already, it keeps its
+    wish: an overload is answered with what there is.
+    """
+    pairing = Pairing.of(ctx.spec.policy)
+    lead, follow = pairing.split(capped)
+    now_lead, now_follow = pairing.split(ctx.state.desired)
+    min_lead, min_follow = pairing.split(ctx.spec.limits.minimum)
+    want_lead, want_follow = pairing.split(wanted)
+    if lead < want_lead and pairing.most(lead) >= now_follow:
+        follow = min(follow, max(now_follow, min_follow, pairing.most(lead)))
+    if follow < want_follow and pairing.most_leading(follow) >= now_lead:
+        lead = min(lead, max(now_lead, min_lead, pairing.most_leading(follow)))
+    return pairing.join(lead, follow)
+
+
+def _in_step(clamped: Instances, ctx: Context) -> Instances:
+    """Return a pair cut by the step limit with the roles kept in proportion to each other."""
+    return larger(_grown_in_ratio(clamped, ctx), _shrunk_in_ratio(clamped, ctx))
+
+
+def _grown_in_ratio(want: Instances, ctx: Context) -> Instances:
+    """Return ``want`` without growth beyond what the other role can pair with."""
+    pairing = Pairing.of(ctx.spec.policy)
+    lead, follow = pairing.split(want)
+    now_lead, now_follow = pairing.split(ctx.state.desired)
+    min_lead, min_follow = pairing.split(ctx.spec.limits.minimum)
+    follow = min(follow, max(now_follow, min_follow, pairing.most(lead)))
+    lead = min(lead, max(now_lead, min_lead, pairing.most_leading(follow)))
+    return pairing.join(lead, follow)
+
+
+def _shrunk_in_ratio(want: Instances, ctx: Context) -> Instances:
+    """Return the least each role may shrink to while the other, cut short, is still large.
+
+    A role at its minimum holds nobody up: its surplus is the operator's wish.
+    """
+    pairing = Pairing.of(ctx.spec.policy)
+    lead, follow = pairing.split(want)
+    now_lead, now_follow = pairing.split(ctx.state.desired)
+    min_lead, min_follow = pairing.split(ctx.spec.limits.minimum)
+    least_follow = pairing.least(lead) if lead > min_lead else 0
+    least_lead = pairing.fewest_leading(follow) if follow > min_follow else 0
+    return pairing.join(min(now_lead, least_lead), min(now_follow, least_follow))
+
+
+def _watched_s(wishes: Sequence[Wish], now_s: float, window_s: float) -> float:
+    """Return how far back [s] the memory of wishes reaches without a gap."""
+    gap_s = max(window_s / 2.0, BLIND_S)
+    seen_s = now_s
+    for wish in reversed(wishes):
+        if wish.at_s > now_s:
+            continue
+        if seen_s - wish.at_s > gap_s:
+            break
+        seen_s = min(seen_s, wish.at_s if wish.since_s is None else wish.since_s)
+    return now_s - seen_s
+
+
+def _highest(want: Instances, ctx: Context) -> Instances:
+    """Return the highest wish of the window, within the maximum that holds now."""
+    since_s = ctx.now_s - ctx.spec.policy.stabilisation_s
+    highest = want
+    for wish in ctx.history.wishes:
+        if wish.at_s >= since_s:
+            highest = larger(highest, smaller(wish.want, ctx.spec.limits.maximum))
+    return highest
+
+
+def _left_s(last_s: float | None, wait_s: float, now_s: float) -> float:
+    return 0.0 if last_s is None else last_s + wait_s - now_s
+
+
+def _no_further(want: Instances, refused: Instances, current: Instances) -> bool:
+    """Return whether each role of ``want`` lies between the present and the refused count."""
+    return all(
+        min(current.of(role), refused.of(role))
+        <= want.of(role)
+        <= max(current.of(role), refused.of(role))
+        for role in DECODE_FIRST
+    )
+
+
+def _pool_words(kind: str, ctx: Context) -> str:
+    if kind not in ctx.gpus_free:
+        return f"the {kind} pool cannot be read"
+    return f"only {max(0, ctx.gpus_free[kind])} {kind} GPUs are free"
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """GPUs each role could still take; ``shared`` when both take from the same ones."""
+
+    prefill: int
+    decode: int
+    shared: bool
+
+
+def _largest_fit(want: Instances, ctx: Context, room: _Room) -> Instances:
+    """Return the largest pair from the present one to ``want`` that fits and keeps the ratio.
+
+    Only growth needs room, and only growth is reduced. Tries leading counts from the top, each
+    with the most followers that fit; fewer than the ratio's tolerance allows is no fit.
+    """
+    pairing = Pairing.of(ctx.spec.policy)
+    now_lead, now_follow = pairing.split(ctx.state.desired)
+    want_lead, want_follow = pairing.split(want)
+    gpus_lead, gpus_follow = pairing.split(ctx.spec.gpus_per_instance)
+    room_lead, room_follow = pairing.split(Instances(room.prefill, room.decode))
+    top = min(want_lead, max(now_lead, now_lead + whole_down(room_lead / gpus_lead)))
+    for lead in range(top, min(now_lead, top) - 1, -1):
+        taken = gpus_lead * max(0, lead - now_lead) if room.shared else 0
+        most = now_follow + (room_follow - taken) // gpus_follow
+        if lead < want_lead:
+            most = min(most, max(now_follow, pairing.ideal(lead)))
+        follow = min(want_follow, most)
+        enough = pairing.least(lead) if lead > now_lead else now_follow
+        if follow >= min(want_follow, max(now_follow, enough)):
+            return pairing.join(lead, follow)
+    return smaller(want, ctx.state.desired)
