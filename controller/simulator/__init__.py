@@ -1,0 +1,1 @@
+"""A model of P/D engines and clusters that answers the same questions as the real ones."""

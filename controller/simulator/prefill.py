@@ -1,0 +1,227 @@
+"""Prefill as a queue of work: exact per request, or as a fluid in 1 s bins."""
+
+from heapq import heapify, heappush, heapreplace
+from typing import Final
+
+import numpy as np
+
+from controller.core.types import Floats
+from controller.simulator.arrivals import (
+    INPUT,
+    OUTPUT,
+    REQUESTS,
+    SERVICE,
+    SERVICE2,
+    UNCACHED,
+    WORK,
+    Single,
+)
+
+MERGED_TOKENS: Final = 16_384
+"""Most prompt tokens one batch merges."""
+
+SMOOTH_S: Final = 30.0
+"""Time constant of the work rate behind the stationary wait."""
+
+MOST_LOAD: Final = 0.97
+LONGEST_WAIT_S: Final = 3600.0
+HORIZON: Final = 1024
+"""Bins ahead in which a prompt that starts now can finish; longer prompts finish there."""
+
+TINY: Final = 1e-9
+
+FLOW: Final = (REQUESTS, INPUT, UNCACHED, OUTPUT)
+"""What leaves prefill for decode: the first four fields of a block."""
+
+
+def stationary_wait_s(load: Floats, instances: Floats, first: Floats, second: Floats) -> Floats:
+    """Return the mean wait of a queue with ``instances`` servers, Poisson arrivals [s].
+
+    ``first`` and ``second`` are E[S] and E[S^2]; the M/M/c approximation of Sakasegawa times the
+    spread of S. Exact for one server.
+    """
+    c = np.maximum(instances, 1.0)
+    share = load ** (np.sqrt(2 * (c + 1)) - 1) / (c * (1 - load))
+    return share * second / np.maximum(2 * first, TINY)
+
+
+class FluidPrefill:
+    """All services at once: a backlog of work, and the tokens that wait with it.
+
+    ``backlog_s`` [s of work] and ``load`` (smoothed share of capacity) have shape ``(n,)``,
+    ``waiting`` (the rows of ``FLOW``) ``(4, n)``. Requests leave in proportion to the work done.
+    """
+
+    def __init__(self, fixed_s: Floats, rows: int) -> None:
+        """Start empty; merged prompts share ``fixed_s`` of a prompt's time, shape ``(n,)``."""
+        self._fixed_s = fixed_s
+        self.backlog_s = np.zeros(rows)
+        self.load = np.zeros(rows)
+        self.waiting = np.zeros((4, rows))
+        self.busy = np.zeros(rows)
+        self.wait_s = np.zeros(rows)
+
+    def step(self, arrivals: Floats, instances: Floats) -> Floats:
+        """Advance one second; return what leaves, shape ``(4, n)``.
+
+        ``arrivals`` is a block's bin, shape ``(FIELDS, n)``. Sets ``busy`` (share of the
+        instances' time) and ``wait_s`` (of the backlog).
+        """
+        some = np.maximum(instances, 1.0)
+        waiting = self.waiting + arrivals[:4]
+        work = arrivals[WORK]
+        if self.waiting[REQUESTS].any():
+            work = work - self._shared_s(arrivals[REQUESTS], waiting, some)
+        total = self.backlog_s + work
+        done = np.minimum(total, instances)
+        rest = total - done
+        self.wait_s = (self.backlog_s + rest) / (2 * some)
+        self.wait_s[instances == 0] = LONGEST_WAIT_S
+        self.backlog_s = rest
+        kept = np.where(rest > TINY, rest / np.maximum(total, TINY), 0.0)
+        self.waiting = waiting * kept
+        self.busy = done / some
+        self.load += (np.minimum(work / some, 2.0) - self.load) / SMOOTH_S
+        flow: Floats = waiting - self.waiting
+        return flow
+
+    def _shared_s(self, requests: Floats, waiting: Floats, some: Floats) -> Floats:
+        """Return the work that merging waiting prompts saves, shape ``(n,)`` [s]."""
+        mean = np.maximum(waiting[UNCACHED], 1.0) / np.maximum(waiting[REQUESTS], TINY)
+        merged = np.minimum(self.waiting[REQUESTS] / some, MERGED_TOKENS / mean)
+        saved: Floats = requests * self._fixed_s * (1 - 1 / np.maximum(merged, 1.0))
+        return saved
+
+    def stationary_s(self, arrivals: Floats, instances: Floats) -> Floats:
+        """Return the mean wait without a backlog at the smoothed load, shape ``(n,)`` [s]."""
+        load = np.minimum(self.load, MOST_LOAD)
+        return stationary_wait_s(load, instances, arrivals[SERVICE], arrivals[SERVICE2])
+
+
+class ExactPrefill:
+    """One service: requests in order of arrival go to the instance that frees first.
+
+    A request starts only when an instance is free, so requests that wait profit from new
+    instances and don't suffer from leaving ones. Results don't depend on how running time is cut
+    into calls.
+    """
+
+    def __init__(self, fixed_s: float) -> None:
+        self._fixed_s = fixed_s
+        self._free: list[float] = []
+        self._columns: list[list[float]] = [[] for _ in range(5)]
+        self._head = 0
+        self._seen = 0
+        self._due = [[0.0] * len(FLOW) for _ in range(HORIZON)]
+        self.ttft_s: list[float] = []
+        self.started_s = 0.0
+
+    @property
+    def instances(self) -> int:
+        """Instances that take prompts."""
+        return len(self._free)
+
+    def offer(self, requests: Single, from_s: float) -> None:
+        """Add the requests that arrive at or after ``from_s``."""
+        first = int(np.searchsorted(requests.t_s, from_s))
+        columns = (
+            requests.t_s,
+            requests.service_s,
+            requests.input_tokens,
+            requests.uncached_tokens,
+            requests.output_tokens,
+        )
+        for kept, new in zip(self._columns, columns, strict=True):
+            del kept[: self._head]
+            kept.extend(new[first:].tolist())
+        self._seen = max(self._seen - self._head, 0)
+        self._head = 0
+
+    def resize(self, instances: int, now_s: float) -> None:
+        """Let instances come, or let those go that finish first."""
+        while len(self._free) < instances:
+            heappush(self._free, now_s)
+        if len(self._free) > instances:
+            self._free = sorted(self._free)[len(self._free) - instances :]
+            heapify(self._free)
+
+    def run(self, until_s: float) -> None:
+        """Start every request that can start before ``until_s``."""
+        t_s, service_s = self._columns[0], self._columns[1]
+        free, fixed_s = self._free, self._fixed_s
+        head, seen, known = self._head, self._seen, len(t_s)
+        last = int(until_s) + HORIZON - 2
+        while head < known and free and t_s[head] < until_s:
+            start_s = max(free[0], t_s[head])
+            if start_s >= until_s:
+                break
+            while seen < known and t_s[seen] <= start_s:
+                seen += 1
+            took_s = service_s[head]
+            merged = (seen - head) / len(free)
+            if merged > 1:
+                most = max(MERGED_TOKENS / self._columns[3][head], 1.0)
+                took_s -= fixed_s * (1 - 1 / min(merged, most))
+            end_s = start_s + took_s
+            heapreplace(free, end_s)
+            self._finish(head, min(int(end_s), last) % HORIZON)
+            self.ttft_s.append(end_s - t_s[head])
+            self.started_s += took_s
+            head += 1
+        self._head, self._seen = head, seen
+
+    def _finish(self, request: int, at: int) -> None:
+        _, _, inputs, uncached, outputs = self._columns
+        due = self._due[at]
+        due[REQUESTS] += 1.0
+        due[INPUT] += inputs[request]
+        due[UNCACHED] += uncached[request]
+        due[OUTPUT] += outputs[request]
+
+    def leave(self, bin_s: int) -> list[float]:
+        """Return what finishes in the second that begins at ``bin_s``, the rows of ``FLOW``."""
+        at = bin_s % HORIZON
+        flow, self._due[at] = self._due[at], [0.0] * len(FLOW)
+        return flow
+
+    def waiting(self, now_s: float) -> int:
+        """Return how many requests have arrived by ``now_s`` and not started."""
+        t_s = self._columns[0]
+        at = self._head
+        while at < len(t_s) and t_s[at] < now_s:
+            at += 1
+        return at - self._head
+
+    def inside(self, now_s: float) -> Floats:
+        """Return what has arrived and not left, the rows of ``FLOW``, shape ``(4,)``."""
+        rows = slice(self._head, self._head + self.waiting(now_s))
+        total: Floats = np.sum(self._due, axis=0)
+        total[REQUESTS] += rows.stop - rows.start
+        for field, column in ((INPUT, 2), (UNCACHED, 3), (OUTPUT, 4)):
+            total[field] += sum(self._columns[column][rows])
+        return total
+
+    def ahead_s(self, now_s: float) -> float:
+        """Return the work started and not finished by ``now_s`` [s]."""
+        return sum(max(free_s - now_s, 0.0) for free_s in self._free)
+
+    def dump(self, now_s: float) -> dict[str, Floats]:
+        """Return the state at ``now_s`` as arrays; requests still to come aren't part of it."""
+        rows = slice(self._head, self._head + self.waiting(now_s))
+        return {
+            "free": np.array(self._free),
+            "queue": np.array([column[rows] for column in self._columns]).reshape(5, -1),
+            "due": np.array(self._due),
+            "ttft": np.array(self.ttft_s),
+            "started": np.array([self.started_s, float(max(self._seen - self._head, 0))]),
+        }
+
+    def load(self, state: dict[str, Floats]) -> None:
+        """Take over a state."""
+        self._free = state["free"].tolist()
+        self._columns = [row.tolist() for row in state["queue"]]
+        self._head = 0
+        self._due = state["due"].tolist()
+        self.ttft_s = state["ttft"].tolist()
+        self.started_s = float(state["started"][0])
+        self._seen = min(int(state["started"][1]), len(self._columns[0]))

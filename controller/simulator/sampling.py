@@ -1,0 +1,340 @@
+"""Samples every 15 s: from bins of engine state to the signals a collector would report."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from controller.core.types import ROLE_INDEX, SIGNAL_INDEX, SIGNALS, Counts, Flags, Floats, Window
+from controller.simulator.arrivals import stream_key
+from controller.simulator.decode import StepTimes
+from controller.simulator.model import Fault, ServiceModel
+from controller.simulator.profiles import HARDWARE
+from controller.simulator.workload import LEVELS, NODES, NORMAL
+
+NOISE_FRAC: Final = 0.01
+"""Spread of real counters around what they count."""
+
+NOISE_SAMPLES: Final = 240
+"""Samples of noise drawn at once."""
+
+SM_PREFILL_FRAC: Final = 0.85
+SM_DECODE: Final = (0.25, 0.35)
+"""SM activity: of a busy prefill engine; of a busy decode engine idle and at its batch limit."""
+
+UNEVEN: Final = 0.5
+"""Spread of the batch over instances, in units of its square root: least-tokens routing is better
+than the 1.0 of random routing."""
+
+LONGEST_WAIT_S: Final = 3600.0
+FEW: Final = 0.01
+"""Fewer waiting sequences than this, on average, are none."""
+
+TINY: Final = 1e-9
+
+PERCENTILES: Final = (NODES // 2, NODES * 95 // 100, NODES * 99 // 100)
+
+RATES: Final = tuple(
+    SIGNAL_INDEX[name]
+    for name in ("decode_tps", "prefill_tps", "prefill_tps_uncached", "request_rps")
+)
+GAUGES: Final = (SIGNAL_INDEX["prefill_waiting"], SIGNAL_INDEX["decode_waiting"])
+SHARES: Final = tuple(i for i, kind in enumerate(SIGNALS) if kind.unit == "share")
+TTFT: Final = tuple(SIGNAL_INDEX[name] for name in ("ttft_p50_s", "ttft_s", "ttft_p99_s"))
+TBT: Final = tuple(SIGNAL_INDEX[name] for name in ("tbt_p50_s", "tbt_s", "tbt_p99_s"))
+ROLES: Final = np.array([ROLE_INDEX[kind.role] for kind in SIGNALS])
+
+# Three fixed shuffles: lengths, waits and batches of the requests of a sample vary independently.
+_ORDERS: Final = np.random.default_rng(20_250_801).permuted(
+    np.tile(np.arange(NODES), (3, 1)), axis=1
+)
+_EXPONENTIAL: Final = -np.log1p(-LEVELS)[_ORDERS[1]]
+_NORMAL: Final = NORMAL[_ORDERS[2]]
+
+
+class Record:
+    """Engine state of the bins since the last sample, one row of shape ``(n,)`` per figure."""
+
+    FIGURES: Final = (
+        "requests",
+        "wait_s",
+        "prefilled",
+        "computed",
+        "busy",
+        "made",
+        "step_s",
+        "batch",
+        "context",
+        "limit",
+        "queued",
+        "admitted",
+        "known",
+    )
+
+    def __init__(self, longest: int, rows: int) -> None:
+        self.rows = np.zeros((longest, len(self.FIGURES), rows))
+        self.count = 0
+
+    def add(self, figures: Sequence[Floats | Flags]) -> None:
+        """Add one bin, the rows in the order of ``FIGURES``."""
+        row = self.rows[self.count]
+        for at, figure in enumerate(figures):
+            row[at] = figure
+        self.count += 1
+
+    def of(self, figure: str) -> Floats:
+        """Return one figure of every bin, shape ``(bins, n)``."""
+        return self.rows[: self.count, self.FIGURES.index(figure)]
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """What a sample needs besides the bins, arrays of shape ``(n,)`` unless said otherwise.
+
+    ``ready`` are instances ``(2, n)`` and ``young`` those of them that have no rate yet;
+    ``stationary_s`` the prefill wait without a backlog, ``placement`` the factor on transfer
+    times, ``waiting`` requests waiting for prefill; ``ttft_s`` and ``busy`` what exact queues
+    measured, by row.
+    """
+
+    at_s: float
+    index: int
+    ready: Floats
+    young: Floats
+    stationary_s: Floats
+    placement: Floats
+    waiting: Floats
+    ttft_s: Mapping[int, Sequence[float]]
+    busy: Mapping[int, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One look at every service.
+
+    ``values`` and ``present`` have shape ``(n, signals)``, ``reporting`` and ``expected``
+    ``(n, 2)``; ``held``, shape ``(n,)``, is False where none was taken.
+    """
+
+    at_s: float
+    values: Floats
+    present: Flags
+    reporting: Counts
+    expected: Counts
+    held: Flags
+
+
+class Sampler:
+    """Turns the bins since the last sample into signals, percentiles and noise included."""
+
+    def __init__(self, services: Sequence[ServiceModel], times: StepTimes, seed: int) -> None:
+        self._times = times
+        self._seeds = [[seed, 1, s.seed, stream_key(s.key)] for s in services]
+        self._noise = np.ones((0, len(services), len(SIGNALS)))
+        self._noise_block = -1
+        self._prefill = np.array([(s.prefill.a, s.prefill.b, s.prefill.c) for s in services])
+        self._shape = np.array([s.workload.lengths.input for s in services])
+        self._shape = self._shape.reshape(-1, NODES)[:, _ORDERS[0]]
+        self._kv_bytes = np.array([float(s.prefill.kv_bytes_per_token) for s in services])
+        self._links = np.array([_link_bytes_s(s) for s in services])
+        self._setup_s = np.array([s.transfer.setup_s for s in services])
+        self._open_frac = np.array([1 - s.transfer.overlap_frac for s in services])
+        self.utilisation = np.zeros((2, len(services)))
+
+    def take(self, record: Record, now: Now) -> Sample:
+        """Return the sample of the bins in ``record``; at least one bin is there.
+
+        Also sets ``utilisation``, shape ``(2, n)``: the share of prefill time in work, and decode
+        throughput as a share of that at the batch limit.
+        """
+        values = np.full((len(self._kv_bytes), len(SIGNALS)), np.nan)
+        mean = record.rows[: record.count].mean(axis=0)
+        figures = dict(zip(Record.FIGURES, mean, strict=True))
+        for row, busy in now.busy.items():
+            figures["busy"][row] = busy
+        batch, limit = figures["batch"], np.maximum(figures["limit"], 1.0)
+        active = 1 - np.exp(-record.of("batch")).mean(axis=0)
+        simple = {
+            "decode_tps": figures["made"],
+            "prefill_tps": figures["prefilled"],
+            "prefill_tps_uncached": figures["computed"],
+            "request_rps": figures["requests"],
+            "prefill_util": figures["busy"],
+            "prefill_sm": SM_PREFILL_FRAC * figures["busy"],
+            "decode_util": active,
+            "decode_sm": active * (SM_DECODE[0] + SM_DECODE[1] * np.minimum(batch / limit, 1.0)),
+            "prefill_waiting": now.waiting,
+            "decode_waiting": record.of("queued")[-1],
+        }
+        for name, column in simple.items():
+            values[:, SIGNAL_INDEX[name]] = column
+        values[:, TTFT] = self._ttft(record, figures, now)
+        values[:, TBT] = self._tbt(record)
+        self.utilisation = np.stack((figures["busy"], self._occupancy(figures)))
+        return self._reported(values, figures, now)
+
+    def _reported(self, values: Floats, figures: Mapping[str, Floats], now: Now) -> Sample:
+        """Apply what a collector sees: counters of young instances have no rate yet, noise."""
+        expected = (now.ready - now.young).T
+        seen_frac = expected / np.maximum(now.ready.T, 1.0)
+        values[:, RATES] *= seen_frac[:, ROLES[list(RATES)]]
+        gauges = values[:, GAUGES].copy()
+        values = values * self._noise_of(now.index)
+        values[:, GAUGES] = np.rint(gauges)
+        values[:, SHARES] = np.minimum(values[:, SHARES], 1.0)
+        # Engines without instances report nothing, and percentiles of no request don't exist.
+        present = (expected > 0)[:, ROLES]
+        present &= (figures["known"] == 1)[:, np.newaxis]
+        present &= ~np.isnan(values)
+        counts = expected.astype(np.int64)
+        return Sample(
+            now.at_s,
+            np.where(present, values, np.nan),
+            present,
+            counts,
+            counts.copy(),
+            np.ones(len(values), dtype=np.bool_),
+        )
+
+    def _noise_of(self, index: int) -> Floats:
+        block, at = divmod(index, NOISE_SAMPLES)
+        if block != self._noise_block:
+            shape = (NOISE_SAMPLES, len(SIGNALS))
+            drawn = [np.random.default_rng([*s, block]).normal(size=shape) for s in self._seeds]
+            self._noise = 1 + NOISE_FRAC * np.stack(drawn, axis=1)
+            self._noise_block = block
+        noise: Floats = self._noise[at]
+        return noise
+
+    def _ttft(self, record: Record, figures: Mapping[str, Floats], now: Now) -> Floats:
+        """Return TTFT p50, p95, p99, shape ``(n, 3)`` [s]; NaN where no request came.
+
+        Waiting, prefill, transfer, wait for decode, first step. The requests of a sample are
+        ``NODES`` equally likely ones: from the bins in proportion to arrivals, with the lengths
+        and (without a backlog) exponential waits shuffled over them.
+        """
+        requests = record.of("requests")
+        total = requests.sum(axis=0)
+        share = np.cumsum(requests, axis=0) / np.maximum(total, TINY)
+        bins = np.minimum((share[:, :, np.newaxis] < LEVELS).sum(axis=0), record.count - 1)
+        rows = np.arange(bins.shape[0])[:, np.newaxis]
+        wait_s = record.of("wait_s")[bins, rows]
+        wait_s = np.maximum(wait_s, now.stationary_s[:, np.newaxis] * _EXPONENTIAL)
+        mean = figures["computed"] / np.maximum(figures["requests"], TINY)
+        tokens = np.minimum(mean, 1e7)[:, np.newaxis] * self._shape
+        a, b, c = self._prefill.T[:, :, np.newaxis]
+        per_token_s, after_s = self._after_prefill(record, figures, now)
+        moved = figures["prefilled"] / np.maximum(figures["computed"], 1.0)
+        carried_s = (per_token_s * moved)[:, np.newaxis] * tokens
+        ttft_s = wait_s + a + tokens * (b + c * tokens) + carried_s + after_s[:, np.newaxis]
+        ttft_s.sort(axis=1)
+        found: Floats = ttft_s[:, PERCENTILES]
+        found[total == 0] = np.nan
+        for row, measured in now.ttft_s.items():
+            found[row] = np.nan
+            if measured:
+                length = figures["prefilled"][row] / max(figures["requests"][row], TINY)
+                extra_s = after_s[row] + per_token_s[row] * length
+                found[row] = np.quantile(measured, (0.5, 0.95, 0.99)) + extra_s
+        return found
+
+    def _after_prefill(
+        self, record: Record, figures: Mapping[str, Floats], now: Now
+    ) -> tuple[Floats, Floats]:
+        """Return the transfer time per token and all else behind prefill, shape ``(n,)`` [s]."""
+        link = self._links / now.placement
+        demand = figures["prefilled"] * self._kv_bytes / np.maximum(now.ready[0], 1.0)
+        congestion = 1 / (1 - np.minimum(demand / link, 0.97))
+        per_token_s = self._open_frac * self._kv_bytes / link * congestion
+        queued = record.of("queued").mean(axis=0)
+        wait_s = queued / np.maximum(figures["admitted"], TINY)
+        wait_s = np.where(queued > FEW, np.minimum(wait_s, LONGEST_WAIT_S), 0.0)
+        return per_token_s, self._setup_s + wait_s + figures["step_s"]
+
+    def _tbt(self, record: Record) -> Floats:
+        """Return TBT p50, p95, p99, shape ``(n, 3)`` [s]; NaN where no token was made."""
+        bins = np.arange(NODES) * record.count // NODES
+        batch = record.of("batch")[bins]
+        spread = UNEVEN * np.sqrt(batch) * _NORMAL[:, np.newaxis]
+        most = np.maximum(record.of("limit")[bins], 1.0)
+        uneven = np.clip(batch + spread, 1.0, most)
+        step_s = self._times.step_s(uneven, record.of("context")[bins])
+        step_s.sort(axis=0)
+        found = step_s[PERCENTILES, :].T
+        found[record.of("made").sum(axis=0) == 0] = np.nan
+        return found
+
+    def _occupancy(self, figures: Mapping[str, Floats]) -> Floats:
+        limit = np.maximum(figures["limit"], 1.0)
+        best = limit / self._times.step_s(limit, figures["context"])
+        now = figures["batch"] / np.maximum(figures["step_s"], TINY)
+        return np.minimum(now / np.maximum(best, TINY), 1.0)
+
+
+def _link_bytes_s(service: ServiceModel) -> float:
+    """Return what one prefill instance can send under one switch [bytes/s]."""
+    from_hardware = service.prefill.hardware
+    gigabytes = HARDWARE[from_hardware].nic_gb_s * service.transfer.bandwidth_frac
+    return gigabytes * 1e9 * service.prefill.tp
+
+
+def damaged(sample: Sample, faults: Mapping[int, Fault]) -> Sample:
+    """Return the sample as a broken collector would report it; ``faults`` are by row."""
+    if not faults:
+        return sample
+    values, present = sample.values.copy(), sample.present.copy()
+    reporting, held = sample.reporting.copy(), sample.held.copy()
+    for row, fault in faults.items():
+        if fault is Fault.MISSING:
+            values[row], present[row], reporting[row] = np.nan, False, 0
+        elif fault is Fault.STALE:
+            held[row] = False
+        elif fault is Fault.RESET:
+            values[row, RATES] = -values[row, RATES]
+        elif fault is Fault.PARTIAL:
+            silent = -(-sample.expected[row] // 3)
+            reporting[row] = sample.expected[row] - silent
+            share = reporting[row] / np.maximum(sample.expected[row], 1)
+            values[row, RATES] *= share[ROLES[list(RATES)]]
+            present[row] &= (reporting[row] > 0)[ROLES]
+    return Sample(sample.at_s, values, present, reporting, sample.expected, held)
+
+
+def window(
+    samples: deque[Sample], rows: Sequence[int], span_s: tuple[float, float]
+) -> list[Window]:
+    """Return the window of each row: its samples in ``(span[0], span[1]]``, oldest first."""
+    inside = [s for s in samples if span_s[0] < s.at_s <= span_s[1]]
+    count = len(inside)
+    if not count:
+        return [_EMPTY for _ in rows]
+    times_s = np.array([s.at_s for s in inside])
+    values = np.stack([s.values for s in inside], axis=-1)
+    present = np.stack([s.present for s in inside], axis=-1)
+    reporting = np.stack([s.reporting for s in inside], axis=-1)
+    expected = np.stack([s.expected for s in inside], axis=-1)
+    held = np.stack([s.held for s in inside], axis=-1)
+    found = []
+    for row in rows:
+        at: slice | Flags = slice(None) if held[row].all() else held[row]
+        found.append(
+            Window(
+                times_s[at],
+                values[row][:, at],
+                present[row][:, at],
+                reporting[row][:, at],
+                expected[row][:, at],
+            )
+        )
+    return found
+
+
+_EMPTY: Final = Window(
+    np.zeros(0),
+    np.zeros((len(SIGNALS), 0)),
+    np.zeros((len(SIGNALS), 0), dtype=np.bool_),
+    np.zeros((2, 0), dtype=np.int64),
+    np.zeros((2, 0), dtype=np.int64),
+)

@@ -1,0 +1,511 @@
+"""The simulated world: services under load, on nodes, scaled and observed like real ones."""
+
+import io
+import json
+from collections import deque
+from collections.abc import Mapping, Sequence
+from math import floor
+from typing import Final, Literal, TypedDict
+
+import numpy as np
+
+from controller.core.ports import Pool
+from controller.core.types import (
+    SIGNALS,
+    Counts,
+    Floats,
+    Instances,
+    Observation,
+    Role,
+    ServiceState,
+)
+from controller.simulator.arrivals import (
+    BLOCK,
+    FIELDS,
+    OUTPUT,
+    REQUESTS,
+    Feed,
+    LoadClock,
+    slowest_prefill_s,
+)
+from controller.simulator.decode import DRAINING, FluidDecode, StepTimes
+from controller.simulator.fleet import Fleet, FleetState
+from controller.simulator.model import Fault, NodeSpec, ServiceModel
+from controller.simulator.pools import pools
+from controller.simulator.prefill import ExactPrefill, FluidPrefill
+from controller.simulator.sampling import Now, Record, Sample, Sampler, damaged, window
+
+__all__ = ["Fault", "NodeSpec", "ServiceModel", "World"]
+
+Fidelity = Literal["fluid", "exact prefill"]
+
+EXACT_ABOVE_S: Final = 0.5
+"""Half a bin: with slower prompts (99th percentile) the fluid overestimates waiting."""
+
+SAMPLE_S: Final = 15
+"""Samples are taken at whole multiples of this product time."""
+
+SAMPLES_KEPT: Final = 12
+IDLE_BATCH: Final = 0.01
+"""A smaller mean batch leaves nothing to finish."""
+
+LONGEST_DRAIN_S: Final = 600.0
+"""Cap on the time a draining decode instance may take to finish its sequences."""
+
+
+class ServiceStamp(TypedDict):
+    """What must be the same for a service's state to be taken over."""
+
+    workload: str
+    base_load_s: float
+    base_run_s: float
+    fault: str
+
+
+class Header(TypedDict):
+    """The part of a stored world that isn't arrays."""
+
+    run_s: int
+    offset_s: float
+    speed: float
+    recorded: int
+    sampled: int
+    services: dict[str, ServiceStamp]
+    order: list[str]
+    fleet: FleetState
+
+
+class World:
+    """Advances in 1 s bins; every service is a column of the same arrays.
+
+    Inside, time is *running time*: seconds simulated since the start. Product time is running
+    time plus an offset that :meth:`skip` moves, and load time runs ``speed`` times as fast.
+    """
+
+    def __init__(
+        self,
+        services: Sequence[ServiceModel],
+        nodes: Sequence[NodeSpec],
+        *,
+        start_s: float,
+        seed: int,
+        speed: float = 1.0,
+    ) -> None:
+        """Start at ``start_s`` [s since the epoch] with the initial instances ready."""
+        self._services = {service.key: service for service in services}
+        self._row = {service.key: row for row, service in enumerate(services)}
+        self._seed = seed
+        self.speed = speed
+        self._run_s = 0
+        self._offset_s = float(floor(start_s))
+        self._clocks = [LoadClock(0.0, 0.0, speed) for _ in services]
+        self._make_engines()
+        self._fleet = Fleet(nodes, seed)
+        for service in services:
+            self._fleet.add(service, 0.0)
+        self._count_instances()
+
+    def _make_engines(self) -> None:
+        services = list(self._services.values())
+        rows = len(services)
+        self._exact = {
+            row: ExactPrefill(service.prefill.a)
+            for row, service in enumerate(services)
+            if slowest_prefill_s(service) > EXACT_ABOVE_S
+        }
+        self._fluid = np.array([float(row not in self._exact) for row in range(rows)])
+        self._feeds = [
+            Feed(service, self._seed, single=row in self._exact)
+            for row, service in enumerate(services)
+        ]
+        times = StepTimes([service.decode for service in services])
+        self._prefill = FluidPrefill(np.array([s.prefill.a for s in services]), rows)
+        self._decode = FluidDecode(times, rows)
+        self._sampler = Sampler(services, times, self._seed)
+        self._record = Record(SAMPLE_S, rows)
+        self._samples: deque[Sample] = deque(maxlen=SAMPLES_KEPT)
+        self._faults: dict[int, Fault] = {}
+        self._load = np.zeros((BLOCK, FIELDS, rows))
+        self._known = np.ones((BLOCK, rows))
+        self._block = -1
+        self._count_from_nothing(rows)
+
+    def _count_from_nothing(self, rows: int) -> None:
+        self._sampled = 0
+        self._ready = np.zeros((2, rows))
+        self._serving = np.zeros((2, rows))
+        self._placement = np.ones(rows)
+        self._in_flight_s = np.zeros(rows)
+        self.asked = np.zeros((4, rows))
+        self.made = np.zeros(rows)
+
+    @property
+    def now_s(self) -> float:
+        """Product time the world has reached, a whole second [s since the epoch]."""
+        return self._run_s + self._offset_s
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The services there are."""
+        return frozenset(self._services)
+
+    def fidelity(self, key: str) -> Fidelity:
+        """How prefill of a service is simulated: exact when its p99 prompt takes over 0.5 s."""
+        return "exact prefill" if self._row[key] in self._exact else "fluid"
+
+    def advance(self, to_s: float) -> None:
+        """Simulate up to the last whole second not after ``to_s``."""
+        while self.now_s + 1 <= to_s:
+            self._bin()
+            if self.now_s % SAMPLE_S < 1:
+                self._sample()
+
+    def skip(self, to_s: float) -> None:
+        """Let product time pass while engines, load and actuation rest."""
+        self._offset_s += max(floor(to_s) - self.now_s, 0.0)
+
+    def _bin(self) -> None:
+        begin_s = self._run_s
+        if begin_s >= self._fleet.next_event_s:
+            self._end_phases()
+        load = self._load_of(begin_s)
+        flow = self._prefill.step(load * self._fluid, self._ready[0])
+        for row, queue in self._exact.items():
+            queue.run(begin_s + 1)
+            flow[:, row] = queue.leave(begin_s)
+        # Sequences, tokens to come, context: the first token counts as one of the output.
+        made = self._decode.step(flow[[REQUESTS, OUTPUT, 1]], self._serving)
+        total = made[0] + made[1]
+        self.asked += load[:4]
+        self.made += total
+        self._record.add(
+            (
+                load[REQUESTS],
+                self._prefill.wait_s,
+                flow[1],
+                flow[2],
+                self._prefill.busy,
+                total,
+                self._decode.step_s,
+                self._decode.batch,
+                self._decode.context,
+                self._decode.limit,
+                self._decode.queue[0],
+                self._decode.admitted,
+                self._known[begin_s % BLOCK],
+            )
+        )
+        self._run_s += 1
+
+    def _load_of(self, run_s: int) -> Floats:
+        block, at = divmod(run_s, BLOCK)
+        if block != self._block:
+            self._fill(block, run_s)
+        load: Floats = self._load[at]
+        return load
+
+    def _fill(self, block: int, run_s: int) -> None:
+        for row, feed in enumerate(self._feeds):
+            made = feed.block(block * BLOCK, self._clocks[row])
+            self._load[:, :, row] = made.fields.T
+            self._known[:, row] = made.known
+            if row in self._exact and made.single is not None:
+                self._exact[row].offer(made.single, run_s)
+        self._block = block
+
+    def _end_phases(self) -> None:
+        if not self._fleet.advance(self._services, self._run_s):
+            return
+        draining = self._serving[DRAINING].copy()
+        self._count_instances()
+        for row in np.flatnonzero((draining > 0) & (self._serving[DRAINING] == 0)):
+            self._decode.release(int(row))
+
+    def _count_instances(self) -> None:
+        for key, row in self._row.items():
+            states = [self._fleet.state(key, role) for role in Role]
+            self._ready[:, row] = [state.ready for state in states]
+            self._serving[:, row] = states[1].ready, states[1].draining
+            self._placement[row] = self._fleet.placement_factor(key)
+            if row in self._exact:
+                self._exact[row].resize(states[0].ready, self._run_s)
+
+    def _sample(self) -> None:
+        run_s = self._run_s
+        busy = {row: self._measured_busy(row) for row in self._exact}
+        waiting = self._prefill.waiting[REQUESTS].copy()
+        for row, queue in self._exact.items():
+            waiting[row] = queue.waiting(run_s)
+        young = np.array(
+            [
+                [self._fleet.young(key, role, run_s - SAMPLE_S) for key in self._row]
+                for role in Role
+            ],
+            dtype=np.float64,
+        ).reshape(2, -1)
+        load = self._load[(run_s - 1) % BLOCK]
+        now = Now(
+            at_s=self.now_s,
+            index=self._sampled,
+            ready=self._ready,
+            young=young,
+            stationary_s=self._prefill.stationary_s(load, self._ready[0]),
+            placement=self._placement,
+            waiting=waiting,
+            ttft_s={row: queue.ttft_s for row, queue in self._exact.items()},
+            busy=busy,
+        )
+        sample = self._sampler.take(self._record, now)
+        self._samples.append(damaged(sample, self._faults))
+        self._faults = {r: f for r, f in self._faults.items() if f is not Fault.RESET}
+        self._sampled += 1
+        self._record.count = 0
+        for queue in self._exact.values():
+            queue.ttft_s.clear()
+
+    def _measured_busy(self, row: int) -> float:
+        """Return the share of time an exact queue's instances worked since the last sample."""
+        queue = self._exact[row]
+        ahead_s = queue.ahead_s(self._run_s)
+        worked_s = queue.started_s + self._in_flight_s[row] - ahead_s
+        queue.started_s = 0.0
+        self._in_flight_s[row] = ahead_s
+        return min(max(worked_s, 0.0) / max(queue.instances * self._record.count, 1), 1.0)
+
+    def scale(self, key: str, want: Instances) -> None:
+        """Ask for instances: new ones start, surplus ones drain. Raises ``KeyError``."""
+        service, row = self._services[key], self._row[key]
+        before = self._fleet.state(key, Role.DECODE).ready
+        drain_s = {
+            Role.PREFILL: slowest_prefill_s(service),
+            Role.DECODE: self._drain_s(service, row),
+        }
+        self._fleet.scale(service, want, self._run_s, drain_s)
+        gone = before - self._fleet.state(key, Role.DECODE).ready
+        if gone:
+            self._decode.drain(row, gone / before)
+        self._count_instances()
+
+    def _drain_s(self, service: ServiceModel, row: int) -> float:
+        """Return how long the longest running sequence (99th percentile) still takes, capped."""
+        if self._decode.batch[row] < IDLE_BATCH:
+            return 1.0
+        held = self._decode.pool[:, 0, row]
+        longest = held[1] / max(held[0], 1e-9) * service.workload.lengths.output[-2]
+        return float(min(max(longest * self._decode.step_s[row], 1.0), LONGEST_DRAIN_S))
+
+    def desired(self, key: str) -> tuple[Instances, int]:
+        """Return the counts last asked for and the version that moves with them."""
+        return self._fleet.desired[key], self._fleet.versions[key]
+
+    def ready(self, key: str) -> Instances:
+        """Return the instances that serve."""
+        return self.state(key).ready
+
+    def state(self, key: str) -> ServiceState:
+        """Return both roles of a service as its cluster reports them."""
+        prefill, decode = (self._fleet.state(key, role) for role in Role)
+        return ServiceState(prefill, decode, str(self._fleet.versions[key]))
+
+    def inject(self, key: str, fault: Fault) -> None:
+        """Break the figures of a service from the next sample on; ``Fault.NONE`` mends them."""
+        self._faults.pop(self._row[key], None)
+        if fault is not Fault.NONE:
+            self._faults[self._row[key]] = fault
+
+    def observe(
+        self, keys: Sequence[str], now_s: float, window_s: float
+    ) -> Mapping[str, Observation]:
+        """Return the samples of the last ``window_s`` and the present counts of each service.
+
+        An instance counts as expected from its first full sample period on: before, its counters
+        have no rate, and the totals lack its share. Raises ``KeyError`` for an unknown service.
+        """
+        rows = [self._row[key] for key in keys]
+        windows = window(self._samples, rows, (now_s - window_s, now_s))
+        return {
+            key: Observation(found, self.state(key))
+            for key, found in zip(keys, windows, strict=True)
+        }
+
+    def pools(self, now_s: float) -> list[Pool]:
+        """Return the GPUs per cluster and hardware type at the newest state (see ``pools``)."""
+        del now_s
+        utilisation = {
+            (key, role): float(self._sampler.utilisation[at, row])
+            for key, row in self._row.items()
+            for at, role in enumerate(Role)
+        }
+        return pools(self._fleet, utilisation)
+
+    def free_gpus(self, cluster: str, hardware: str) -> int:
+        """Return the GPUs new instances can have."""
+        return sum(
+            self._fleet.free[node.name]
+            for node in self._fleet.nodes.values()
+            if node.usable and (node.cluster, node.hardware) == (cluster, hardware)
+        )
+
+    def held_gpus(self, key: str) -> int:
+        """Return the GPUs the instances of a service hold, from allocation to release."""
+        return sum(sum(i.nodes.values()) for i in self._fleet.instances[key])
+
+    def in_flight(self) -> Floats:
+        """Return requests, and output tokens still to make, of every service, shape ``(2, n)``."""
+        prefill = self._prefill.waiting.copy()
+        for row, queue in self._exact.items():
+            prefill[:, row] = queue.inside(self._run_s)
+        decode = self._decode.inside()
+        return np.stack((prefill[REQUESTS] + decode[0], prefill[OUTPUT] + decode[1]))
+
+    def dump(self) -> bytes:
+        """Return the state as an npz archive (plain arrays and JSON, nothing executable)."""
+        header = Header(
+            run_s=self._run_s,
+            offset_s=self._offset_s,
+            speed=self.speed,
+            recorded=self._record.count,
+            sampled=self._sampled,
+            services={
+                key: ServiceStamp(
+                    workload=self._services[key].workload.name,
+                    base_load_s=self._clocks[row].base_load_s,
+                    base_run_s=self._clocks[row].base_run_s,
+                    fault=self._faults.get(row, Fault.NONE).value,
+                )
+                for key, row in self._row.items()
+            },
+            order=list(self._row),
+            fleet=self._fleet.dump(),
+        )
+        arrays: dict[str, Floats] = dict(self._arrays())
+        for row, queue in self._exact.items():
+            for name, array in queue.dump(self._run_s).items():
+                arrays[f"exact/{list(self._row)[row]}/{name}"] = array
+        arrays.update(_samples_as_arrays(self._samples))
+        out = io.BytesIO()
+        text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+        np.savez(out, allow_pickle=False, header=text, **arrays)
+        return out.getvalue()
+
+    def _arrays(self) -> Mapping[str, Floats]:
+        """Return the arrays that are the state; their last axis is the service."""
+        return {
+            "backlog_s": self._prefill.backlog_s,
+            "load": self._prefill.load,
+            "waiting": self._prefill.waiting,
+            "pool": self._decode.pool,
+            "queue": self._decode.queue,
+            "step_s": self._decode.step_s,
+            "batch": self._decode.batch,
+            "record": self._record.rows,
+            "utilisation": self._sampler.utilisation,
+            "in_flight_s": self._in_flight_s,
+            "asked": self.asked,
+            "made": self.made,
+        }
+
+    @classmethod
+    def restore(
+        cls,
+        services: Sequence[ServiceModel],
+        nodes: Sequence[NodeSpec],
+        blob: bytes,
+        *,
+        seed: int,
+        speed: float = 1.0,
+    ) -> "World":
+        """Return the world :meth:`dump` stored, with the services and nodes there are now.
+
+        A service that is new starts with its initial instances; one whose workload has another
+        name begins that workload at its load time 0; another speed goes on from the same load
+        time. Prefill backlogs don't survive a change between fluid and exact. With everything
+        the same the world goes on bit for bit. Raises ``ValueError`` for a blob that is none.
+        """
+        world = cls(services, nodes, start_s=0.0, seed=seed, speed=speed)
+        world.load(blob)
+        return world
+
+    def load(self, blob: bytes) -> None:
+        """Take over a stored state, as :meth:`restore` says."""
+        with np.load(io.BytesIO(blob), allow_pickle=False) as archive:
+            arrays: dict[str, Floats] = dict(archive)
+        header: Header = json.loads(arrays.pop("header").tobytes())
+        self._run_s, self._offset_s = header["run_s"], header["offset_s"]
+        self._record.count, self._sampled = header["recorded"], header["sampled"]
+        self._clocks = [self._clock(header, s) for s in self._services.values()]
+        self._fleet = Fleet(list(self._fleet.nodes.values()), self._seed)
+        self._fleet.load(header["fleet"], self._services, header["run_s"])
+        for key, service in self._services.items():
+            if key not in header["services"]:
+                self._fleet.add(service, header["run_s"])
+        self._take_over(header, arrays)
+        self._count_instances()
+
+    def _clock(self, header: Header, service: ServiceModel) -> LoadClock:
+        stamp = header["services"].get(service.key)
+        if stamp is None or stamp["workload"] != service.workload.name:
+            return LoadClock(0.0, header["run_s"], self.speed)
+        clock = LoadClock(stamp["base_load_s"], stamp["base_run_s"], header["speed"])
+        if self.speed == header["speed"]:
+            return clock
+        return LoadClock(clock.load_s(header["run_s"]), header["run_s"], self.speed)
+
+    def _take_over(self, header: Header, arrays: Mapping[str, Floats]) -> None:
+        order = header["order"]
+        kept = [(self._row[key], order.index(key)) for key in order if key in self._row]
+        new, old = ([pair[at] for pair in kept] for at in (0, 1))
+        for name, array in self._arrays().items():
+            array[..., new] = arrays[name][..., old]
+        self._samples.extend(_samples_from_arrays(arrays, (len(self._row), new, old)))
+        for key, stamp in header["services"].items():
+            if key in self._row:
+                self._take_over_queue(key, arrays)
+                self.inject(key, Fault(stamp["fault"]))
+
+    def _take_over_queue(self, key: str, arrays: Mapping[str, Floats]) -> None:
+        row, prefix = self._row[key], f"exact/{key}/"
+        state = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+        queue = self._exact.get(row)
+        if queue is not None and state:
+            queue.load(state)
+        elif queue is not None or state:
+            self._prefill.backlog_s[row] = 0.0
+            self._prefill.waiting[:, row] = 0.0
+            self._in_flight_s[row] = 0.0
+
+
+def _samples_as_arrays(samples: Sequence[Sample]) -> dict[str, Floats]:
+    if not samples:
+        return {}
+    return {
+        "samples/at_s": np.array([s.at_s for s in samples]),
+        "samples/values": np.stack([s.values for s in samples]),
+        "samples/present": np.stack([s.present for s in samples]).astype(np.float64),
+        "samples/reporting": np.stack([s.reporting for s in samples]).astype(np.float64),
+        "samples/expected": np.stack([s.expected for s in samples]).astype(np.float64),
+        "samples/held": np.stack([s.held for s in samples]).astype(np.float64),
+    }
+
+
+def _samples_from_arrays(
+    arrays: Mapping[str, Floats], rows: tuple[int, list[int], list[int]]
+) -> list[Sample]:
+    """Return the stored samples for the services there are now; new ones have none."""
+    if "samples/at_s" not in arrays:
+        return []
+    count, new, old = rows
+    found = []
+    for at, at_s in enumerate(arrays["samples/at_s"].tolist()):
+        values = np.full((count, len(SIGNALS)), np.nan)
+        present = np.zeros((count, len(SIGNALS)), dtype=np.bool_)
+        reporting: Counts = np.zeros((count, 2), dtype=np.int64)
+        expected: Counts = np.zeros((count, 2), dtype=np.int64)
+        held = np.zeros(count, dtype=np.bool_)
+        values[new] = arrays["samples/values"][at, old]
+        present[new] = arrays["samples/present"][at, old] > 0
+        reporting[new] = arrays["samples/reporting"][at, old].astype(np.int64)
+        expected[new] = arrays["samples/expected"][at, old].astype(np.int64)
+        held[new] = arrays["samples/held"][at, old] > 0
+        found.append(Sample(at_s, values, present, reporting, expected, held))
+    return found
