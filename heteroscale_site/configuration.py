@@ -17,6 +17,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 NO_WORDS = frozenset({"", "0", "false", "no", "off"})
 YES_WORDS = frozenset({"1", "true", "yes", "on"})
 LARGEST_PORT = 65_535
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 SHORTEST_SECRET = 50
 REDIS_SCHEMES = frozenset({"redis", "rediss", "valkey", "valkeys"})
 
@@ -123,6 +124,12 @@ def _port(raw: str) -> int:
     return number
 
 
+def _level(raw: str) -> str:
+    if raw.upper() not in LOG_LEVELS:
+        raise _UnusableError(f"write one of {', '.join(LOG_LEVELS)}")
+    return raw.upper()
+
+
 def _names(raw: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in raw.split(",") if name.strip())
 
@@ -149,6 +156,8 @@ def _database(raw: str) -> Mapping[str, Any]:
         raise wanted from error
     if found.get("ENGINE") != "django.db.backends.postgresql" or not found.get("NAME"):
         raise wanted
+    # A host that is a directory, written %2Fvar%2Frun, names PostgreSQL's unix socket.
+    found["HOST"] = unquote(found.get("HOST") or "")
     return found
 
 
@@ -348,7 +357,7 @@ class Configuration:
     )
     log_level: str = _setting(
         "LOG_LEVEL",
-        _text,
+        _level,
         kind="DEBUG, INFO, WARNING or ERROR",
         group="Pages",
         default="INFO",
@@ -417,6 +426,11 @@ def _check_together(configuration: Configuration) -> None:
         raise ConfigurationError(
             f"HETEROSCALE_LEASE_S: {configuration.lease_s} s is not longer than one tick of "
             f"{configuration.tick_s} s, write more than HETEROSCALE_TICK_S."
+        )
+    if configuration.max_age_s < configuration.tick_s:
+        raise ConfigurationError(
+            f"HETEROSCALE_MAX_AGE_S: samples would be too old after {configuration.max_age_s} s "
+            f"with a tick of {configuration.tick_s} s, write at least HETEROSCALE_TICK_S."
         )
     if configuration.database is not None and configuration.secret_key is None:
         raise ConfigurationError(

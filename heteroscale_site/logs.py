@@ -8,12 +8,9 @@ import sys
 import structlog
 from structlog.typing import Processor
 
-LEVELS = frozenset({"DEBUG", "INFO", "WARNING", "ERROR"})
-
 
 def configure(*, level: str) -> None:
     """Send structlog and the standard library's loggers to standard error in one form."""
-    chosen = level.upper() if level.upper() in LEVELS else "INFO"
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -52,7 +49,7 @@ def configure(*, level: str) -> None:
             "handlers": {
                 "stderr": {"class": "logging.StreamHandler", "formatter": "entry"},
             },
-            "root": {"handlers": ["stderr"], "level": chosen},
+            "root": {"handlers": ["stderr"], "level": level},
             "loggers": {
                 # A refused host name or a 404 is the visitor's doing and would drown the rest.
                 "django.security.DisallowedHost": {"level": "CRITICAL"},

@@ -18,8 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from heteroscale_site.launch import postgres, valkey
 from heteroscale_site.home import Endpoint, Home
+from heteroscale_site.launch import postgres, valkey
 from heteroscale_site.launch.processes import die_with_parent
 
 READY_S = 60.0

@@ -7,8 +7,8 @@ import signal
 import sys
 from pathlib import Path
 
-from heteroscale_site.launch import postgres, valkey
 from heteroscale_site.home import Endpoint, Home
+from heteroscale_site.launch import postgres, valkey
 from heteroscale_site.launch.supervisor import Program
 
 PYTHON = sys.executable

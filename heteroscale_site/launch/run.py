@@ -18,8 +18,8 @@ from django.core.management import get_commands
 
 from heteroscale_site.configuration import BASE_DIR, Configuration
 from heteroscale_site.connections import DATABASE_NAME, DATABASE_USER
-from heteroscale_site.launch import postgres, valkey
 from heteroscale_site.home import Home, LaunchError
+from heteroscale_site.launch import postgres, valkey
 from heteroscale_site.launch.preflight import check_port, locked
 from heteroscale_site.launch.product import (
     PYTHON,

@@ -76,6 +76,17 @@ class Product:
                 start_new_session=True,
             )
 
+    def manage(self, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        """Run another command on this data directory."""
+        return subprocess.run(  # noqa: S603 - our own command
+            [sys.executable, BASE_DIR / "manage.py", *words],
+            env=clean_environment(HETEROSCALE_HOME=str(self.home.root), **settings),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
     def start(self) -> None:
         """Start and wait until everything runs."""
         self.process = self.up()
@@ -92,7 +103,7 @@ class Product:
 
     def status(self, path: str) -> int:
         try:
-            with urllib.request.urlopen(  # noqa: S310 - our own address
+            with urllib.request.urlopen(
                 f"http://127.0.0.1:{self.port}{path}", timeout=10
             ) as answer:
                 return int(answer.status)

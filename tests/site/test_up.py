@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import stat
-import subprocess
-import sys
 
-from heteroscale_site.configuration import BASE_DIR
-from tests.site.conftest import Product, clean_environment, wait_until
+from tests.site.conftest import Product, wait_until
 
 PROCESSES = {"postgres", "valkey", "web", "worker-control", "worker-actions", "cron"}
 
@@ -80,25 +77,14 @@ def _leaves_nothing_when_killed_itself(product: Product) -> None:
 
 
 def test_a_command_without_the_product_says_what_to_do(product: Product) -> None:
-    said = _run(product, "migrate", "--check")
+    said = product.manage("migrate", "--check")
     assert said.returncode == 2
     assert "start ./heteroscale up" in said.stderr
     assert "Traceback" not in said.stderr
 
 
 def test_a_wrong_setting_is_one_sentence(product: Product) -> None:
-    said = _run(product, "check", HETEROSCALE_TICK_S="often")
+    said = product.manage("check", HETEROSCALE_TICK_S="often")
     assert said.returncode == 2
     assert said.stderr.startswith("heteroscale: HETEROSCALE_TICK_S: 'often' is not usable")
     assert "Traceback" not in said.stderr
-
-
-def _run(product: Product, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603 - our own command
-        [sys.executable, BASE_DIR / "manage.py", *words],
-        env=clean_environment(HETEROSCALE_HOME=str(product.home.root), **settings),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )

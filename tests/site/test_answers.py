@@ -1,0 +1,175 @@
+"""What every answer tells the browser, and how long a person stays signed in."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+import time_machine
+from django.conf import LazySettings
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse
+from django.test import Client, RequestFactory
+
+from heteroscale_site.middleware import ACTIVE_AT, NoStoreMiddleware
+from tests.site.conftest import Product
+
+NOON = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
+EMPTY_STYLE = "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
+
+
+@pytest.fixture
+def person(db: None) -> User:
+    del db
+    return User.objects.create_user("someone", password="correct-horse-battery")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param("/healthz", id="a page"),
+        pytest.param("/no/such/page", id="an error"),
+        pytest.param("/static/admin/css/base.css", id="a file"),
+    ],
+)
+@pytest.mark.django_db
+def test_every_answer_carries_the_policy(client: Client, path: str) -> None:
+    answer = client.get(path)
+    policy = dict(
+        part.strip().split(" ", 1)
+        for part in answer.headers["Content-Security-Policy"].split(";")
+        if part.strip()
+    )
+    assert policy == {
+        "default-src": "'none'",
+        "script-src": "'self'",
+        "connect-src": "'self'",
+        "font-src": "'self'",
+        "style-src": f"'self' {EMPTY_STYLE}",
+        "img-src": "'self' data: blob:",
+        "object-src": "'none'",
+        "frame-ancestors": "'none'",
+        "base-uri": "'none'",
+        "form-action": "'self'",
+    }
+    assert answer.headers["X-Frame-Options"] == "DENY"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Referrer-Policy"] == "same-origin"
+    assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+
+
+def test_plotly_is_served_from_its_package(client: Client) -> None:
+    answer = client.get("/static/plotly/plotly.min.js")
+    assert answer.status_code == 200
+    assert b"plotly.js v" in b"".join(answer.streaming_content)[:200]  # type: ignore[attr-defined]
+
+
+def test_an_unknown_host_is_refused(client: Client) -> None:
+    assert client.get("/healthz", headers={"host": "evil.example"}).status_code == 400
+
+
+def test_the_administration_has_no_door_of_its_own(client: Client) -> None:
+    answer = client.get("/admin/login/?next=/admin/")
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/sign-in/?next=/admin/")
+
+
+@pytest.mark.django_db
+def test_the_queue_pages_are_for_administrators(client: Client, person: User) -> None:
+    assert client.get("/queue/").status_code == 302
+    client.force_login(person)
+    assert client.get("/queue/").status_code == 302
+    assert client.get("/queue/stats.json").status_code in {401, 403, 404}
+
+
+def _answer(client: Client, headers: dict[str, str]) -> HttpResponse:
+    request = RequestFactory().get("/")
+    request.COOKIES = {name: morsel.value for name, morsel in client.cookies.items()}
+    request.user = User.objects.get(username="someone")
+
+    def view(_: HttpRequest) -> HttpResponse:
+        return HttpResponse("x", headers=headers)
+
+    response = NoStoreMiddleware(view)(request)
+    assert isinstance(response, HttpResponse)
+    return response
+
+
+@pytest.mark.parametrize(
+    ("headers", "kept"),
+    [
+        pytest.param({}, "no-store", id="a page of a signed-in person"),
+        pytest.param({"ETag": '"1"'}, "private, no-cache", id="the browser may ask whether new"),
+        pytest.param({"Cache-Control": "max-age=5"}, "max-age=5", id="the view knows better"),
+    ],
+)
+def test_no_cache_keeps_the_pages_of_a_person(
+    client: Client, person: User, headers: dict[str, str], kept: str
+) -> None:
+    client.force_login(person)
+    assert _answer(client, headers).headers["Cache-Control"] == kept
+
+
+def test_a_visitor_without_session_may_be_cached(client: Client, person: User) -> None:
+    del person
+    assert "Cache-Control" not in _answer(client, {}).headers
+
+
+def _is_signed_in(client: Client) -> bool:
+    return "_auth_user_id" in client.session
+
+
+def test_a_session_ends_when_nobody_uses_it(
+    client: Client, person: User, settings: LazySettings
+) -> None:
+    settings.IDLE_S, settings.SESSION_S = 3600, 43200
+    with time_machine.travel(NOON, tick=False) as clock:
+        client.force_login(person)
+        client.get("/healthz")
+        for _ in range(3):
+            clock.shift(3500)
+            client.get("/healthz")
+            assert _is_signed_in(client)
+        clock.shift(3601)
+        client.get("/healthz")
+        assert not _is_signed_in(client)
+
+
+def test_a_page_that_refreshes_itself_is_no_use(
+    client: Client, person: User, settings: LazySettings
+) -> None:
+    settings.IDLE_S = 3600
+    with time_machine.travel(NOON, tick=False) as clock:
+        client.force_login(person)
+        client.get("/healthz")
+        active_s = client.session[ACTIVE_AT]
+        clock.shift(3000)
+        client.get("/healthz", headers={"HX-Request": "true"})
+        assert client.session[ACTIVE_AT] == active_s
+        clock.shift(700)
+        client.get("/healthz", headers={"HX-Request": "true"})
+        assert not _is_signed_in(client)
+
+
+def test_a_session_ends_after_its_longest_time_however_busy(
+    client: Client, person: User, settings: LazySettings
+) -> None:
+    settings.IDLE_S, settings.SESSION_S = 7200, 10_000
+    with time_machine.travel(NOON, tick=False) as clock:
+        client.force_login(person)
+        client.get("/healthz")
+        clock.shift(6000)
+        client.get("/healthz")
+        assert _is_signed_in(client)
+        clock.shift(4001)
+        client.get("/healthz")
+        assert not _is_signed_in(client)
+
+
+def test_the_production_settings_pass_the_deployment_checks(product: Product) -> None:
+    said = product.manage(
+        *("check", "--deploy", "--fail-level", "WARNING"),
+        HETEROSCALE_SECURE="1",
+        SECRET_KEY="".join(chr(ord("!") + number % 90) for number in range(64)),
+        ALLOWED_HOSTS="scale.example.org",
+    )
+    assert said.returncode == 0, said.stderr

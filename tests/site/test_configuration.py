@@ -1,0 +1,134 @@
+"""A wrong setting stops the start with its name and what to write instead."""
+
+from __future__ import annotations
+
+import pytest
+
+from heteroscale_site.configuration import (
+    BASE_DIR,
+    Broker,
+    ConfigurationError,
+    declared,
+    load,
+)
+from heteroscale_site.documentation import settings_page
+
+KEY = "k" * 50
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fix"),
+    [
+        pytest.param("HETEROSCALE_TICK_S", "often", "seconds", id="a word for a number"),
+        pytest.param("HETEROSCALE_TICK_S", "0", "1 or more", id="no time between two ticks"),
+        pytest.param("HETEROSCALE_TICK_S", "1.5", "seconds", id="cron wants whole seconds"),
+        pytest.param("HETEROSCALE_PORT", "65536", "1 to 65535", id="one above the last port"),
+        pytest.param("HETEROSCALE_DEMO_SPEED", "nan", "above 0", id="no number at all"),
+        pytest.param("HETEROSCALE_DEMO_SPEED", "inf", "above 0", id="no end"),
+        pytest.param("DEBUG", "maybe", "1 for yes", id="neither yes nor no"),
+        pytest.param("DATABASE_URL", "sqlite:///x.db", "postgres://", id="another engine"),
+        pytest.param("DATABASE_URL", "postgres://", "postgres://", id="no database named"),
+        pytest.param("REDIS_URL", "http://cache", "redis://", id="another protocol"),
+        pytest.param("REDIS_URL", "redis://cache/one", "redis://", id="database by name"),
+        pytest.param("REDIS_URL", "redis://cache:port/", "redis://", id="port by name"),
+        pytest.param("SECRET_KEY", "short", "at least 50", id="5 of 50 characters"),
+        pytest.param("TIME_ZONE", "Middle/Earth", "zone name", id="no such zone"),
+        pytest.param("TIME_ZONE", "../../etc/passwd", "zone name", id="a path is no zone"),
+        pytest.param("LOG_LEVEL", "LOUD", "DEBUG", id="no such level"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_fix(name: str, value: str, fix: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        load({name: value})
+    assert str(refused.value).startswith(f"{name}: ")
+    assert fix in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("environment", "name"),
+    [
+        pytest.param(
+            {"HETEROSCALE_TICK_S": "60", "HETEROSCALE_LEASE_S": "60"},
+            "HETEROSCALE_LEASE_S",
+            id="a lease of one tick runs out before it is renewed",
+        ),
+        pytest.param(
+            {"DATABASE_URL": "postgres://u:p@db/heteroscale"},
+            "SECRET_KEY",
+            id="machines that share a database share a key",
+        ),
+        pytest.param(
+            {"DEBUG": "1", "HETEROSCALE_SECURE": "1"}, "DEBUG", id="tracebacks in production"
+        ),
+        pytest.param(
+            {"HETEROSCALE_TICK_S": "50", "HETEROSCALE_MAX_AGE_S": "45"},
+            "HETEROSCALE_MAX_AGE_S",
+            id="every sample would be too old at the next tick",
+        ),
+    ],
+)
+def test_values_that_do_not_go_together_are_refused(
+    environment: dict[str, str], name: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{name}: "):
+        load(environment)
+
+
+def test_a_secret_is_not_repeated_in_the_refusal() -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        load({"DATABASE_URL": "mysql://root:hunter2@db/x"})
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_secret_is_not_in_the_representation() -> None:
+    shown = repr(
+        load(
+            {
+                "DATABASE_URL": "postgres://u:hunter2@db/x",
+                "REDIS_URL": "redis://:hunter3@cache",
+                "SECRET_KEY": KEY,
+                "RQ_API_TOKEN": "hunter4",
+            }
+        )
+    )
+    assert not [secret for secret in ("hunter", KEY) if secret in shown]
+
+
+def test_nothing_has_to_be_set() -> None:
+    found = load({})
+    assert found.embedded_database
+    assert found.embedded_broker
+    assert (found.tick_s, found.lease_s, found.max_age_s, found.window_s) == (15, 60, 45, 60)
+    assert not found.freeze
+    assert not found.debug
+
+
+@pytest.mark.parametrize(
+    ("raw", "frozen"),
+    [
+        ("", False),
+        ("0", False),
+        ("false", False),
+        ("No", False),
+        ("off", False),
+        ("1", True),
+        ("flase", True),
+        ("until Monday", True),
+    ],
+)
+def test_only_a_clear_no_does_not_freeze(raw: str, frozen: bool) -> None:  # noqa: FBT001
+    assert load({"HETEROSCALE_FREEZE": raw}).freeze is frozen
+
+
+def test_the_broker_address_is_taken_apart() -> None:
+    found = load({"REDIS_URL": "rediss://me:p%40ss@cache.example:6380/3"})
+    assert found.broker == Broker("cache.example", 6380, 3, "me", "p@ss", encrypted=True)
+
+
+def test_every_setting_explains_itself() -> None:
+    assert not [each.name for each in declared() if not each.help.endswith(".")]
+
+
+def test_the_page_about_settings_is_up_to_date() -> None:
+    page = BASE_DIR / "docs" / "configuration.md"
+    assert page.read_text() == settings_page(), "run ./heteroscale document_settings"

@@ -1,0 +1,143 @@
+"""Workers run tasks of ours and nothing else that somebody may write into the broker."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import types
+import zlib
+from collections.abc import Iterator
+
+import django_rq
+import pytest
+from django.conf import settings
+from django.db import connection
+from redis.exceptions import RedisError
+from rq import SimpleWorker
+from rq.job import Job
+
+from heteroscale_site import connections, queue
+from heteroscale_site.configuration import Broker, ProcessRole
+from heteroscale_site.cron import Cron, beats
+
+RAN: list[str] = []
+
+
+@pytest.fixture
+def tasks(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
+    """A task module with one task and one function it imported."""
+    module = types.ModuleType(queue.TASKS)
+
+    def note(word: str = "ran") -> None:
+        RAN.append(word)
+
+    note.__module__ = queue.TASKS
+    module.note = note  # type: ignore[attr-defined]
+    module.check_output = subprocess.check_output  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, queue.TASKS, module)
+    RAN.clear()
+    yield module
+    RAN.clear()
+
+
+def _work() -> None:
+    worker = django_rq.get_worker("default", worker_class=SimpleWorker)
+    worker.work(burst=True)
+
+
+def _forge(**fields: object) -> Job:
+    """Write a job the way somebody with access to the broker would."""
+    control = django_rq.get_queue("default", commit_mode="auto")
+    job = control.enqueue("controller.tasks.note", "forged")
+    control.connection.hset(job.key, mapping=fields)
+    return job
+
+
+def _call(function: str, *arguments: object, instance: object = None) -> bytes:
+    return zlib.compress(json.dumps([function, instance, arguments, {}]).encode())
+
+
+@pytest.mark.usefixtures("broker")
+def test_a_task_runs(tasks: types.ModuleType) -> None:
+    del tasks
+    django_rq.get_queue("default", commit_mode="auto").enqueue("controller.tasks.note", "real")
+    _work()
+    assert RAN == ["real"]
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        pytest.param({"data": _call("os.system", "true")}, id="a function of the machine"),
+        pytest.param({"data": _call("subprocess.getoutput", "true")}, id="another one"),
+        pytest.param({"data": _call("antigravity.geohash")}, id="a module nobody imported yet"),
+        pytest.param(
+            {"data": _call("controller.tasks.check_output", ["true"])},
+            id="a function the task module imported",
+        ),
+        pytest.param({"data": _call("controller.tasks.__builtins__")}, id="not a function"),
+        pytest.param({"data": _call("controller.tasks.note.__call__")}, id="inside a task"),
+        pytest.param({"data": _call("note", instance="x")}, id="a method of something"),
+        pytest.param({"data": b"\x80\x04N."}, id="a pickle"),
+        pytest.param({"success_callback_name": "os.abort"}, id="a callback for success"),
+        pytest.param({"failure_callback_name": "os.abort"}, id="a callback for failure"),
+        pytest.param({"stopped_callback_name": "os.abort"}, id="a callback for a stop"),
+    ],
+)
+@pytest.mark.usefixtures("broker", "tasks")
+def test_a_forged_job_is_refused(
+    forged: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    sys.modules.pop("antigravity", None)
+    job = _forge(**forged)
+    _work()
+    assert RAN == []
+    assert "antigravity" not in sys.modules
+    assert job.get_status() == "failed"
+    assert "data" in forged or "job refused" in caplog.text
+
+
+@pytest.mark.usefixtures("broker", "tasks")
+def test_a_forged_web_hook_is_dropped() -> None:
+    job = _forge(webhooks=json.dumps([{"url": "http://169.254.169.254/", "events": ["finished"]}]))
+    assert queue.ListedJob.fetch(job.id, connection=job.connection).webhooks == []
+
+
+@pytest.mark.usefixtures("broker")
+def test_cron_asks_for_every_regular_task_as_json() -> None:
+    cron = Cron()
+    for beat in beats():
+        cron.keep(beat)
+    cron.enqueue_jobs()
+    jobs = [job for name in settings.RQ_QUEUES for job in django_rq.get_queue(name).jobs]
+    asked = {(job.func_name, job.origin, job.ttl, job.timeout) for job in jobs}
+    assert asked == {
+        ("controller.tasks.tick", "control", settings.TICK_S, 30),
+        ("controller.tasks.sweep", "control", 10, 30),
+    }
+    assert {job.serializer for job in jobs} == {queue.JSONSerializer}
+
+
+def test_a_broker_that_is_down_does_not_hang_a_page() -> None:
+    # 192.0.2.0/24 is reserved for documentation: nothing there ever answers.
+    entry = connections.queue(Broker("192.0.2.1", 6379), ProcessRole.WEB, timeout_s=30)
+    client = django_rq.connection_utils.get_redis_connection(entry)
+    began_s = time.monotonic()
+    with pytest.raises(RedisError):
+        client.ping()
+    assert time.monotonic() - began_s < 2.5
+    client.close()
+
+
+def test_workers_wait_out_a_restart_of_the_broker() -> None:
+    entry = connections.queue(Broker("127.0.0.1", 6379), ProcessRole.WORKER, timeout_s=30)
+    retry = entry["REDIS_CLIENT_KWARGS"]["retry"]
+    assert retry.get_retries() == 25
+
+
+@pytest.mark.django_db
+def test_a_job_waits_for_the_commit() -> None:
+    assert connection.in_atomic_block
+    assert django_rq.get_queue("default").enqueue("controller.tasks.note") is None
