@@ -275,11 +275,23 @@ class ServiceState:
 
 
 @dataclass(frozen=True, slots=True)
+class InstanceRef:
+    """One instance by name: its role, deployment group, node (empty: none yet) and state."""
+
+    name: str
+    role: Role
+    group: str
+    node: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """What one look at one service brought back."""
 
     window: Window
     state: ServiceState | None
+    instances: tuple[InstanceRef, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from controller.models.loop import (
     ControllerLease,
     Decision,
+    DecisionTally,
     PoolSample,
     Sample,
     ServiceStatus,
@@ -16,6 +17,7 @@ __all__ = [
     "AuditEvent",
     "ControllerLease",
     "Decision",
+    "DecisionTally",
     "Freeze",
     "PoolSample",
     "Preference",

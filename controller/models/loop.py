@@ -33,9 +33,7 @@ class Tick(models.Model):
     epoch = models.BigIntegerField()
     finished_at = models.DateTimeField(null=True)
     services = models.PositiveIntegerField(default=0)
-    fresh = models.PositiveIntegerField(
-        default=0, help_text="Services whose driver was ok."
-    )
+    fresh = models.PositiveIntegerField(default=0, help_text="Services whose driver was ok.")
     stages_ms = models.JSONField(default=dict)
     failures = models.JSONField(default=dict)
 
@@ -105,9 +103,7 @@ class PoolSample(models.Model):
 
     pk = models.CompositePrimaryKey("cluster_id", "hardware_id", "at")
     cluster = models.ForeignKey(Cluster, on_delete=models.CASCADE, related_name="+")
-    hardware = models.ForeignKey(
-        HardwareType, on_delete=models.CASCADE, related_name="+"
-    )
+    hardware = models.ForeignKey(HardwareType, on_delete=models.CASCADE, related_name="+")
     at = models.DateTimeField()
     total = models.IntegerField()
     busy = models.IntegerField()
@@ -143,9 +139,7 @@ class PoolSample(models.Model):
 class Decision(models.Model):
     """What was decided and why. Identical holds share one row: first, last, count."""
 
-    service = models.ForeignKey(
-        Service, on_delete=models.CASCADE, related_name="decisions"
-    )
+    service = models.ForeignKey(Service, on_delete=models.CASCADE, related_name="decisions")
     seq = models.BigIntegerField(help_text="Gapless per service.")
     first_at = models.DateTimeField()
     last_at = models.DateTimeField()
@@ -155,9 +149,7 @@ class Decision(models.Model):
     policy_revision = models.PositiveIntegerField()
     inputs = models.JSONField(default=list)
     driver = models.CharField(max_length=40, blank=True)
-    load = models.FloatField(
-        null=True, help_text="Driver over its target; 1 is on target."
-    )
+    load = models.FloatField(null=True, help_text="Driver over its target; 1 is on target.")
     current_prefill = models.IntegerField()
     current_decode = models.IntegerField()
     raw_prefill = models.IntegerField()
@@ -173,9 +165,7 @@ class Decision(models.Model):
     class Meta:
         ordering = ("-last_at", "-id")
         constraints = (
-            models.UniqueConstraint(
-                fields=("service", "seq"), name="decision_seq_once"
-            ),
+            models.UniqueConstraint(fields=("service", "seq"), name="decision_seq_once"),
             models.CheckConstraint(
                 condition=models.Q(last_at__gte=models.F("first_at")),
                 name="decision_times_ordered",
@@ -194,18 +184,28 @@ class Decision(models.Model):
         return f"/decisions/{self.pk}/"
 
 
+class DecisionTally(models.Model):
+    """How many decisions there were, by move and code: counters that survive a restart."""
+
+    move = models.CharField(max_length=16)
+    code = models.CharField(max_length=32)
+    total = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("move", "code"), name="tally_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.move} {self.code}: {self.total}"
+
+
 class ServiceStatus(models.Model):
     """The latest of everything for one service, so that a page needs no search for it."""
 
     service = models.OneToOneField(
         Service, on_delete=models.CASCADE, primary_key=True, related_name="status"
     )
-    observed_at = models.DateTimeField(
-        null=True, help_text="When the cluster last answered."
-    )
-    decision = models.ForeignKey(
-        Decision, null=True, on_delete=models.SET_NULL, related_name="+"
-    )
+    observed_at = models.DateTimeField(null=True, help_text="When the cluster last answered.")
+    decision = models.ForeignKey(Decision, null=True, on_delete=models.SET_NULL, related_name="+")
     decision_seq = models.BigIntegerField(default=0)
     prefill_desired = models.IntegerField(default=0)
     prefill_ready = models.IntegerField(default=0)
@@ -219,6 +219,7 @@ class ServiceStatus(models.Model):
     decode_failed = models.IntegerField(default=0)
     resource_version = models.CharField(max_length=64, blank=True)
     signals = models.JSONField(default=dict)
+    instances = models.JSONField(default=list, help_text="Name, role, group, node and state.")
     failure = models.CharField(max_length=300, blank=True)
     last_scale_out_at = models.DateTimeField(null=True)
     last_scale_in_at = models.DateTimeField(null=True)

@@ -15,6 +15,7 @@ class SimulatedFleet(models.Model):
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
     state = models.BinaryField(null=True)
+    receipts = models.JSONField(default=dict, help_text="Newest order taken, by service.")
     at = models.DateTimeField(null=True, help_text="The state's time.")
     seed = models.BigIntegerField(default=20_250_828)
     speed = models.FloatField(default=1.0)
@@ -25,9 +26,7 @@ class SimulatedFleet(models.Model):
 
     class Meta:
         constraints = (
-            models.CheckConstraint(
-                condition=models.Q(id=1), name="one_simulated_fleet"
-            ),
+            models.CheckConstraint(condition=models.Q(id=1), name="one_simulated_fleet"),
         )
 
     def __str__(self) -> str:
@@ -46,6 +45,9 @@ class SimulatedService(models.Model):
     initial_prefill = models.PositiveIntegerField()
     initial_decode = models.PositiveIntegerField()
     start_median_s = models.FloatField(default=60.0)
+    plays_trace = models.BooleanField(
+        default=False, help_text="Whether a recorded trace, when there is one, is its load."
+    )
     fault = models.CharField(max_length=16, blank=True)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What people and the controller agree on: proposals, actions, freezes, and the audit of it all."""
+"""What people and the controller agree on: proposals, actions, freezes, and their audit."""
 
 from django.conf import settings
 from django.db import models
@@ -8,19 +8,15 @@ from controller.core.lifecycle import ActionState, ProposalState
 from controller.models.loop import Decision
 from inventory.models import Service
 
-OPEN_PROPOSAL = list(lifecycle.OPEN_PROPOSAL)
-IN_FLIGHT = list(lifecycle.IN_FLIGHT)
+OPEN_PROPOSAL = sorted(lifecycle.OPEN_PROPOSALS)
+IN_FLIGHT = sorted(lifecycle.IN_FLIGHT)
 
 
 class Proposal(models.Model):
     """A change that waits for a person. ``fingerprint`` binds an approval to what was seen."""
 
-    service = models.ForeignKey(
-        Service, on_delete=models.CASCADE, related_name="proposals"
-    )
-    decision = models.ForeignKey(
-        Decision, null=True, on_delete=models.SET_NULL, related_name="+"
-    )
+    service = models.ForeignKey(Service, on_delete=models.CASCADE, related_name="proposals")
+    decision = models.ForeignKey(Decision, null=True, on_delete=models.SET_NULL, related_name="+")
     state = models.CharField(
         max_length=12,
         default=ProposalState.PENDING,
@@ -75,18 +71,14 @@ class Action(models.Model):
     """One change sent to a cluster: recorded before it is sent, read back before it counts."""
 
     id = models.UUIDField(primary_key=True)
-    service = models.ForeignKey(
-        Service, on_delete=models.CASCADE, related_name="actions"
-    )
+    service = models.ForeignKey(Service, on_delete=models.CASCADE, related_name="actions")
     decision = models.ForeignKey(
         Decision, null=True, on_delete=models.SET_NULL, related_name="actions"
     )
     proposal = models.OneToOneField(
         Proposal, null=True, on_delete=models.PROTECT, related_name="action"
     )
-    actor = models.CharField(
-        max_length=160, help_text="The person, or the policy and revision."
-    )
+    actor = models.CharField(max_length=160, help_text="The person, or the policy and revision.")
     epoch = models.BigIntegerField()
     state = models.CharField(
         max_length=12,

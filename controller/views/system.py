@@ -1,18 +1,36 @@
-"""Written next."""
+"""What machines ask: is it alive, is it ready, and the figures to scrape."""
 
-from django.http import HttpRequest, HttpResponse
+from django.db import Error
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.http import require_safe
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-
-def healthz(_request: HttpRequest, **_kwargs: object) -> HttpResponse:
-    """Answer."""
-    return HttpResponse("ok")
-
-
-def readyz(_request: HttpRequest, **_kwargs: object) -> HttpResponse:
-    """Answer."""
-    return HttpResponse("ok")
+from controller.selectors import health
 
 
-def metrics(_request: HttpRequest, **_kwargs: object) -> HttpResponse:
-    """Answer."""
-    return HttpResponse("ok")
+@require_safe
+def healthz(_request: HttpRequest) -> HttpResponse:
+    """Answer as long as the process does; nothing else is asked."""
+    return HttpResponse("ok\n", content_type="text/plain; charset=utf-8")
+
+
+@require_safe
+def readyz(_request: HttpRequest) -> JsonResponse:
+    """Answer 200 when pages can be served, 503 with the reason when not."""
+    try:
+        found = health.readiness()
+    except Error:
+        return JsonResponse({"ready": False, "database": "unreachable"}, status=503)
+    return JsonResponse({"ready": found.ready, **found.checks})
+
+
+@require_safe
+def metrics(_request: HttpRequest) -> HttpResponse:
+    """Return the figures in the Prometheus text format, 503 without the database."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(health.FleetCollector())
+    try:
+        text = generate_latest(registry)
+    except Error:
+        return HttpResponse("# the database is unreachable\n", status=503)
+    return HttpResponse(text, content_type=CONTENT_TYPE_LATEST)

@@ -27,7 +27,6 @@ class Cluster(Record):
     """A set of nodes under one control plane; ``kind`` chooses the actuator."""
 
     class Kind(models.TextChoices):
-        KUBERNETES = "kubernetes", "Kubernetes"
         SIMULATED = "simulated", "simulated"
         RECORD = "record", "record only"
 

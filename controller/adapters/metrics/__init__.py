@@ -1,0 +1,1 @@
+"""Where signals come from; by the kind of a cluster."""

@@ -1,0 +1,113 @@
+"""What the loop carries from tick to tick: from rows when live, as values in a replay."""
+
+from dataclasses import dataclass, field, replace
+
+from controller.core.reasons import Code
+from controller.core.types import Decision, Gate, History, Instances, Slo, Wish
+
+Identity = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest decision of a service: its row, its number, what makes it equal."""
+
+    row: int | None
+    seq: int
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Everything remembered of one service. Breach times [s] are since when latency was over."""
+
+    history: History = field(default_factory=History)
+    head: Head | None = None
+    current: Instances | None = None
+    ttft_breach_since_s: float | None = None
+    tbt_breach_since_s: float | None = None
+
+
+def identity(decision: Decision) -> Identity:
+    """Return what two decisions must share to be one row: everything but the measured figures."""
+    return tuple(
+        str(part)
+        for part in (
+            decision.move,
+            decision.gate,
+            decision.code,
+            decision.current,
+            decision.raw,
+            decision.final,
+            decision.mode,
+            decision.policy_version,
+        )
+    )
+
+
+def joins(decision: Decision, head: Head | None) -> bool:
+    """Return whether the decision is one more of the newest row. What is carried out never is."""
+    return (
+        head is not None and decision.gate is not Gate.ACT and head.identity == identity(decision)
+    )
+
+
+def breach_since(
+    decision: Decision, signal: str, goal_s: float, since_s: float | None
+) -> float | None:
+    """Return since when the latency is over its goal; an unreadable latency changes nothing."""
+    value = decision.signals[signal].value if signal in decision.signals else None
+    if value is None:
+        return since_s
+    return (since_s if since_s is not None else decision.now_s) if value > goal_s else None
+
+
+def breaches(memory: Memory, decision: Decision, slo: Slo) -> tuple[float | None, float | None]:
+    """Return since when TTFT and TBT are over their goals [s], after this decision."""
+    return (
+        breach_since(decision, "ttft_s", slo.ttft_s, memory.ttft_breach_since_s),
+        breach_since(decision, "tbt_s", slo.tbt_s, memory.tbt_breach_since_s),
+    )
+
+
+def remember(
+    memory: Memory, decision: Decision, *, slo: Slo, keep_s: float, acted: bool
+) -> Memory:
+    """Return the memory after a decision, as the rows would give it back (S23).
+
+    ``keep_s`` is how long wishes matter [s]; ``acted`` says whether the change was carried out.
+    """
+    history, now_s = memory.history, decision.now_s
+    if decision.code is not Code.CONFIG_INVALID:
+        kept = (wish for wish in history.wishes if wish.at_s >= now_s - keep_s)
+        history = replace(history, wishes=(*kept, Wish(now_s, decision.raw)))
+    if acted and grows(decision):
+        history = replace(history, last_scale_out_s=now_s)
+    if acted and shrinks(decision):
+        history = replace(history, last_scale_in_s=now_s)
+    head = memory.head or Head(None, 0, ())
+    seq = head.seq if joins(decision, memory.head) else head.seq + 1
+    ttft_s, tbt_s = breaches(memory, decision, slo)
+    return Memory(
+        history=history,
+        head=Head(None, seq, identity(decision)),
+        current=decision.final if acted else decision.current,
+        ttft_breach_since_s=ttft_s,
+        tbt_breach_since_s=tbt_s,
+    )
+
+
+def grows(decision: Decision) -> bool:
+    """Return whether any role gains instances."""
+    return (
+        decision.final.prefill > decision.current.prefill
+        or decision.final.decode > decision.current.decode
+    )
+
+
+def shrinks(decision: Decision) -> bool:
+    """Return whether any role loses instances."""
+    return (
+        decision.final.prefill < decision.current.prefill
+        or decision.final.decode < decision.current.decode
+    )

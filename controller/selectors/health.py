@@ -1,0 +1,139 @@
+"""Whether the product works, and the figures a monitoring system scrapes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import Count
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from controller.core.lifecycle import ActionState, ProposalState
+from controller.models import Action, DecisionTally, Proposal, ServiceStatus, Tick
+from controller.models.clock import database_now
+
+LATE_AFTER = 4
+"""A loop that missed this many periods has stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What a load balancer needs: an answer, and why not."""
+
+    ready: bool
+    checks: dict[str, str]
+
+
+def readiness() -> Readiness:
+    """Check the database; the loop's age is told but does not take the pages away."""
+    age_s = loop_age_s()
+    late = age_s is None or age_s > LATE_AFTER * settings.TICK_S
+    loop = "no tick yet" if age_s is None else f"{age_s:.0f} s ago"
+    return Readiness(ready=True, checks={"database": "ok", "loop": f"late: {loop}" if late else loop})
+
+
+def loop_age_s() -> float | None:
+    """Return the age of the newest finished tick [s] by the database's clock."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT extract(epoch FROM statement_timestamp() - at)::float8 FROM controller_tick"
+            " WHERE finished_at IS NOT NULL ORDER BY slot DESC LIMIT 1"
+        )
+        row = cursor.fetchone()
+    return float(row[0]) if row else None
+
+
+class FleetCollector:
+    """Figures read from the rows at each scrape; seven queries however large the fleet is."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Return every family of ``/metrics``."""
+        yield from _loop()
+        yield _decisions()
+        yield _states("heteroscale_proposals_open", "Open proposals.", _open_proposals())
+        yield _states("heteroscale_actions", "Actions by state.", _by_state())
+        yield from _services()
+
+
+def _loop() -> Iterator[Metric]:
+    age_s = loop_age_s()
+    if age_s is not None:
+        yield _gauge("heteroscale_loop_age_seconds", "Time since the newest finished tick.", age_s)
+    last = Tick.objects.filter(finished_at__isnull=False).order_by("-slot").first()
+    if last is None:
+        return
+    stages = GaugeMetricFamily(
+        "heteroscale_tick_stage_seconds", "Time of the newest tick by stage.", labels=["stage"]
+    )
+    for stage, spent_ms in last.stages_ms.items():
+        stages.add_metric([stage], spent_ms / 1000)
+    yield stages
+    share = last.fresh / last.services if last.services else 0.0
+    yield _gauge("heteroscale_metrics_fresh_ratio", "Share of services with a driver ok.", share)
+
+
+def _decisions() -> Metric:
+    family = CounterMetricFamily(
+        "heteroscale_decisions",
+        "Decisions by action and reason code.",
+        labels=["action", "reason"],
+    )
+    for row in DecisionTally.objects.all():
+        family.add_metric([row.move, row.code], row.total)
+    return family
+
+
+def _states(name: str, text: str, counts: dict[str, int]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=["state"])
+    for state, count in counts.items():
+        family.add_metric([state], count)
+    return family
+
+
+def _open_proposals() -> dict[str, int]:
+    wanted = (ProposalState.PENDING, ProposalState.APPROVED, ProposalState.APPLYING)
+    found = dict(
+        Proposal.objects.filter(state__in=wanted)
+        .values_list("state")
+        .annotate(n=Count("pk"))
+        .order_by()
+    )
+    return {str(state): found.get(state, 0) for state in wanted}
+
+
+def _by_state() -> dict[str, int]:
+    found = dict(Action.objects.values_list("state").annotate(n=Count("pk")).order_by())
+    return {str(state): found.get(state, 0) for state in ActionState}
+
+
+def _services() -> Iterator[Metric]:
+    age = GaugeMetricFamily(
+        "heteroscale_signal_age_seconds",
+        "Age of the newest sample of a signal.",
+        labels=["service", "signal"],
+    )
+    instances = GaugeMetricFamily(
+        "heteroscale_instances", "Instances by state.", labels=["service", "role", "state"]
+    )
+    info = GaugeMetricFamily(
+        "heteroscale_instance_info",
+        "One series an instance, to join other series to service and role.",
+        labels=["service", "role", "group", "namespace", "pod", "node", "state"],
+    )
+    now_s = database_now().timestamp()
+    for row in ServiceStatus.objects.select_related("service__cluster"):
+        slug, cluster = row.service.slug, row.service.cluster.slug
+        for name, signal in row.signals.items():
+            if signal["measured_at_s"] is not None:
+                age.add_metric([slug, name], max(now_s - signal["measured_at_s"], 0.0))
+        for role in ("prefill", "decode"):
+            for state in ("desired", "ready", "starting", "draining", "failed"):
+                instances.add_metric([slug, role, state], getattr(row, f"{role}_{state}"))
+        for one in row.instances:
+            where = [one["group"], cluster, one["name"], one["node"], one["state"]]
+            info.add_metric([slug, one["role"], *where], 1)
+    yield from (age, instances, info)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)

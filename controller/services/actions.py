@@ -1,0 +1,388 @@
+"""What is sent to clusters: recorded first, sent once, read back before it counts (S10-S15).
+
+An action is carried by a job that holds its id and nothing else; everything is read again here.
+"""
+
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import django_rq
+import structlog
+from django.db import transaction
+from django.db.models import F, Q
+from django.db.models.functions import Now
+from redis.exceptions import RedisError
+
+from controller.core import approval
+from controller.core.lifecycle import IN_FLIGHT, ActionState, ProposalState
+from controller.core.ports import (
+    Actuator,
+    ConflictError,
+    RefusedError,
+    ScaleOrder,
+    ScaleView,
+    UnreachableError,
+)
+from controller.core.reasons import Code
+from controller.core.types import Hold, Instances, Role
+from controller.models import Action, Proposal, ServiceStatus
+from controller.models.clock import database_now
+from controller.services import audit, holds, leadership, people
+from controller.services.rows import basis_of
+from inventory.models import Service
+from inventory.snapshot import service_spec
+
+log = structlog.get_logger(__name__)
+
+SEND_WITHIN_S = 120.0
+ANSWER_WITHIN_S = 30.0
+READY_WITHIN_S = 900.0
+
+ActuatorOf = Callable[[Service], Actuator]
+
+
+def enqueue(actions: Sequence[UUID]) -> None:
+    """Ask workers to carry out recorded actions; the sweep finds them if nobody answers."""
+    for action in actions:
+        _enqueue("controller.tasks.run_action", str(action))
+
+
+def enqueue_approved(pk: int) -> None:
+    """Ask a worker to carry out the approved proposal; the sweep finds it if nobody answers."""
+    _enqueue("controller.tasks.run_proposal", pk)
+
+
+def _enqueue(task: str, argument: str | int) -> None:
+    try:
+        django_rq.get_queue("actions").enqueue(
+            task, argument, job_timeout=60, result_ttl=60, failure_ttl=86_400
+        )
+    except (RedisError, OSError) as fault:
+        log.warning("queue unreachable, the sweep will send it", task=task, fault=str(fault))
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What became of an approved proposal: the action to run, or why there is none."""
+
+    action: UUID | None
+    refused: str = ""
+
+
+def start_approved(pk: int) -> Start:
+    """Turn an approved proposal into a recorded action, if it may still run (S18).
+
+    State, expiry, basis, freeze and the approver's right are checked here, at execution; the
+    proposal becomes ``applying``, or ``stale`` or ``expired`` with the reason in words.
+    """
+    with transaction.atomic():
+        proposal = (
+            Proposal.objects.select_for_update(of=("self",))
+            .select_related("service__cluster", "service__slo", "service__policy", "decided_by")
+            .filter(pk=pk)
+            .first()
+        )
+        if proposal is None:
+            return Start(None, f"Proposal {pk} does not exist.")
+        refused = _why_not(proposal)
+        if refused is not None:
+            _close(proposal, *refused)
+            return Start(None, refused[1])
+        proposal.state = ProposalState.APPLYING
+        proposal.save(update_fields=["state"])
+        return Start(_record(proposal))
+
+
+def _why_not(proposal: Proposal) -> tuple[ProposalState | None, str] | None:
+    """Return why an approval can't be used: the state it leads to (``None``: leave it), words."""
+    now = database_now()
+    status = ServiceStatus.objects.filter(service=proposal.service_id).first()
+    spec = service_spec(proposal.service)
+    state = ProposalState(proposal.state)
+    ticket = approval.Ticket(
+        state=state,
+        body=Instances(proposal.to_prefill, proposal.to_decode),
+        expires_at_s=proposal.expires_at.timestamp(),
+        fingerprint=proposal.fingerprint,
+        basis=replace(
+            basis_of(
+                spec,
+                Instances(proposal.from_prefill, proposal.from_decode),
+                proposal.resource_version,
+            ),
+            policy_version=proposal.policy_revision,
+        ),
+    )
+    present = basis_of(spec, _desired(status), status.resource_version if status else "")
+    reason = approval.check_runnable(ticket, present, now_s=now.timestamp())
+    if reason is not None:
+        late = reason.code is Code.EXPIRED
+        end = ProposalState.EXPIRED if late else ProposalState.STALE
+        return (end if state is ProposalState.APPROVED else None), reason.text
+    hold = holds.read().over(spec.key)
+    if hold is not None:
+        return ProposalState.STALE, _frozen(hold)
+    approver = proposal.decided_by
+    if approver is None or not approver.has_perm(people.APPROVE):
+        name = approver.get_username() if approver else "The approver"
+        return ProposalState.STALE, f"{name} no longer has the right to approve."
+    return None
+
+
+def _close(proposal: Proposal, refusal: ProposalState | None, text: str) -> None:
+    if refusal is None:
+        return
+    proposal.state = refusal
+    proposal.closed_at = database_now()
+    proposal.closed_reason = text
+    proposal.save(update_fields=["state", "closed_at", "closed_reason"])
+    audit.record(
+        actor="controller",
+        verb=f"proposal {refusal}",
+        obj=proposal,
+        after={"state": refusal},
+        reason=text,
+    )
+
+
+def _record(proposal: Proposal) -> UUID:
+    approver = proposal.decided_by
+    action = Action.objects.create(
+        id=uuid.uuid4(),
+        service=proposal.service,
+        decision=proposal.decision,
+        proposal=proposal,
+        actor=approver.get_username() if approver else "",
+        epoch=leadership.current_epoch(),
+        reason=proposal.sentence,
+        from_prefill=proposal.from_prefill,
+        from_decode=proposal.from_decode,
+        to_prefill=proposal.to_prefill,
+        to_decode=proposal.to_decode,
+        resource_version=proposal.resource_version,
+        recorded_at=Now(),
+    )
+    _mark_scaled(action)
+    return action.pk
+
+
+def _mark_scaled(action: Action) -> None:
+    row = ServiceStatus.objects.filter(service=action.service_id)
+    if action.to_prefill > action.from_prefill or action.to_decode > action.from_decode:
+        row.update(last_scale_out_at=Now())
+    if action.to_prefill < action.from_prefill or action.to_decode < action.from_decode:
+        row.update(last_scale_in_at=Now())
+
+
+def run(pk: UUID, *, actuator_of: ActuatorOf) -> ActionState:
+    """Carry out a recorded action and read it back; safe to call again at any time (R05).
+
+    The send is claimed by one conditional update, so that of two workers one sends. A freeze in
+    force cancels it. Returns the state it is in afterwards.
+    """
+    action = Action.objects.select_related("service__cluster").get(pk=pk)
+    if action.state != ActionState.RECORDED:
+        return ActionState(action.state)
+    refused = _may_not_send(action)
+    if refused:
+        _end(action, ActionState.CANCELLED, refused)
+        return ActionState.CANCELLED
+    claimed = Action.objects.filter(pk=pk, state=ActionState.RECORDED).update(
+        state=ActionState.SENT, sent_at=Now(), attempts=F("attempts") + 1
+    )
+    if not claimed:
+        return ActionState(Action.objects.values_list("state", flat=True).get(pk=pk))
+    action.state = ActionState.SENT
+    return _send(action, actuator_of(action.service))
+
+
+def _may_not_send(action: Action) -> str:
+    """Return why the action must not be sent now, or nothing: asked before every send (S16)."""
+    hold = holds.read().over(action.service.slug)
+    if hold is not None:
+        return _frozen(hold)
+    if database_now() - action.recorded_at > timedelta(seconds=SEND_WITHIN_S):
+        return f"Not sent within {SEND_WITHIN_S:.0f} s of being recorded: decided anew instead."
+    return ""
+
+
+def _frozen(hold: Hold) -> str:
+    return f"Frozen ({hold.scope}) by {hold.by}: {hold.reason}"
+
+
+def _send(action: Action, actuator: Actuator) -> ActionState:
+    now_s = database_now().timestamp()
+    order = ScaleOrder(
+        action=str(action.pk),
+        service=action.service.slug,
+        epoch=action.epoch,
+        want=_to(action),
+        resource_version=action.resource_version,
+    )
+    try:
+        actuator.apply(order, now_s=now_s)
+    except ConflictError as fault:
+        return _end(action, ActionState.FAILED, f"Changed outside since it was decided: {fault}")
+    except RefusedError as fault:
+        return _end(action, ActionState.FAILED, f"The cluster refused: {fault}")
+    except UnreachableError as fault:
+        _move(action, ActionState.UNKNOWN, error=f"No answer yet: {fault}")
+        return ActionState.UNKNOWN
+    return _read_back(action, actuator)
+
+
+def _read_back(action: Action, actuator: Actuator) -> ActionState:
+    """Compare the cluster with the wish; only then does the action count as applied (S15)."""
+    try:
+        seen = actuator.read(action.service.slug, now_s=database_now().timestamp())
+    except UnreachableError as fault:
+        _move(action, ActionState.UNKNOWN, error=f"Sent, not read back yet: {fault}")
+        return ActionState.UNKNOWN
+    if seen.desired == _to(action):
+        return _applied(action, seen)
+    text = f"Sent, but the cluster holds {seen.desired} instead of {_to(action)}."
+    return _end(action, ActionState.FAILED, text)
+
+
+def _applied(action: Action, seen: ScaleView) -> ActionState:
+    with transaction.atomic():
+        if not _move(action, ActionState.APPLIED, applied_at=Now(), error=""):
+            return ActionState(Action.objects.values_list("state", flat=True).get(pk=action.pk))
+        Action.objects.filter(
+            service=action.service_id, state=ActionState.APPLIED, ended_at__isnull=True
+        ).exclude(pk=action.pk).update(
+            ended_at=Now(), error="Overtaken by a later action before all of it was ready."
+        )
+        ServiceStatus.objects.filter(service=action.service_id).update(
+            prefill_desired=seen.desired.prefill,
+            decode_desired=seen.desired.decode,
+            resource_version=seen.resource_version,
+        )
+        _close_proposal(action, ProposalState.APPLIED, "")
+    return ActionState.APPLIED
+
+
+def _move(action: Action, state: ActionState, **fields: object) -> bool:
+    moved = Action.objects.filter(pk=action.pk, state=action.state).update(state=state, **fields)
+    if moved:
+        action.state = state
+    return bool(moved)
+
+
+def _end(action: Action, state: ActionState, text: str) -> ActionState:
+    with transaction.atomic():
+        if _move(action, state, ended_at=Now(), error=text):
+            _close_proposal(action, ProposalState.FAILED, text)
+            audit.record(
+                actor="controller",
+                verb=f"action {state}",
+                obj=action,
+                after={"state": state},
+                reason=text,
+            )
+    return ActionState(action.state)
+
+
+def _close_proposal(action: Action, state: ProposalState, text: str) -> None:
+    if action.proposal_id is not None:
+        Proposal.objects.filter(pk=action.proposal_id, state=ProposalState.APPLYING).update(
+            state=state, closed_at=Now(), closed_reason=text
+        )
+
+
+def resolve(pk: UUID, *, actuator_of: ActuatorOf) -> ActionState:
+    """Find out what became of an action whose answer is missing, and finish it (S14, K04, K05).
+
+    Reads first. If the cluster still stands where the action found it, the same order is sent
+    again, which the cluster takes once; if it moved elsewhere, the action has failed.
+    """
+    action = Action.objects.select_related("service__cluster").get(pk=pk)
+    if action.state not in (ActionState.SENT, ActionState.UNKNOWN):
+        return ActionState(action.state)
+    actuator = actuator_of(action.service)
+    try:
+        seen = actuator.read(action.service.slug, now_s=database_now().timestamp())
+    except UnreachableError as fault:
+        _move(action, ActionState.UNKNOWN, error=f"No answer yet: {fault}")
+        return ActionState.UNKNOWN
+    if seen.last_action == str(action.pk) and seen.desired == _to(action):
+        return _applied(action, seen)
+    if seen.resource_version != action.resource_version:
+        text = f"Changed outside meanwhile: the cluster holds {seen.desired}."
+        return _end(action, ActionState.FAILED, text)
+    # It never arrived: the same order goes out again under the same id, if it still may.
+    _move(action, ActionState.RECORDED)
+    return run(pk, actuator_of=actuator_of)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What a sweep found to do: proposals to start, actions to run and to resolve."""
+
+    approved: list[int]
+    recorded: list[UUID]
+    unanswered: list[UUID]
+
+
+def due(now: datetime) -> Due:
+    """Return everything accepted that nobody carries at ``now``: nothing accepted is lost."""
+    late = now - timedelta(seconds=ANSWER_WITHIN_S)
+    actions = Action.objects.filter(state__in=IN_FLIGHT)
+    return Due(
+        approved=list(
+            Proposal.objects.filter(state=ProposalState.APPROVED).values_list("pk", flat=True)
+        ),
+        recorded=list(
+            actions.filter(
+                state=ActionState.RECORDED, recorded_at__lt=now - timedelta(seconds=3)
+            ).values_list("pk", flat=True)
+        ),
+        unanswered=list(
+            actions.filter(
+                Q(state=ActionState.UNKNOWN) | Q(state=ActionState.SENT, sent_at__lt=late)
+            ).values_list("pk", flat=True)
+        ),
+    )
+
+
+def follow(now: datetime) -> None:
+    """Close applied actions whose instances are ready, and those that never became so (L2)."""
+    applied = Action.objects.filter(
+        state=ActionState.APPLIED, ended_at__isnull=True
+    ).select_related("service__status")
+    for action in applied:
+        status = action.service.status
+        if status.observed_at is None or action.applied_at is None:
+            continue
+        if status.observed_at > action.applied_at and _is_ready(status, _to(action)):
+            _move(action, ActionState.READY, ready_at=status.observed_at, ended_at=Now())
+        elif now - action.applied_at > timedelta(seconds=READY_WITHIN_S):
+            _end(action, ActionState.FAILED, _not_ready(status, _to(action)))
+
+
+def _is_ready(status: ServiceStatus, want: Instances) -> bool:
+    return (
+        Instances(status.prefill_ready, status.decode_ready) == want
+        and status.prefill_draining + status.decode_draining == 0
+    )
+
+
+def _not_ready(status: ServiceStatus, want: Instances) -> str:
+    lacking = [
+        f"{getattr(status, f'{role}_ready')} of {want.of(role)} {role} instances are ready"
+        for role in Role
+    ]
+    return f"After {READY_WITHIN_S / 60:.0f} min {' and '.join(lacking)}."
+
+
+def _to(action: Action) -> Instances:
+    return Instances(action.to_prefill, action.to_decode)
+
+
+def _desired(status: ServiceStatus | None) -> Instances:
+    if status is None:
+        return Instances(0, 0)
+    return Instances(status.prefill_desired, status.decode_desired)

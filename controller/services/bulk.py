@@ -1,0 +1,88 @@
+"""Many rows in one statement, so that no query count grows with the fleet."""
+
+from collections.abc import Sequence
+from typing import cast
+
+from django.db import connection
+from django.db.models import Model
+from psycopg import sql
+
+Cells = Sequence[object]
+
+
+def update(model: type[Model], key: str, columns: Sequence[str], rows: Sequence[Cells]) -> int:
+    """Set ``columns`` of the rows whose ``key`` column matches; returns how many changed.
+
+    Each of ``rows`` is the key, then one cell a column in their order; ``None`` is NULL. JSON
+    cells are given as text.
+    """
+    if not rows:
+        return 0
+    names = [key, *columns]
+    kinds = [_kind(model, name) for name in names]
+    statement = sql.SQL(
+        "UPDATE {table} AS t SET {sets} FROM unnest({arrays}) AS v({names})"
+        " WHERE t.{key} = v.{key}"
+    ).format(
+        table=sql.Identifier(_table(model)),
+        sets=sql.SQL(", ").join(
+            sql.SQL("{0} = v.{0}::{1}").format(sql.Identifier(name), kind)
+            for name, kind in zip(names[1:], kinds[1:], strict=True)
+        ),
+        arrays=sql.SQL(", ").join(
+            sql.SQL("%s::{}[]").format(sql.SQL("text") if kind == sql.SQL("jsonb") else kind)
+            for kind in kinds
+        ),
+        names=sql.SQL(", ").join(map(sql.Identifier, names)),
+        key=sql.Identifier(key),
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [list(cells) for cells in zip(*rows, strict=True)])
+        return int(cursor.rowcount)
+
+
+def add(model: type[Model], keys: Sequence[str], total: str, rows: Sequence[Cells]) -> None:
+    """Add to a counter column, making missing rows; each of ``rows`` ends in the count."""
+    if not rows:
+        return
+    statement = sql.SQL(
+        "INSERT INTO {table} AS t ({names}) SELECT * FROM unnest({arrays})"
+        " ON CONFLICT ({keys}) DO UPDATE SET {total} = t.{total} + excluded.{total}"
+    ).format(
+        table=sql.Identifier(_table(model)),
+        names=sql.SQL(", ").join(map(sql.Identifier, (*keys, total))),
+        arrays=sql.SQL(", ").join(
+            sql.SQL("%s::{}[]").format(_kind(model, name)) for name in (*keys, total)
+        ),
+        keys=sql.SQL(", ").join(map(sql.Identifier, keys)),
+        total=sql.Identifier(total),
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [list(cells) for cells in zip(*rows, strict=True)])
+
+
+def copy(model: type[Model], columns: Sequence[str], rows: Sequence[Cells]) -> None:
+    """Append rows with a binary COPY, cells in the order of ``columns``."""
+    if not rows:
+        return
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
+        sql.Identifier(_table(model)), sql.SQL(", ").join(map(sql.Identifier, columns))
+    )
+    with connection.cursor() as cursor, cursor.copy(statement) as stream:
+        stream.set_types([_kind_name(model, name) for name in columns])
+        for row in rows:
+            stream.write_row(row)
+
+
+def _table(model: type[Model]) -> str:
+    return model._meta.db_table  # noqa: SLF001 - public by custom
+
+
+def _kind_name(model: type[Model], column: str) -> str:
+    fields = model._meta.concrete_fields  # noqa: SLF001 - public by custom
+    field = next(field for field in fields if field.column == column)
+    return cast("str", field.rel_db_type(connection)).partition("(")[0]
+
+
+def _kind(model: type[Model], column: str) -> sql.SQL:
+    return sql.SQL(_kind_name(model, column))  # type: ignore[arg-type] # from our own models

@@ -1,0 +1,97 @@
+"""The controller's side of proposals: made, refreshed, changed or superseded by a tick."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from django.db.models import F, QuerySet
+
+from controller.core.lifecycle import ProposalState
+from controller.core.types import Gate
+from controller.models import Proposal
+from controller.services import bulk
+from controller.services.rows import Entry, proposal_row
+
+BODY: Final = (
+    "decision_id",
+    "from_prefill",
+    "from_decode",
+    "to_prefill",
+    "to_decode",
+    "sentence",
+    "resource_version",
+    "policy_revision",
+    "fingerprint",
+    "evidence_at",
+    "expires_at",
+)
+"""What a changed body replaces; an approval of the old one no longer fits (S18)."""
+
+
+@dataclass(slots=True)
+class _Changes:
+    made: list[Proposal] = field(default_factory=list)
+    confirmed: list[tuple[object, ...]] = field(default_factory=list)
+    changed: list[tuple[object, ...]] = field(default_factory=list)
+    dropped: list[tuple[object, ...]] = field(default_factory=list)
+
+
+def write(
+    entries: Sequence[Entry],
+    decisions: Mapping[str, tuple[int, int]],
+    *,
+    services: Mapping[str, UUID],
+    now: datetime,
+) -> None:
+    """Bring the open proposals in line with a tick's decisions, at most one a service.
+
+    The same body is confirmed, another body replaces it under a new version, and one that is no
+    longer wanted is superseded. An approved one is left: it is bound to its fingerprint, and
+    running it looks at the basis again. ``decisions`` is (row, sequence) per service.
+    """
+    found = {
+        row.service_id: row
+        for row in Proposal.objects.select_for_update().filter(
+            state__in=(ProposalState.PENDING, ProposalState.APPROVED, ProposalState.APPLYING)
+        )
+    }
+    changes = _Changes()
+    for entry in entries:
+        service = services[entry.key]
+        row = found.get(service)
+        if row is None or row.state == ProposalState.PENDING:
+            _compare(row, entry, (service, decisions[entry.key][0], now), changes)
+    _apply(changes)
+
+
+def _compare(
+    row: Proposal | None, entry: Entry, place: tuple[UUID, int, datetime], changes: _Changes
+) -> None:
+    service, decision, now = place
+    if entry.decision.gate is not Gate.PROPOSE:
+        if row is not None:
+            reason = f"No longer wanted. {entry.decision.sentence}"
+            changes.dropped.append((row.pk, now, reason))
+        return
+    wanted = proposal_row(entry, service=service, decision=decision, now=now)
+    if row is None:
+        changes.made.append(wanted)
+    elif row.fingerprint == wanted.fingerprint:
+        changes.confirmed.append((row.pk, now, decision, wanted.sentence))
+    else:
+        changes.changed.append((row.pk, *(getattr(wanted, name) for name in BODY)))
+
+
+def _apply(changes: _Changes) -> None:
+    bulk.update(Proposal, "id", ("closed_at", "closed_reason"), changes.dropped)
+    _rows(changes.dropped).update(state=ProposalState.SUPERSEDED)
+    bulk.update(Proposal, "id", ("evidence_at", "decision_id", "sentence"), changes.confirmed)
+    bulk.update(Proposal, "id", BODY, changes.changed)
+    _rows(changes.changed).update(version=F("version") + 1)
+    Proposal.objects.bulk_create(changes.made)
+
+
+def _rows(cells: Sequence[tuple[object, ...]]) -> QuerySet[Proposal]:
+    return Proposal.objects.filter(pk__in=[row[0] for row in cells], state=ProposalState.PENDING)

@@ -1,0 +1,234 @@
+"""A tick's outcome into rows: the tick, samples, decisions, statuses, proposals and actions.
+
+Everything of one tick is one transaction under the lease: either all of it is there, or nothing.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F
+
+from controller.core.memory import Head, grows, joins, shrinks
+from controller.core.ports import View
+from controller.core.types import Decision, Gate, Role
+from controller.models import Action, DecisionTally, PoolSample, Sample, ServiceStatus, Tick
+from controller.models import Decision as DecisionRow
+from controller.models.clock import database_now
+from controller.services import bulk, leadership, proposing
+from controller.services.leadership import Lease
+from controller.services.rows import (
+    COUNTS,
+    SAMPLE_COLUMNS,
+    Entry,
+    action_row,
+    decision_row,
+    inputs_of,
+    instances_of,
+    pool_row,
+    sample_row,
+    signals_of,
+    steps_of,
+)
+from inventory.snapshot import Snapshot
+
+HEAD_COLUMNS: Final = ("last_at", "load", "inputs", "steps", "sentence")
+STATUS_COLUMNS: Final = (
+    "decision_id",
+    "decision_seq",
+    "failure",
+    "observed_at",
+    *(f"{role}_{part}" for role in Role for part in (*COUNTS, "failed")),
+    "resource_version",
+    "signals",
+    "instances",
+    "ttft_breach_since",
+    "tbt_breach_since",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """All that one tick leaves behind."""
+
+    now: datetime
+    snapshot: Snapshot
+    view: View
+    entries: Sequence[Entry]
+    failures: Mapping[str, str]
+    fresh: int
+
+
+def claim_slot(lease: Lease, *, tick_s: float) -> int | None:
+    """Return the number of this tick, or ``None`` when one ran less than 0.6 periods ago.
+
+    However often a tick is queued, one of them runs (P04): the lease row serialises the claims.
+    """
+    with transaction.atomic():
+        leadership.confirm(lease)
+        last = Tick.objects.order_by("-slot").values_list("slot", "at").first()
+        slot = int(lease.now.timestamp() // tick_s)
+        if last is not None:
+            if (lease.now - last[1]).total_seconds() < 0.6 * tick_s:
+                return None
+            slot = max(slot, last[0] + 1)
+        Tick.objects.create(slot=slot, at=lease.now, epoch=lease.epoch)
+        return slot
+
+
+def record(page: Page, *, lease: Lease, slot: int) -> list[UUID]:
+    """Write the page; returns the actions that may now be sent.
+
+    Raises :class:`NotLeadingError` when the lease is over: then nothing of it is written.
+    """
+    with transaction.atomic():
+        leadership.confirm(lease)
+        _welcome(page)
+        bulk.copy(Sample, SAMPLE_COLUMNS, _sample_rows(page))
+        PoolSample.objects.bulk_create(_pool_rows(page), ignore_conflicts=True)
+        rows = _write_decisions(page, slot)
+        _write_statuses(page, rows)
+        _count(page)
+        proposing.write(page.entries, rows, services=page.snapshot.services, now=page.now)
+        actions = _write_actions(page, rows, lease.epoch)
+        Tick.objects.filter(slot=slot).update(
+            finished_at=database_now(),
+            services=len(page.entries),
+            fresh=page.fresh,
+            failures=dict(page.failures),
+        )
+    return actions
+
+
+def _welcome(page: Page) -> None:
+    """Give services that are seen for the first time a status row."""
+    new = [entry.key for entry in page.entries if entry.memory.current is None]
+    ServiceStatus.objects.bulk_create(
+        [ServiceStatus(service_id=page.snapshot.services[key]) for key in new],
+        ignore_conflicts=True,
+    )
+
+
+def note_stages(slot: int, stages_ms: Mapping[str, float]) -> None:
+    """Add how long each stage took to the tick's row, recording included."""
+    Tick.objects.filter(slot=slot).update(stages_ms=dict(stages_ms))
+
+
+def _sample_rows(page: Page) -> list[tuple[object, ...]]:
+    return [
+        sample_row(page.snapshot.services[key], page.now, seen)
+        for key, seen in page.view.observations.items()
+        if seen.state is not None
+    ]
+
+
+def _pool_rows(page: Page) -> list[PoolSample]:
+    known = page.snapshot
+    return [
+        pool_row(pool, known, page.now)
+        for pool in page.view.pools
+        if pool.cluster in known.clusters and pool.hardware in known.hardware
+    ]
+
+
+def _write_decisions(page: Page, slot: int) -> dict[str, tuple[int, int]]:
+    """Write new decisions and lengthen equal ones; returns (row, sequence) per service."""
+    fresh: list[DecisionRow] = []
+    longer: list[tuple[object, ...]] = []
+    rows: dict[str, tuple[int, int]] = {}
+    for entry in page.entries:
+        head, decision = entry.memory.head, entry.decision
+        if head is not None and head.row is not None and joins(decision, head):
+            rows[entry.key] = (head.row, head.seq)
+            longer.append(_longer(head, decision, page.now))
+        else:
+            fresh.append(
+                decision_row(
+                    decision,
+                    service=page.snapshot.services[entry.key],
+                    seq=(head.seq if head else 0) + 1,
+                    at=page.now,
+                    slot=slot,
+                )
+            )
+    slugs = {pk: slug for slug, pk in page.snapshot.services.items()}
+    for row in DecisionRow.objects.bulk_create(fresh):
+        rows[slugs[row.service_id]] = (row.pk, row.seq)
+    bulk.update(DecisionRow, "id", HEAD_COLUMNS, longer)
+    DecisionRow.objects.filter(pk__in=[row[0] for row in longer]).update(count=F("count") + 1)
+    return rows
+
+
+def _longer(head: Head, decision: Decision, now: datetime) -> tuple[object, ...]:
+    return (
+        head.row,
+        now,
+        decision.load,
+        json.dumps(inputs_of(decision.signals, decision.now_s)),
+        json.dumps(steps_of(decision)),
+        decision.sentence,
+    )
+
+
+def _write_statuses(page: Page, rows: Mapping[str, tuple[int, int]]) -> None:
+    seen: list[tuple[object, ...]] = []
+    blind: list[tuple[object, ...]] = []
+    for entry in page.entries:
+        service, state = page.snapshot.services[entry.key], entry.state
+        failure = page.failures.get(entry.key, "")[:300]
+        if state is None:
+            blind.append((service, *rows[entry.key], failure))
+            continue
+        seen.append(
+            (
+                service,
+                *rows[entry.key],
+                failure,
+                page.now,
+                *(getattr(state.of(role), part) for role in Role for part in (*COUNTS, "failed")),
+                state.resource_version,
+                json.dumps(signals_of(entry.decision.signals)),
+                json.dumps(instances_of(page.view.observations[entry.key].instances)),
+                *(_moment(since) for since in entry.breach),
+            )
+        )
+    bulk.update(ServiceStatus, "service_id", STATUS_COLUMNS, seen)
+    bulk.update(ServiceStatus, "service_id", STATUS_COLUMNS[:3], blind)
+
+
+def _count(page: Page) -> None:
+    seen = Counter((str(entry.decision.move), str(entry.decision.code)) for entry in page.entries)
+    if seen:
+        bulk.add(DecisionTally, ("move", "code"), "total", [(*key, n) for key, n in seen.items()])
+
+
+def _write_actions(page: Page, rows: Mapping[str, tuple[int, int]], epoch: int) -> list[UUID]:
+    """Record what automatic services will do, before anything is sent (S10)."""
+    due = [entry for entry in page.entries if entry.decision.gate is Gate.ACT]
+    actions = [
+        action_row(entry, service=page.snapshot.services[entry.key], now=page.now, epoch=epoch)
+        for entry in due
+    ]
+    for entry, action in zip(due, actions, strict=True):
+        action.decision_id = rows[entry.key][0]
+    Action.objects.bulk_create(actions)
+    mark_scaled([(page.snapshot.services[entry.key], entry.decision, page.now) for entry in due])
+    return [action.pk for action in actions]
+
+
+def mark_scaled(due: Sequence[tuple[UUID, Decision, datetime]]) -> None:
+    """Remember when each service last grew and last shrank: cooldowns are rows (S23)."""
+    out = [service for service, decision, _ in due if grows(decision)]
+    back = [service for service, decision, _ in due if shrinks(decision)]
+    for column, services in (("last_scale_out_at", out), ("last_scale_in_at", back)):
+        if services:
+            ServiceStatus.objects.filter(service__in=services).update(**{column: due[0][2]})
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

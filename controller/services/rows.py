@@ -1,0 +1,246 @@
+"""Values into rows: what one observation, decision, proposal or action looks like when kept."""
+
+import math
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from controller.core.approval import Basis, fingerprint
+from controller.core.lifecycle import ActionState
+from controller.core.memory import Memory
+from controller.core.ports import Pool
+from controller.core.types import (
+    ROLE_INDEX,
+    SIGNALS,
+    Decision,
+    InstanceRef,
+    Instances,
+    Observation,
+    Role,
+    ServiceSpec,
+    ServiceState,
+    Signals,
+)
+from controller.models import Action, PoolSample, Proposal
+from controller.models import Decision as DecisionRow
+from inventory.snapshot import Snapshot
+
+OLDEST_S: Final = 60.0
+"""A sample older than this is not what the service reported now."""
+
+COUNTS: Final = ("desired", "ready", "starting", "draining")
+SAMPLE_COLUMNS: Final[Sequence[str]] = (
+    "service_id",
+    "at",
+    *(f"{role}_{part}" for role in Role for part in COUNTS),
+    *(f"{role}_{part}" for role in Role for part in ("reporting", "expected")),
+    *(kind.name for kind in SIGNALS),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One service's part of a tick: what is written about it.
+
+    ``state`` is ``None`` when the cluster did not answer, ``spec`` when the configuration can't be
+    read; ``breach`` is since when TTFT and TBT are over their goals [s].
+    """
+
+    decision: Decision
+    memory: Memory
+    spec: ServiceSpec | None
+    state: ServiceState | None
+    breach: tuple[float | None, float | None] = (None, None)
+
+    @property
+    def key(self) -> str:
+        """The slug of the service."""
+        return self.decision.service
+
+
+def sample_row(service: UUID, at: datetime, seen: Observation) -> tuple[object, ...]:
+    """Return the newest column of a window as a row; what was not reported is NULL."""
+    state, window = seen.state, seen.window
+    if state is None:
+        raise ValueError("an observation without a state leaves no sample")
+    counts = [getattr(state.of(role), part) for role in Role for part in COUNTS]
+    coverage: list[object] = []
+    for role in Role:
+        i = ROLE_INDEX[role]
+        has = window.times_s.size > 0
+        coverage += [
+            int(window.reporting[i, -1]) if has else 0,
+            int(window.expected[i, -1]) if has else 0,
+        ]
+    values: list[object] = [None] * len(SIGNALS)
+    if window.times_s.size and at.timestamp() - float(window.times_s[-1]) < OLDEST_S:
+        newest, present = window.values[:, -1].tolist(), window.present[:, -1].tolist()
+        values = [
+            value if there and math.isfinite(value) else None
+            for value, there in zip(newest, present, strict=True)
+        ]
+    return (service, at, *counts, *coverage, *values)
+
+
+def pool_row(pool: Pool, known: Snapshot, at: datetime) -> PoolSample:
+    """Return a pool as a row."""
+    return PoolSample(
+        cluster_id=known.clusters[pool.cluster],
+        hardware_id=known.hardware[pool.hardware],
+        at=at,
+        total=pool.total,
+        largest_free=pool.largest_free,
+        **{part: getattr(pool, part) for part in PoolSample.PARTS},
+    )
+
+
+def inputs_of(signals: Signals, now_s: float) -> list[dict[str, object]]:
+    """Return the inputs of a decision as its record keeps them (product: decision record)."""
+    roles = {kind.name: kind.role for kind in SIGNALS}
+    return [
+        {
+            "name": name,
+            "role": str(roles[name]),
+            "value": signal.value,
+            "unit": signal.unit,
+            "age_s": None
+            if signal.measured_at_s is None
+            else round(now_s - signal.measured_at_s, 1),
+            "reporting": signal.reporting,
+            "expected": signal.expected,
+            "quality": str(signal.quality),
+        }
+        for name, signal in signals.items()
+    ]
+
+
+def steps_of(decision: Decision) -> list[dict[str, object]]:
+    """Return the constraint table of a decision as its record keeps it."""
+    return [
+        {
+            "name": step.name,
+            "before": {"prefill": step.before.prefill, "decode": step.before.decode},
+            "after": {"prefill": step.after.prefill, "decode": step.after.decode},
+            "code": str(step.code),
+            "detail": step.detail,
+        }
+        for step in decision.steps
+    ]
+
+
+def decision_row(
+    decision: Decision, *, service: UUID, seq: int, at: datetime, slot: int
+) -> DecisionRow:
+    """Return a decision as a new row."""
+    return DecisionRow(
+        service_id=service,
+        seq=seq,
+        first_at=at,
+        last_at=at,
+        slot=slot,
+        mode=decision.mode,
+        policy_revision=decision.policy_version,
+        inputs=inputs_of(decision.signals, decision.now_s),
+        driver=decision.driver,
+        load=decision.load,
+        current_prefill=decision.current.prefill,
+        current_decode=decision.current.decode,
+        raw_prefill=decision.raw.prefill,
+        raw_decode=decision.raw.decode,
+        final_prefill=decision.final.prefill,
+        final_decode=decision.final.decode,
+        steps=steps_of(decision),
+        move=decision.move,
+        gate=decision.gate,
+        code=decision.code,
+        sentence=decision.sentence,
+    )
+
+
+def signals_of(signals: Signals) -> dict[str, dict[str, object]]:
+    """Return signals as a status keeps them."""
+    return {
+        name: {
+            "value": signal.value,
+            "unit": signal.unit,
+            "quality": str(signal.quality),
+            "measured_at_s": signal.measured_at_s,
+            "reporting": signal.reporting,
+            "expected": signal.expected,
+        }
+        for name, signal in signals.items()
+    }
+
+
+def instances_of(instances: Sequence[InstanceRef]) -> list[dict[str, str]]:
+    """Return instances as a status keeps them."""
+    return [
+        {
+            "name": one.name,
+            "role": str(one.role),
+            "group": one.group,
+            "node": one.node,
+            "state": one.state,
+        }
+        for one in instances
+    ]
+
+
+def basis_of(spec: ServiceSpec, current: Instances, resource_version: str) -> Basis:
+    """Return what an approval of a change of this service is bound to."""
+    return Basis(
+        service=spec.key,
+        resource_version=resource_version,
+        current=current,
+        policy_version=spec.policy.version,
+        hold=None,
+        mode=spec.mode,
+    )
+
+
+def proposal_row(entry: Entry, *, service: UUID, decision: int | None, now: datetime) -> Proposal:
+    """Return a decision that asks for a person as a pending proposal."""
+    wanted, spec, version = entry.decision, *_known(entry)
+    return Proposal(
+        service_id=service,
+        decision_id=decision,
+        from_prefill=wanted.current.prefill,
+        from_decode=wanted.current.decode,
+        to_prefill=wanted.final.prefill,
+        to_decode=wanted.final.decode,
+        sentence=wanted.sentence,
+        resource_version=version,
+        policy_revision=wanted.policy_version,
+        fingerprint=fingerprint(basis_of(spec, wanted.current, version), wanted.final),
+        created_at=now,
+        evidence_at=now,
+        expires_at=now + timedelta(seconds=spec.policy.proposal_ttl_s),
+    )
+
+
+def action_row(entry: Entry, *, service: UUID, now: datetime, epoch: int) -> Action:
+    """Return a decision that is carried out as a recorded action."""
+    wanted, spec, version = entry.decision, *_known(entry)
+    return Action(
+        id=uuid.uuid4(),
+        service_id=service,
+        actor=f"policy {spec.policy.name}, revision {wanted.policy_version}",
+        epoch=epoch,
+        state=ActionState.RECORDED,
+        reason=wanted.sentence,
+        from_prefill=wanted.current.prefill,
+        from_decode=wanted.current.decode,
+        to_prefill=wanted.final.prefill,
+        to_decode=wanted.final.decode,
+        resource_version=version,
+        recorded_at=now,
+    )
+
+
+def _known(entry: Entry) -> tuple[ServiceSpec, str]:
+    if entry.spec is None or entry.state is None:
+        raise ValueError(f"{entry.key} was not observed: it can't be changed")
+    return entry.spec, entry.state.resource_version

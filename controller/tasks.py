@@ -1,0 +1,66 @@
+"""What workers run: ids in, one call out. Everything else is read again from PostgreSQL."""
+
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from rq import get_current_job
+
+from controller import loop, wiring
+from controller.services import actions, approvals, leadership, retention
+from controller.models.clock import database_now
+from controller.services.errors import NotLeadingError
+
+log = structlog.get_logger(__name__)
+
+
+def tick() -> str:
+    """Look at the fleet once and decide for every service; says in words what happened."""
+    job = get_current_job()
+    lease = leadership.take(f"tick {job.id}" if job else "tick", seconds=settings.LEASE_S)
+    if lease is None:
+        return "another tick holds the lease"
+    try:
+        report = loop.run(
+            lease,
+            source_of=wiring.metrics_source,
+            settings=loop.LoopSettings(settings.TICK_S, settings.MAX_AGE_S),
+        )
+    except NotLeadingError as fault:
+        log.warning("epoch refused", epoch=lease.epoch, fault=str(fault))
+        return str(fault)
+    finally:
+        leadership.give_back(lease)
+    if report.slot is None:
+        return "a tick ran just now"
+    actions.enqueue(report.actions)
+    actions.follow(database_now())
+    log.info("tick", slot=report.slot, decisions=report.decisions, actions=len(report.actions))
+    return f"tick {report.slot}: {report.decisions} decisions, {len(report.actions)} actions"
+
+
+def sweep() -> None:
+    """Pick up whatever was accepted and is carried by nobody, and let go of old rows."""
+    now = database_now()
+    approvals.expire_due(now)
+    found = actions.due(now)
+    for proposal in found.approved:
+        run_proposal(proposal)
+    for action in found.recorded:
+        actions.run(action, actuator_of=wiring.actuator_of)
+    for action in found.unanswered:
+        actions.resolve(action, actuator_of=wiring.actuator_of)
+    retention.prune(now)
+
+
+def run_proposal(pk: int) -> str:
+    """Start an approved proposal, if it may still run, and send its action."""
+    start = actions.start_approved(pk)
+    if start.action is None:
+        return start.refused
+    return actions.run(start.action, actuator_of=wiring.actuator_of)
+
+
+def run_action(pk: str) -> str:
+    """Send a recorded action and read it back."""
+    return actions.run(UUID(pk), actuator_of=wiring.actuator_of)

@@ -1,0 +1,69 @@
+"""Names to objects: which source answers for a cluster, and which actuator acts on it."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from django.conf import settings
+
+from controller.adapters.actuators.record import RecordOnly
+from controller.adapters.actuators.simulator import SimulatedCluster
+from controller.adapters.metrics.nothing import NoSource
+from controller.adapters.metrics.simulator import SimulatorSource
+from controller.core.ports import Actuator, MetricsSource, Pool, View
+from controller.core.types import Observation, ServiceSpec
+from controller.services import simulated
+from controller.simulator.engines import OpenEngines
+from inventory.models import Cluster, Service
+
+METRICS: Mapping[str, Callable[[OpenEngines], MetricsSource]] = {
+    Cluster.Kind.SIMULATED: lambda lend: SimulatorSource(lend, window_s=settings.WINDOW_S),
+    Cluster.Kind.RECORD: lambda _: NoSource(),
+}
+ACTUATORS: Mapping[str, Callable[[OpenEngines], Actuator]] = {
+    Cluster.Kind.SIMULATED: SimulatedCluster,
+    Cluster.Kind.RECORD: lambda _: RecordOnly(),
+}
+
+
+class EveryCluster:
+    """Asks the source of each kind of cluster for its own services; a dead one hurts no other."""
+
+    def __init__(self, sources: Mapping[str, MetricsSource], kinds: Mapping[str, str]) -> None:
+        self._sources = sources
+        self._kinds = kinds
+
+    def observe(self, services: Sequence[ServiceSpec], *, now_s: float) -> View:
+        """Return what all sources saw, as one view."""
+        observations: dict[str, Observation] = {}
+        failures: dict[str, str] = {}
+        pools: list[Pool] = []
+        for kind, source in self._sources.items():
+            asked = [spec for spec in services if self._kinds[spec.cluster] == kind]
+            if not asked:
+                continue
+            try:
+                view = source.observe(asked, now_s=now_s)
+            except Exception as fault:  # noqa: BLE001 - a failing source must not stop the others (S24)
+                text = f"The {kind} source failed: {type(fault).__name__}: {fault}"
+                failures |= {spec.key: text for spec in asked}
+                continue
+            observations |= view.observations
+            failures |= view.failures
+            pools += view.pools
+        return View(observations, pools, failures)
+
+
+def metrics_source(
+    kinds: Mapping[str, str], *, lend: OpenEngines = simulated.lend
+) -> EveryCluster:
+    """Return the source for all clusters, given the kind of each by slug."""
+    return EveryCluster({kind: build(lend) for kind, build in METRICS.items()}, kinds)
+
+
+def simulated_cluster(lend: OpenEngines) -> Actuator:
+    """Return the actuator of engines that are lent by somebody else than the rows."""
+    return ACTUATORS[Cluster.Kind.SIMULATED](lend)
+
+
+def actuator_of(service: Service, *, lend: OpenEngines = simulated.lend) -> Actuator:
+    """Return who acts on the cluster of a service."""
+    return ACTUATORS[service.cluster.kind](lend)
