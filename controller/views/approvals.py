@@ -1,23 +1,108 @@
-"""Written next."""
+"""The queue of proposals, one proposal, and the two answers to it."""
 
-from django.http import HttpRequest, HttpResponse
+from __future__ import annotations
+
+from typing import Final
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+
+from controller import forms
+from controller.selectors import proposals
+from controller.selectors.proposals import Card
+from controller.services import approvals
+from controller.services.errors import ConflictError
+from controller.views import fragments, shell
+
+TABS: Final = ("mine", "open", "decided")
 
 
-def index(_request: HttpRequest, **_kwargs: object) -> HttpResponse:
-    """Answer."""
-    return HttpResponse("ok")
+@shell.page("GET")
+def index(request: HttpRequest) -> HttpResponse:
+    """Show one tab of the queue; the list alone when the page asks again by itself."""
+    may = request.user.has_perm(proposals.RIGHT)
+    asked = request.GET.get("tab", "")
+    tab = asked if asked in TABS else TABS[0] if may else TABS[1]
+    now = timezone.now()
+    queue = proposals.queue(tab, user=request.user, now=now)  # type: ignore[arg-type]
+    values = {"queue": queue, "tab": tab, "now": now}
+    if request.headers.get("HX-Request"):
+        return fragments.answer(
+            request, "controller/_proposal_list.html", values, state=(tab, queue.state)
+        )
+    return render(request, "controller/approvals.html", values)
 
 
-def page(_request: HttpRequest, **_kwargs: object) -> HttpResponse:
-    """Answer."""
-    return HttpResponse("ok")
+@shell.page("GET")
+def page(request: HttpRequest, pk: int) -> HttpResponse:
+    """Show one proposal with both answers, or with what became of it."""
+    card = _card(pk)
+    if request.headers.get("HX-Request"):
+        return fragments.answer(
+            request,
+            "controller/_proposal_live.html",
+            {"card": card, "now": card.now},
+            state=(
+                card.state,
+                card.proposal.version,
+                card.proposal.evidence_at,
+                card.drift,
+                card.progress,
+            ),
+        )
+    return _render(request, card)
 
 
-def approve(_request: HttpRequest, **_kwargs: object) -> HttpResponse:
-    """Answer."""
-    return HttpResponse("ok")
+@shell.page("GET", "POST")
+def approve(request: HttpRequest, pk: int) -> HttpResponse:
+    """Approve what the form shows; asked any other way, show the proposal."""
+    if request.method != "POST":
+        return redirect("approval", pk=pk)
+    form = forms.ApproveForm(request.POST)
+    if not form.is_valid():
+        return _render(request, _card(pk), form=form, status=400)
+    before = _card(pk)
+    try:
+        done = approvals.approve(pk, user=request.user, **form.cleaned_data)
+    except ConflictError as conflict:
+        return _render(request, _card(pk), conflict=str(conflict), status=409)
+    repeated = before.proposal.decided_at is not None
+    messages.success(
+        request,
+        f"You had approved this already, at {done.decided_at:%H:%M:%S} UTC: it counts once."
+        if repeated
+        else f"Approved {before.change} for {before.service.slug}.",
+    )
+    return redirect("approval", pk=pk)
 
 
-def reject(_request: HttpRequest, **_kwargs: object) -> HttpResponse:
-    """Answer."""
-    return HttpResponse("ok")
+@shell.page("GET", "POST")
+def reject(request: HttpRequest, pk: int) -> HttpResponse:
+    """Reject with a reason; asked any other way, show the proposal."""
+    if request.method != "POST":
+        return redirect("approval", pk=pk)
+    form = forms.RejectForm(request.POST)
+    if not form.is_valid():
+        return _render(request, _card(pk), reject_form=form, status=400)
+    try:
+        approvals.reject(pk, user=request.user, **form.cleaned_data)
+    except ConflictError as conflict:
+        return _render(request, _card(pk), conflict=str(conflict), status=409)
+    messages.success(request, "Rejected: nothing changes. The controller keeps watching.")
+    return redirect("approval", pk=pk)
+
+
+def _card(pk: int) -> Card:
+    card = proposals.find(pk, now=timezone.now())
+    if card is None:
+        raise Http404(f"There is no proposal {pk}.")
+    return card
+
+
+def _render(
+    request: HttpRequest, card: Card, *, status: int = 200, **extra: object
+) -> HttpResponse:
+    values = {"card": card, "now": card.now} | extra
+    return render(request, "controller/approval.html", values, status=status)

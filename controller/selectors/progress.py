@@ -1,0 +1,115 @@
+"""How far a decision has come: each milestone with its time and what it took."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from controller.core.lifecycle import ActionState, ProposalState
+from controller.models import Action, Decision, Proposal
+
+
+@dataclass(frozen=True, slots=True)
+class Milestone:
+    """One point on the way; ``at`` is absent while it lies ahead, ``took_s`` without a before."""
+
+    word: str
+    at: datetime | None
+    took_s: float | None = None
+    note: str = ""
+    tone: str = "ok"
+
+    @property
+    def icon(self) -> str:
+        """The icon of the milestone."""
+        return "clock" if self.at is None else self.tone
+
+
+def milestones(proposal: Proposal | None, action: Action | None) -> tuple[Milestone, ...]:
+    """Return the way of an approved change; empty while nobody has approved it."""
+    points = [*_verdict(proposal), *_sending(action, proposal)]
+    return _timed(points)
+
+
+def outcome(
+    decision: Decision, proposal: Proposal | None, action: Action | None
+) -> tuple[Milestone, ...]:
+    """Return the way from the decision on: decided, proposed, approved, sent, applied, ready."""
+    points = [Milestone("decided", decision.first_at)]
+    if proposal is not None:
+        points.append(Milestone("proposed", proposal.created_at))
+        points += _verdict(proposal) or _ending(proposal)
+    return _timed([*points, *_sending(action, proposal)])
+
+
+def _verdict(proposal: Proposal | None) -> list[Milestone]:
+    if proposal is None or proposal.decided_at is None:
+        return []
+    who = proposal.decided_by.get_username() if proposal.decided_by else "someone"
+    rejected = proposal.state == ProposalState.REJECTED
+    reason = f": {proposal.decided_reason}" if proposal.decided_reason else ""
+    points = [
+        Milestone(
+            "rejected" if rejected else "approved",
+            proposal.decided_at,
+            note=f"by {who}{reason}",
+            tone="muted" if rejected else "ok",
+        )
+    ]
+    return points if rejected else points + _ending(proposal)
+
+
+def _ending(proposal: Proposal) -> list[Milestone]:
+    # A proposal that ended without an action says how; one with an action is told by the action.
+    told = {ProposalState.EXPIRED, ProposalState.SUPERSEDED, ProposalState.WITHDRAWN}
+    if proposal.state not in told | {ProposalState.STALE}:
+        return []
+    return [
+        Milestone(
+            proposal.get_state_display(),
+            proposal.closed_at,
+            note=proposal.closed_reason,
+            tone="muted",
+        )
+    ]
+
+
+def _sending(action: Action | None, proposal: Proposal | None) -> list[Milestone]:
+    if action is None:
+        awaited = proposal is not None and proposal.state in {
+            ProposalState.APPROVED,
+            ProposalState.APPLYING,
+        }
+        return [Milestone(word, None) for word in _STEPS] if awaited else []
+    points = [
+        Milestone("recorded", action.recorded_at),
+        Milestone("sent", action.sent_at),
+        Milestone("applied", action.applied_at, note="read back from the cluster"),
+        Milestone("ready", action.ready_at),
+    ]
+    if action.state not in {ActionState.FAILED, ActionState.CANCELLED}:
+        return _starting(action, points)
+    reached = [point for point in points if point.at is not None]
+    tone = "crit" if action.state == ActionState.FAILED else "muted"
+    return [*reached, Milestone(action.state, action.ended_at, note=action.error, tone=tone)]
+
+
+_STEPS = ("recorded", "sent", "applied", "ready")
+
+
+def _starting(action: Action, points: Sequence[Milestone]) -> list[Milestone]:
+    if action.state != ActionState.APPLIED:
+        return list(points)
+    starting = Milestone("starting", action.applied_at, note="instances start", tone="busy")
+    return [*points[:-1], starting, points[-1]]
+
+
+def _timed(points: Sequence[Milestone]) -> tuple[Milestone, ...]:
+    done: list[Milestone] = []
+    last: datetime | None = None
+    for point in points:
+        took_s = (point.at - last).total_seconds() if point.at and last else None
+        done.append(Milestone(point.word, point.at, took_s, point.note, point.tone))
+        last = point.at or last
+    return tuple(done)

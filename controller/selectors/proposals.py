@@ -1,0 +1,343 @@
+"""Proposals as the approver reads them: one card each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from django.contrib.auth.models import User
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from controller.core import phrases
+from controller.core.lifecycle import OPEN_PROPOSAL, TERMINAL_PROPOSAL, ProposalState
+from controller.models import Action, Proposal
+from controller.selectors.inputs import Input, inputs_of, that_mattered
+from controller.selectors.progress import Milestone, milestones
+from inventory.models import Policy, Service
+
+SHOWN_DECIDED: Final = 50
+RIGHT: Final = "controller.approve_proposal"
+
+WORDS: Final = {
+    ProposalState.PENDING: "waits for approval",
+    ProposalState.APPROVED: "approved, not yet sent",
+    ProposalState.APPLYING: "approved, being carried out",
+    ProposalState.APPLIED: "applied",
+    ProposalState.FAILED: "approved, but it failed",
+    ProposalState.REJECTED: "rejected",
+    ProposalState.EXPIRED: "expired",
+    ProposalState.SUPERSEDED: "superseded by a newer proposal",
+    ProposalState.WITHDRAWN: "withdrawn",
+    ProposalState.STALE: "void: something changed before it was carried out",
+}
+TONES: Final = {
+    ProposalState.PENDING: "busy",
+    ProposalState.APPROVED: "busy",
+    ProposalState.APPLYING: "busy",
+    ProposalState.APPLIED: "ok",
+    ProposalState.FAILED: "crit",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RoleChange:
+    """One role of a proposal; ``gpus`` is the difference in GPUs of its hardware type."""
+
+    role: str
+    before: int
+    after: int
+    hardware: str
+    gpus_before: int
+    gpus_after: int
+
+    @property
+    def is_moved(self) -> bool:
+        """Whether the count changes."""
+        return self.before != self.after
+
+    @property
+    def gpus(self) -> int:
+        """GPUs more, or fewer when negative."""
+        return self.gpus_after - self.gpus_before
+
+    @property
+    def gpus_signed(self) -> str:
+        """The difference with its sign."""
+        return phrases.signed(self.gpus)
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Prefill per decode before and after, and the band the policy allows."""
+
+    before: float | None
+    after: float | None
+    low: float
+    high: float
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the ratio after the change is in the band."""
+        return self.after is not None and self.low <= self.after <= self.high
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """Everything the approver needs to decide, and what became of it."""
+
+    proposal: Proposal
+    service: Service
+    policy: Policy | None
+    now: datetime
+    roles: Sequence[RoleChange]
+    band: Band | None
+    inputs: Sequence[Input]
+    action: Action | None
+    progress: Sequence[Milestone]
+    drift: Sequence[str]
+
+    @property
+    def state(self) -> ProposalState:
+        """Where it stands; one that is overdue counts as expired before anybody closed it."""
+        state = ProposalState(self.proposal.state)
+        overdue = self.proposal.expires_at <= self.now
+        return ProposalState.EXPIRED if state == ProposalState.PENDING and overdue else state
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether a person may still decide."""
+        return self.state == ProposalState.PENDING
+
+    @property
+    def word(self) -> str:
+        """The state in words."""
+        return WORDS[self.state]
+
+    @property
+    def tone(self) -> str:
+        """The colour of the state."""
+        return TONES.get(self.state, "muted")
+
+    @property
+    def icon(self) -> str:
+        """The icon of the state."""
+        return "proposal" if self.is_pending else self.tone
+
+    @property
+    def change(self) -> str:
+        """The counts before and after, in words."""
+        body = self.proposal
+        return phrases.counts(
+            (body.from_prefill, body.from_decode), (body.to_prefill, body.to_decode)
+        )
+
+    @property
+    def goes_out(self) -> bool:
+        """Whether it adds GPUs."""
+        return self.gpus_after >= self.gpus_before
+
+    @property
+    def gpus_before(self) -> int:
+        """GPUs the service holds before."""
+        return sum(role.gpus_before for role in self.roles)
+
+    @property
+    def gpus_after(self) -> int:
+        """GPUs the service holds after."""
+        return sum(role.gpus_after for role in self.roles)
+
+    @property
+    def gpus_signed(self) -> str:
+        """The difference in GPUs with its sign."""
+        return phrases.signed(self.gpus_after - self.gpus_before)
+
+    @property
+    def gpus_words(self) -> str:
+        """The difference in words: "64 GPUs more"."""
+        more = self.gpus_after - self.gpus_before
+        if more == 0:
+            return "no change in GPUs"
+        return f"{phrases.plural(abs(more), 'GPU')} {'more' if more > 0 else 'fewer'}"
+
+    @property
+    def stays(self) -> str:
+        """The counts that remain when nobody decides."""
+        body = self.proposal
+        return phrases.counts(
+            (body.from_prefill, body.from_decode), (body.from_prefill, body.from_decode)
+        )
+
+    @property
+    def is_refreshed(self) -> bool:
+        """Whether the controller changed the body since it first proposed."""
+        return self.proposal.version > 1
+
+    @property
+    def rollback(self) -> str:
+        """How the service gets back to where it was."""
+        if self.policy is None:
+            return ""
+        if self.goes_out:
+            return (
+                f"Going back to {self.stays} is a new change. The controller makes it when demand "
+                f"falls, {phrases.duration(self.policy.cooldown_in_s)} after this at the earliest."
+            )
+        return (
+            f"Going back to {self.stays} is a new change. The controller makes it as soon as "
+            "demand rises."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """One tab of the queue, with the count of every tab."""
+
+    cards: Sequence[Card]
+    waiting: int
+    open: int
+    may_decide: bool
+
+    @property
+    def state(self) -> tuple[object, ...]:
+        """What the list is made of: it is sent again only when this differs."""
+        return (
+            self.waiting,
+            self.open,
+            self.may_decide,
+            *(
+                (
+                    card.proposal.pk,
+                    card.state,
+                    card.proposal.version,
+                    card.proposal.evidence_at,
+                    card.drift,
+                    card.action.state if card.action else "",
+                )
+                for card in self.cards
+            ),
+        )
+
+
+def queue(tab: str, *, user: User, now: datetime) -> Queue:
+    """Return the cards of a tab ("mine", "open" or "decided"), soonest expiry first.
+
+    What waits is mine to decide when I hold the right; a constant number of queries.
+    """
+    may = user.has_perm(RIGHT)
+    counts = Proposal.objects.filter(state__in=OPEN_PROPOSAL).values_list("state", "expires_at")
+    waiting = sum(
+        1 for state, expires in counts if state == ProposalState.PENDING and expires > now
+    )
+    if tab == "decided":
+        rows = _rows().filter(state__in=TERMINAL_PROPOSAL).order_by("-created_at", "-pk")
+    elif tab == "open":
+        rows = _rows().filter(state__in=OPEN_PROPOSAL).order_by("expires_at", "pk")
+    else:
+        rows = _rows().filter(state=ProposalState.PENDING, expires_at__gt=now)
+        rows = rows.order_by("expires_at", "pk") if may else rows.none()
+    return Queue(
+        cards=[card(row, now=now) for row in rows[:SHOWN_DECIDED]],
+        waiting=waiting,
+        open=len(counts),
+        may_decide=may,
+    )
+
+
+def find(pk: int, *, now: datetime) -> Card | None:
+    """Return the card of one proposal, ``None`` when there is no such proposal."""
+    row = _rows().filter(pk=pk).first()
+    return card(row, now=now) if row else None
+
+
+def open_of(service: Service, *, now: datetime) -> Card | None:
+    """Return the card of the open proposal of a service, ``None`` without one."""
+    row = _rows().filter(service=service, state__in=OPEN_PROPOSAL).first()
+    return card(row, now=now) if row else None
+
+
+def card(proposal: Proposal, now: datetime | None = None) -> Card:
+    """Return the card of a proposal at ``now``; rows not fetched before are fetched here."""
+    service = proposal.service
+    policy = getattr(service, "policy", None)
+    action = getattr(proposal, "action", None)
+    decision = proposal.decision
+    return Card(
+        proposal=proposal,
+        service=service,
+        policy=policy,
+        now=now or timezone.now(),
+        roles=_roles(proposal),
+        band=_band(proposal, policy) if policy else None,
+        inputs=that_mattered(inputs_of(decision), decision.driver, getattr(service, "slo", None))
+        if decision
+        else (),
+        action=action,
+        progress=milestones(proposal, action),
+        drift=_drift(proposal, service, policy),
+    )
+
+
+def _rows() -> QuerySet[Proposal]:
+    return Proposal.objects.select_related(
+        "service__cluster__region",
+        "service__policy",
+        "service__slo",
+        "service__status",
+        "decision",
+        "decided_by",
+        "action",
+    ).prefetch_related("service__roles__hardware")
+
+
+def _roles(proposal: Proposal) -> tuple[RoleChange, ...]:
+    specs = {spec.role: spec for spec in proposal.service.roles.all()}
+    body = {
+        "decode": (proposal.from_decode, proposal.to_decode),
+        "prefill": (proposal.from_prefill, proposal.to_prefill),
+    }
+    return tuple(
+        RoleChange(
+            role=role,
+            before=before,
+            after=after,
+            hardware=specs[role].hardware.gpu_model,
+            gpus_before=before * specs[role].gpus_per_instance,
+            gpus_after=after * specs[role].gpus_per_instance,
+        )
+        for role, (before, after) in body.items()
+        if role in specs
+    )
+
+
+def _band(proposal: Proposal, policy: Policy) -> Band:
+    def ratio(prefill: int, decode: int) -> float | None:
+        return prefill / decode if decode else None
+
+    return Band(
+        before=ratio(proposal.from_prefill, proposal.from_decode),
+        after=ratio(proposal.to_prefill, proposal.to_decode),
+        low=policy.pd_ratio * (1 - policy.ratio_tolerance),
+        high=policy.pd_ratio * (1 + policy.ratio_tolerance),
+    )
+
+
+def _drift(proposal: Proposal, service: Service, policy: Policy | None) -> tuple[str, ...]:
+    """Return what changed under an open proposal, in words: an approval would come to nothing."""
+    if proposal.state not in OPEN_PROPOSAL:
+        return ()
+    status: Any = getattr(service, "status", None)
+    found: list[str] = []
+    if policy is not None and policy.revision != proposal.policy_revision:
+        found.append(f"the policy is now revision {policy.revision}")
+    if status is not None and (status.prefill_desired, status.decode_desired) not in {
+        (proposal.from_prefill, proposal.from_decode),
+        (proposal.to_prefill, proposal.to_decode),
+    }:
+        found.append(
+            f"the cluster was asked for decode {status.decode_desired}, "
+            f"prefill {status.prefill_desired} meanwhile"
+        )
+    return tuple(found)

@@ -1,0 +1,68 @@
+"""The roles, as groups of permissions."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from django.contrib.auth.models import Group, Permission
+from django.db import transaction
+
+INVENTORY: Final = (
+    "region",
+    "cluster",
+    "hardwaretype",
+    "switch",
+    "rack",
+    "node",
+    "service",
+    "rolespec",
+    "slo",
+    "policy",
+)
+RECORDS: Final = (
+    "tick",
+    "decision",
+    "servicestatus",
+    "proposal",
+    "action",
+    "freeze",
+    "auditevent",
+)
+CONFIGURED: Final = ("service", "rolespec", "slo", "policy")
+
+
+def _rights(app: str, verbs: tuple[str, ...], models: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(f"{app}.{verb}_{model}" for verb in verbs for model in models)
+
+
+VIEW: Final = _rights("inventory", ("view",), INVENTORY) | _rights(
+    "controller", ("view",), RECORDS
+)
+ROLES: Final[Mapping[str, frozenset[str]]] = {
+    "Viewer": VIEW,
+    "Operator": VIEW | {"controller.freeze"},
+    "Approver": VIEW | {"controller.freeze", "controller.resume", "controller.approve_proposal"},
+    "Policy editor": VIEW | _rights("inventory", ("change",), CONFIGURED),
+    "Admin": VIEW
+    | _rights("inventory", ("add", "change", "delete"), INVENTORY)
+    | _rights("auth", ("add", "change", "delete", "view"), ("user", "group"))
+    | {"controller.freeze", "controller.resume", "controller.approve_proposal"},
+}
+
+
+@transaction.atomic
+def ensure_roles() -> None:
+    """Create the role groups and give each exactly its permissions; run it after migrate.
+
+    Raises :class:`LookupError` naming permissions that do not exist.
+    """
+    known = {
+        f"{app}.{codename}": pk
+        for app, codename, pk in Permission.objects.filter(
+            content_type__app_label__in=("inventory", "controller", "auth")
+        ).values_list("content_type__app_label", "codename", "pk")
+    }
+    for name, rights in ROLES.items():
+        if missing := sorted(rights - known.keys()):
+            raise LookupError(f"{name}: no such permission: {', '.join(missing)}")
+        group, _ = Group.objects.get_or_create(name=name)
+        group.permissions.set(known[right] for right in sorted(rights))

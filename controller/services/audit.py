@@ -1,0 +1,45 @@
+"""The record of who did what to what, and why: rows that are only ever added."""
+
+from contextvars import ContextVar
+from typing import Any, Final
+
+from django.db.models import Model
+from django.db.models.functions import Now
+
+from controller.models import AuditEvent
+
+# Set once a request by the shell around the views, so that every event of a request shares it.
+REQUEST_ID: Final[ContextVar[str]] = ContextVar("request_id", default="")
+
+
+def record(  # noqa: PLR0913 - the columns of one row
+    *,
+    actor: str,
+    verb: str,
+    obj: Model | None,
+    before: dict[str, Any] | None = None,
+    after: dict[str, Any] | None = None,
+    reason: str = "",
+    request_id: str | None = None,
+) -> None:
+    """Add one event at the database's time; without ``obj`` it is about the fleet.
+
+    Call it inside the transaction of the change: either both are there or neither.
+    """
+    AuditEvent.objects.create(
+        at=Now(),
+        actor=actor[:160],
+        verb=verb[:40],
+        object_type=obj._meta.model_name or "" if obj else "fleet",  # noqa: SLF001 - public by custom
+        object_id=str(obj.pk)[:64] if obj else "",
+        service=_service_of(obj),
+        before=before or {},
+        after=after or {},
+        reason=reason,
+        request_id=REQUEST_ID.get() if request_id is None else request_id,
+    )
+
+
+def _service_of(obj: Model | None) -> str:
+    service = getattr(obj, "service", obj)
+    return str(getattr(service, "slug", "")) if getattr(service, "model_name", "") else ""

@@ -1,0 +1,73 @@
+"""Who acts, what they may do, and what happens when they may not."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
+from django.db.models import Model
+
+from controller.services import audit
+from controller.services.errors import ForbiddenError, InvalidError
+
+APPROVE: Final = "controller.approve_proposal"
+FREEZE: Final = "controller.freeze"
+RESUME: Final = "controller.resume"
+NEEDS: Final = {
+    APPROVE: "deciding on proposals needs the role Approver",
+    FREEZE: "freezing needs the role Operator",
+    RESUME: "resuming needs the role Approver",
+}
+LONGEST_REASON: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    """The person at the command line of the host, who holds every right there."""
+
+    unix_user: str
+
+    def has_perm(self, _right: str) -> bool:
+        """Return True: whoever may run the command may also edit the database."""
+        return True
+
+    def get_username(self) -> str:
+        """Return the name the audit shows."""
+        return f"command line ({self.unix_user})"
+
+
+Person = User | AnonymousUser | CommandLine
+
+
+def account_of(person: Person) -> User | None:
+    """Return the row of a signed-in person, ``None`` for the command line."""
+    return person if isinstance(person, AbstractBaseUser) else None
+
+
+def require(person: Person, right: str, about: Model | None = None) -> None:
+    """Raise :class:`ForbiddenError`, after recording the attempt, unless the person may.
+
+    The rights of an account are read when it is first asked, so one that was disabled since
+    sign-in has none.
+    """
+    if person.has_perm(right):
+        return
+    text = f"{person.get_username() or 'A visitor'} may not do this: {NEEDS[right]} ({right})."
+    audit.record(
+        actor=person.get_username() or "anonymous",
+        verb=f"was refused {right.rpartition('.')[2]}",
+        obj=about,
+        reason=text,
+    )
+    raise ForbiddenError(text)
+
+
+def reason_text(raw: str, *, needed: bool) -> str:
+    """Return the reason trimmed; raises :class:`InvalidError` when empty or too long."""
+    text = raw.replace("\x00", "").strip()
+    if needed and not text:
+        raise InvalidError("reason", "Give a reason: it is what the next person reads.")
+    if len(text) > LONGEST_REASON:
+        raise InvalidError(
+            "reason", f"The reason has {len(text):,} characters; at most {LONGEST_REASON:,} fit."
+        )
+    return text
