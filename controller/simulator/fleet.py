@@ -1,5 +1,6 @@
 """Nodes and instances: where an instance goes, how it starts, fails, drains and lets go."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -276,16 +277,20 @@ class Fleet:
 
         A pair under one S1 has the full bandwidth, under one S2 0.95, across S2 0.8 of it.
         """
-        ends = [
-            [
-                self.nodes[next(iter(i.nodes))]
-                for i in self.of(key, role)
-                if i.phase is Phase.READY and i.nodes
-            ]
-            for role in Role
-        ]
-        costs = [_pair_cost(source, target) for source in ends[0] for target in ends[1]]
-        return sum(costs) / len(costs) if costs else 1.0
+        sources, targets = (self._where(key, role) for role in Role)
+        pairs = sources.total() * targets.total()
+        cost = sum(
+            _pair_cost(source, target) * here * there
+            for source, here in sources.items()
+            for target, there in targets.items()
+        )
+        return cost / pairs if pairs else 1.0
+
+    def _where(self, key: str, role: Role) -> Counter[tuple[str, str]]:
+        """Return how many serving instances of a role there are under each (S1, S2)."""
+        serving = (i for i in self.of(key, role) if i.phase is Phase.READY and i.nodes)
+        nodes = (self.nodes[next(iter(i.nodes))] for i in serving)
+        return Counter((node.s1, node.s2) for node in nodes)
 
     def dump(self) -> FleetState:
         """Return the state as plain values."""
@@ -361,7 +366,8 @@ class Fleet:
         )
 
 
-def _pair_cost(source: NodeSpec, target: NodeSpec) -> float:
-    if source.s1 == target.s1:
+def _pair_cost(source: tuple[str, str], target: tuple[str, str]) -> float:
+    """Return 1 / bandwidth factor between two places, each an (S1, S2)."""
+    if source == target:
         return 1.0
-    return 1 / 0.95 if source.s2 == target.s2 else 1 / 0.8
+    return 1 / 0.95 if source[1] == target[1] else 1 / 0.8

@@ -41,8 +41,9 @@ def stationary_wait_s(load: Floats, instances: Floats, first: Floats, second: Fl
     spread of S. Exact for one server.
     """
     c = np.maximum(instances, 1.0)
-    share = load ** (np.sqrt(2 * (c + 1)) - 1) / (c * (1 - load))
-    return share * second / np.maximum(2 * first, TINY)
+    share: Floats = load ** (np.sqrt(2 * (c + 1)) - 1) / (c * (1 - load))
+    share *= second / np.maximum(2 * first, TINY)
+    return share
 
 
 class FluidPrefill:

@@ -96,7 +96,8 @@ class Workload(Protocol):
 def lognormal(sigma: float) -> Floats:
     """Return a log-normal shape of mean 1, cut at the outermost nodes, shape ``(NODES,)``."""
     shape: Floats = np.exp(sigma * NORMAL)
-    return shape / shape.mean()
+    shape /= shape.mean()
+    return shape
 
 
 def _empirical(values: Floats) -> Floats:

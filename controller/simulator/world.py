@@ -3,7 +3,7 @@
 import io
 import json
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import floor
 from typing import Final, Literal, TypedDict
 
@@ -103,7 +103,7 @@ class World:
         self._fleet = Fleet(nodes, seed)
         for service in services:
             self._fleet.add(service, 0.0)
-        self._count_instances()
+        self._count_instances(self._row)
 
     def _make_engines(self) -> None:
         services = list(self._services.values())
@@ -214,15 +214,15 @@ class World:
         self._block = block
 
     def _end_phases(self) -> None:
-        if not self._fleet.advance(self._services, self._run_s):
-            return
+        changed = self._fleet.advance(self._services, self._run_s)
         draining = self._serving[DRAINING].copy()
-        self._count_instances()
+        self._count_instances(changed)
         for row in np.flatnonzero((draining > 0) & (self._serving[DRAINING] == 0)):
             self._decode.release(int(row))
 
-    def _count_instances(self) -> None:
-        for key, row in self._row.items():
+    def _count_instances(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            row = self._row[key]
             states = [self._fleet.state(key, role) for role in Role]
             self._ready[:, row] = [state.ready for state in states]
             self._serving[:, row] = states[1].ready, states[1].draining
@@ -270,7 +270,8 @@ class World:
         worked_s = queue.started_s + self._in_flight_s[row] - ahead_s
         queue.started_s = 0.0
         self._in_flight_s[row] = ahead_s
-        return min(max(worked_s, 0.0) / max(queue.instances * self._record.count, 1), 1.0)
+        share = max(worked_s, 0.0) / max(queue.instances * self._record.count, 1)
+        return float(min(share, 1.0))
 
     def scale(self, key: str, want: Instances) -> None:
         """Ask for instances: new ones start, surplus ones drain. Raises ``KeyError``."""
@@ -284,7 +285,7 @@ class World:
         gone = before - self._fleet.state(key, Role.DECODE).ready
         if gone:
             self._decode.drain(row, gone / before)
-        self._count_instances()
+        self._count_instances([key])
 
     def _drain_s(self, service: ServiceModel, row: int) -> float:
         """Return how long the longest running sequence (99th percentile) still takes, capped."""
@@ -440,7 +441,7 @@ class World:
             if key not in header["services"]:
                 self._fleet.add(service, header["run_s"])
         self._take_over(header, arrays)
-        self._count_instances()
+        self._count_instances(self._row)
 
     def _clock(self, header: Header, service: ServiceModel) -> LoadClock:
         stamp = header["services"].get(service.key)

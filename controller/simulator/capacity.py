@@ -1,0 +1,94 @@
+"""What one instance of each role sustains, and the P/D ratio that follows from it."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from controller.simulator.arrivals import mean_lengths, moments
+from controller.simulator.profiles import Profile
+from controller.simulator.workload import Workload
+
+BUSY_FRAC: Final = 0.8
+"""Share of its time a prefill instance works at capacity: the rest keeps waiting short."""
+
+
+class TooSlowError(ValueError):
+    """No batch keeps the TBT goal; the text says what the smallest takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Mean lengths of requests [tokens]; ``spread`` is E[L^2] / E[L]^2 of computed prompts."""
+
+    input_tokens: float
+    output_tokens: float
+    cached_frac: float = 0.0
+    spread: float = 1.0
+
+    @property
+    def uncached_tokens(self) -> float:
+        """Prompt tokens to compute per request."""
+        return self.input_tokens * (1 - self.cached_frac)
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What one prefill and one decode instance sustain, and the decode batch it takes."""
+
+    prefill_rps: float
+    prefill_tps_uncached: float
+    decode_rps: float
+    decode_tps: float
+    batch: int
+    tbt_s: float
+
+    @property
+    def pd_ratio(self) -> float:
+        """Prefill instances per decode instance at which neither waits for the other."""
+        return self.decode_rps / self.prefill_rps
+
+
+def demand_of(workload: Workload) -> Demand:
+    """Return the mean demand of a workload over its first day."""
+    mean = mean_lengths(workload)
+    first, second, _, _ = moments(workload)
+    return Demand(
+        float(mean.input_tokens[0]),
+        float(mean.output_tokens[0]),
+        float(mean.cached_frac[0]),
+        float(second / first**2),
+    )
+
+
+def per_instance_capacity(
+    prefill: Profile, decode: Profile, demand: Demand, *, tbt_goal_s: float
+) -> Capacity:
+    """Return what one instance of each role sustains within ``tbt_goal_s``.
+
+    Prefill is busy ``BUSY_FRAC`` of its time. Decode runs the largest batch whose step keeps the
+    goal, at the mean context at the end of a request, within the engine's memory and its limit on
+    sequences. Raises :class:`TooSlowError` when one sequence alone misses the goal.
+    """
+    uncached = demand.uncached_tokens
+    service_s = prefill.a + prefill.b * uncached + prefill.c * uncached**2 * demand.spread
+    context = demand.input_tokens + demand.output_tokens
+    most = int(min(decode.max_seqs, max(decode.kv_capacity_tokens // context, 1)))
+    batches = np.arange(1, most + 1, dtype=np.float64)
+    steps_s = decode.step_s(batches, batches * context)
+    fitting = np.flatnonzero(steps_s <= tbt_goal_s)
+    if not len(fitting):
+        raise TooSlowError(
+            f"one sequence of {context:.0f} tokens takes {steps_s[0] * 1e3:.1f} ms a token,"
+            f" the goal is {tbt_goal_s * 1e3:.1f} ms"
+        )
+    batch, tbt_s = int(batches[fitting[-1]]), float(steps_s[fitting[-1]])
+    rps = BUSY_FRAC / service_s
+    return Capacity(
+        prefill_rps=rps,
+        prefill_tps_uncached=rps * uncached,
+        decode_rps=batch / tbt_s / demand.output_tokens,
+        decode_tps=batch / tbt_s,
+        batch=batch,
+        tbt_s=tbt_s,
+    )
