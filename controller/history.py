@@ -14,8 +14,8 @@ from controller.core.memory import Memory, remember
 from controller.core.ports import Actuator, ScaleOrder
 from controller.core.types import Gate, Hold
 from controller.models import SimulatedFleet
-from controller.services import ledger, simulated
 from controller.models.clock import database_now
+from controller.services import ledger, simulated
 from controller.services.ledger import Ledger
 from controller.services.rows import Entry
 from controller.simulator.engines import Engines
@@ -30,6 +30,12 @@ OPERATOR_WAITS_S: Final = 150.0
 
 OPERATOR_LEAVES: Final = timedelta(minutes=15)
 """The last stretch, in which proposals are left for a real person."""
+
+
+def is_wanted() -> bool:
+    """Return whether a simulated fleet waits for its history."""
+    fleets = SimulatedFleet.objects.exclude(history=SimulatedFleet.History.DONE)
+    return fleets.exists()
 
 
 def produce(report: Callable[[float], None], *, length: timedelta = LENGTH) -> int:

@@ -1,0 +1,347 @@
+"""One tick on real rows: what it leaves behind, once, and for whom."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from django.db import connection, connections
+from django.test.utils import CaptureQueriesContext
+
+from controller import loop
+from controller.core.types import Instances
+from controller.models import (
+    Action,
+    ControllerLease,
+    Decision,
+    DecisionTally,
+    PoolSample,
+    Proposal,
+    Sample,
+    ServiceStatus,
+    Tick,
+)
+from controller.services import leadership
+from controller.services.errors import NotLeadingError
+from controller.services.leadership import Lease
+from inventory.models import Service
+from tests.factories import make_service
+from tests.sources import HEALTHY, ArraySource
+
+SETTINGS = loop.LoopSettings(tick_s=15, max_age_s=45)
+
+
+def lead(holder: str = "test") -> Lease:
+    lease = leadership.take(holder, seconds=60)
+    assert lease is not None
+    return lease
+
+
+def run(source: ArraySource, lease: Lease | None = None) -> loop.Report:
+    """Run one tick as if a period had passed since the last."""
+    Tick.objects.update(at="2000-01-01T00:00:00Z")
+    return loop.run(lease or lead(), source_of=lambda _: source, settings=SETTINGS)
+
+
+@pytest.mark.django_db
+def test_a_tick_leaves_a_decision_a_sample_and_a_status_for_each_service() -> None:
+    chat, code = make_service("chat"), make_service("code")
+    report = run(ArraySource())
+    assert report.decisions == 2
+    for service in (chat, code):
+        decision = Decision.objects.get(service=service)
+        assert (decision.seq, decision.count, decision.move) == (1, 1, "hold")
+        assert decision.steps[0]["name"] == "policy"
+        assert {"name", "value", "unit", "age_s", "quality"} <= decision.inputs[0].keys()
+        assert Sample.objects.get(service=service).decode_tps == 4000.0
+        assert ServiceStatus.objects.get(service=service).decision == decision
+    pool = PoolSample.objects.get()
+    assert (pool.total, pool.free) == (4000, 3000)
+    tick = Tick.objects.get()
+    assert (tick.services, tick.fresh, tick.failures) == (2, 2, {})
+    assert set(tick.stages_ms) >= {"gather", "observe", "decide", "record"}
+
+
+@pytest.mark.django_db
+def test_what_a_service_does_not_report_is_null_and_never_zero() -> None:
+    service = make_service("chat")
+    run(ArraySource(values={"chat": {"decode_tps": 4000.0}}))
+    sample = Sample.objects.get(service=service)
+    assert (sample.decode_tps, sample.ttft_s, sample.request_rps) == (4000.0, None, None)
+
+
+@pytest.mark.django_db
+def test_equal_holds_share_one_row_with_first_last_and_count() -> None:
+    make_service("chat")
+    for _ in range(3):
+        run(ArraySource())
+    decision = Decision.objects.get()
+    assert (decision.count, decision.seq) == (3, 1)
+    assert decision.first_at < decision.last_at
+    assert DecisionTally.objects.get(move="hold").total == 3
+    run(ArraySource().now_reports("chat", decode_tps=8000.0))
+    assert list(Decision.objects.order_by("seq").values_list("seq", flat=True)) == [1, 2]
+
+
+@pytest.mark.django_db
+def test_an_automatic_service_gets_an_action_that_is_recorded_and_not_sent() -> None:
+    service = make_service("chat", mode="automatic")
+    report = run(ArraySource().now_reports("chat", decode_tps=6000.0))
+    action = Action.objects.get()
+    assert report.actions == (action.pk,)
+    assert (action.state, action.sent_at, action.from_decode) == ("recorded", None, 4)
+    assert Instances(action.to_prefill, action.to_decode) == Instances(3, 6)
+    assert action.decision == Decision.objects.get(service=service)
+    assert ServiceStatus.objects.get().last_scale_out_at is not None
+    run(ArraySource().now_reports("chat", decode_tps=6000.0))
+    assert Action.objects.count() == 1, "one in flight per service (S11)"
+    assert ServiceStatus.objects.get().decision.code in {"IN_PROGRESS", "COOLDOWN"}
+
+
+@pytest.mark.django_db
+def test_an_observed_service_only_leaves_a_record() -> None:
+    make_service("chat", mode="observe")
+    run(ArraySource().now_reports("chat", decode_tps=6000.0))
+    decision = Decision.objects.get()
+    assert (decision.code, decision.gate, decision.final_decode) == ("ADVISORY_ONLY", "record", 6)
+    assert not Action.objects.exists(), "advisory writes nothing (S17)"
+    assert not Proposal.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_proposal_is_made_confirmed_changed_and_superseded() -> None:
+    make_service("chat", mode="approve")
+    busy = ArraySource().now_reports("chat", decode_tps=6000.0)
+    run(busy)
+    proposal = Proposal.objects.get()
+    assert (proposal.state, proposal.to_prefill, proposal.to_decode) == ("pending", 3, 6)
+    run(busy)
+    again = Proposal.objects.get()
+    assert again.evidence_at > proposal.evidence_at
+    assert (again.version, again.fingerprint) == (1, proposal.fingerprint)
+    run(ArraySource().now_reports("chat", decode_tps=8000.0))
+    grown = Proposal.objects.get()
+    assert (grown.version, grown.to_decode) == (2, 8)
+    assert grown.fingerprint != proposal.fingerprint
+    run(ArraySource())
+    done = Proposal.objects.get()
+    assert done.state == "superseded"
+    assert "No longer wanted" in done.closed_reason
+
+
+@pytest.mark.django_db
+def test_a_service_that_does_not_answer_is_blocked_alone_s24() -> None:
+    make_service("chat")
+    make_service("code")
+    report = run(ArraySource(silent=frozenset({"code"})))
+    assert report.decisions == 2
+    blocked = Decision.objects.get(service__slug="code")
+    assert (blocked.move, blocked.code) == ("blocked", "METRIC_MISSING")
+    assert ServiceStatus.objects.get(service__slug="code").failure == "It did not answer."
+    assert Decision.objects.get(service__slug="chat").move == "hold"
+
+
+@pytest.mark.django_db
+def test_a_service_without_a_policy_is_blocked_with_words_c01() -> None:
+    broken = make_service("broken")
+    broken.policy.delete()
+    make_service("chat")
+    run(ArraySource())
+    decision = Decision.objects.get(service=broken)
+    assert (decision.move, decision.code) == ("blocked", "CONFIG_INVALID")
+    assert "no policy" in decision.sentence
+    assert Decision.objects.get(service__slug="chat").move == "hold"
+
+
+@pytest.mark.django_db
+def test_a_policy_row_that_makes_no_sense_blocks_only_its_service_c01() -> None:
+    make_service("odd", policy={"target": -5.0})
+    make_service("chat")
+    run(ArraySource())
+    assert Decision.objects.get(service__slug="odd").code == "CONFIG_INVALID"
+    assert Decision.objects.get(service__slug="chat").move == "hold"
+
+
+@pytest.mark.django_db
+def test_a_decision_that_raises_is_blocked_alone_s24(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_service("chat")
+    make_service("code")
+    decide = loop.decide
+
+    def breaks(ctx: object) -> object:
+        if ctx.spec.key == "code":  # type: ignore[attr-defined]
+            raise ZeroDivisionError("a defect")
+        return decide(ctx)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "decide", breaks)
+    run(ArraySource())
+    assert Decision.objects.get(service__slug="code").code == "EXECUTOR_ERROR"
+    assert Decision.objects.get(service__slug="chat").move == "hold"
+
+
+@pytest.mark.django_db
+def test_missing_metrics_hold_and_say_so_s6() -> None:
+    make_service("chat")
+    run(ArraySource(values={"chat": {}}))
+    decision = Decision.objects.get()
+    assert decision.code == "METRIC_MISSING"
+    assert (decision.final_prefill, decision.final_decode) == (2, 4)
+    assert Tick.objects.get().fresh == 0
+
+
+@pytest.mark.django_db
+def test_a_freeze_holds_what_was_wanted() -> None:
+    from controller.models import Freeze
+    from tests.factories import NOW
+
+    service = make_service("chat")
+    Freeze.objects.create(service=service, by_name="ana", reason="incident 7", since=NOW)
+    run(ArraySource().now_reports("chat", decode_tps=6000.0))
+    decision = Decision.objects.get()
+    assert (decision.move, decision.code) == ("blocked", "FROZEN")
+    assert "ana" in decision.sentence
+    assert not Action.objects.exists()
+
+
+@pytest.mark.django_db
+def test_breach_times_start_stay_and_end() -> None:
+    make_service("chat")
+    run(ArraySource().now_reports("chat", ttft_s=1.4))
+    since = ServiceStatus.objects.get().ttft_breach_since
+    assert since is not None
+    run(ArraySource().now_reports("chat", ttft_s=1.5))
+    assert ServiceStatus.objects.get().ttft_breach_since == since
+    run(ArraySource(values={"chat": {k: v for k, v in HEALTHY.items() if k != "ttft_s"}}))
+    assert ServiceStatus.objects.get().ttft_breach_since == since, "unreadable changes nothing"
+    run(ArraySource())
+    assert ServiceStatus.objects.get().ttft_breach_since is None
+
+
+@pytest.mark.django_db
+def test_a_second_tick_within_the_period_is_no_tick() -> None:
+    make_service("chat")
+    assert run(ArraySource()).slot is not None
+    report = loop.run(lead(), source_of=lambda _: ArraySource(), settings=SETTINGS)
+    assert report.slot is None
+    assert Decision.objects.get().count == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_fifty_queued_ticks_are_one_decision_p04() -> None:
+    make_service("chat")
+    done: list[object] = []
+
+    def one(number: int) -> None:
+        try:
+            lease = leadership.take(f"worker {number}", seconds=60)
+            if lease is None:
+                done.append(None)
+                return
+            try:
+                report = loop.run(lease, source_of=lambda _: ArraySource(), settings=SETTINGS)
+                done.append(report.slot)
+            finally:
+                leadership.give_back(lease)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=one, args=(n,)) for n in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(done) == 50
+    assert len([slot for slot in done if slot is not None]) == 1
+    assert Decision.objects.get().count == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_old_epoch_writes_nothing_p02_s12() -> None:
+    make_service("chat")
+    old = lead("frozen worker")
+    ControllerLease.objects.update(expires_at="2000-01-01T00:00:00Z")
+    new = lead("replacement")
+    assert new.epoch == old.epoch + 1
+    with pytest.raises(NotLeadingError):
+        run(ArraySource(), old)
+    assert not Decision.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_lease_lost_while_deciding_writes_nothing() -> None:
+    make_service("chat")
+    lease = lead("slow worker")
+
+    class TakenMeanwhile(ArraySource):
+        def observe(self, services: object, *, now_s: float) -> object:  # type: ignore[override]
+            ControllerLease.objects.update(expires_at="2000-01-01T00:00:00Z")
+            lead("replacement")
+            return super().observe(services, now_s=now_s)  # type: ignore[arg-type]
+
+    with pytest.raises(NotLeadingError):
+        run(TakenMeanwhile(), lease)
+    assert not Decision.objects.exists()
+    assert not Sample.objects.exists()
+
+
+@pytest.mark.django_db
+def test_only_one_holder_leads_and_it_may_renew() -> None:
+    first = lead("a")
+    assert leadership.take("b", seconds=60) is None
+    assert lead("a").epoch == first.epoch
+    leadership.give_back(first)
+    assert lead("b").epoch == first.epoch + 1
+
+
+@pytest.mark.django_db
+def test_the_number_of_queries_does_not_grow_with_the_services() -> None:
+    counts = []
+    for fleet in (3, 9):
+        Service.objects.all().delete()
+        for number in range(fleet):
+            make_service(f"s{number}", mode=("automatic", "approve", "observe")[number % 3])
+        with CaptureQueriesContext(connection) as first:
+            run(ArraySource())
+        with CaptureQueriesContext(connection) as later:
+            run(ArraySource())
+        counts.append((len(first), len(later)))
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.django_db
+def test_the_memory_is_the_same_after_a_restart_s23() -> None:
+    from controller.core.memory import remember
+    from controller.selectors import memory
+
+    make_service("chat", policy={"stabilisation_s": 300.0})
+    source = ArraySource().now_reports("chat", decode_tps=6000.0)
+    seen: list[object] = []
+    real: Callable[..., object] = loop.decide
+
+    def spy(ctx: object) -> object:
+        seen.append(ctx)
+        return real(ctx)
+
+    loop.decide, before = spy, loop.decide  # type: ignore[assignment]
+    try:
+        run(source)
+    finally:
+        loop.decide = before
+    ctx = seen[0]
+    decision = before(ctx)  # type: ignore[arg-type]
+    kept = remember(
+        memory.Memory(history=ctx.history),  # type: ignore[attr-defined]
+        decision,
+        slo=ctx.spec.slo,  # type: ignore[attr-defined]
+        keep_s=300.0,
+        acted=True,
+    )
+    Action.objects.update(state="ready")
+    lease = lead()
+    read = memory.read(lease.now, keep_s=3600.0).of("chat")
+    assert read.history.last_scale_out_s == pytest.approx(kept.history.last_scale_out_s)
+    assert [wish.want for wish in read.history.wishes] == [
+        wish.want for wish in kept.history.wishes
+    ]
+    assert read.head is not None
+    assert kept.head is not None
+    assert (read.head.seq, read.head.identity) == (kept.head.seq, kept.head.identity)
