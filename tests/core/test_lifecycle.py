@@ -1,0 +1,71 @@
+"""Which state may follow which."""
+
+import pytest
+
+from controller.core.lifecycle import (
+    ACTION_MOVES,
+    IN_FLIGHT,
+    OPEN_ACTIONS,
+    OPEN_PROPOSALS,
+    PROPOSAL_MOVES,
+    TERMINAL_ACTIONS,
+    TERMINAL_PROPOSALS,
+    ActionState,
+    ProposalState,
+    may_move,
+)
+
+
+def test_every_state_has_a_row() -> None:
+    assert set(PROPOSAL_MOVES) == set(ProposalState)
+    assert set(ACTION_MOVES) == set(ActionState)
+
+
+def test_terminal_states_have_no_successors_s18() -> None:
+    assert TERMINAL_PROPOSALS == {
+        ProposalState.APPLIED,
+        ProposalState.FAILED,
+        ProposalState.REJECTED,
+        ProposalState.EXPIRED,
+        ProposalState.SUPERSEDED,
+        ProposalState.WITHDRAWN,
+        ProposalState.STALE,
+    }
+    assert TERMINAL_ACTIONS == {ActionState.READY, ActionState.FAILED, ActionState.CANCELLED}
+    assert not TERMINAL_PROPOSALS & OPEN_PROPOSALS
+    assert not TERMINAL_ACTIONS & OPEN_ACTIONS
+    assert {ActionState.RECORDED, ActionState.SENT, ActionState.UNKNOWN} == IN_FLIGHT
+
+
+@pytest.mark.parametrize("start", [*OPEN_PROPOSALS, *OPEN_ACTIONS])
+def test_every_open_state_can_end_l2_l7(start: ProposalState | ActionState) -> None:
+    moves = {**PROPOSAL_MOVES, **ACTION_MOVES}
+    reached, new = {start}, {start}
+    while new:
+        new = {after for state in new for after in moves[state]} - reached
+        reached |= new
+    assert reached & (TERMINAL_PROPOSALS | TERMINAL_ACTIONS)
+
+
+@pytest.mark.parametrize(
+    ("present", "following", "legal"),
+    [
+        (ProposalState.PENDING, ProposalState.APPROVED, True),
+        (ProposalState.PENDING, ProposalState.APPLYING, False),
+        (ProposalState.APPROVED, ProposalState.REJECTED, False),
+        (ProposalState.APPROVED, ProposalState.STALE, True),
+        (ProposalState.APPLIED, ProposalState.APPLYING, False),
+        (ActionState.SENT, ActionState.UNKNOWN, True),
+        (ActionState.UNKNOWN, ActionState.RECORDED, True),
+        (ActionState.RECORDED, ActionState.APPLIED, False),
+        (ActionState.SENT, ActionState.CANCELLED, False),
+        (ProposalState.APPLYING, ActionState.APPLIED, False),
+        (ActionState.SENT, ProposalState.APPLIED, False),
+    ],
+)
+def test_moves(
+    present: ProposalState | ActionState,
+    following: ProposalState | ActionState,
+    legal: bool,  # noqa: FBT001
+) -> None:
+    assert may_move(present, following) is legal
