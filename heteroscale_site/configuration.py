@@ -400,10 +400,20 @@ def load(environment: Mapping[str, str]) -> Configuration:
         for each in dataclasses.fields(Configuration)
         if each.metadata
     }
-    role = ProcessRole(environment.get("HETEROSCALE_PROCESS", ProcessRole.COMMAND))
-    configuration = Configuration(**values, role=role)
+    configuration = Configuration(**values, role=_role(environment))
     _check_together(configuration)
     return configuration
+
+
+def _role(environment: Mapping[str, str]) -> ProcessRole:
+    raw = environment.get("HETEROSCALE_PROCESS") or ProcessRole.COMMAND
+    try:
+        return ProcessRole(raw)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"HETEROSCALE_PROCESS: {raw!r} is not usable, `up` sets it itself, so unset it or "
+            f"write one of {', '.join(ProcessRole)}."
+        ) from error
 
 
 def _read(

@@ -29,6 +29,7 @@ from heteroscale_site.launch.product import (
     web_program,
 )
 from heteroscale_site.launch.supervisor import (
+    READY_S,
     NeverReadyError,
     Say,
     StopRequestedError,
@@ -36,6 +37,7 @@ from heteroscale_site.launch.supervisor import (
 )
 
 MANAGE = BASE_DIR / "manage.py"
+WEB_READY_S = 60.0
 STATIC_STAMP = "collected.sha256"
 
 
@@ -120,7 +122,7 @@ def _start(order: Order, supervisor: Supervisor, lock: int, say: Say) -> None:
     _finish_collecting(home, supervisor, collecting)
 
     supervisor.start(web_program(home, host=order.host, port=order.port, known_as=order.known_as))
-    _wait(supervisor, "web", home, "The web server")
+    _wait(supervisor, "web", home, "The web server", timeout_s=WEB_READY_S)
     say(f"HeteroScale answers at {order.address}")
     if order.history_words:
         _once(supervisor, order, order.history_words, "history")
@@ -141,9 +143,11 @@ def _start_postgres(
     postgres.ensure_database(home, user=DATABASE_USER, name=DATABASE_NAME)
 
 
-def _wait(supervisor: Supervisor, name: str, home: Home, title: str) -> None:
+def _wait(
+    supervisor: Supervisor, name: str, home: Home, title: str, *, timeout_s: float = READY_S
+) -> None:
     try:
-        supervisor.wait_ready(name)
+        supervisor.wait_ready(name, timeout_s=timeout_s)
     except NeverReadyError as error:
         raise postgres.explain(home, title, home.logs / f"{name}.log") from error
 

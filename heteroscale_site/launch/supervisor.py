@@ -23,6 +23,8 @@ WELL_AFTER_S = 10.0
 # A program that never became ready and ended this often is not going to.
 TRIES = 6
 GRACE_S = 5.0
+# PostgreSQL may have a long log to replay after a crash.
+READY_S = 120.0
 SERVER_GRACE_S = 20.0
 
 
@@ -68,6 +70,8 @@ class Supervisor:
         self._say = say
         self._children: dict[str, _Child] = {}
         self._once: dict[int, subprocess.Popen[bytes]] = {}
+        # Children of this process from before belong to somebody else in it.
+        self._strangers = frozenset(children())
         adopt_orphans()
 
     def start(self, program: Program) -> None:
@@ -106,7 +110,7 @@ class Supervisor:
         self._once.pop(process.pid, None)
         return process.returncode
 
-    def wait_ready(self, name: str, *, timeout_s: float = 120.0) -> None:
+    def wait_ready(self, name: str, *, timeout_s: float = READY_S) -> None:
         """Wait until the program is ready.
 
         Raises :class:`NeverReadyError` when it keeps ending or takes longer than ``timeout_s``.
@@ -210,7 +214,7 @@ class Supervisor:
                 os.waitpid(pid, os.WNOHANG)
 
     def _orphans(self) -> Iterator[int]:
-        ours = set(self._once)
+        ours = self._strangers | set(self._once)
         ours |= {c.process.pid for c in self._children.values() if c.process is not None}
         return (pid for pid in children() if pid not in ours)
 

@@ -45,7 +45,8 @@ def free_port() -> int:
 
 
 def clean_environment(**changes: str) -> dict[str, str]:
-    own = {setting.name for setting in declared()} | {"HETEROSCALE_PROCESS"}
+    own = {setting.name for setting in declared()}
+    own |= {"HETEROSCALE_PROCESS", "DJANGO_ALLOW_ASYNC_UNSAFE"}
     kept = {name: value for name, value in os.environ.items() if name not in own}
     return {**kept, **changes}
 
@@ -60,7 +61,7 @@ class Product:
     process: subprocess.Popen[str] | None = None
     output: Path = Path()
 
-    def up(self, *words: str) -> subprocess.Popen[str]:
+    def up(self, *words: str, **settings: str) -> subprocess.Popen[str]:
         """Start ``up`` beside whatever runs; the output goes to a file of its own."""
         self.output = self.home.root.with_name(f"output-{secrets.token_hex(4)}.txt")
         with self.output.open("w") as output:
@@ -69,7 +70,9 @@ class Product:
                     *(sys.executable, BASE_DIR / "manage.py", "up", "--no-demo"),
                     *("--port", str(self.port), *words),
                 ],
-                env=clean_environment(HETEROSCALE_HOME=str(self.home.root), **{MARK: self.mark}),
+                env=clean_environment(
+                    HETEROSCALE_HOME=str(self.home.root), **{MARK: self.mark}, **settings
+                ),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -87,9 +90,9 @@ class Product:
             timeout=60,
         )
 
-    def start(self) -> None:
+    def start(self, **settings: str) -> None:
         """Start and wait until everything runs."""
-        self.process = self.up()
+        self.process = self.up(**settings)
         wait_until(self._ready, "the start")
 
     def _ready(self) -> bool:

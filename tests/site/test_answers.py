@@ -35,6 +35,7 @@ def person(db: None) -> User:
 @pytest.mark.django_db
 def test_every_answer_carries_the_policy(client: Client, path: str) -> None:
     answer = client.get(path)
+    answer.close()
     policy = dict(
         part.strip().split(" ", 1)
         for part in answer.headers["Content-Security-Policy"].split(";")
@@ -58,10 +59,12 @@ def test_every_answer_carries_the_policy(client: Client, path: str) -> None:
     assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
 
 
+@pytest.mark.django_db
 def test_plotly_is_served_from_its_package(client: Client) -> None:
     answer = client.get("/static/plotly/plotly.min.js")
     assert answer.status_code == 200
     assert b"plotly.js v" in b"".join(answer.streaming_content)[:200]  # type: ignore[attr-defined]
+    answer.close()
 
 
 def test_an_unknown_host_is_refused(client: Client) -> None:

@@ -34,6 +34,7 @@ KEY = "k" * 50
         pytest.param("SECRET_KEY", "short", "at least 50", id="5 of 50 characters"),
         pytest.param("TIME_ZONE", "Middle/Earth", "zone name", id="no such zone"),
         pytest.param("TIME_ZONE", "../../etc/passwd", "zone name", id="a path is no zone"),
+        pytest.param("HETEROSCALE_PROCESS", "cook", "worker", id="no such kind of process"),
         pytest.param("LOG_LEVEL", "LOUD", "DEBUG", id="no such level"),
     ],
 )

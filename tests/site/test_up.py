@@ -76,6 +76,21 @@ def _leaves_nothing_when_killed_itself(product: Product) -> None:
     wait_until(lambda: not product.processes(), "the end of every process", timeout_s=30)
 
 
+def test_servers_of_ones_own_are_used_and_named(product: Product) -> None:
+    database, broker = os.environ["DATABASE_URL"], os.environ["REDIS_URL"].rsplit("/", 1)[0]
+    product.start(
+        DATABASE_URL=database, REDIS_URL=f"{broker}/15", SECRET_KEY=os.environ["SECRET_KEY"]
+    )
+    assert set(product.children()) == PROCESSES - {"postgres", "valkey"}
+    said = product.output.read_text()
+    assert "the PostgreSQL of DATABASE_URL" in said
+    assert "the broker of REDIS_URL" in said
+    assert not product.home.postgres.exists()
+    assert not product.home.valkey.exists()
+    product.stop()
+    assert product.processes() == {}
+
+
 def test_a_command_without_the_product_says_what_to_do(product: Product) -> None:
     said = product.manage("migrate", "--check")
     assert said.returncode == 2
