@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
 from django import template
@@ -15,9 +16,19 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from lucide.templatetags.lucide import lucide
 
-from controller.templatetags import wording
+from controller.core import wording
 
 register = template.Library()
+
+
+class RatioBand(Protocol):
+    """A ratio, its target and the band around it."""
+
+    value: float | None
+    target: float
+    low: float
+    high: float
+
 
 # What an icon stands for -> its drawing in the lucide package.
 ICONS: Final = {
@@ -32,6 +43,9 @@ ICONS: Final = {
     "acting": "square-play",
     "advisory": "eye",
     "proposal": "hand",
+    "automatic": "square-play",
+    "approve": "hand",
+    "observe": "eye",
     "simulated": "flask-conical",
     "help": "keyboard",
     "person": "circle-user",
@@ -141,6 +155,41 @@ def glyph(move: str) -> SafeString:
         move,
         GLYPHS.get(move, "?"),
         MOVES.get(move, move),
+    )
+
+
+# The tick mark of a ratio: two octaves to either side of the policy's target.
+_BAND_WIDTH: Final = 96
+_OCTAVES: Final = 2.0
+
+
+@register.inclusion_tag("controller/_ratio_band.html")
+def ratio_band(band: RatioBand | None) -> dict[str, object]:
+    """Return a small axis with the allowed band and the present ratio, in octaves of the target."""
+    if band is None or band.target <= 0:
+        return {"band": band, "drawn": False}
+    low, high = _place(band.low, band.target), _place(band.high, band.target)
+    return {
+        "band": band,
+        "drawn": True,
+        "width": _BAND_WIDTH,
+        "low": f"{low:.1f}",
+        "span": f"{high - low:.1f}",
+        "at": None if band.value is None else f"{_place(band.value, band.target):.1f}",
+    }
+
+
+def _place(value: float, target: float) -> float:
+    octaves = math.log2(value / target) if value > 0 else -_OCTAVES
+    inside = max(-_OCTAVES, min(_OCTAVES, octaves))
+    return 2 + (_BAND_WIDTH - 4) * (inside + _OCTAVES) / (2 * _OCTAVES)
+
+
+@register.filter
+def tone_word(tone: str) -> str:
+    """Return the tone of an icon in a word, for those who do not see it."""
+    return {"crit": "critical", "warn": "warning", "muted": "unknown", "busy": "waiting"}.get(
+        tone, tone
     )
 
 

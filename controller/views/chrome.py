@@ -36,20 +36,22 @@ class Chrome:
 def context(request: HttpRequest) -> dict[str, Any]:
     """Return ``now`` and ``chrome``; a page that shows neither asks the database nothing."""
     now = timezone.now()
-    return {"now": now, "chrome": SimpleLazyObject(lambda: _chrome(request, now))}
+    return {"now": now, "chrome": SimpleLazyObject(lambda: read_chrome(request, now))}
 
 
-def _chrome(request: HttpRequest, now: datetime) -> Chrome:
-    # One reading per request: a page and the fragments inside it tell the same state.
+def read_chrome(request: HttpRequest, now: datetime) -> Chrome:
+    """Return the frame for the signed-in person; a stranger gets the defaults and no strip.
+
+    It is read once per request, so that a page and everything inside it tell the same state.
+    """
     known: Chrome | None = getattr(request, "chrome", None)
     if known is None:
-        known = read_chrome(request, now)
+        known = _read(request, now)
         request.chrome = known  # type: ignore[attr-defined]
     return known
 
 
-def read_chrome(request: HttpRequest, now: datetime) -> Chrome:
-    """Read the frame for the signed-in person; a stranger gets the defaults and no strip."""
+def _read(request: HttpRequest, now: datetime) -> Chrome:
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return Chrome(Preferences(), None)

@@ -1,0 +1,176 @@
+"""What needs a person, worst first: at most a handful of lines, each with one thing to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from django.urls import reverse
+
+from controller.core.lifecycle import ActionState
+from controller.core.types import Move
+from controller.models import Action
+from controller.selectors.services import Latency, ServiceRow
+from controller.selectors.strip import FleetMode, StripState
+from controller.core import wording
+
+MOST: Final = 7
+QUALITY_WORDS: Final = {
+    "stale": "has stale metrics",
+    "missing": "has no metrics",
+    "invalid": "has invalid metrics",
+    "partial": "has partial metrics",
+}
+# Ranks of the sources, worst first.
+_LOOP, _BREACH, _ACTION, _BLIND, _ASKS, _BLOCKED, _FROZEN = range(7)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One line: its rank and tone, whom it is about, what is so since when, and where to go."""
+
+    rank: int
+    tone: str
+    subject: str
+    sentence: str
+    since: datetime | None
+    address: str
+    button: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """The lines shown, and how many more there are."""
+
+    items: tuple[Item, ...]
+    more: int
+    services: int
+    breaching: int
+    last_change_at: datetime | None
+
+    @property
+    def heading(self) -> str:
+        """What the list says in one line."""
+        if self.breaching:
+            one = self.breaching == 1
+            return "One service is over its SLO" if one else (
+                f"{self.breaching} services are over their SLO"
+            )
+        count = len(self.items) + self.more
+        return "One thing needs attention" if count == 1 else f"{count} things need attention"
+
+
+@dataclass(frozen=True, slots=True)
+class LatestAction:
+    """The newest action of one service."""
+
+    state: str
+    error: str
+    at: datetime
+
+
+def read_latest_actions() -> Mapping[str, LatestAction]:
+    """Return the newest action of every service, by slug, in one query."""
+    rows = (
+        Action.objects.order_by("service_id", "-recorded_at")
+        .distinct("service_id")
+        .values_list("service__slug", "state", "error", "recorded_at")
+    )
+    return {slug: LatestAction(state, error, at) for slug, state, error, at in rows}
+
+
+def attention(
+    rows: Iterable[ServiceRow], actions: Mapping[str, LatestAction], strip: StripState
+) -> Attention:
+    """Judge what needs a person; pure, so every source has its own test."""
+    rows = tuple(rows)
+    found = list(_loop(strip))
+    for row in rows:
+        found.extend(_service(row, actions.get(row.slug)))
+    found.sort(key=lambda item: (item.rank, item.subject))
+    changes = [row.last_change_at for row in rows if row.last_change_at]
+    return Attention(
+        items=tuple(found[:MOST]),
+        more=max(0, len(found) - MOST),
+        services=len(rows),
+        breaching=sum(any(each.tone == "crit" for each in row.latencies) for row in rows),
+        last_change_at=max(changes, default=None),
+    )
+
+
+def _loop(strip: StripState) -> Iterator[Item]:
+    since = strip.tick.at if strip.tick else None
+    tone = {FleetMode.STOPPED: "crit", FleetMode.DEGRADED: "warn"}.get(strip.mode)
+    if tone:
+        yield Item(
+            _LOOP, tone, "The loop", f"is {strip.mode}: {strip.why}.", since, "/readyz", "Check"
+        )
+
+
+def _service(row: ServiceRow, action: LatestAction | None) -> Iterator[Item]:
+    breach = _breach(row)
+    if breach:
+        yield breach
+    elif row.proposal:
+        yield _about(row, _ASKS, "busy", _asks(row), row.proposal.created_at)
+    if action and action.state in {ActionState.FAILED, ActionState.UNKNOWN}:
+        yield _about(row, _ACTION, "crit", _action(action), action.at)
+    blind = _blind(row)
+    if blind:
+        yield _about(row, _BLIND, "muted", blind, row.metrics.measured_at)
+    elif row.decision and row.decision.move == Move.BLOCKED and not row.freeze:
+        yield _about(row, _BLOCKED, "warn", row.decision.sentence, row.decision.first_at)
+    if row.freeze:
+        sentence = f"frozen by {row.freeze.by}: {row.freeze.reason}."
+        yield _about(row, _FROZEN, "frozen", sentence, row.freeze.since)
+
+
+def _about(
+    row: ServiceRow, rank: int, tone: str, sentence: str, since: datetime | None
+) -> Item:
+    if row.proposal and rank in {_BREACH, _ASKS}:
+        address = reverse("approval", args=[row.proposal.pk])
+        return Item(rank, tone, row.slug, sentence, since, address, "Review…")
+    address = reverse("service", args=[row.slug])
+    return Item(rank, tone, row.slug, sentence, since, address, "Open")
+
+
+def _breach(row: ServiceRow) -> Item | None:
+    over = [each for each in row.latencies if each.tone == "crit"]
+    if not over:
+        return None
+    words = " and ".join(_over(each) for each in over)
+    proposed = f" {_asks(row).capitalize()}" if row.proposal else ""
+    started = min((each.breach_since for each in over if each.breach_since), default=None)
+    return _about(row, _BREACH, "crit", f"{words}.{proposed}", started)
+
+
+def _over(latency: Latency) -> str:
+    value, goal = wording.latency(latency.value_s), wording.latency(latency.goal_s)
+    return f"{latency.name} p95 {value} against {goal}"
+
+
+def _asks(row: ServiceRow) -> str:
+    return f"{row.proposal.change} is proposed." if row.proposal else ""
+
+
+def _action(action: LatestAction) -> str:
+    if action.state == ActionState.UNKNOWN:
+        return "a change was sent and not answered; its outcome is unknown."
+    return f"the last change failed: {action.error or 'no reason was given'}."
+
+
+def _blind(row: ServiceRow) -> str:
+    if row.failure:
+        return f"cannot be observed: {row.failure}."
+    if row.stale:
+        return "has not been observed for two ticks; its numbers are old."
+    metrics = row.metrics
+    if metrics.quality == "partial":
+        return f"has partial metrics: {metrics.reporting} of {metrics.expected} instances report."
+    if not metrics.trusted:
+        return f"{QUALITY_WORDS.get(metrics.quality, 'has no metrics')}; scale-in is held."
+    unknown = [each.name for each in row.latencies if each.tone == "muted"]
+    return f"{' and '.join(unknown)} cannot be judged: not measured." if unknown else ""

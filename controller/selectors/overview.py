@@ -1,0 +1,122 @@
+"""The parts of the overview, each read for itself so that one may fail alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.urls import reverse
+
+from controller.core.types import Move
+from controller.models import Decision, PoolSample
+from controller.selectors.attention import Attention, attention, read_latest_actions
+from controller.selectors.services import (
+    DecisionLine,
+    Services,
+    decision_line,
+    is_stale,
+    read_services,
+)
+from controller.selectors.strip import StripState
+from inventory.models import Cluster, HardwareType, Node, Service
+
+RECENT: Final = 10
+OUT: Final = ("reserved", "maintenance", "unhealthy", "unknown")
+POOL_MEMORY: Final = timedelta(hours=6)
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """GPUs of one hardware type in one cluster; busy, held idle, free and out are the total."""
+
+    cluster: str
+    hardware: str
+    at: datetime
+    stale: bool
+    total: int
+    busy: int
+    held_idle: int
+    free: int
+    out_of: tuple[tuple[str, int], ...]
+    largest_free: int
+
+    @property
+    def out(self) -> int:
+        """GPUs nothing can be placed on now."""
+        return sum(count for _, count in self.out_of)
+
+    @property
+    def out_words(self) -> str:
+        """What keeps them out: "8 maintenance, 1 unhealthy"."""
+        return ", ".join(f"{count} {name}" for name, count in self.out_of if count) or "none"
+
+
+@dataclass(frozen=True, slots=True)
+class SetupStep:
+    """One thing to do before the first service, and whether it is done."""
+
+    word: str
+    detail: str
+    address: str
+    done: bool
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The attention list and the table of services, from the same rows."""
+
+    attention: Attention
+    services: Services
+
+
+def read_state(strip: StripState, now: datetime) -> State:
+    """Return what needs attention and every service, worst first; six queries for any fleet."""
+    services = read_services(now)
+    return State(attention(services.rows, read_latest_actions(), strip), services)
+
+
+def read_pools(now: datetime) -> tuple[Pool, ...]:
+    """Return the newest sample of each pool, in one query."""
+    newest = (
+        PoolSample.objects.filter(at__gt=now - POOL_MEMORY)
+        .order_by("cluster_id", "hardware_id", "-at")
+        .distinct("cluster_id", "hardware_id")
+        .select_related("cluster", "hardware")
+    )
+    pools = [
+        Pool(
+            cluster=row.cluster.slug,
+            hardware=row.hardware.gpu_model,
+            at=row.at,
+            stale=is_stale(row.at, now),
+            total=row.total,
+            busy=row.busy,
+            held_idle=row.held_idle,
+            free=row.free,
+            out_of=tuple((name, getattr(row, name)) for name in OUT),
+            largest_free=row.largest_free,
+        )
+        for row in newest
+    ]
+    return tuple(sorted(pools, key=lambda pool: (pool.cluster, pool.hardware)))
+
+
+def read_setup() -> tuple[SetupStep, ...]:
+    """Return what is missing before a first service can be watched."""
+    steps = (
+        (HardwareType, "hardwaretype", "Add a hardware type", "GPU model, GPUs in a node, memory."),
+        (Cluster, "cluster", "Add a cluster", "Its region and how it is reached."),
+        (Node, "node", "Add nodes", "With the rack and the S1 switch each hangs under."),
+        (Service, "service", "Add a service", "Its roles, SLO and policy, in observe mode."),
+    )
+    return tuple(
+        SetupStep(word, detail, reverse(f"admin:inventory_{name}_add"), kind.objects.exists())
+        for kind, name, word, detail in steps
+    )
+
+
+def read_recent_decisions() -> tuple[DecisionLine, ...]:
+    """Return the newest decisions that were not plain holds."""
+    rows = Decision.objects.exclude(move=Move.HOLD).select_related("service")[:RECENT]
+    return tuple(decision_line(row, row.service.slug) for row in rows)
