@@ -1,8 +1,169 @@
-"""Figures as JSON."""
+"""Figures as JSON for the page that draws them, and as CSV for everyone else."""
 
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import orjson
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.utils.http import parse_etags
+from django.views.decorators.gzip import gzip_page
+from django.views.decorators.http import require_safe
+
+from controller.api.asks import BadAskError, Moment, Wanted, wanted
+from controller.charts import FIGURES, Figure
+from controller.charts.clock import Clock
+from controller.charts.plot import Cell, Plot, Table
+from controller.selectors.fleet_series import fleet_trend, pools_now, slo_bins
+from controller.selectors.preferences import read_preferences
+from controller.selectors.series import (
+    Ask,
+    BrokenServiceError,
+    UnknownDecisionError,
+    UnknownServiceError,
+    decision_record,
+    decision_window,
+    service_series,
+)
+
+READERS: Final[Mapping[str, Callable[[Ask], Any]]] = {
+    "service": service_series,
+    "slo_bins": slo_bins,
+    "pools": pools_now,
+    "fleet_trend": fleet_trend,
+    "decision": decision_record,
+    "decision_window": decision_window,
+}
+# What a spreadsheet would take for a formula.
+FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\0")
 
 
-def figure(_request: HttpRequest, name: str) -> HttpResponse:
-    """Answer."""
-    return HttpResponse(name)
+class StrangerError(PermissionError):
+    """Nobody is signed in."""
+
+
+class UnknownFigureError(LookupError):
+    """No figure has this name."""
+
+
+# What can't be answered: status, code, sentence and the parameter it is about.
+REFUSALS: Final[Mapping[type[Exception], tuple[int, str, str, str]]] = {
+    StrangerError: (401, "unauthenticated", "Sign in to read figures.", "session"),
+    UnknownFigureError: (
+        404,
+        "unknown_figure",
+        f"There is no such figure: use {', '.join(FIGURES)}.",
+        "name",
+    ),
+    UnknownServiceError: (404, "unknown_service", "No service has this slug.", "service"),
+    UnknownDecisionError: (404, "unknown_decision", "No decision has this number.", "decision"),
+    BrokenServiceError: (
+        409,
+        "config_invalid",
+        "The service lacks its SLO, its policy or a role: complete its configuration.",
+        "service",
+    ),
+}
+
+
+@require_safe
+@gzip_page
+def figure(request: HttpRequest, name: str) -> HttpResponse:
+    """Return a figure as JSON, or its table as CSV with ``format=csv``."""
+    try:
+        _signed_in(request)
+        made = _named(name)
+        asked = wanted(request.GET.dict(), made, _moment(request))
+        clock = Clock.at(asked.zone, asked.ask.until.timestamp())
+        plot = made.build(READERS[made.reads](asked.ask), clock)
+    except BadAskError as error:
+        return _refusal(400, "bad_parameter", str(error), error.where)
+    except tuple(REFUSALS) as error:
+        return _refusal(*REFUSALS[type(error)])
+    if asked.csv:
+        return _csv(plot["table"], f"heteroscale-{name}.csv")
+    return _json(request, _body(name, plot, asked, clock))
+
+
+def _signed_in(request: HttpRequest) -> None:
+    # A script can't follow a redirect to a form: it is told in its own language.
+    if not request.user.is_authenticated:
+        raise StrangerError
+
+
+def _named(name: str) -> Figure:
+    if name not in FIGURES:
+        raise UnknownFigureError(name)
+    return FIGURES[name]
+
+
+def _moment(request: HttpRequest) -> Moment:
+    return Moment(
+        now=timezone.now(),
+        zone=read_preferences(request.user.pk).zone,
+        tick_s=settings.TICK_S,
+        window_s=settings.WINDOW_S,
+    )
+
+
+def _body(name: str, plot: Plot, asked: Wanted, clock: Clock) -> dict[str, Any]:
+    """Return the figure with what the page needs to keep it fresh.
+
+    ``live`` figures follow the clock; ``stale`` says that the newest measurement is older than
+    two ticks before the end of a live range.
+    """
+    body: dict[str, Any] = {"name": name, "live": asked.live, "zone": clock.title, **plot}
+    as_of_s = body.pop("as_of_s", None)
+    if as_of_s is not None:
+        body["as_of"] = clock.full(as_of_s)
+        late_s = asked.ask.until.timestamp() - as_of_s
+        if asked.live and late_s > 2 * asked.ask.tick_s:
+            body["stale"] = f"Nothing newer than {clock.hour(as_of_s)} {clock.title}."
+    if not asked.table:
+        body.pop("table")
+    return body
+
+
+def _json(request: HttpRequest, body: dict[str, Any]) -> HttpResponse:
+    text = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+    tag = f'"{hashlib.blake2b(text, digest_size=12).hexdigest()}"'
+    known = parse_etags(request.headers.get("If-None-Match", ""))
+    # The same content compressed has a weak tag; for a GET the two count as equal.
+    if tag in {one.removeprefix("W/") for one in known} or "*" in known:
+        response = HttpResponse(status=304)
+    else:
+        response = HttpResponse(text, content_type="application/json")
+    response["ETag"] = tag
+    response["Cache-Control"] = "private, no-cache"
+    return response
+
+
+def _csv(table: Table, name: str) -> HttpResponse:
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow([safe(column) for column in table["columns"]])
+    writer.writerows([safe(value) for value in row] for row in table["rows"])
+    response = HttpResponse(out.getvalue(), content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
+    response["Cache-Control"] = "private, no-cache"
+    return response
+
+
+def safe(value: Cell) -> Cell:
+    """Return a cell no spreadsheet runs: text that looks like a formula gets an apostrophe."""
+    if isinstance(value, str) and value.startswith(FORMULA):
+        return f"'{value}"
+    return value
+
+
+def _refusal(status: int, code: str, message: str, where: str) -> HttpResponse:
+    body = {"error": {"code": code, "message": message, "where": where}}
+    response = HttpResponse(orjson.dumps(body), content_type="application/json", status=status)
+    response["Cache-Control"] = "no-store"
+    return response

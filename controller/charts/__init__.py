@@ -1,0 +1,43 @@
+"""The figures by name: values in, one Plotly figure as a plain dict out.
+
+A new figure is one file and one line here. ``reads`` names the values it is built from, ``span``
+the range it shows when nobody asks for another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from controller.charts.capacity import capacity
+from controller.charts.clock import Clock
+from controller.charts.decision_steps import decision_steps
+from controller.charts.decision_window import decision_window
+from controller.charts.fleet_trend import fleet_trend
+from controller.charts.plot import Plot
+from controller.charts.service import service
+from controller.charts.slo_map import slo_map
+
+# Each builder takes the values its ``reads`` promises, hence the open type.
+Builder = Callable[[Any, Clock], Plot]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """How one figure is made; ``needs`` are the parameters it cannot do without."""
+
+    build: Builder
+    reads: str
+    span: str = "3h"
+    needs: tuple[str, ...] = ()
+
+
+FIGURES: Final[Mapping[str, Figure]] = {
+    "slo-map": Figure(slo_map, "slo_bins", "6h"),
+    "capacity": Figure(capacity, "pools"),
+    "fleet-trend": Figure(fleet_trend, "fleet_trend", "24h"),
+    "service": Figure(service, "service", needs=("service",)),
+    "decision-steps": Figure(decision_steps, "decision", needs=("decision",)),
+    "decision-window": Figure(decision_window, "decision_window", needs=("decision",)),
+}

@@ -1,0 +1,159 @@
+"""What a figure's address asks for: each parameter checked, each refusal naming its fix."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from controller.selectors.series import Ask
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from controller.charts import Figure
+
+KNOWN: Final = frozenset(
+    {"service", "decision", "range", "from", "to", "tz", "page", "format", "table"}
+)
+FORMATS: Final = ("json", "csv")
+SHORTEST: Final = timedelta(minutes=1)
+LONGEST: Final = timedelta(days=14)
+LARGEST_NUMBER: Final = 2**63 - 1
+
+_RANGE: Final = re.compile(r"([1-9][0-9]{0,5})([mhd])", re.ASCII)
+_SLUG: Final = re.compile(r"[A-Za-z0-9_-]{1,63}", re.ASCII)
+_NUMBER: Final = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
+_MINUTES: Final = {"m": 1, "h": 60, "d": 1_440}
+_BOUNDS: Final = "a number of m, h or d from 1m to 14d, such as 3h"
+
+
+class BadAskError(ValueError):
+    """A parameter can't be used; ``where`` names it and the message says what would do."""
+
+    def __init__(self, where: str, message: str) -> None:
+        super().__init__(message)
+        self.where = where
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When a reader asks and in which zone, with the loop's times [s]."""
+
+    now: datetime
+    zone: ZoneInfo
+    tick_s: float
+    window_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A checked request: what to read, in which zone, in which form, and whether it follows."""
+
+    ask: Ask
+    zone: ZoneInfo
+    csv: bool
+    table: bool
+    live: bool
+
+
+def wanted(given: Mapping[str, str], figure: Figure, moment: Moment) -> Wanted:
+    """Return the checked request. Raises :class:`BadAskError`."""
+    for name in given:
+        if name not in KNOWN:
+            raise BadAskError(name[:40], f"There is no such parameter: use {_words(KNOWN)}.")
+    for name in figure.needs:
+        if not given.get(name):
+            raise BadAskError(name, f"This figure needs {name}: add {name}=… to the address.")
+    zone = _zone(given.get("tz", ""), moment.zone)
+    since, until, live = _times(given, figure, moment, zone)
+    form = given.get("format", "json")
+    if form not in FORMATS:
+        raise BadAskError("format", f"Use {_words(FORMATS)}.")
+    ask = Ask(
+        since=since,
+        until=until,
+        now=moment.now,
+        tick_s=moment.tick_s,
+        window_s=moment.window_s,
+        service=_slug(given.get("service", "")),
+        decision=_number(given, "decision", 0),
+        page=_number(given, "page", 1),
+    )
+    return Wanted(ask, zone, form == "csv", given.get("table") != "0", live)
+
+
+def _times(
+    given: Mapping[str, str], figure: Figure, moment: Moment, zone: ZoneInfo
+) -> tuple[datetime, datetime, bool]:
+    """Return begin, end and whether the range follows the clock."""
+    ends = [name for name in ("from", "to") if given.get(name)]
+    if ends and given.get("range"):
+        raise BadAskError("range", "Give either range, or from and to, not both.")
+    if not ends:
+        length = _length(given.get("range") or figure.span)
+        # Ends on a tick, so that within one tick the answer is the same.
+        tick_s = max(1.0, moment.tick_s)
+        until = datetime.fromtimestamp(moment.now.timestamp() // tick_s * tick_s, UTC)
+        return until - length, until, True
+    if len(ends) == 1:
+        missing = "to" if ends == ["from"] else "from"
+        raise BadAskError(missing, f"A range has two ends: add {missing}=….")
+    since, until = (_time(given[name], name, zone) for name in ("from", "to"))
+    if not SHORTEST <= until - since <= LONGEST:
+        raise BadAskError("to", "The end must be 1 min to 14 days after the begin.")
+    return since, until, False
+
+
+def _length(text: str) -> timedelta:
+    found = _RANGE.fullmatch(text)
+    if found is None:
+        raise BadAskError("range", f"Use {_BOUNDS}.")
+    length = timedelta(minutes=int(found[1]) * _MINUTES[found[2]])
+    if not SHORTEST <= length <= LONGEST:
+        raise BadAskError("range", f"Use {_BOUNDS}.")
+    return length
+
+
+def _time(text: str, where: str, zone: ZoneInfo) -> datetime:
+    # In an address a plus sign that was not encoded arrives as a space.
+    try:
+        at = datetime.fromisoformat(text.strip().replace(" ", "+") if "T" in text else text)
+        at = at if at.tzinfo else at.replace(tzinfo=zone)
+        at = at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise BadAskError(where, "Use a time such as 2026-03-01T12:00:00Z.") from None
+    if not 1970 < at.year < 9000:  # noqa: PLR2004 - what a clock and a database both can tell
+        raise BadAskError(where, "Use a time such as 2026-03-01T12:00:00Z.")
+    return at
+
+
+def _zone(text: str, default: ZoneInfo) -> ZoneInfo:
+    if not text:
+        return default
+    try:
+        return ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise BadAskError("tz", "Use a time zone such as UTC or Europe/Berlin.") from None
+
+
+def _slug(text: str) -> str:
+    if text and not _SLUG.fullmatch(text):
+        raise BadAskError("service", "Use the service's slug: letters, digits, - and _.")
+    return text
+
+
+def _number(given: Mapping[str, str], name: str, default: int) -> int:
+    text = given.get(name, "")
+    if not text:
+        return default
+    if not _NUMBER.fullmatch(text) or int(text) > LARGEST_NUMBER:
+        raise BadAskError(name, "Use a whole number from 1 on.")
+    return int(text)
+
+
+def _words(names: frozenset[str] | tuple[str, ...]) -> str:
+    *most, last = sorted(names)
+    return f"{', '.join(most)} or {last}"
