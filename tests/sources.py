@@ -31,7 +31,7 @@ HEALTHY: Mapping[str, float] = {
 def window(
     now_s: float, values: Mapping[str, float], counts: Instances, *, samples: int = 4
 ) -> Window:
-    """Return ``samples`` equal samples 15 s apart, the newest 2 s old; names left out are absent."""
+    """Return ``samples`` equal samples 15 s apart; names left out are absent."""
     times_s = now_s - 2.0 - 15.0 * np.arange(samples - 1, -1, -1)
     table = np.zeros((len(SIGNALS), samples))
     present = np.zeros((len(SIGNALS), samples), dtype=bool)

@@ -5,7 +5,7 @@ An action is carried by a job that holds its id and nothing else; everything is 
 
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -102,22 +102,14 @@ def _why_not(proposal: Proposal) -> tuple[ProposalState | None, str] | None:
     status = ServiceStatus.objects.filter(service=proposal.service_id).first()
     spec = service_spec(proposal.service)
     state = ProposalState(proposal.state)
-    ticket = approval.Ticket(
+    reason = approval.check_runnable(
         state=state,
-        body=Instances(proposal.to_prefill, proposal.to_decode),
         expires_at_s=proposal.expires_at.timestamp(),
-        fingerprint=proposal.fingerprint,
-        basis=replace(
-            basis_of(
-                spec,
-                Instances(proposal.from_prefill, proposal.from_decode),
-                proposal.resource_version,
-            ),
-            policy_version=proposal.policy_revision,
-        ),
+        now_s=now.timestamp(),
+        fingerprint_approved=proposal.fingerprint,
+        basis=basis_of(spec, _desired(status), status.resource_version if status else ""),
+        body=Instances(proposal.to_prefill, proposal.to_decode),
     )
-    present = basis_of(spec, _desired(status), status.resource_version if status else "")
-    reason = approval.check_runnable(ticket, present, now_s=now.timestamp())
     if reason is not None:
         late = reason.code is Code.EXPIRED
         end = ProposalState.EXPIRED if late else ProposalState.STALE
@@ -302,20 +294,25 @@ def resolve(pk: UUID, *, actuator_of: ActuatorOf) -> ActionState:
     action = Action.objects.select_related("service__cluster").get(pk=pk)
     if action.state not in (ActionState.SENT, ActionState.UNKNOWN):
         return ActionState(action.state)
-    actuator = actuator_of(action.service)
     try:
-        seen = actuator.read(action.service.slug, now_s=database_now().timestamp())
+        seen = actuator_of(action.service).read(
+            action.service.slug, now_s=database_now().timestamp()
+        )
     except UnreachableError as fault:
         _move(action, ActionState.UNKNOWN, error=f"No answer yet: {fault}")
         return ActionState.UNKNOWN
     if seen.last_action == str(action.pk) and seen.desired == _to(action):
         return _applied(action, seen)
+    return _once_more(action, seen, actuator_of)
+
+
+def _once_more(action: Action, seen: ScaleView, actuator_of: ActuatorOf) -> ActionState:
+    """Send an order that never arrived again under its id, if it still may and still fits."""
     if seen.resource_version != action.resource_version:
         text = f"Changed outside meanwhile: the cluster holds {seen.desired}."
         return _end(action, ActionState.FAILED, text)
-    # It never arrived: the same order goes out again under the same id, if it still may.
     _move(action, ActionState.RECORDED)
-    return run(pk, actuator_of=actuator_of)
+    return run(action.pk, actuator_of=actuator_of)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,23 +8,26 @@ from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
 
 from controller import loop
+from controller.core.memory import Memory, remember
 from controller.core.types import Instances
 from controller.models import (
     Action,
     ControllerLease,
     Decision,
     DecisionTally,
+    Freeze,
     PoolSample,
     Proposal,
     Sample,
     ServiceStatus,
     Tick,
 )
+from controller.selectors import memory
 from controller.services import leadership
 from controller.services.errors import NotLeadingError
 from controller.services.leadership import Lease
 from inventory.models import Service
-from tests.factories import make_service
+from tests.factories import NOW, make_service
 from tests.sources import HEALTHY, ArraySource
 
 SETTINGS = loop.LoopSettings(tick_s=15, max_age_s=45)
@@ -190,9 +193,6 @@ def test_missing_metrics_hold_and_say_so_s6() -> None:
 
 @pytest.mark.django_db
 def test_a_freeze_holds_what_was_wanted() -> None:
-    from controller.models import Freeze
-    from tests.factories import NOW
-
     service = make_service("chat")
     Freeze.objects.create(service=service, by_name="ana", reason="incident 7", since=NOW)
     run(ArraySource().now_reports("chat", decode_tps=6000.0))
@@ -309,9 +309,6 @@ def test_the_number_of_queries_does_not_grow_with_the_services() -> None:
 
 @pytest.mark.django_db
 def test_the_memory_is_the_same_after_a_restart_s23() -> None:
-    from controller.core.memory import remember
-    from controller.selectors import memory
-
     make_service("chat", policy={"stabilisation_s": 300.0})
     source = ArraySource().now_reports("chat", decode_tps=6000.0)
     seen: list[object] = []
@@ -329,7 +326,7 @@ def test_the_memory_is_the_same_after_a_restart_s23() -> None:
     ctx = seen[0]
     decision = before(ctx)  # type: ignore[arg-type]
     kept = remember(
-        memory.Memory(history=ctx.history),  # type: ignore[attr-defined]
+        Memory(history=ctx.history),  # type: ignore[attr-defined]
         decision,
         slo=ctx.spec.slo,  # type: ignore[attr-defined]
         keep_s=300.0,

@@ -1,0 +1,373 @@
+"""Actions from recorded to ready: sent once, read back, and never lost whatever fails."""
+
+import threading
+import uuid
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.db import connections
+
+from controller.core.approval import fingerprint
+from controller.core.lifecycle import ActionState
+from controller.core.types import Instances, Mode
+from controller.models import Action, AuditEvent, Freeze, Proposal, ServiceStatus
+from controller.models.clock import database_now
+from controller.services import actions
+from controller.services.rows import basis_of
+from inventory.models import Service
+from inventory.snapshot import service_spec
+from tests.clusters import Cluster
+from tests.factories import make_proposal, make_service
+
+
+def make_action(service: Service, **fields: object) -> Action:
+    given = {
+        "id": uuid.uuid4(), "actor": "policy proportional, revision 1", "epoch": 1,
+        "reason": "Decode 4 → 6.", "from_prefill": 2, "from_decode": 4, "to_prefill": 3,
+        "to_decode": 6, "resource_version": "1", "recorded_at": database_now(),
+    } | fields  # fmt: skip
+    return Action.objects.create(service=service, **given)
+
+
+def approver(name: str = "ana") -> User:
+    user = User.objects.create_user(name)
+    user.user_permissions.add(Permission.objects.get(codename="approve_proposal"))
+    return user
+
+
+def make_approved(service: Service, **fields: object) -> Proposal:
+    """Return a proposal of 2/4 → 3/6 that ana approved on the basis that holds now."""
+    basis = basis_of(service_spec(service), Instances(2, 4), "1")
+    return make_proposal(
+        service,
+        **{
+            "state": "approved",
+            "decided_by": approver(),
+            "fingerprint": fingerprint(basis, Instances(3, 6)),
+            "expires_at": database_now() + timedelta(minutes=5),
+        }
+        | fields,
+    )
+
+
+@pytest.mark.django_db
+def test_an_action_is_sent_read_back_and_applied_s15() -> None:
+    service, cluster = make_service(), Cluster()
+    action = make_action(service)
+    assert actions.run(action.pk, actuator_of=cluster.of) == ActionState.APPLIED
+    action.refresh_from_db()
+    assert cluster.desired == Instances(3, 6)
+    assert action.sent_at <= action.applied_at
+    status = ServiceStatus.objects.get()
+    assert (status.decode_desired, status.resource_version) == (6, "2")
+
+
+@pytest.mark.django_db
+def test_running_an_action_again_sends_nothing_r05() -> None:
+    cluster = Cluster()
+    action = make_action(make_service())
+    for _ in range(3):
+        actions.run(action.pk, actuator_of=cluster.of)
+    assert len(cluster.writes) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_workers_one_sends() -> None:
+    cluster = Cluster()
+    action = make_action(make_service())
+
+    def work() -> None:
+        try:
+            actions.run(action.pk, actuator_of=cluster.of)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=work) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert cluster.writes == [str(action.pk)]
+    assert Action.objects.get().attempts == 1
+
+
+@pytest.mark.django_db
+def test_a_conflict_fails_the_action_and_leaves_the_next_tick_to_decide_k01() -> None:
+    cluster = Cluster(version=9)
+    action = make_action(make_service())
+    assert actions.run(action.pk, actuator_of=cluster.of) == ActionState.FAILED
+    assert cluster.desired == Instances(2, 4)
+    assert "Changed outside" in Action.objects.get().error
+
+
+@pytest.mark.django_db
+def test_a_refusal_fails_the_action_with_its_words() -> None:
+    action = make_action(make_service())
+    cluster = Cluster(trouble=["refused"])
+    assert actions.run(action.pk, actuator_of=cluster.of) == ActionState.FAILED
+    assert "quota exceeded" in Action.objects.get().error
+
+
+@pytest.mark.django_db
+def test_an_older_epoch_is_refused_by_the_cluster_s12() -> None:
+    action = make_action(make_service(), epoch=3)
+    cluster = Cluster(last_epoch=7)
+    assert actions.run(action.pk, actuator_of=cluster.of) == ActionState.FAILED
+    assert cluster.writes == []
+
+
+@pytest.mark.django_db
+def test_a_lost_answer_is_read_back_and_counts_once_k04_s14() -> None:
+    action = make_action(make_service())
+    cluster = Cluster(trouble=["answer lost"])
+    assert actions.run(action.pk, actuator_of=cluster.of) == ActionState.UNKNOWN
+    assert actions.resolve(action.pk, actuator_of=cluster.of) == ActionState.APPLIED
+    assert len(cluster.writes) == 1
+
+
+@pytest.mark.django_db
+def test_a_request_that_never_arrived_is_sent_again_under_the_same_id_k05() -> None:
+    action = make_action(make_service())
+    cluster = Cluster(trouble=["dropped"])
+    assert actions.run(action.pk, actuator_of=cluster.of) == ActionState.UNKNOWN
+    assert cluster.writes == []
+    assert actions.resolve(action.pk, actuator_of=cluster.of) == ActionState.APPLIED
+    assert cluster.writes == [str(action.pk)]
+    assert Action.objects.get().attempts == 2
+
+
+@pytest.mark.django_db
+def test_an_unknown_outcome_stays_unknown_while_nothing_can_be_read() -> None:
+    action = make_action(make_service())
+    cluster = Cluster(trouble=["answer lost"], blind=True)
+    assert actions.run(action.pk, actuator_of=cluster.of) == ActionState.UNKNOWN
+    assert actions.resolve(action.pk, actuator_of=cluster.of) == ActionState.UNKNOWN
+    cluster.blind = False
+    assert actions.resolve(action.pk, actuator_of=cluster.of) == ActionState.APPLIED
+
+
+@pytest.mark.django_db
+def test_a_cluster_that_rewrites_the_wish_is_told_so_k18() -> None:
+    action = make_action(make_service())
+    cluster = Cluster(trouble=["rewritten"])
+    assert actions.run(action.pk, actuator_of=cluster.of) == ActionState.FAILED
+    assert "holds prefill 3, decode 3 instead of prefill 3, decode 6" in Action.objects.get().error
+
+
+@pytest.mark.django_db
+def test_someone_else_wrote_while_the_answer_was_missing() -> None:
+    action = make_action(make_service())
+    cluster = Cluster(trouble=["dropped"])
+    actions.run(action.pk, actuator_of=cluster.of)
+    cluster.version, cluster.desired = 5, Instances(1, 1)
+    assert actions.resolve(action.pk, actuator_of=cluster.of) == ActionState.FAILED
+    assert cluster.writes == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("scope", ["fleet", "service", "file", "unreadable file"])
+def test_a_freeze_cancels_what_is_not_sent_yet_s16(
+    scope: str, settings: object, tmp_path: object
+) -> None:
+    service = make_service()
+    settings.HOME = tmp_path  # type: ignore[attr-defined]
+    if scope == "file":
+        (tmp_path / "FREEZE").write_text("incident 7")  # type: ignore[operator]
+    elif scope == "unreadable file":
+        (tmp_path / "FREEZE").mkdir()  # type: ignore[operator]
+    else:
+        Freeze.objects.create(
+            service=service if scope == "service" else None,
+            by_name="ana", reason="incident 7", since=database_now(),
+        )  # fmt: skip
+    cluster = Cluster()
+    action = make_action(service)
+    assert actions.run(action.pk, actuator_of=cluster.of) == ActionState.CANCELLED
+    assert cluster.writes == []
+    assert "Frozen" in Action.objects.get().error
+
+
+@pytest.mark.django_db
+def test_a_freeze_also_stops_the_second_try() -> None:
+    service = make_service()
+    action = make_action(service)
+    cluster = Cluster(trouble=["dropped"])
+    actions.run(action.pk, actuator_of=cluster.of)
+    Freeze.objects.create(service=None, by_name="ana", reason="stop", since=database_now())
+    assert actions.resolve(action.pk, actuator_of=cluster.of) == ActionState.CANCELLED
+    assert cluster.writes == []
+
+
+@pytest.mark.django_db
+def test_an_action_nobody_sent_in_time_is_cancelled() -> None:
+    late = database_now() - timedelta(seconds=actions.SEND_WITHIN_S + 1)
+    action = make_action(make_service(), recorded_at=late)
+    cluster = Cluster()
+    assert actions.run(action.pk, actuator_of=cluster.of) == ActionState.CANCELLED
+    assert cluster.writes == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("after", ["claim", "send", "read back"])
+def test_a_worker_killed_in_the_middle_ends_the_same_p01(
+    after: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    action = make_action(make_service())
+    cluster = Cluster()
+
+    class KilledError(BaseException):
+        pass
+
+    def die(*_args: object, **_kwargs: object) -> None:
+        raise KilledError
+
+    name = {"claim": "_send", "send": "_read_back", "read back": "_applied"}[after]
+    monkeypatch.setattr(actions, name, die)
+    with pytest.raises(KilledError):
+        actions.run(action.pk, actuator_of=cluster.of)
+    monkeypatch.undo()
+    assert Action.objects.get().state == ActionState.SENT
+    long_ago = database_now() - timedelta(seconds=actions.ANSWER_WITHIN_S + 1)
+    Action.objects.update(sent_at=long_ago)
+    found = actions.due(database_now())
+    assert found.unanswered == [action.pk], "the sweep finds it"
+    assert actions.resolve(action.pk, actuator_of=cluster.of) == ActionState.APPLIED
+    assert cluster.writes == [str(action.pk)]
+    assert cluster.desired == Instances(3, 6)
+
+
+@pytest.mark.django_db
+def test_the_sweep_finds_everything_accepted() -> None:
+    approved = make_approved(make_service("a"))
+    early = database_now() - timedelta(seconds=10)
+    recorded = make_action(make_service("b"), recorded_at=early)
+    unknown = make_action(make_service("c"), state="unknown", sent_at=early)
+    make_action(make_service("d"), state="sent", sent_at=early)
+    found = actions.due(database_now())
+    assert (found.approved, found.recorded, found.unanswered) == (
+        [approved.pk], [recorded.pk], [unknown.pk],
+    )  # fmt: skip
+
+
+@pytest.mark.django_db
+def test_an_applied_action_becomes_ready_or_says_what_is_lacking() -> None:
+    service = make_service()
+    action = make_action(service, state="applied", applied_at=database_now())
+    actions.follow(database_now())
+    assert Action.objects.get().state == "applied"
+    later = database_now() + timedelta(seconds=1)
+    ServiceStatus.objects.update(prefill_ready=3, decode_ready=6, observed_at=later)
+    actions.follow(later)
+    action.refresh_from_db()
+    assert (action.state, action.ready_at) == ("ready", later)
+
+
+@pytest.mark.django_db
+def test_an_action_that_never_gets_ready_ends_l2() -> None:
+    long_ago = database_now() - timedelta(seconds=actions.READY_WITHIN_S + 1)
+    make_action(make_service(), state="applied", applied_at=long_ago)
+    actions.follow(database_now())
+    action = Action.objects.get()
+    assert action.state == "failed"
+    assert "2 of 3 prefill" in action.error
+    assert "4 of 6 decode" in action.error
+
+
+@pytest.mark.django_db
+def test_an_approved_proposal_becomes_an_action_and_ends_applied() -> None:
+    service = make_service(mode="approve")
+    proposal = make_approved(service)
+    start = actions.start_approved(proposal.pk)
+    assert start.action is not None
+    assert Proposal.objects.get().state == "applying"
+    assert Action.objects.get().actor == "ana"
+    assert actions.start_approved(proposal.pk).action is None, "each approval is spent once (S18)"
+    cluster = Cluster()
+    actions.run(start.action, actuator_of=cluster.of)
+    assert Proposal.objects.get().state == "applied"
+    assert cluster.desired == Instances(3, 6)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "state",
+    ["pending", "applying", "applied", "failed", "rejected", "expired", "superseded", "withdrawn",
+     "stale"],
+)  # fmt: skip
+def test_no_other_state_runs_s18(state: str) -> None:
+    proposal = make_approved(make_service(mode="approve"), state=state)
+    start = actions.start_approved(proposal.pk)
+    assert start.action is None
+    assert start.refused
+    assert Proposal.objects.get().state == state
+    assert not Action.objects.exists()
+
+
+def _counts_moved(service: Service) -> None:
+    ServiceStatus.objects.filter(service=service).update(decode_desired=5, resource_version="2")
+
+
+def _policy_changed(service: Service) -> None:
+    service.policy.revision = 2
+    service.policy.save()
+
+
+def _mode_changed(service: Service) -> None:
+    service.mode = Mode.OBSERVE
+    service.save()
+
+
+def _frozen(service: Service) -> None:
+    Freeze.objects.create(service=service, by_name="bo", reason="wait", since=database_now())
+
+
+def _right_taken(_service: Service) -> None:
+    User.objects.get(username="ana").user_permissions.clear()
+
+
+def _account_disabled(_service: Service) -> None:
+    User.objects.filter(username="ana").update(is_active=False)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        pytest.param(_counts_moved, "stands at", id="counts moved outside"),
+        pytest.param(_policy_changed, "policy", id="policy changed"),
+        pytest.param(_mode_changed, "mode", id="mode changed"),
+        pytest.param(_frozen, "Frozen", id="frozen meanwhile"),
+        pytest.param(_right_taken, "no longer has the right", id="approver lost the right"),
+        pytest.param(_account_disabled, "no longer has the right", id="approver disabled"),
+    ],
+)
+def test_a_changed_basis_makes_an_approval_stale_a03_a04(change: object, words: str) -> None:
+    service = make_service(mode="approve")
+    proposal = make_approved(service)
+    change(service)  # type: ignore[operator]
+    start = actions.start_approved(proposal.pk)
+    assert start.action is None
+    proposal.refresh_from_db()
+    assert proposal.state == "stale"
+    assert words in proposal.closed_reason
+    assert AuditEvent.objects.filter(verb="proposal stale").exists()
+
+
+@pytest.mark.django_db
+def test_an_approval_that_expired_before_it_ran_does_not_run() -> None:
+    expired = database_now() - timedelta(seconds=1)
+    proposal = make_approved(make_service(mode="approve"), expires_at=expired)
+    assert actions.start_approved(proposal.pk).action is None
+    assert Proposal.objects.get().state == "expired"
+
+
+@pytest.mark.django_db
+def test_a_failed_action_fails_its_proposal() -> None:
+    proposal = make_approved(make_service(mode="approve"))
+    start = actions.start_approved(proposal.pk)
+    assert start.action is not None
+    actions.run(start.action, actuator_of=Cluster(version=9).of)
+    proposal.refresh_from_db()
+    assert proposal.state == "failed"
+    assert "Changed outside" in proposal.closed_reason
