@@ -119,11 +119,12 @@ def _service(row: ServiceRow, action: LatestAction | None) -> Iterator[Item]:
         yield _about(row, _ACTION, "crit", _action(action), action.at)
     blind = _blind(row)
     if blind:
-        yield _about(row, _BLIND, "muted", blind, row.metrics.measured_at)
+        since = row.observed_at if row.stale else row.metrics.measured_at
+        yield _about(row, _BLIND, "muted", blind, since)
     elif row.decision and row.decision.move == Move.BLOCKED and not row.freeze:
         yield _about(row, _BLOCKED, "warn", row.decision.sentence, row.decision.first_at)
     if row.freeze:
-        sentence = f"frozen by {row.freeze.by}: {row.freeze.reason}."
+        sentence = f"is frozen by {row.freeze.by}: {row.freeze.reason}."
         yield _about(row, _FROZEN, "frozen", sentence, row.freeze.since)
 
 
@@ -158,8 +159,8 @@ def _asks(row: ServiceRow) -> str:
 
 def _action(action: LatestAction) -> str:
     if action.state == ActionState.UNKNOWN:
-        return "a change was sent and not answered; its outcome is unknown."
-    return f"the last change failed: {action.error or 'no reason was given'}."
+        return "has a change that was sent and not answered: its outcome is unknown."
+    return f"could not be changed: {action.error or 'no reason was given'}."
 
 
 def _blind(row: ServiceRow) -> str:

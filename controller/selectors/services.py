@@ -185,7 +185,7 @@ class ServiceRow:
         checks = (
             ("crit" in tones, BREACH),
             (bool(self.failure), FAILED),
-            (self.blind, BLIND),
+            (self.blind or self.metrics.quality == Quality.PARTIAL, BLIND),
             (self.proposal is not None, ASKS),
             ("warn" in tones, NEAR),
             (self.freeze is not None, FROZEN),

@@ -96,7 +96,7 @@ for _filter in (
 @register.simple_tag
 def icon(name: str, size: int = 16) -> str:
     """Return a decorative icon by what it stands for; the word beside it carries the meaning."""
-    return lucide(ICONS[name], size=size, class_="", aria_hidden="true", focusable="false")
+    return lucide(ICONS[name], size=size, aria_hidden="true", focusable="false")
 
 
 @register.simple_tag
@@ -159,7 +159,7 @@ def glyph(move: str) -> SafeString:
 
 
 # The tick mark of a ratio: two octaves to either side of the policy's target.
-_BAND_WIDTH: Final = 96
+_BAND_WIDTH: Final = 72
 _OCTAVES: Final = 2.0
 
 
@@ -173,6 +173,7 @@ def ratio_band(band: RatioBand | None) -> dict[str, object]:
         "band": band,
         "drawn": True,
         "width": _BAND_WIDTH,
+        "axis_end": _BAND_WIDTH - 2,
         "low": f"{low:.1f}",
         "span": f"{high - low:.1f}",
         "at": None if band.value is None else f"{_place(band.value, band.target):.1f}",

@@ -1,0 +1,246 @@
+"""One service on its own page: now, what was decided, what was done, and how it is sized."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.conf import settings
+from django.db.models import Count, Q
+
+from controller.core import wording
+from controller.core.lifecycle import ActionState
+from controller.core.types import SIGNALS, Gate
+from controller.models import Action, Decision
+from controller.selectors import proposals
+from controller.selectors.progress import Milestone, milestones
+from controller.selectors.services import DecisionLine, ServiceRow, decision_line, read_rows
+from controller.selectors.strip import StripState
+from inventory.models import Policy, RoleSpec, Service, Slo
+
+SHOWN: Final = 10
+LABELS: Final = {kind.name: kind.label for kind in SIGNALS}
+UNITS: Final = {kind.name: kind.unit for kind in SIGNALS}
+ACTION_TONES: Final = {
+    ActionState.READY: "ok",
+    ActionState.FAILED: "crit",
+    ActionState.UNKNOWN: "warn",
+    ActionState.CANCELLED: "muted",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A word and its value in words."""
+
+    word: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """GPUs one role holds, starting and draining instances included."""
+
+    role: str
+    hardware: str
+    instances: int
+    gpus_per_instance: int
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of the role."""
+        return self.instances * self.gpus_per_instance
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What observing recorded so far: decisions, and those that would have changed something."""
+
+    decisions: int
+    would_apply: int
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """The head of the page; ``next_at`` is when the loop looks again."""
+
+    row: ServiceRow
+    held: tuple[Held, ...]
+    max_gpus: int
+    next_at: datetime | None
+    card: proposals.Card | None
+    watched: Watched | None
+
+    @property
+    def gpus(self) -> int:
+        """GPUs the service holds."""
+        return sum(held.gpus for held in self.held)
+
+    @property
+    def state(self) -> tuple[object, ...]:
+        """What the head shows, ages left out."""
+        card = self.card.proposal.version if self.card else None
+        fresh = self.card.is_refreshed if self.card else None
+        return (self.row, self.held, self.max_gpus, self.next_at, card, fresh, self.watched)
+
+
+@dataclass(frozen=True, slots=True)
+class ActionLine:
+    """One change of the service: who, from what to what, where it stands and how long it took."""
+
+    pk: str
+    actor: str
+    reason: str
+    change: str
+    state: str
+    recorded_at: datetime
+    error: str
+    way: tuple[Milestone, ...]
+
+    @property
+    def tone(self) -> str:
+        """The colour of its state."""
+        return ACTION_TONES.get(ActionState(self.state), "busy")
+
+
+@dataclass(frozen=True, slots=True)
+class Sizing:
+    """How a service is sized, in words."""
+
+    slo: tuple[Fact, ...]
+    policy: tuple[Fact, ...]
+    limits: tuple[Fact, ...]
+    revision: int | None
+    policy_pk: int | None
+
+
+def find(slug: str) -> Service | None:
+    """Return the service of a slug."""
+    return Service.objects.filter(slug=slug).first()
+
+
+def read_now(service: Service, strip: StripState, now: datetime) -> Now:
+    """Return the head of the page of a service."""
+    row = read_rows(Service.objects.filter(pk=service.pk), now)[0]
+    roles = RoleSpec.objects.filter(service=service).select_related("hardware")
+    next_at = strip.tick.at + timedelta(seconds=settings.TICK_S) if strip.tick else None
+    return Now(
+        row=row,
+        held=tuple(_held(role, row) for role in roles),
+        max_gpus=service.max_gpus,
+        next_at=next_at,
+        card=proposals.open_of(service, now=now),
+        watched=_watched(service) if service.mode == Service.Mode.OBSERVE else None,
+    )
+
+
+def _held(role: RoleSpec, row: ServiceRow) -> Held:
+    counts = row.prefill if role.role == RoleSpec.RoleName.PREFILL else row.decode
+    instances = counts.ready + counts.starting + counts.draining
+    return Held(role.role, role.hardware.gpu_model, instances, role.gpus_per_instance)
+
+
+def _watched(service: Service) -> Watched:
+    counts = Decision.objects.filter(service=service, mode=Service.Mode.OBSERVE).aggregate(
+        decisions=Count("pk"), would_apply=Count("pk", filter=Q(gate=Gate.RECORD))
+    )
+    return Watched(counts["decisions"], counts["would_apply"])
+
+
+def read_decisions(service: Service) -> tuple[DecisionLine, ...]:
+    """Return the newest decisions of a service, holds included."""
+    rows = Decision.objects.filter(service=service)[:SHOWN]
+    return tuple(decision_line(row, service.slug) for row in rows)
+
+
+def read_actions(service: Service) -> tuple[ActionLine, ...]:
+    """Return the newest changes of a service with their milestones."""
+    rows: Sequence[Action] = Action.objects.filter(service=service)[:SHOWN]
+    return tuple(
+        ActionLine(
+            pk=str(row.pk),
+            actor=row.actor,
+            reason=row.reason,
+            change=_change(row),
+            state=row.state,
+            recorded_at=row.recorded_at,
+            error=row.error,
+            way=milestones(None, row),
+        )
+        for row in rows
+    )
+
+
+def _change(row: Action) -> str:
+    pairs = (
+        ("decode", row.from_decode, row.to_decode),
+        ("prefill", row.from_prefill, row.to_prefill),
+    )
+    return ", ".join(f"{role} {a} → {b}" for role, a, b in pairs if a != b) or "no change"
+
+
+def read_sizing(service: Service) -> Sizing:
+    """Return the goals, the policy and the limits of a service in words with units."""
+    slo = Slo.objects.filter(service=service).first()
+    policy = Policy.objects.filter(service=service).first()
+    roles = RoleSpec.objects.filter(service=service).select_related("hardware")
+    return Sizing(
+        slo=_slo_facts(slo) if slo else (),
+        policy=_policy_facts(policy) if policy else (),
+        limits=(
+            *(_limit_fact(role) for role in roles),
+            Fact("most GPUs", wording.number(service.max_gpus)),
+            Fact("priority", str(service.priority)),
+        ),
+        revision=policy.revision if policy else None,
+        policy_pk=policy.pk if policy else None,
+    )
+
+
+def _slo_facts(slo: Slo) -> tuple[Fact, ...]:
+    share = wording.percent(slo.goal_frac)
+    return (
+        Fact("TTFT p95", f"at most {wording.latency(slo.ttft_s)} for {share} of requests"),
+        Fact("TBT p95", f"at most {wording.latency(slo.tbt_s)} for {share} of requests"),
+    )
+
+
+def _policy_facts(policy: Policy) -> tuple[Fact, ...]:
+    unit = UNITS.get(policy.driver, "")
+    spread = policy.ratio_tolerance * policy.pd_ratio
+    low, high = policy.pd_ratio - spread, policy.pd_ratio + spread
+    return (
+        Fact("policy", f"{policy.name} on {LABELS.get(policy.driver, policy.driver)}"),
+        Fact("target", f"{wording.number(policy.target)} {unit} per instance"),
+        Fact(
+            "acts when",
+            f"over target by {wording.percent(policy.theta_out)}, "
+            f"or under it by {wording.percent(policy.theta_in)}",
+        ),
+        Fact(
+            "prefill per decode",
+            f"{wording.ratio(policy.pd_ratio)} (band {wording.ratio(low)}–{wording.ratio(high)})",
+        ),
+        Fact(
+            "largest step",
+            f"{policy.step_abs} instances or {wording.percent(policy.step_frac)}, the larger",
+        ),
+        Fact(
+            "waits",
+            f"{wording.duration(policy.cooldown_out_s)} after scale-out, "
+            f"{wording.duration(policy.cooldown_in_s)} after scale-in",
+        ),
+        Fact("scales in", f"after {wording.duration(policy.stabilisation_s)} under target"),
+        Fact("needs", f"{wording.percent(policy.coverage_in_frac)} of instances reporting"),
+        Fact("proposals expire", f"after {wording.duration(policy.proposal_ttl_s)}"),
+    )
+
+
+def _limit_fact(role: RoleSpec) -> Fact:
+    return Fact(
+        str(role.role),
+        f"{role.minimum} to {role.maximum} instances, "
+        f"{role.gpus_per_instance} × {role.hardware.gpu_model} each",
+    )
