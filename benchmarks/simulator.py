@@ -18,11 +18,11 @@ def main() -> None:
     models.append(replace(models[0], key="chat-again"))
     world = World(models, [node.spec() for node in DEMO_NODES], start_s=START_S, seed=1)
     keys = sorted(world.keys)
-    begin_s = time.perf_counter()
+    begin_s = time.process_time()
     for now_s in range(START_S, START_S + DAY_S + 1, TICK_S):
         world.advance(now_s)
         world.observe(keys, now_s, WINDOW_S)
-    took_s = time.perf_counter() - begin_s
+    took_s = time.process_time() - begin_s
     exact = sum(world.fidelity(key) == "exact prefill" for key in keys)
     print(f"services             {len(keys)} ({exact} with exact prefill)")
     print(f"bins of 1 s          {DAY_S:,} in {took_s:.1f} s: {DAY_S / took_s:,.0f} a second")

@@ -1,6 +1,7 @@
 """Decode as processor sharing with a memory limit: a fluid in 1 s bins, all services at once."""
 
 from collections.abc import Sequence
+from math import log
 from typing import Final
 
 import numpy as np
@@ -21,7 +22,7 @@ class StepTimes:
         self.c1 = np.array([p.c1 for p in profiles])
         self.c2 = np.array([p.c2 for p in profiles])
         self.c3 = np.array([p.c3 for p in profiles])
-        self.miss = np.array([p.miss_frac for p in profiles])
+        self._log_miss = np.array([log(p.miss_frac) if p.experts else 0.0 for p in profiles])
         self.max_seqs = np.array([float(p.max_seqs) for p in profiles])
         self.capacity = np.array([float(p.kv_capacity_tokens) for p in profiles])
         self._moe = bool(self.c3.any())
@@ -33,7 +34,7 @@ class StepTimes:
         """
         step_s: Floats = self.c0 + batch * (self.c1 + self.c2 * context)
         if self._moe:
-            step_s = step_s + self.c3 * (1 - self.miss**batch)
+            step_s = step_s + self.c3 * (1 - np.exp(self._log_miss * batch))
         return step_s
 
     def limit(self, context: Floats) -> Floats:

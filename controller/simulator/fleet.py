@@ -92,6 +92,7 @@ class Fleet:
         self._serials: dict[str, int] = {}
         self._seed = seed
         self.next_event_s = inf
+        self.newest_s = -inf
 
     def add(self, service: ServiceModel, now_s: float) -> None:
         """Bring a new service up: initial instances are ready at once where nodes have room."""
@@ -157,6 +158,7 @@ class Fleet:
             instance.until_s = now_s + back_off_s
         else:
             instance.phase, instance.since_s, instance.until_s = Phase.READY, now_s, inf
+            self.newest_s = now_s
 
     def _try(self, service: ServiceModel, instance: Instance, now_s: float) -> None:
         """Take GPUs and begin loading, or look again in ``RETRY_S``."""
@@ -335,6 +337,8 @@ class Fleet:
         for saved in state["instances"]:
             if saved["key"] in self.instances:
                 self._adopt(services[saved["key"]], saved, now_s)
+        ready = (i.since_s for i in self.all() if i.phase is Phase.READY)
+        self.newest_s = max(ready, default=-inf)
         self._plan()
 
     def _adopt(self, service: ServiceModel, row: InstanceRow, now_s: float) -> None:

@@ -1,6 +1,8 @@
 """Prefill as a queue of work: exact per request, or as a fluid in 1 s bins."""
 
-from heapq import heapify, heappush, heapreplace
+from bisect import bisect_left
+from collections.abc import Mapping
+from heapq import heappush, heapreplace
 from typing import Final
 
 import numpy as np
@@ -108,13 +110,16 @@ class ExactPrefill:
     """
 
     def __init__(self, fixed_s: float) -> None:
+        """Start empty, without instances; prompts that wait together share ``fixed_s``."""
         self._fixed_s = fixed_s
         self._free: list[float] = []
-        self._columns: list[list[float]] = [[] for _ in range(5)]
+        self._t_s: list[float] = []
+        self._service_s: list[float] = []
+        self._tokens = np.zeros((3, 0))
         self._head = 0
         self._seen = 0
-        self._due = [[0.0] * len(FLOW) for _ in range(HORIZON)]
-        self.ttft_s: list[float] = []
+        self._due = np.zeros((HORIZON, len(FLOW)))
+        self._ttft_s: list[Floats] = []
         self.started_s = 0.0
 
     @property
@@ -125,17 +130,14 @@ class ExactPrefill:
     def offer(self, requests: Single, from_s: float) -> None:
         """Add the requests that arrive at or after ``from_s``."""
         first = int(np.searchsorted(requests.t_s, from_s))
-        columns = (
-            requests.t_s,
-            requests.service_s,
-            requests.input_tokens,
-            requests.uncached_tokens,
-            requests.output_tokens,
+        head = self._head
+        self._t_s = self._t_s[head:] + requests.t_s[first:].tolist()
+        self._service_s = self._service_s[head:] + requests.service_s[first:].tolist()
+        tokens = (requests.input_tokens, requests.uncached_tokens, requests.output_tokens)
+        self._tokens = np.concatenate(
+            (self._tokens[:, head:], np.array(tokens)[:, first:]), axis=1
         )
-        for kept, new in zip(self._columns, columns, strict=True):
-            del kept[: self._head]
-            kept.extend(new[first:].tolist())
-        self._seen = max(self._seen - self._head, 0)
+        self._seen = max(self._seen - head, 0)
         self._head = 0
 
     def resize(self, instances: int, now_s: float) -> None:
@@ -144,63 +146,78 @@ class ExactPrefill:
             heappush(self._free, now_s)
         if len(self._free) > instances:
             self._free = sorted(self._free)[len(self._free) - instances :]
-            heapify(self._free)
 
     def run(self, until_s: float) -> None:
         """Start every request that can start before ``until_s``."""
-        t_s, service_s = self._columns[0], self._columns[1]
-        free, fixed_s = self._free, self._fixed_s
-        head, seen, known = self._head, self._seen, len(t_s)
-        last = int(until_s) + HORIZON - 2
-        while head < known and free and t_s[head] < until_s:
-            start_s = max(free[0], t_s[head])
-            if start_s >= until_s:
-                break
-            while seen < known and t_s[seen] <= start_s:
-                seen += 1
-            took_s = service_s[head]
-            merged = (seen - head) / len(free)
-            if merged > 1:
-                most = max(MERGED_TOKENS / self._columns[3][head], 1.0)
-                took_s -= fixed_s * (1 - 1 / min(merged, most))
+        t_s, service_s, free = self._t_s, self._service_s, self._free
+        first = head = self._head
+        known = len(t_s)
+        ends_s: list[float] = []
+        while free and head < known and t_s[head] < until_s:
+            start_s = t_s[head]
+            if free[0] <= start_s:
+                took_s = service_s[head]
+            else:
+                start_s = free[0]
+                if start_s >= until_s:
+                    break
+                took_s = service_s[head] - self._shared_s(head, start_s)
             end_s = start_s + took_s
             heapreplace(free, end_s)
-            self._finish(head, min(int(end_s), last) % HORIZON)
-            self.ttft_s.append(end_s - t_s[head])
+            ends_s.append(end_s)
             self.started_s += took_s
             head += 1
-        self._head, self._seen = head, seen
+        self._head = head
+        if ends_s:
+            self._finish(np.array(ends_s), slice(first, head), until_s)
 
-    def _finish(self, request: int, at: int) -> None:
-        _, _, inputs, uncached, outputs = self._columns
-        due = self._due[at]
-        due[REQUESTS] += 1.0
-        due[INPUT] += inputs[request]
-        due[UNCACHED] += uncached[request]
-        due[OUTPUT] += outputs[request]
+    def _shared_s(self, head: int, start_s: float) -> float:
+        """Return what a waiting prompt saves by being merged with those that wait with it [s]."""
+        seen, known = max(self._seen, head), len(self._t_s)
+        while seen < known and self._t_s[seen] <= start_s:
+            seen += 1
+        self._seen = seen
+        merged = (seen - head) / len(self._free)
+        if merged <= 1:
+            return 0.0
+        most = max(MERGED_TOKENS / float(self._tokens[1, head]), 1.0)
+        return self._fixed_s * (1 - 1 / min(merged, most))
 
-    def leave(self, bin_s: int) -> list[float]:
+    def _finish(self, ends_s: Floats, rows: slice, until_s: float) -> None:
+        last = int(np.ceil(until_s)) + HORIZON - 2
+        bins = np.minimum(ends_s.astype(np.int64), last) % HORIZON
+        self._due[:, REQUESTS] += np.bincount(bins, minlength=HORIZON)
+        for field, tokens in zip((INPUT, UNCACHED, OUTPUT), self._tokens, strict=True):
+            self._due[:, field] += np.bincount(bins, tokens[rows], HORIZON)
+        self._ttft_s.append(ends_s - np.array(self._t_s[rows]))
+
+    def leave(self, bin_s: int) -> Floats:
         """Return what finishes in the second that begins at ``bin_s``, the rows of ``FLOW``."""
         at = bin_s % HORIZON
-        flow, self._due[at] = self._due[at], [0.0] * len(FLOW)
+        flow = self._due[at].copy()
+        self._due[at] = 0.0
         return flow
+
+    def ttft_s(self) -> Floats:
+        """Return wait plus prefill of the requests started since the last call to it [s]."""
+        found = np.concatenate((*self._ttft_s, np.zeros(0)))
+        self._ttft_s.clear()
+        return found
 
     def waiting(self, now_s: float) -> int:
         """Return how many requests have arrived by ``now_s`` and not started."""
-        t_s = self._columns[0]
-        at = self._head
-        while at < len(t_s) and t_s[at] < now_s:
-            at += 1
-        return at - self._head
+        return max(bisect_left(self._t_s, now_s) - self._head, 0)
 
     def inside(self, now_s: float) -> Floats:
         """Return what has arrived and not left, the rows of ``FLOW``, shape ``(4,)``."""
-        rows = slice(self._head, self._head + self.waiting(now_s))
-        total: Floats = np.sum(self._due, axis=0)
+        rows = self._waiting_rows(now_s)
+        total: Floats = self._due.sum(axis=0)
         total[REQUESTS] += rows.stop - rows.start
-        for field, column in ((INPUT, 2), (UNCACHED, 3), (OUTPUT, 4)):
-            total[field] += sum(self._columns[column][rows])
+        total[INPUT:] += self._tokens[:, rows].sum(axis=1)
         return total
+
+    def _waiting_rows(self, now_s: float) -> slice:
+        return slice(self._head, self._head + self.waiting(now_s))
 
     def ahead_s(self, now_s: float) -> float:
         """Return the work started and not finished by ``now_s`` [s]."""
@@ -208,21 +225,22 @@ class ExactPrefill:
 
     def dump(self, now_s: float) -> dict[str, Floats]:
         """Return the state at ``now_s`` as arrays; requests still to come aren't part of it."""
-        rows = slice(self._head, self._head + self.waiting(now_s))
+        rows = self._waiting_rows(now_s)
+        times = np.array((self._t_s[rows], self._service_s[rows]))
         return {
             "free": np.array(self._free),
-            "queue": np.array([column[rows] for column in self._columns]).reshape(5, -1),
-            "due": np.array(self._due),
-            "ttft": np.array(self.ttft_s),
-            "started": np.array([self.started_s, float(max(self._seen - self._head, 0))]),
+            "queue": np.concatenate((times, self._tokens[:, rows])),
+            "due": self._due,
+            "ttft": np.concatenate((*self._ttft_s, np.zeros(0))),
+            "started": np.array([self.started_s]),
         }
 
-    def load(self, state: dict[str, Floats]) -> None:
+    def load(self, state: Mapping[str, Floats]) -> None:
         """Take over a state."""
         self._free = state["free"].tolist()
-        self._columns = [row.tolist() for row in state["queue"]]
-        self._head = 0
-        self._due = state["due"].tolist()
-        self.ttft_s = state["ttft"].tolist()
+        self._t_s, self._service_s = (row.tolist() for row in state["queue"][:2])
+        self._tokens = state["queue"][2:]
+        self._head = self._seen = 0
+        self._due = state["due"].copy()
+        self._ttft_s = [state["ttft"]]
         self.started_s = float(state["started"][0])
-        self._seen = min(int(state["started"][1]), len(self._columns[0]))

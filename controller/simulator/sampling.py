@@ -106,7 +106,7 @@ class Now:
     stationary_s: Floats
     placement: Floats
     waiting: Floats
-    ttft_s: Mapping[int, Sequence[float]]
+    ttft_s: Mapping[int, Floats]
     busy: Mapping[int, float]
 
 
@@ -234,10 +234,11 @@ class Sampler:
         found[total == 0] = np.nan
         for row, measured in now.ttft_s.items():
             found[row] = np.nan
-            if measured:
+            if len(measured):
                 length = figures["prefilled"][row] / max(figures["requests"][row], TINY)
                 extra_s = after_s[row] + per_token_s[row] * length
-                found[row] = np.quantile(measured, (0.5, 0.95, 0.99)) + extra_s
+                at = [len(measured) * place // NODES for place in PERCENTILES]
+                found[row] = np.sort(measured)[at] + extra_s
         return found
 
     def _after_prefill(

@@ -4,7 +4,7 @@ import io
 import json
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from math import floor
+from math import ceil, floor
 from typing import Final, Literal, TypedDict
 
 import numpy as np
@@ -100,6 +100,7 @@ class World:
         self._offset_s = float(floor(start_s))
         self._clocks = [LoadClock(0.0, 0.0, speed) for _ in services]
         self._make_engines()
+        self._states: dict[str, ServiceState] = {}
         self._fleet = Fleet(nodes, seed)
         for service in services:
             self._fleet.add(service, 0.0)
@@ -155,10 +156,26 @@ class World:
 
     def advance(self, to_s: float) -> None:
         """Simulate up to the last whole second not after ``to_s``."""
-        while self.now_s + 1 <= to_s:
-            self._bin()
-            if self.now_s % SAMPLE_S < 1:
+        end = self._run_s + max(floor(to_s - self.now_s), 0)
+        while self._run_s < end:
+            if self._run_s >= self._fleet.next_event_s:
+                self._end_phases()
+            until = min(end, self._next_stop())
+            self._load_block(self._run_s)
+            for queue in self._exact.values():
+                queue.run(until)
+            while self._run_s < until:
+                self._bin()
+            if self.now_s % SAMPLE_S == 0:
                 self._sample()
+
+    def _next_stop(self) -> int:
+        """Return the running time up to which nothing but the bins themselves happens."""
+        to_sample = SAMPLE_S - int(self.now_s) % SAMPLE_S
+        to_block = BLOCK - self._run_s % BLOCK
+        stop = self._run_s + min(to_sample, to_block)
+        event_s = self._fleet.next_event_s
+        return min(stop, ceil(event_s)) if event_s < stop else stop
 
     def skip(self, to_s: float) -> None:
         """Let product time pass while engines, load and actuation rest."""
@@ -166,12 +183,9 @@ class World:
 
     def _bin(self) -> None:
         begin_s = self._run_s
-        if begin_s >= self._fleet.next_event_s:
-            self._end_phases()
-        load = self._load_of(begin_s)
+        load = self._load[begin_s % BLOCK]
         flow = self._prefill.step(load * self._fluid, self._ready[0])
         for row, queue in self._exact.items():
-            queue.run(begin_s + 1)
             flow[:, row] = queue.leave(begin_s)
         # Sequences, tokens to come, context: the first token counts as one of the output.
         made = self._decode.step(flow[[REQUESTS, OUTPUT, 1]], self._serving)
@@ -197,14 +211,11 @@ class World:
         )
         self._run_s += 1
 
-    def _load_of(self, run_s: int) -> Floats:
-        block, at = divmod(run_s, BLOCK)
-        if block != self._block:
-            self._fill(block, run_s)
-        load: Floats = self._load[at]
-        return load
-
-    def _fill(self, block: int, run_s: int) -> None:
+    def _load_block(self, run_s: int) -> None:
+        """Have the arrivals of the block around ``run_s`` at hand."""
+        block = run_s // BLOCK
+        if block == self._block:
+            return
         for row, feed in enumerate(self._feeds):
             made = feed.block(block * BLOCK, self._clocks[row])
             self._load[:, :, row] = made.fields.T
@@ -224,6 +235,8 @@ class World:
         for key in keys:
             row = self._row[key]
             states = [self._fleet.state(key, role) for role in Role]
+            version = str(self._fleet.versions[key])
+            self._states[key] = ServiceState(states[0], states[1], version)
             self._ready[:, row] = [state.ready for state in states]
             self._serving[:, row] = states[1].ready, states[1].draining
             self._placement[row] = self._fleet.placement_factor(key)
@@ -236,23 +249,16 @@ class World:
         waiting = self._prefill.waiting[REQUESTS].copy()
         for row, queue in self._exact.items():
             waiting[row] = queue.waiting(run_s)
-        young = np.array(
-            [
-                [self._fleet.young(key, role, run_s - SAMPLE_S) for key in self._row]
-                for role in Role
-            ],
-            dtype=np.float64,
-        ).reshape(2, -1)
         load = self._load[(run_s - 1) % BLOCK]
         now = Now(
             at_s=self.now_s,
             index=self._sampled,
             ready=self._ready,
-            young=young,
+            young=self._young(),
             stationary_s=self._prefill.stationary_s(load, self._ready[0]),
             placement=self._placement,
             waiting=waiting,
-            ttft_s={row: queue.ttft_s for row, queue in self._exact.items()},
+            ttft_s={row: queue.ttft_s() for row, queue in self._exact.items()},
             busy=busy,
         )
         sample = self._sampler.take(self._record, now)
@@ -260,8 +266,14 @@ class World:
         self._faults = {r: f for r, f in self._faults.items() if f is not Fault.RESET}
         self._sampled += 1
         self._record.count = 0
-        for queue in self._exact.values():
-            queue.ttft_s.clear()
+
+    def _young(self) -> Floats:
+        """Return the instances that became ready within the last sample, shape ``(2, n)``."""
+        since_s = self._run_s - SAMPLE_S
+        if self._fleet.newest_s <= since_s:
+            return np.zeros_like(self._ready)
+        counts = [[self._fleet.young(key, role, since_s) for key in self._row] for role in Role]
+        return np.array(counts, dtype=np.float64)
 
     def _measured_busy(self, row: int) -> float:
         """Return the share of time an exact queue's instances worked since the last sample."""
@@ -276,16 +288,16 @@ class World:
     def scale(self, key: str, want: Instances) -> None:
         """Ask for instances: new ones start, surplus ones drain. Raises ``KeyError``."""
         service, row = self._services[key], self._row[key]
-        before = self._fleet.state(key, Role.DECODE).ready
+        before = self._states[key].decode.ready
         drain_s = {
             Role.PREFILL: slowest_prefill_s(service),
             Role.DECODE: self._drain_s(service, row),
         }
         self._fleet.scale(service, want, self._run_s, drain_s)
-        gone = before - self._fleet.state(key, Role.DECODE).ready
+        self._count_instances([key])
+        gone = before - self._states[key].decode.ready
         if gone:
             self._decode.drain(row, gone / before)
-        self._count_instances([key])
 
     def _drain_s(self, service: ServiceModel, row: int) -> float:
         """Return how long the longest running sequence (99th percentile) still takes, capped."""
@@ -305,8 +317,7 @@ class World:
 
     def state(self, key: str) -> ServiceState:
         """Return both roles of a service as its cluster reports them."""
-        prefill, decode = (self._fleet.state(key, role) for role in Role)
-        return ServiceState(prefill, decode, str(self._fleet.versions[key]))
+        return self._states[key]
 
     def inject(self, key: str, fault: Fault) -> None:
         """Break the figures of a service from the next sample on; ``Fault.NONE`` mends them."""
