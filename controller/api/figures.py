@@ -118,12 +118,13 @@ def _body(name: str, plot: Plot, asked: Wanted, clock: Clock) -> dict[str, Any]:
     ``live`` figures follow the clock; ``stale`` says that the newest measurement is older than
     two ticks before the end of a live range.
     """
-    body: dict[str, Any] = {"name": name, "live": asked.live, "zone": clock.title, **plot}
+    live = plot.get("live", asked.live)
+    body: dict[str, Any] = {"name": name, "zone": clock.title, **plot, "live": live}
     as_of_s = body.pop("as_of_s", None)
     if as_of_s is not None:
         body["as_of"] = clock.full(as_of_s)
         late_s = asked.ask.until.timestamp() - as_of_s
-        if asked.live and late_s > 2 * asked.ask.tick_s:
+        if live and late_s > 2 * asked.ask.tick_s:
             body["stale"] = f"Nothing newer than {clock.hour(as_of_s)} {clock.title}."
     if not asked.table:
         body.pop("table")

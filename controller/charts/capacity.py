@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from controller.charts.plot import Plot, Trace, axis, escape, layout, nothing, token
+from controller.charts.plot import Plot, Trace, axis, escape, layout, nothing, titled, token
 
 if TYPE_CHECKING:
     from controller.charts.clock import Clock
@@ -29,6 +29,7 @@ COLUMNS: Final = (
     "largest free under one S1 [GPUs]",
 )
 ROW_PX: Final = 58
+COMPACT_ROW_PX: Final = 84
 # A segment narrower than this share of the longest bar has no number inside.
 NARROW: Final = 0.045
 
@@ -51,7 +52,7 @@ def capacity(pools: Pools, clock: Clock) -> Plot:
         ],
         "layout": layout(
             barmode="stack",
-            bargap=0.5,
+            bargap=0.55,
             hovermode="closest",
             showlegend=True,
             legend={
@@ -69,7 +70,7 @@ def capacity(pools: Pools, clock: Clock) -> Plot:
             margin={"l": 16, "r": 20, "t": 56, "b": 40},
             height=56 + 40 + ROW_PX * max(2, len(rows)),
             xaxis=axis(
-                title={"text": "GPUs", "standoff": 6},
+                title=titled("GPUs"),
                 range=[0, longest * 1.02],
                 rangemode="tozero",
                 tickformat=",d",
@@ -80,10 +81,11 @@ def capacity(pools: Pools, clock: Clock) -> Plot:
                 categoryorder="array",
                 categoryarray=names,
                 showticklabels=False,
+                ticks="",
                 showgrid=False,
                 range=[-0.5, max(2, len(rows)) - 0.35],
             ),
-            annotations=[_label(pool, name) for pool, name in zip(rows, names, strict=True)],
+            annotations=[_label(pool, name, "  ") for pool, name in zip(rows, names, strict=True)],
         ),
         "summary": _summary(pools, clock),
         "table": {
@@ -99,6 +101,14 @@ def capacity(pools: Pools, clock: Clock) -> Plot:
                 ]
                 for pool in pools.pools
             ],
+        },
+        "compact": {
+            "annotations": [
+                _label(pool, name, "<br>") for pool, name in zip(rows, names, strict=True)
+            ],
+            "height": 110 + 40 + COMPACT_ROW_PX * max(2, len(rows)),
+            "margin.t": 110,
+            "yaxis.range": [-0.5, max(2, len(rows)) - 0.2],
         },
         "as_of_s": min(pool.at_s for pool in pools.pools),
     }
@@ -142,17 +152,18 @@ def _name(pool: Pool) -> str:
     return f"{escape(pool.cluster)} · {escape(pool.hardware)}"
 
 
-def _label(pool: Pool, name: str) -> Trace:
-    usable = f"largest free under one S1: {pool.largest_free:,}"
+def _label(pool: Pool, name: str, between: str) -> Trace:
+    held = f"{pool.total:,} GPUs · largest free under one S1: {pool.largest_free:,}"
     return {
-        "text": f"<b>{name}</b>  {pool.total:,} GPUs · {usable}",
+        "text": f"{name}{between}{held}",
         "xref": "paper",
         "x": 0,
         "yref": "y",
         "y": name,
         "xanchor": "left",
         "yanchor": "bottom",
-        "yshift": 14,
+        "yshift": 13,
+        "align": "left",
         "showarrow": False,
         "font": {"color": token("text"), "size": 12},
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from controller.charts.plot import CLEAR, Plot, Trace, axis, escape, layout, token
+from controller.charts.plot import CLEAR, Plot, Trace, axis, escape, layout, titled, token
 from controller.core.types import Instances, Role
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def decision_steps(record: DecisionRecord, clock: Clock) -> Plot:
             ),
             annotations=[
                 {
-                    "text": f"<b>{role.value.capitalize()}</b>",
+                    "text": role.value.capitalize(),
                     "xref": "paper",
                     "yref": "paper",
                     "x": x,
@@ -77,7 +77,7 @@ def decision_steps(record: DecisionRecord, clock: Clock) -> Plot:
                     "yanchor": "bottom",
                     "yshift": 4,
                     "showarrow": False,
-                    "font": {"color": token(role.value), "size": 12},
+                    "font": {"color": token(role.value), "size": 12, "weight": 600},
                 }
                 for role, x in zip(ROLES, (0, 0.53), strict=True)
             ],
@@ -98,7 +98,12 @@ def decision_steps(record: DecisionRecord, clock: Clock) -> Plot:
                 for step in record.steps
             ],
         },
-        "compact": {"margin.l": 84},
+        "compact": {
+            "margin.l": 84,
+            "xaxis.range": [0, 1.5 * tops[Role.PREFILL]],
+            "xaxis2.range": [0, 1.5 * tops[Role.DECODE]],
+        },
+        "live": False,
         "as_of_s": mark.last_s,
     }
 
@@ -110,7 +115,7 @@ def _count_axis(domain: list[float], top: float) -> Trace:
         rangemode="tozero",
         nticks=5,
         tickformat=",d",
-        title={"text": "instances", "standoff": 6},
+        title=titled("instances"),
     )
 
 
@@ -156,13 +161,6 @@ def _bars(record: DecisionRecord, names: list[str], role: Role, number: str) -> 
                     color if i in ends or c > 0 else token("card") for i, c in enumerate(changes)
                 ],
                 "line": {"color": color, "width": 1.5},
-                "pattern": {
-                    "shape": ["" if i in ends or c >= 0 else "/" for i, c in enumerate(changes)],
-                    "fillmode": "replace",
-                    "fgcolor": color,
-                    "bgcolor": token("card"),
-                    "size": 6,
-                },
             },
             "text": [
                 f"{a}" if i in ends else _signed(c, a)
@@ -174,7 +172,7 @@ def _bars(record: DecisionRecord, names: list[str], role: Role, number: str) -> 
             "customdata": [
                 escape(_wrapped(detail), longest=None).replace("\n", "<br>") for detail in details
             ],
-            "hovertemplate": "<b>%{y}</b> %{text}<br>%{customdata}<extra></extra>",
+            "hovertemplate": "%{y}: %{text}<br>%{customdata}<extra></extra>",
         },
     ]
 

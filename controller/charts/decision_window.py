@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 MAX_INPUTS: Final = 4
 MS: Final = 1_000.0
+MARGIN_S: Final = 900
 ALWAYS: Final = ("ttft_s", "tbt_s")
 SYMBOLS: Final = {Role.PREFILL: "circle", Role.DECODE: "square"}
 
@@ -70,13 +71,13 @@ def decision_window(window: DecisionWindow, clock: Clock) -> Plot:
     return {
         "data": [part[0] for part in parts],
         "layout": layout(
-            margin={"l": 52, "r": 128, "t": 4, "b": 56},
+            margin={"l": 52, "r": 104, "t": 4, "b": 56},
             height=height_of(panels) + 60,
             hoversubplots="axis",
             xaxis=time_axis(
                 clock,
-                mark.first_s - 900,
-                max(mark.first_s + 900, series.until_s),
+                mark.first_s - MARGIN_S,
+                max(mark.first_s + MARGIN_S, series.until_s),
                 anchor=panels[-1].axis,
                 domain=[0, 1],
             ),
@@ -100,6 +101,7 @@ def decision_window(window: DecisionWindow, clock: Clock) -> Plot:
             ],
         },
         "as_of_s": float(series.times_s[-1]),
+        "live": series.until_s < mark.first_s + MARGIN_S,
     }
 
 

@@ -97,7 +97,7 @@ class Driver:
     def coverage_now(self) -> str:
         """How many instances reported last, in words."""
         reporting, expected = self.reporting_now
-        return f"{reporting} of {expected} report"
+        return f"{reporting}/{expected} report"
 
     @property
     def sentence(self) -> str:

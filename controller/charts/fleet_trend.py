@@ -33,8 +33,7 @@ def fleet_trend(trend: FleetTrend, clock: Clock) -> Plot:
         panel, "busy", busy, color=token("third"), hover=".0f", symbol="circle", width=2
     )
     outline = brush.line(panel, "allocated", allocated, color=token("text"), hover=".0f", width=2)
-    # Thinned each on its own, the two lines differ in their points; the filled band needs one
-    # list of times, which bins of at most 1,000 always allow.
+    # The filled band needs both lines at the same times: bins of at most 1,000 are never thinned.
     outline |= {"fill": "tonexty", "fillcolor": token("warn-fill", 0.18)}
     labels = [
         Label(_last(allocated), f"allocated {_last(allocated):.0f} %", token("text")),
@@ -43,7 +42,7 @@ def fleet_trend(trend: FleetTrend, clock: Clock) -> Plot:
     return {
         "data": [line, outline, lane_marks(lane, trend.decisions, clock)],
         "layout": layout(
-            margin={"l": 44, "r": 118, "t": 8, "b": 52},
+            margin={"l": 44, "r": 104, "t": 8, "b": 52},
             xaxis=time_axis(clock, trend.since_s, trend.until_s, anchor=lane.axis),
             yaxis=axis(domain=[panel.bottom, panel.top], range=[0, 104], ticksuffix="", dtick=25),
             yaxis2=axis(
@@ -51,6 +50,7 @@ def fleet_trend(trend: FleetTrend, clock: Clock) -> Plot:
                 range=[-1, 1],
                 showgrid=False,
                 showticklabels=False,
+                ticks="",
             ),
             annotations=[panel.heading(), *edge_labels(panel, labels, span=(0, 104))],
         ),
@@ -68,7 +68,7 @@ def fleet_trend(trend: FleetTrend, clock: Clock) -> Plot:
                 )
             ],
         },
-        "as_of_s": float(trend.times_s[-1]),
+        "as_of_s": min(float(trend.times_s[-1]) + trend.step_s, trend.until_s),
     }
 
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 # Word -> (Plotly symbol, glyph, colour, size [px]). Direction is shape, never green or red.
 SYMBOLS: Final = {
-    "scale out": ("triangle-up", "▲", "accent", 11),
-    "scale in": ("triangle-down", "▼", "accent", 11),
+    "out": ("triangle-up", "▲", "accent", 11),
+    "in": ("triangle-down", "▼", "accent", 11),
     "rebalance": ("diamond-wide", "⬌", "accent", 11),
     "hold": ("circle", "·", "muted-fill", 4),
     "blocked": ("square", "■", "warn-fill", 9),
@@ -41,9 +41,9 @@ def word_of(mark: DecisionMark, role: Role | None = None) -> str:
     if mark.move in FIXED:
         return FIXED[mark.move]
     if role is None:
-        return mark.move.replace("_", " ")
+        return mark.move.removeprefix("scale_")
     change = mark.final.of(role) - mark.current.of(role)
-    return "scale out" if change > 0 else "scale in" if change < 0 else "hold"
+    return "out" if change > 0 else "in" if change < 0 else "hold"
 
 
 def lane_marks(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from controller.charts.plot import CLEAR, Layout, Trace, axis, packed, token
+from controller.charts.plot import CLEAR, Layout, Trace, axis, packed, titled, token
 from controller.charts.thinning import downsample, with_gaps
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ class Panel:
     def heading(self) -> Layout:
         """Return the title as an annotation above the panel's left corner."""
         return {
-            "text": f"<b>{self.title}</b>" if self.title else "",
+            "name": "heading",
+            "text": self.title,
             "xref": "paper",
             "yref": "paper",
             "x": 0,
@@ -50,13 +51,13 @@ class Panel:
             "yanchor": "bottom",
             "yshift": 4,
             "showarrow": False,
-            "font": {"size": 12, "color": token("text-2")},
+            "font": {"size": 12, "weight": 600, "color": token("text-2")},
         }
 
 
 def stack(panels: Sequence[tuple[str, float]]) -> tuple[Panel, ...]:
     """Return panels from (title, height [px]), the first on top; untitled ones sit close."""
-    gaps = [TITLE_PX if title else 6.0 for title, _ in panels]
+    gaps = [TITLE_PX if title else 10.0 for title, _ in panels]
     total = sum(gaps) + sum(height for _, height in panels)
     made: list[Panel] = []
     edge = total
@@ -156,7 +157,7 @@ def level(panel: Panel, value: float, *, dash: str = "solid", color: str | None 
     """Return a thin line across the panel at ``value``: a limit, a target, an SLO."""
     return {
         "type": "line",
-        "layer": "below",
+        "layer": "between",
         "xref": "x domain",
         "yref": panel.axis,
         "x0": 0,
@@ -239,7 +240,7 @@ def time_axis(clock: Clock, since_s: float, until_s: float, **parts: object) -> 
         type="date",
         range=[clock.axis(since_s), clock.axis(until_s)],
         fixedrange=False,
-        title={"text": f"Time, {clock.title}", "standoff": 8, "font": {"size": 12}},
+        title=titled(f"Time, {clock.title}"),
         nticks=9,
         tickangle=0,
         tickformatstops=[

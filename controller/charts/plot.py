@@ -38,7 +38,8 @@ class Plot(TypedDict):
 
     ``summary`` is its accessible name. ``compact`` holds layout changes for narrow screens, keyed
     like ``xaxis.range``. ``empty`` says in words why there is nothing to draw; ``as_of_s`` is the
-    time of the newest measurement [s].
+    time of the newest measurement [s]. ``live`` says whether it can still change, where that does
+    not follow from the range asked for.
     """
 
     data: list[Trace]
@@ -47,6 +48,7 @@ class Plot(TypedDict):
     table: Table
     compact: NotRequired[Layout]
     empty: NotRequired[str]
+    live: NotRequired[bool]
     as_of_s: NotRequired[float]
 
 
@@ -114,6 +116,11 @@ def axis(**parts: Any) -> Layout:  # noqa: ANN401 - Plotly's own shapes
         "automargin": False,
         "fixedrange": True,
     } | parts
+
+
+def titled(text: str) -> Layout:
+    """Return an axis title."""
+    return {"text": text, "standoff": 8, "font": {"size": 12}}
 
 
 def nothing(text: str, columns: Sequence[str]) -> Plot:

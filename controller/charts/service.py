@@ -115,7 +115,7 @@ def service(series: ServiceSeries, clock: Clock) -> Plot:
     return {
         "data": [trace for part in parts for trace in part.traces],
         "layout": layout(
-            margin={"l": 52, "r": 128, "t": 4, "b": 56},
+            margin={"l": 52, "r": 104, "t": 4, "b": 56},
             height=height_of(panels) + 60,
             hoversubplots="axis",
             xaxis=time_axis(
@@ -158,14 +158,14 @@ def _replicas(series: ServiceSeries, brush: Brush, panel: Panel) -> Part:
                 panel, f"{role} ready", ready, color=color, symbol=SYMBOLS[role], steps=True
             ),
         ]
-        labels.append(Label(ready[-1], f"{role} {ready[-1]:.0f} ready", color))
+        labels.append(Label(ready[-1], f"{role} {ready[-1]:.0f}", color))
         if desired[-1] != ready[-1]:
-            labels.append(Label(desired[-1], f"{role} {desired[-1]:.0f} desired", color))
+            labels.append(Label(desired[-1], f"{desired[-1]:.0f} desired", color))
     for word, bound in (("min", series.spec.limits.minimum), ("max", series.spec.limits.maximum)):
         for value, whose in _bounds(bound.prefill, bound.decode):
             if value <= top:
                 shapes.append(level(panel, value))
-                labels.append(Label(value, f"{word}{whose} {value}"))
+                labels.append(Label(value, f"{whose}{word} {value}"))
     frozen, words = _freezes(series, brush.clock, panel)
     return Part(
         traces,
@@ -184,7 +184,7 @@ def _count_axis(panel: Panel, top: float) -> Layout:
 def _bounds(prefill: int, decode: int) -> list[tuple[int, str]]:
     if prefill == decode:
         return [(prefill, "")]
-    return [(prefill, " prefill"), (decode, " decode")]
+    return [(prefill, "prefill "), (decode, "decode ")]
 
 
 def _freezes(
@@ -285,7 +285,7 @@ def _outside(series: ServiceSeries, brush: Brush, panel: Panel, values: Floats) 
             "symbol": "diamond-open",
             "size": 7,
             "color": token("warn"),
-            "maxdisplayed": 60,
+            "maxdisplayed": 25,
         },
         "hovertemplate": "%{y:.2f}",
     }
@@ -325,8 +325,9 @@ def _driver(driver: Driver, brush: Brush, panel: Panel, strip: Panel) -> Part:
         ),
     ]
     if driver.differs:
+        # First, so that it lies below the line it is compared with.
         traces.insert(
-            1,
+            0,
             brush.line(
                 panel,
                 "as the controller counts",
@@ -345,8 +346,8 @@ def _driver(driver: Driver, brush: Brush, panel: Panel, strip: Panel) -> Part:
             strip.key: axis(
                 domain=[strip.bottom, strip.top],
                 range=[0, 100],
-                tickvals=[0, 100],
-                ticktext=["0", "100 %"],
+                showticklabels=False,
+                ticks="",
                 showgrid=False,
                 anchor="x",
             ),
@@ -373,7 +374,7 @@ def _latency(
     highest = top_of(lines["p99"], floor=top)
     # A wild p99 may leave the panel rather than flatten the line the SLO is about.
     top = min(highest, 2.0 * top)
-    labels = [Label(slo_ms, f"SLO {number(slo_ms)} (p95)")]
+    labels = [Label(slo_ms, f"SLO {number(slo_ms)}")]
     traces = []
     for _, word, width, dash in PERCENTILES:
         values = lines[word]

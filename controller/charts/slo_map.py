@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from controller.charts.clock import link_time
-from controller.charts.plot import Plot, Trace, axis, cell, escape, layout, nothing, token
+from controller.charts.plot import Plot, Trace, axis, cell, escape, layout, nothing, titled, token
 
 if TYPE_CHECKING:
     from controller.charts.clock import Clock
@@ -46,10 +46,7 @@ def slo_map(bins: SloBins, clock: Clock) -> Plot:
             xaxis=axis(
                 type="date",
                 range=[clock.axis(bins.since_s), clock.axis(until_s)],
-                title={
-                    "text": f"Time in {bins.bin_s / 60:g}-min columns, {clock.title}",
-                    "standoff": 8,
-                },
+                title=titled(f"Time in {bins.bin_s / 60:g}-min columns, {clock.title}"),
                 showgrid=False,
                 nticks=8,
                 tickangle=0,
@@ -84,7 +81,8 @@ def slo_map(bins: SloBins, clock: Clock) -> Plot:
         "compact": {
             "xaxis.range": [clock.axis(compact_since_s), clock.axis(until_s)],
             "dragmode": "pan",
-            "margin.l": min(110, 20 + 7 * max(map(len, names))),
+            "margin.l": min(136, 18 + 6 * max(map(len, names))),
+            "yaxis.tickfont.size": 11,
         },
     }
     return plot
@@ -145,7 +143,7 @@ def _hover(bins: SloBins, row: ServiceBins, column: int, clock: Clock) -> str:
     share = row.breach_frac[column]
     part = f", {share:.0%} of samples" if share > 0 else ""
     span = f"{clock.hour(start_s)}–{clock.hour(start_s + bins.bin_s)}"
-    return f"<b>{escape(row.slug)}</b><br>{span}: {WORDS[int(row.states[column])]}{part}"
+    return f"{escape(row.slug)}<br>{span}: {WORDS[int(row.states[column])]}{part}"
 
 
 def _link(bins: SloBins, slug: str, column: int) -> str:

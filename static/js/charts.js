@@ -36,13 +36,12 @@ function resolved(part) {
     ([key, value]) => [key, BULK.has(key) ? structuredClone(value) : resolved(value)]));
 }
 
-// Narrow screens: labels move inside the panels, and the figure's own changes apply.
+// Narrow screens: labels and headings make do with less, and the figure's own changes apply.
 
 function fitted(figure, narrow) {
   const layout = resolved(figure.layout);
   if (!narrow) return layout;
-  if ((layout.margin?.r ?? 0) > 60) layout.margin.r = 10;
-  if (layout.margin) layout.margin.l = Math.min(layout.margin.l, 46);
+  if (layout.margin) Object.assign(layout.margin, { l: Math.min(layout.margin.l, 50), r: Math.min(layout.margin.r, 80) });
   if (layout.hoversubplots) layout.hoversubplots = "single";
   for (const [path, value] of Object.entries(figure.compact ?? {})) {
     const keys = path.split("."), last = keys.pop();
@@ -50,9 +49,9 @@ function fitted(figure, narrow) {
   }
   if (layout.xaxis?.type === "date") layout.xaxis.nticks = 4;
   for (const note of layout.annotations ?? []) {
-    if (note.name === "edge") {
-      Object.assign(note, { xanchor: "right", xshift: -2, yanchor: "bottom", bgcolor: colour("token:card/0.7"), font: { ...note.font, size: 11 } });
-    }
+    if (note.name === "edge" || note.name === "heading") note.font.size = 11;
+    if (note.name === "edge") note.xshift = 4;
+    if (note.name === "heading") note.xshift = 4 - layout.margin.l;
   }
   return layout;
 }
@@ -66,9 +65,10 @@ function draw(state) {
     return;
   }
   if (!plot.data) plot.replaceChildren();
-  if (figure.layout.height) plot.style.height = `${figure.layout.height}px`;
   state.narrow = plot.clientWidth < NARROW_PX;
-  window.Plotly.react(plot, resolved(figure.data), fitted(figure, state.narrow), CONFIG);
+  const layout = fitted(figure, state.narrow);
+  if (layout.height) plot.style.height = `${layout.height}px`;
+  window.Plotly.react(plot, resolved(figure.data), layout, CONFIG);
   if (!state.clicks) {
     state.clicks = true;
     plot.on("plotly_click", (event) => follow(plot, event));
