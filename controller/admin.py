@@ -1,0 +1,368 @@
+"""Rare edits of services and policies, each audited; everything the controller wrote, to read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from django import forms
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.db.models import Model
+from django.http import HttpRequest
+
+from controller.core import config_check
+from controller.core.types import Instances, Limits, PolicyConfig
+from controller.core.types import Slo as SloValue
+from controller.models import (
+    Action,
+    AuditEvent,
+    Decision,
+    Freeze,
+    Proposal,
+    ServiceStatus,
+    Tick,
+)
+from controller.services import audit
+from controller.services.policies import save_policy
+from inventory.models import Policy, RoleSpec, Service, Slo
+from inventory.services.policies import KEPT
+
+if TYPE_CHECKING:
+    PolicyModelForm = forms.ModelForm[Policy]
+    SloModelForm = forms.ModelForm[Slo]
+    RoleModelFormSet = forms.BaseInlineFormSet[RoleSpec, Service, forms.ModelForm[RoleSpec]]
+    RoleTable = admin.TabularInline[RoleSpec, Service]
+    SloStack = admin.StackedInline[Slo, Service]
+    PolicyStack = admin.StackedInline[Policy, Service]
+    ServiceModelAdmin = admin.ModelAdmin[Service]
+    PolicyModelAdmin = admin.ModelAdmin[Policy]
+    SloModelAdmin = admin.ModelAdmin[Slo]
+    AnyModelAdmin = admin.ModelAdmin[Any]
+else:
+    # Django's classes take no parameters while the program runs.
+    PolicyModelForm = SloModelForm = forms.ModelForm
+    RoleModelFormSet = forms.BaseInlineFormSet
+    RoleTable, SloStack, PolicyStack = (
+        admin.TabularInline,
+        admin.StackedInline,
+        admin.StackedInline,
+    )
+    ServiceModelAdmin = PolicyModelAdmin = SloModelAdmin = AnyModelAdmin = admin.ModelAdmin
+
+ROLES = ("prefill", "decode")
+SLO_FIELDS = ("ttft_s", "tbt_s", "goal_frac")
+
+
+class PolicyForm(PolicyModelForm):
+    """A policy that the controller could use: refused with the field and what to enter instead."""
+
+    name = forms.ChoiceField(choices=lambda: [(name, name) for name in config_check.POLICIES])
+    driver = forms.CharField(
+        initial="decode_tps",
+        help_text=f"The signal that sizes both roles: {', '.join(config_check.DRIVERS)}.",
+    )
+
+    class Meta:
+        model = Policy
+        fields = KEPT
+
+    def clean(self) -> dict[str, Any]:
+        """Check the values as the controller does before it uses them."""
+        given = super().clean() or self.cleaned_data
+        # A field that could not even be read has its own message already.
+        if not self.errors:
+            values = {name: given[name] for name in KEPT}
+            for problem in config_check.validate_policy(PolicyConfig(**values)):
+                self.add_error(problem.field, problem.message)
+        return given
+
+
+class SloForm(SloModelForm):
+    """Latency goals that can be met."""
+
+    class Meta:
+        model = Slo
+        fields = SLO_FIELDS
+
+    def clean(self) -> dict[str, Any]:
+        """Check the values as the controller does before it uses them."""
+        given = super().clean() or self.cleaned_data
+        if not self.errors:
+            values = {name: given[name] for name in SLO_FIELDS}
+            for problem in config_check.validate_slo(SloValue(**values)):
+                self.add_error(problem.field, problem.message)
+        return given
+
+
+class RoleFormSet(RoleModelFormSet):
+    """Both roles of a service, their limits against each other and the GPU budget."""
+
+    def clean(self) -> None:
+        """Refuse a service without one of its roles, and limits that contradict each other."""
+        super().clean()
+        if any(self.errors):
+            return
+        forms_of = {form.cleaned_data.get("role"): form for form in self.forms}
+        if set(ROLES) - set(forms_of):
+            raise forms.ValidationError("A service has both roles: give prefill and decode.")
+        for problem in config_check.validate_limits(
+            Limits(
+                self._pair("minimum", forms_of),
+                self._pair("maximum", forms_of),
+                self.instance.max_gpus or 0,
+            ),
+            self._pair("gpus_per_instance", forms_of),
+        ):
+            field, _, role = problem.field.partition(".")
+            if role:
+                forms_of[role].add_error(field, problem.message)
+            else:
+                raise forms.ValidationError(f"Most GPUs: {problem.message}")
+
+    def _pair(self, field: str, forms_of: dict[Any, forms.ModelForm[RoleSpec]]) -> Instances:
+        return Instances(*(forms_of[role].cleaned_data[field] for role in ROLES))
+
+
+class RoleInline(RoleTable):
+    """Prefill and decode."""
+
+    model = RoleSpec
+    formset = RoleFormSet
+    fields = ("role", "hardware", "gpus_per_instance", "minimum", "maximum")
+    extra = 0
+    min_num = 2
+    max_num = 2
+    can_delete = False
+
+
+class SloInline(SloStack):
+    """The goals."""
+
+    model = Slo
+    form = SloForm
+    min_num = 1
+    can_delete = False
+
+
+class PolicyInline(PolicyStack):
+    """The policy; saved as a new revision."""
+
+    model = Policy
+    form = PolicyForm
+    min_num = 1
+    can_delete = False
+
+
+def _user(request: HttpRequest) -> User:
+    return cast("User", request.user)
+
+
+def _record(request: HttpRequest, obj: Model, form: forms.BaseForm, *, added: bool) -> None:
+    """Record what a form changed, with the values before and after."""
+    changed = form.changed_data
+    if not (changed or added):
+        return
+    audit.record(
+        actor=_user(request).get_username(),
+        verb="added" if added else "changed",
+        obj=obj,
+        before={} if added else {name: _plain(form.initial.get(name)) for name in changed},
+        after={name: _plain(form.cleaned_data.get(name)) for name in changed},
+    )
+
+
+def _plain(value: object) -> object:
+    return value if isinstance(value, str | int | float | bool | None | dict) else str(value)
+
+
+@admin.register(Service)
+class ServiceAdmin(ServiceModelAdmin):
+    """Services with their roles, goals and policy."""
+
+    list_display = ("slug", "name", "model_name", "cluster", "mode", "priority", "max_gpus")
+    list_filter = ("mode", "cluster")
+    list_select_related = ("cluster",)
+    search_fields = ("slug", "name", "model_name")
+    fields = (
+        ("slug", "name"),
+        ("model_name", "purpose"),
+        ("cluster", "mode"),
+        ("priority", "max_gpus"),
+        "labels",
+    )
+    inlines = (RoleInline, SloInline, PolicyInline)
+
+    def save_model(
+        self,
+        request: HttpRequest,
+        obj: Service,
+        form: forms.ModelForm[Service],
+        change: bool,  # noqa: FBT001 - Django's signature
+    ) -> None:
+        """Save and audit."""
+        super().save_model(request, obj, form, change)
+        _record(request, obj, form, added=not change)
+
+    def save_formset(
+        self,
+        request: HttpRequest,
+        form: forms.ModelForm[Service],
+        formset: forms.BaseModelFormSet[Any, Any],
+        change: bool,  # noqa: FBT001 - Django's signature
+    ) -> None:
+        """Save roles and goals and audit them; a policy becomes a new revision."""
+        if formset.model is Policy:
+            for policy in formset.save(commit=False):
+                save_policy(policy, user=_user(request))
+            return
+        super().save_formset(request, form, formset, change)
+        for each in formset.forms:
+            _record(request, each.instance, each, added=each.instance in formset.new_objects)
+
+
+@admin.register(Policy)
+class PolicyAdmin(PolicyModelAdmin):
+    """How services are sized; each change is a revision."""
+
+    form = PolicyForm
+    list_display = (
+        "service",
+        "name",
+        "driver",
+        "target",
+        "pd_ratio",
+        "theta_out",
+        "theta_in",
+        "revision",
+    )
+    list_filter = ("name", "driver")
+    list_select_related = ("service",)
+    search_fields = ("service__slug",)
+    readonly_fields = ("service", "revision")
+
+    def has_add_permission(self, _request: HttpRequest, *_args: object) -> bool:
+        """Return False: a policy comes with its service."""
+        return False
+
+    def has_delete_permission(self, _request: HttpRequest, _obj: object = None) -> bool:
+        """Return False: a service without a policy can't be sized."""
+        return False
+
+    def save_model(
+        self,
+        request: HttpRequest,
+        obj: Policy,
+        _form: object,
+        _change: bool,  # noqa: FBT001 - Django's signature
+    ) -> None:
+        """Save as the next revision."""
+        save_policy(obj, user=_user(request))
+
+
+@admin.register(Slo)
+class SloAdmin(SloModelAdmin):
+    """Latency goals."""
+
+    form = SloForm
+    list_display = ("service", "ttft_s", "tbt_s", "goal_frac")
+    list_select_related = ("service",)
+    search_fields = ("service__slug",)
+    readonly_fields = ("service",)
+
+    def has_add_permission(self, _request: HttpRequest, *_args: object) -> bool:
+        """Return False: goals come with their service."""
+        return False
+
+    def save_model(
+        self,
+        request: HttpRequest,
+        obj: Slo,
+        form: forms.ModelForm[Slo],
+        change: bool,  # noqa: FBT001 - Django's signature
+    ) -> None:
+        """Save and audit."""
+        super().save_model(request, obj, form, change)
+        _record(request, obj, form, added=False)
+
+
+class RecordAdmin(AnyModelAdmin):
+    """What the controller wrote: to look at, never to edit."""
+
+    show_full_result_count = False
+    actions = None
+
+    def has_add_permission(self, _request: HttpRequest, *_args: object) -> bool:
+        """Return False."""
+        return False
+
+    def has_change_permission(self, _request: HttpRequest, _obj: object = None) -> bool:
+        """Return False."""
+        return False
+
+    def has_delete_permission(self, _request: HttpRequest, _obj: object = None) -> bool:
+        """Return False."""
+        return False
+
+
+@admin.register(Decision)
+class DecisionAdmin(RecordAdmin):
+    """Decisions."""
+
+    list_display = ("last_at", "service", "move", "code", "count", "sentence")
+    list_filter = ("move", "gate", "code", "service")
+    list_select_related = ("service",)
+    search_fields = ("service__slug", "sentence")
+
+
+@admin.register(Proposal)
+class ProposalAdmin(RecordAdmin):
+    """Proposals."""
+
+    list_display = ("created_at", "service", "state", "sentence", "decided_by", "expires_at")
+    list_filter = ("state", "service")
+    list_select_related = ("service", "decided_by")
+    search_fields = ("service__slug", "sentence")
+
+
+@admin.register(Action)
+class ActionAdmin(RecordAdmin):
+    """Actions."""
+
+    list_display = ("recorded_at", "service", "state", "actor", "reason", "error")
+    list_filter = ("state", "service")
+    list_select_related = ("service",)
+    search_fields = ("service__slug", "actor", "reason")
+
+
+@admin.register(Freeze)
+class FreezeAdmin(RecordAdmin):
+    """Freezes."""
+
+    list_display = ("since", "scope", "by_name", "reason", "ended_at", "ended_by_name")
+    list_select_related = ("service",)
+    search_fields = ("by_name", "reason")
+
+
+@admin.register(Tick)
+class TickAdmin(RecordAdmin):
+    """Ticks."""
+
+    list_display = ("at", "slot", "epoch", "finished_at", "services", "fresh")
+
+
+@admin.register(ServiceStatus)
+class ServiceStatusAdmin(RecordAdmin):
+    """The latest of each service."""
+
+    list_display = ("service", "observed_at", "prefill_ready", "decode_ready", "failure")
+    list_select_related = ("service",)
+    search_fields = ("service__slug",)
+
+
+@admin.register(AuditEvent)
+class AuditEventAdmin(RecordAdmin):
+    """Who did what, and why."""
+
+    list_display = ("at", "actor", "verb", "object_type", "service", "reason")
+    list_filter = ("verb", "object_type")
+    search_fields = ("actor", "service", "reason", "object_id", "request_id")

@@ -1,0 +1,207 @@
+"""The administration explains what it refuses, audits what it saves, and only shows records."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from pytest_django import DjangoAssertNumQueries
+
+from controller.models import AuditEvent
+from inventory.models import Policy, PolicyRevision, Service
+from tests import factories
+from tests.pages.reading import words
+from tests.services.people import person, waiting
+
+POLICY = {
+    "name": "proportional",
+    "driver": "decode_tps",
+    "target": "1000",
+    "pd_ratio": "0.5",
+    "ratio_tolerance": "0.25",
+    "theta_out": "0.1",
+    "theta_in": "0.1",
+    "cooldown_out_s": "60",
+    "cooldown_in_s": "300",
+    "stabilisation_s": "300",
+    "step_abs": "4",
+    "step_frac": "0.25",
+    "coverage_in_frac": "0.9",
+    "proposal_ttl_s": "600",
+}
+
+
+@pytest.fixture
+def root(client: Client) -> Client:
+    """A superuser who is signed in."""
+    client.force_login(User.objects.create_superuser("root", password="x"))
+    return client
+
+
+def service_form(service: Service, **changed: str) -> dict[str, str]:
+    roles = {spec.role: spec for spec in service.roles.all()}
+    form = {
+        "slug": service.slug,
+        "name": service.name,
+        "model_name": service.model_name,
+        "purpose": "",
+        "cluster": str(service.cluster_id),
+        "mode": service.mode,
+        "priority": "0",
+        "max_gpus": "400",
+        "labels": "{}",
+    }
+    for prefix, count in (("roles", 2), ("slo", 1), ("policy", 1)):
+        form |= {
+            f"{prefix}-TOTAL_FORMS": str(count),
+            f"{prefix}-INITIAL_FORMS": str(count),
+            f"{prefix}-MIN_NUM_FORMS": "1",
+            f"{prefix}-MAX_NUM_FORMS": str(count),
+        }
+    for i, role in enumerate(("prefill", "decode")):
+        form |= {
+            f"roles-{i}-id": str(roles[role].pk),
+            f"roles-{i}-service": str(service.pk),
+            f"roles-{i}-role": role,
+            f"roles-{i}-hardware": str(roles[role].hardware_id),
+            f"roles-{i}-gpus_per_instance": "2",
+            f"roles-{i}-minimum": "1",
+            f"roles-{i}-maximum": "40",
+        }
+    form |= {
+        "slo-0-id": str(service.slo.pk),
+        "slo-0-service": str(service.pk),
+        "slo-0-ttft_s": "1.0",
+        "slo-0-tbt_s": "0.05",
+        "slo-0-goal_frac": "0.99",
+        "policy-0-id": str(service.policy.pk),
+        "policy-0-service": str(service.pk),
+    }
+    return form | {f"policy-0-{name}": value for name, value in POLICY.items()} | changed
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("model", sorted(admin.site._registry, key=lambda model: model.__name__))
+def test_every_list_opens_is_searchable_and_links_back(root: Client, model: type) -> None:
+    waiting()
+    meta = model._meta  # type: ignore[attr-defined]
+    path = f"/admin/{meta.app_label}/{meta.model_name}/"
+
+    page = root.get(f"{path}?q=chat").content.decode()
+
+    assert "HeteroScale administration" in page
+    assert 'href="/"' in page
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("field", "value", "why"),
+    [
+        pytest.param("driver", "decode_util", "decode_util can't drive: it is high", id="driver"),
+        pytest.param("driver", "nonsense", "is unknown; choose from", id="unknown driver"),
+        pytest.param("target", "0", "target is 0.0; give a number from", id="no target"),
+        pytest.param("target", "-5", "target is -5.0; give a number from", id="negative"),
+        pytest.param("target", "nan", "Enter a number.", id="not a number"),
+        pytest.param("pd_ratio", "0", "pd_ratio is 0.0; give a number from", id="ratio 0"),
+    ],
+)
+def test_an_unusable_policy_is_refused_with_field_and_fix(
+    root: Client, field: str, value: str, why: str
+) -> None:
+    policy = factories.make_service("chat").policy
+
+    answer = root.post(f"/admin/inventory/policy/{policy.pk}/change/", POLICY | {field: value})
+
+    assert why in words(answer.content.decode())
+    assert Policy.objects.get().revision == 1
+
+
+@pytest.mark.django_db
+def test_a_saved_policy_is_a_revision_with_its_audit(root: Client) -> None:
+    policy = factories.make_service("chat").policy
+    path = f"/admin/inventory/policy/{policy.pk}/change/"
+
+    root.post(path, POLICY)
+    assert not PolicyRevision.objects.exists()
+    root.post(path, POLICY | {"target": "1200"})
+
+    assert Policy.objects.get().revision == 2
+    assert AuditEvent.objects.get().after["target"] == 1200.0
+
+
+@pytest.mark.django_db
+def test_a_service_is_saved_with_its_policy_as_a_revision(root: Client) -> None:
+    service = factories.make_service("chat")
+    form = service_form(service, **{"mode": "approve", "policy-0-target": "900"})
+
+    answer = root.post(f"/admin/inventory/service/{service.pk}/change/", form)
+
+    assert answer.status_code == 302, words(answer.content.decode())
+    service.refresh_from_db()
+    assert service.mode == "approve"
+    assert Policy.objects.get().revision == 2
+    changed = {event.object_type: event for event in AuditEvent.objects.all()}
+    assert changed["service"].before["mode"] == "automatic"
+    assert changed["service"].after["mode"] == "approve"
+    assert changed["policy"].after["target"] == 900.0
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        pytest.param({"roles-0-minimum": "50"}, "minimum 50 is above the maximum 40", id="min"),
+        pytest.param({"max_gpus": "3"}, "the minimum needs 4 GPUs and max_gpus is 3", id="budget"),
+        pytest.param({"roles-1-role": "prefill"}, "both roles", id="a role is missing"),
+        pytest.param({"slo-0-ttft_s": "0"}, "Ensure this value is greater than", id="SLO 0"),
+    ],
+)
+def test_limits_that_contradict_each_other_are_refused(
+    root: Client, changed: dict[str, str], why: str
+) -> None:
+    service = factories.make_service("chat")
+
+    answer = root.post(
+        f"/admin/inventory/service/{service.pk}/change/", service_form(service, **changed)
+    )
+
+    assert answer.status_code == 200
+    assert why.lower() in words(answer.content.decode()).lower()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("model", ["decision", "proposal", "action", "tick", "auditevent"])
+def test_what_the_controller_wrote_can_only_be_read(root: Client, model: str) -> None:
+    proposal = waiting()
+
+    assert root.get(f"/admin/controller/{model}/add/").status_code == 403
+    if model == "proposal":
+        path = f"/admin/controller/proposal/{proposal.pk}/"
+        assert root.post(f"{path}change/", {"state": "approved"}).status_code == 403
+        assert root.post(f"{path}delete/", {"post": "yes"}).status_code == 403
+
+
+@pytest.mark.django_db
+def test_the_administration_has_no_door_for_other_people(client: Client) -> None:
+    client.force_login(person("ana"))
+
+    assert client.get("/admin/").status_code == 302
+
+
+@pytest.mark.django_db
+def test_three_nodes_cost_as_many_queries_as_one(
+    root: Client, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    cluster, hardware = factories.make_cluster(), factories.make_hardware()
+    factories.make_nodes(cluster, hardware, 1)
+    path = "/admin/inventory/node/"
+    root.get(path)
+    with CaptureQueriesContext(connection) as one:
+        root.get(path)
+    factories.make_nodes(cluster, factories.make_hardware("h20"), 2)
+
+    with django_assert_num_queries(len(one)):
+        root.get(path)

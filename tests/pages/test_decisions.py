@@ -1,0 +1,239 @@
+"""One decision explained, and the list of all: what the operator reads."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from pytest_django import DjangoAssertNumQueries
+
+from controller.models import Decision
+from controller.selectors.decisions import PAGE
+from inventory.models import PolicyRevision
+from tests import factories
+from tests.factories import NOW
+from tests.pages.reading import reading
+from tests.services.people import person
+
+STEPS = [
+    {
+        "name": "policy",
+        "before": {"prefill": 2, "decode": 4},
+        "after": {"prefill": 4, "decode": 9},
+        "code": "ABOVE_TARGET",
+        "detail": "8,900 tok/s over 4 × 1,000 is 2.23",
+    },
+    {
+        "name": "step",
+        "before": {"prefill": 4, "decode": 9},
+        "after": {"prefill": 4, "decode": 8},
+        "code": "STEP_LIMITED",
+        "detail": "one action may change decode by at most 4",
+    },
+]
+
+
+@pytest.fixture
+def vera(client: Client) -> Client:
+    """A viewer who is signed in."""
+    client.force_login(person("vera", "Viewer"))
+    return client
+
+
+@pytest.mark.django_db
+def test_the_page_explains_each_step(vera: Client) -> None:
+    service = factories.make_service("chat")
+    PolicyRevision.objects.create(service=service, revision=1, body={"target": 1000.0})
+    decision = factories.make_decision(
+        service,
+        move="scale_out",
+        gate="act",
+        code="STEP_LIMITED",
+        final_prefill=4,
+        final_decode=8,
+        sentence="Decode 4 → 8 (wanted 9).",
+        steps=STEPS,
+    )
+
+    page = reading(vera, decision.get_absolute_url())
+
+    for sentence in (
+        "Decode 4 → 8 (wanted 9).",
+        "policy decode 4, prefill 2 decode 9, prefill 4 ABOVE_TARGET",
+        "largest step decode 9, prefill 4 decode 8, prefill 4 STEP_LIMITED",
+        "one action may change decode by at most 4",
+        "decode throughput driver decode 3,900 tok/s 3 s 4 of 4 ok",
+        "target 1000.0",
+        "Record as JSON",
+        "the first for this service",
+        "No action was recorded.",
+    ):
+        assert sentence in page, sentence
+
+
+@pytest.mark.django_db
+def test_an_unreadable_value_is_a_dash_and_never_zero(vera: Client) -> None:
+    decision = factories.make_decision(
+        factories.make_service(),
+        code="METRIC_MISSING",
+        inputs=[
+            {
+                "name": "ttft_s",
+                "role": "prefill",
+                "value": None,
+                "unit": "s",
+                "age_s": None,
+                "reporting": 0,
+                "expected": 2,
+                "quality": "missing",
+            }
+        ],
+    )
+
+    assert "TTFT p95 prefill — — 0 of 2 missing" in reading(vera, decision.get_absolute_url())
+
+
+@pytest.mark.django_db
+def test_coalesced_holds_tell_how_often_and_from_when_to_when(vera: Client) -> None:
+    decision = factories.make_decision(
+        factories.make_service(), count=37, last_at=NOW + timedelta(minutes=9)
+    )
+
+    page = reading(vera, decision.get_absolute_url())
+
+    assert "held 37 times from 1 Mar 12:00:00 UTC to 1 Mar 12:09:00 UTC" in page
+
+
+@pytest.mark.django_db
+def test_previous_and_next_stay_with_the_service(vera: Client) -> None:
+    chat, other = factories.make_service("chat"), factories.make_service("other")
+    first = factories.make_decision(chat)
+    factories.make_decision(other)
+    second = factories.make_decision(chat)
+
+    page = vera.get(first.get_absolute_url()).content.decode()
+
+    assert f'rel="next" href="/decisions/{second.pk}/"' in page
+    assert 'rel="prev"' not in page
+
+
+@pytest.mark.django_db
+def test_the_outcome_is_a_line_of_times(vera: Client) -> None:
+    proposal = factories.make_proposal(
+        factories.make_service(mode="approve"),
+        created_at=NOW + timedelta(seconds=2),
+        state="rejected",
+        decided_at=NOW + timedelta(minutes=3),
+        decided_by=person("ana"),
+        decided_reason="a load test",
+    )
+
+    page = reading(vera, f"/decisions/{proposal.decision_id}/")
+
+    assert "proposed 1 Mar 12:00:02 UTC after 2 s" in page
+    assert "rejected 1 Mar 12:03:00 UTC after 2 min 58 s by ana: a load test" in page
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("query", "shown", "hidden"),
+    [
+        pytest.param("service=chat", "chat says", "other says", id="service"),
+        pytest.param("move=scale_out", "other says", "chat says", id="move"),
+        pytest.param("code=ABOVE_TARGET", "other says", "chat says", id="reason"),
+        pytest.param("changes=1", "other says", "chat says", id="changes only"),
+    ],
+)
+def test_the_list_keeps_its_filters_in_the_address(
+    vera: Client, query: str, shown: str, hidden: str
+) -> None:
+    factories.make_decision(factories.make_service("chat"), sentence="chat says")
+    factories.make_decision(
+        factories.make_service("other"),
+        sentence="other says",
+        move="scale_out",
+        code="ABOVE_TARGET",
+        final_decode=6,
+    )
+
+    page = reading(vera, f"/decisions/?{query}")
+
+    assert shown in page
+    assert hidden not in page
+
+
+@pytest.mark.django_db
+def test_three_kinds_of_nothing_are_worded_apart(vera: Client) -> None:
+    assert "No decision yet." in reading(vera, "/decisions/")
+    factories.make_decision(factories.make_service())
+    assert "No decision matches: move scale-in." in reading(vera, "/decisions/?move=scale_in")
+    assert "There is nothing older." in reading(
+        vera, "/decisions/?after=2020-01-01T00:00:00%2B00:00_1"
+    )
+
+
+@pytest.mark.django_db
+def test_pages_follow_each_other_without_a_gap(vera: Client) -> None:
+    service = factories.make_service()
+    first = factories.make_decision(service)
+    Decision.objects.bulk_create(
+        Decision(
+            **{
+                field.attname: getattr(first, field.attname)
+                for field in Decision._meta.concrete_fields
+                if field.attname not in {"id", "seq", "sentence"}
+            },
+            seq=i,
+            sentence=f"number {i}.",
+        )
+        for i in range(2, PAGE + 4)
+    )
+
+    page = vera.get("/decisions/").content.decode()
+    older = page.split('rel="next" href="')[1].split('"')[0].replace("&amp;", "&")
+
+    seen = [i for i in range(2, PAGE + 4) if f"number {i}." in page]
+    rest = vera.get(f"/decisions/{older}").content.decode()
+    assert len(seen) == PAGE
+    assert [i for i in range(2, PAGE + 4) if f"number {i}." in rest] == [2, 3]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "query",
+    ["after=x", "after=2026-01-01_1", "after=_", "service=%00", "move=%27", "after=9999-99-99_9"],
+)
+def test_a_nonsense_address_shows_the_list(vera: Client, query: str) -> None:
+    factories.make_decision(factories.make_service())
+
+    assert vera.get(f"/decisions/?{query}").status_code == 200
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["/decisions/", "/decisions/{pk}/"])
+def test_three_rows_cost_as_many_queries_as_one_and_looking_changes_nothing(
+    vera: Client, path: str, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    service = factories.make_service("a")
+    path = path.format(pk=factories.make_decision(service).pk)
+    vera.get(path)
+    with CaptureQueriesContext(connection) as one:
+        vera.get(path)
+    factories.make_decision(service)
+    factories.make_decision(factories.make_service("b"))
+    before = list(Decision.objects.values())
+
+    with django_assert_num_queries(len(one)):
+        vera.get(path)
+
+    assert list(Decision.objects.values()) == before
+    assert vera.post(path).status_code == 405
+
+
+@pytest.mark.django_db
+def test_an_unknown_decision_is_not_found(vera: Client) -> None:
+    assert vera.get("/decisions/99999999999999999999/").status_code == 404
+    assert "Nothing is here" in vera.get("/decisions/9/").content.decode()
