@@ -28,6 +28,7 @@ COLUMNS: Final = (
     "total [GPUs]",
     "largest free under one S1 [GPUs]",
 )
+GAP: Final = 0.55
 ROW_PX: Final = 58
 COMPACT_ROW_PX: Final = 84
 # A segment narrower than this share of the longest bar has no number inside.
@@ -52,7 +53,7 @@ def capacity(pools: Pools, clock: Clock) -> Plot:
         ],
         "layout": layout(
             barmode="stack",
-            bargap=0.55,
+            bargap=GAP,
             hovermode="closest",
             showlegend=True,
             legend={
@@ -85,7 +86,9 @@ def capacity(pools: Pools, clock: Clock) -> Plot:
                 showgrid=False,
                 range=[-0.5, max(2, len(rows)) - 0.35],
             ),
-            annotations=[_label(pool, name, "  ") for pool, name in zip(rows, names, strict=True)],
+            annotations=[
+                _label(pool, name, "  ", ROW_PX) for pool, name in zip(rows, names, strict=True)
+            ],
         ),
         "summary": _summary(pools, clock),
         "table": {
@@ -104,7 +107,8 @@ def capacity(pools: Pools, clock: Clock) -> Plot:
         },
         "compact": {
             "annotations": [
-                _label(pool, name, "<br>") for pool, name in zip(rows, names, strict=True)
+                _label(pool, name, "<br>", COMPACT_ROW_PX)
+                for pool, name in zip(rows, names, strict=True)
             ],
             "height": 110 + 40 + COMPACT_ROW_PX * max(2, len(rows)),
             "margin.t": 110,
@@ -152,7 +156,7 @@ def _name(pool: Pool) -> str:
     return f"{escape(pool.cluster)} · {escape(pool.hardware)}"
 
 
-def _label(pool: Pool, name: str, between: str) -> Trace:
+def _label(pool: Pool, name: str, between: str, row_px: float) -> Trace:
     held = f"{pool.total:,} GPUs · largest free under one S1: {pool.largest_free:,}"
     return {
         "text": f"{name}{between}{held}",
@@ -162,7 +166,8 @@ def _label(pool: Pool, name: str, between: str) -> Trace:
         "y": name,
         "xanchor": "left",
         "yanchor": "bottom",
-        "yshift": 13,
+        # Half a bar higher than its middle.
+        "yshift": (1 - GAP) * row_px / 2 + 1,
         "align": "left",
         "showarrow": False,
         "font": {"color": token("text"), "size": 12},

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from zoneinfo import ZoneInfo
+
+HALF_DAY_S: Final = 43_200
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,13 @@ class Clock:
     def hour(self, at_s: float) -> str:
         """Return hours and minutes, as in ``03:12``."""
         return f"{self.wall(at_s):%H:%M}"
+
+    def between(self, first_s: float, last_s: float) -> str:
+        """Return two times in words, with their days when 12 h or more and a midnight part them."""
+        first, last = self.wall(first_s), self.wall(last_s)
+        near = first.date() == last.date() or last_s - first_s < HALF_DAY_S
+        form = "%H:%M" if near else "%-d %b %H:%M"
+        return f"{first:{form}} and {last:{form}} {self.title}"
 
     def full(self, at_s: float) -> str:
         """Return a time for a table, with its offset: ``2026-03-01T12:00:00+00:00``."""

@@ -78,10 +78,10 @@ def _last(values: np.ndarray) -> float:
 
 
 def _summary(trend: FleetTrend, allocated: np.ndarray, busy: np.ndarray, clock: Clock) -> str:
-    first, last = trend.times_s[0], trend.times_s[-1]
+    span = clock.between(float(trend.times_s[0]), float(trend.times_s[-1]))
     waste = float(np.nanmean(allocated - busy)) if np.isfinite(allocated - busy).any() else 0.0
     return (
-        f"Between {clock.hour(first)} and {clock.hour(last)} {clock.title} allocation was "
+        f"Between {span} allocation was "
         f"{np.nanmin(allocated):.0f}–{np.nanmax(allocated):.0f} % of the schedulable GPUs and "
         f"{np.nanmin(busy):.0f}–{np.nanmax(busy):.0f} % were busy; on average {waste:.0f} % were "
         f"held but idle. {len(trend.decisions)} decisions other than holds."

@@ -79,7 +79,7 @@ def lane_marks(
 
 def legend(words: Sequence[str]) -> str:
     """Return the symbols of ``words`` with their meaning, for a panel's title."""
-    return "  ".join(f"{SYMBOLS[word][1]} {word}" for word in SYMBOLS if word in words)
+    return "  ".join(f"{SYMBOLS[word][1]}{word}" for word in SYMBOLS if word in words)
 
 
 def _hover(mark: DecisionMark, word: str, role: Role | None) -> str:

@@ -157,7 +157,7 @@ def level(panel: Panel, value: float, *, dash: str = "solid", color: str | None 
     """Return a thin line across the panel at ``value``: a limit, a target, an SLO."""
     return {
         "type": "line",
-        "layer": "between",
+        "layer": "above",
         "xref": "x domain",
         "yref": panel.axis,
         "x0": 0,

@@ -55,7 +55,7 @@ PERCENTILES: Final = (
     ("_p50_s", "p50", 1.0, "solid"),
 )
 LATENCIES: Final = (("ttft", "TTFT", Role.PREFILL), ("tbt", "TBT", Role.DECODE))
-FREEZE_WORDS: Final = 34
+FREEZE_WORDS: Final = 26
 # Past this many the shading would cost more than it tells: the nearest breaches are joined.
 MAX_BREACHES: Final = 80
 COLUMNS: Final = (
@@ -199,7 +199,7 @@ def _freezes(
             rect(panel, (clock.axis(begin_s), clock.axis(end_s)), None, token("busy-fill", 0.14))
         )
         share = (begin_s - series.since_s) / (series.until_s - series.since_s)
-        late = share > 0.6  # noqa: PLR2004 - beyond it the words would run out of the panel
+        late = share > 0.5  # noqa: PLR2004 - beyond it the words would run out of the panel
         said = escape(f"frozen by {freeze.by}: {freeze.reason}", longest=FREEZE_WORDS)
         words.append(
             {
@@ -450,7 +450,7 @@ def _lane(series: ServiceSeries, clock: Clock, panel: Panel) -> Part:
 
 
 def _summary(series: ServiceSeries, driver: Driver, clock: Clock) -> str:
-    first, last = clock.hour(series.times_s[0]), clock.hour(series.times_s[-1])
+    span = clock.between(float(series.times_s[0]), float(series.times_s[-1]))
     moved = "; ".join(_moved(role, series.ready[i]) for i, role in enumerate(ROLES))
     over = [
         f"{word} p95 was over its SLO in {share:.0%} of samples"
@@ -461,8 +461,8 @@ def _summary(series: ServiceSeries, driver: Driver, clock: Clock) -> str:
     changes = sum(word_of(mark) not in {"hold", "blocked"} for mark in series.decisions)
     more = f" {series.left_out} further holds are not shown." if series.left_out else ""
     return (
-        f"{series.name}, {first} to {last} {clock.title}: {moved}. {driver.sentence}{slo} "
-        f"{changes} decisions to change.{more}"
+        f"{series.name} between {span}: {moved}. {driver.sentence}{slo} "
+        f"{changes} {'decision' if changes == 1 else 'decisions'} to change.{more}"
     )
 
 

@@ -81,7 +81,7 @@ def slo_map(bins: SloBins, clock: Clock) -> Plot:
         "compact": {
             "xaxis.range": [clock.axis(compact_since_s), clock.axis(until_s)],
             "dragmode": "pan",
-            "margin.l": min(136, 18 + 6 * max(map(len, names))),
+            "margin.l": min(160, 18 + 6.5 * max(map(len, names))),
             "yaxis.tickfont.size": 11,
         },
     }
@@ -153,7 +153,7 @@ def _link(bins: SloBins, slug: str, column: int) -> str:
 
 
 def _summary(bins: SloBins, clock: Clock, until_s: float) -> str:
-    span = f"between {clock.hour(bins.since_s)} and {clock.hour(until_s)} {clock.title}"
+    span = f"between {clock.between(bins.since_s, until_s)}"
     over = [
         (int(np.sum(row.states == 2)), row.slug)  # noqa: PLR2004 - the state "breach"
         for row in bins.rows

@@ -41,7 +41,7 @@ function resolved(part) {
 function fitted(figure, narrow) {
   const layout = resolved(figure.layout);
   if (!narrow) return layout;
-  if (layout.margin) Object.assign(layout.margin, { l: Math.min(layout.margin.l, 50), r: Math.min(layout.margin.r, 80) });
+  if (layout.margin) Object.assign(layout.margin, { l: Math.min(layout.margin.l, 54), r: Math.min(layout.margin.r, 80) });
   if (layout.hoversubplots) layout.hoversubplots = "single";
   for (const [path, value] of Object.entries(figure.compact ?? {})) {
     const keys = path.split("."), last = keys.pop();
@@ -139,11 +139,17 @@ async function load(state) {
     if (answer.status !== 304) await take(state, answer);
     else settle(state);
   } catch (error) {
-    failed(state, error.name === "TimeoutError" ? "the server did not answer within 20 s." : "the server can't be reached.");
+    failed(state, reason(error));
   } finally {
     clearTimeout(slow);
     state.busy = false;
   }
+}
+
+function reason(error) {
+  if (error.name === "TimeoutError") return "the server did not answer within 20 s.";
+  if (error.drawing) return `it could not be drawn (${error.message}); the table has the same figures.`;
+  return "the server can't be reached.";
 }
 
 async function take(state, answer) {
@@ -161,7 +167,11 @@ async function take(state, answer) {
   state.figure = figure;
   state.tag = answer.headers.get("ETag");
   state.box.setAttribute("aria-label", `${state.box.dataset.title}. ${figure.summary}`);
-  draw(state);
+  try {
+    draw(state);
+  } catch (error) {
+    throw Object.assign(error, { drawing: true });
+  }
   settle(state);
 }
 

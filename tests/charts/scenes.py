@@ -40,7 +40,9 @@ STEPS = [
 
 def make_afternoon(slug: str = "chat", *, hours: float = 3.0, until: datetime = NOW) -> Service:
     """Return a service that followed a wave: scale-outs, a gap, a breach, a freeze, a failure."""
-    service = make_service(slug, policy={"target": 350.0, "pd_ratio": 0.33}, limits={"maximum": 30})
+    service = make_service(
+        slug, policy={"target": 350.0, "pd_ratio": 0.33}, limits={"maximum": 30}
+    )
     count = int(hours * 3600 / STEP_S) + 1
     rng = np.random.default_rng(len(slug))
     rows = make_samples(service, until=until, count=count, step_s=STEP_S)
