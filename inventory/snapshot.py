@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
 from django.core.exceptions import ObjectDoesNotExist
+from django.db.models import Prefetch
 
 from controller.core.types import (
     Instances,
@@ -17,6 +19,9 @@ from controller.core.types import (
 )
 from inventory.models import Cluster, HardwareType, RoleSpec, Service
 from inventory.models import Policy as PolicyRow
+
+UNREAD: Final = ("created", "updated", "labels", "version")
+"""What no decision looks at: at a thousand services parsing it takes a quarter of the reading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +37,18 @@ class Snapshot:
 
 
 def read() -> Snapshot:
-    """Read the configuration of all services; five queries however many there are.
+    """Read the configuration of all services; four queries however many there are.
 
     A service that lacks its SLO, its policy or a role is named in ``broken`` with a sentence, so
     that it blocks nobody else (S24).
     """
     specs: list[ServiceSpec] = []
     broken: dict[str, str] = {}
+    roles = RoleSpec.objects.select_related("hardware").defer(*UNREAD, *_of("hardware"))
     rows = list(
         Service.objects.select_related("cluster", "slo", "policy")
-        .prefetch_related("roles__hardware")
+        .prefetch_related(Prefetch("roles", queryset=roles))
+        .defer(*UNREAD, *_of("cluster"), *_of("slo"), *_of("policy"))
         .order_by("slug")
     )
     for row in rows:
@@ -58,6 +65,10 @@ def read() -> Snapshot:
         hardware=dict(HardwareType.objects.values_list("slug", "pk")),
         broken=broken,
     )
+
+
+def _of(part: str) -> list[str]:
+    return [f"{part}__{name}" for name in UNREAD]
 
 
 def service_spec(row: Service) -> ServiceSpec:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 from controller.core.lifecycle import IN_FLIGHT, ProposalState
 from controller.core.memory import Head, Memory
@@ -12,9 +13,37 @@ from controller.models import Action, Decision, Proposal, ServiceStatus
 REFUSED_FOR_S = 600.0
 
 
+STATUS: Final = (
+    "service__slug",
+    "decision_seq",
+    "prefill_desired",
+    "decode_desired",
+    "last_scale_out_at",
+    "last_scale_in_at",
+    "ttft_breach_since",
+    "tbt_breach_since",
+)
+DECISION: Final = tuple(
+    f"decision__{name}"
+    for name in (
+        "move",
+        "gate",
+        "code",
+        "current_prefill",
+        "current_decode",
+        "raw_prefill",
+        "raw_decode",
+        "final_prefill",
+        "final_decode",
+        "mode",
+        "policy_revision",
+    )
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Memories:
-    """A memory per service slug, and since when each has an open proposal [row id]."""
+    """A memory per service slug."""
 
     by_service: Mapping[str, Memory]
 
@@ -31,9 +60,7 @@ def read(now: datetime, *, keep_s: float) -> Memories:
     wishes = _wishes(now - timedelta(seconds=keep_s))
     refusals = _refusals(now)
     in_flight = dict(Action.objects.filter(state__in=IN_FLIGHT).values_list("service__slug", "id"))
-    rows = ServiceStatus.objects.select_related("service", "decision").defer(
-        "decision__inputs", "decision__steps", "decision__sentence", "signals"
-    )
+    rows = ServiceStatus.objects.select_related("service", "decision").only(*STATUS, *DECISION)
     return Memories(
         {
             row.service.slug: Memory(

@@ -3,7 +3,6 @@
 Everything of one tick is one transaction under the lease: either all of it is there, or nothing.
 """
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -169,8 +168,8 @@ def _longer(head: Head, decision: Decision, now: datetime) -> tuple[object, ...]
         head.row,
         now,
         decision.load,
-        json.dumps(inputs_of(decision.signals, decision.now_s)),
-        json.dumps(steps_of(decision)),
+        inputs_of(decision.signals, decision.now_s),
+        steps_of(decision),
         decision.sentence,
     )
 
@@ -192,8 +191,8 @@ def _write_statuses(page: Page, rows: Mapping[str, tuple[int, int]]) -> None:
                 page.now,
                 *(getattr(state.of(role), part) for role in Role for part in (*COUNTS, "failed")),
                 state.resource_version,
-                json.dumps(signals_of(entry.decision.signals)),
-                json.dumps(instances_of(page.view.observations[entry.key].instances)),
+                signals_of(entry.decision.signals),
+                instances_of(page.view.observations[entry.key].instances),
                 *(_moment(since) for since in entry.breach),
             )
         )
