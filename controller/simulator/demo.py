@@ -261,7 +261,7 @@ DEMO_SERVICES: Final = (
             70,
         ),
         Slo(ttft_s=0.8, tbt_s=0.05),
-        _Sizing("prefill_tps_uncached", Instances(14, 13), Instances(2, 2), Instances(30, 28)),
+        _Sizing("prefill_tps_uncached", Instances(14, 13), Instances(2, 2), Instances(34, 32)),
         Generator(
             "code-assistant",
             2,

@@ -194,7 +194,7 @@ class ExactPrefill:
     def leave(self, bin_s: int) -> Floats:
         """Return what finishes in the second that begins at ``bin_s``, the rows of ``FLOW``."""
         at = bin_s % HORIZON
-        flow = self._due[at].copy()
+        flow: Floats = self._due[at].copy()
         self._due[at] = 0.0
         return flow
 
