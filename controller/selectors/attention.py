@@ -9,12 +9,12 @@ from typing import Final
 
 from django.urls import reverse
 
+from controller.core import wording
 from controller.core.lifecycle import ActionState
 from controller.core.types import Move
 from controller.models import Action
 from controller.selectors.services import Latency, ServiceRow
 from controller.selectors.strip import FleetMode, StripState
-from controller.core import wording
 
 MOST: Final = 7
 QUALITY_WORDS: Final = {
@@ -55,8 +55,10 @@ class Attention:
         """What the list says in one line."""
         if self.breaching:
             one = self.breaching == 1
-            return "One service is over its SLO" if one else (
-                f"{self.breaching} services are over their SLO"
+            return (
+                "One service is over its SLO"
+                if one
+                else (f"{self.breaching} services are over their SLO")
             )
         count = len(self.items) + self.more
         return "One thing needs attention" if count == 1 else f"{count} things need attention"
@@ -128,9 +130,7 @@ def _service(row: ServiceRow, action: LatestAction | None) -> Iterator[Item]:
         yield _about(row, _FROZEN, "frozen", sentence, row.freeze.since)
 
 
-def _about(
-    row: ServiceRow, rank: int, tone: str, sentence: str, since: datetime | None
-) -> Item:
+def _about(row: ServiceRow, rank: int, tone: str, sentence: str, since: datetime | None) -> Item:
     if row.proposal and rank in {_BREACH, _ASKS}:
         address = reverse("approval", args=[row.proposal.pk])
         return Item(rank, tone, row.slug, sentence, since, address, "Review…")
@@ -168,6 +168,10 @@ def _blind(row: ServiceRow) -> str:
         return f"cannot be observed: {row.failure}."
     if row.stale:
         return "has not been observed for two ticks; its numbers are old."
+    return _poorly_measured(row)
+
+
+def _poorly_measured(row: ServiceRow) -> str:
     metrics = row.metrics
     if metrics.quality == "partial":
         return f"has partial metrics: {metrics.reporting} of {metrics.expected} instances report."

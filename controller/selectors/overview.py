@@ -105,7 +105,12 @@ def read_pools(now: datetime) -> tuple[Pool, ...]:
 def read_setup() -> tuple[SetupStep, ...]:
     """Return what is missing before a first service can be watched."""
     steps = (
-        (HardwareType, "hardwaretype", "Add a hardware type", "GPU model, GPUs in a node, memory."),
+        (
+            HardwareType,
+            "hardwaretype",
+            "Add a hardware type",
+            "GPU model, GPUs in a node, memory.",
+        ),
         (Cluster, "cluster", "Add a cluster", "Its region and how it is reached."),
         (Node, "node", "Add nodes", "With the rack and the S1 switch each hangs under."),
         (Service, "service", "Add a service", "Its roles, SLO and policy, in observe mode."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -113,7 +112,6 @@ class Sizing:
     policy: tuple[Fact, ...]
     limits: tuple[Fact, ...]
     revision: int | None
-    policy_pk: int | None
 
 
 def find(slug: str) -> Service | None:
@@ -157,7 +155,7 @@ def read_decisions(service: Service) -> tuple[DecisionLine, ...]:
 
 def read_actions(service: Service) -> tuple[ActionLine, ...]:
     """Return the newest changes of a service with their milestones."""
-    rows: Sequence[Action] = Action.objects.filter(service=service)[:SHOWN]
+    rows = Action.objects.filter(service=service)[:SHOWN]
     return tuple(
         ActionLine(
             pk=str(row.pk),
@@ -195,7 +193,6 @@ def read_sizing(service: Service) -> Sizing:
             Fact("priority", str(service.priority)),
         ),
         revision=policy.revision if policy else None,
-        policy_pk=policy.pk if policy else None,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import ObjectDoesNotExist
@@ -144,7 +145,7 @@ class Metrics:
 class ServiceRow:
     """One service now; ``stale`` means the cluster has not answered for two ticks."""
 
-    pk: int
+    pk: UUID
     slug: str
     name: str
     model: str

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
+from uuid import UUID
 
 from django.db.models import Avg, DateTimeField, F, Func, Value
 
@@ -34,9 +35,7 @@ def bin_start(at: datetime) -> datetime:
     return at - (at - _ORIGIN) % BIN
 
 
-def read_sparklines(
-    service_ids: Iterable[int], now: datetime
-) -> Mapping[int, Sparkline]:
+def read_sparklines(service_ids: Iterable[UUID], now: datetime) -> Mapping[UUID, Sparkline]:
     """Return decode tok/s of the last three hours by service; one query for all of them.
 
     Bins are 3 min wide; a service without a single measured value is absent.
@@ -55,7 +54,7 @@ def read_sparklines(
         .annotate(mean=Avg("decode_tps"))
         .order_by("service_id", "start")
     )
-    series: dict[int, list[float | None]] = {}
+    series: dict[UUID, list[float | None]] = {}
     for row in rows:
         place = (row["start"] - first) // BIN
         if 0 <= place < BINS:

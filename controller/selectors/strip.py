@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, PermissionsMixin
+from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import Count, Exists, OuterRef, Q
 
 from controller.core.lifecycle import ProposalState
@@ -18,7 +18,7 @@ from inventory.models import Cluster, Service
 AMBER_PERIODS: Final = 2
 STOPPED_PERIODS: Final = 4
 
-Reader = AbstractBaseUser | PermissionsMixin | AnonymousUser
+Reader = User | AnonymousUser
 
 
 class FleetMode(StrEnum):

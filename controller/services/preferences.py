@@ -3,6 +3,8 @@
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from django.contrib.auth.models import User
+
 from controller.models import Preference
 
 THEMES: Final = ("system", "light", "dark")
@@ -13,7 +15,7 @@ class UnknownPreferenceError(Exception):
 
 
 def save_preferences(
-    user_pk: int, *, theme: str | None = None, time_zone: str | None = None
+    user: User, *, theme: str | None = None, time_zone: str | None = None
 ) -> None:
     """Keep what is given and leave the rest; raises :class:`UnknownPreferenceError`."""
     given: dict[str, str] = {}
@@ -23,7 +25,7 @@ def save_preferences(
         given["theme"] = theme
     if time_zone is not None:
         given["time_zone"] = _zone(time_zone)
-    Preference.objects.update_or_create(user_id=user_pk, defaults=given)
+    Preference.objects.update_or_create(user=user, defaults=given)
 
 
 def _zone(name: str) -> str:

@@ -96,7 +96,8 @@ for _filter in (
 @register.simple_tag
 def icon(name: str, size: int = 16) -> str:
     """Return a decorative icon by what it stands for; the word beside it carries the meaning."""
-    return lucide(ICONS[name], size=size, aria_hidden="true", focusable="false")
+    drawn: str = lucide(ICONS[name], size=size, aria_hidden="true", focusable="false")
+    return drawn
 
 
 @register.simple_tag
@@ -165,7 +166,7 @@ _OCTAVES: Final = 2.0
 
 @register.inclusion_tag("controller/_ratio_band.html")
 def ratio_band(band: RatioBand | None) -> dict[str, object]:
-    """Return a small axis with the allowed band and the present ratio, in octaves of the target."""
+    """Return a small axis with the allowed band and the present ratio, in octaves."""
     if band is None or band.target <= 0:
         return {"band": band, "drawn": False}
     low, high = _place(band.low, band.target), _place(band.high, band.target)

@@ -19,7 +19,7 @@ def save(request: HttpRequest) -> HttpResponse:
     """Keep the theme or the time zone and go back to the page it was asked from."""
     try:
         save_preferences(
-            int(request.user.pk),
+            request.user,
             theme=request.POST.get("theme"),
             time_zone=request.POST.get("time_zone"),
         )

@@ -1,0 +1,194 @@
+"""The table of services and the page of one."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime, timedelta
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+
+from controller.models import Action, Freeze, ServiceStatus, Tick
+from tests import factories
+
+
+@pytest.fixture
+def now() -> datetime:
+    return timezone.now()
+
+
+@pytest.fixture
+def reader(client: Client, db: None, now: datetime) -> Client:  # noqa: ARG001
+    client.force_login(User.objects.create_user("ana", password="a long enough phrase"))
+    Tick.objects.create(slot=1, at=now, epoch=1, finished_at=now, services=1, fresh=1)
+    return client
+
+
+def seen(slug: str, now: datetime) -> None:
+    status = ServiceStatus.objects.get(service__slug=slug)
+    for signal in status.signals.values():
+        signal["measured_at_s"] = now.timestamp()
+    status.observed_at = now
+    status.save()
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        pytest.param("", ["agents", "chat", "search"], id="all"),
+        pytest.param("?text=CHA", ["chat"], id="by text, any case"),
+        pytest.param("?mode=observe", ["search"], id="by mode"),
+        pytest.param("?mode=frozen", ["agents"], id="frozen"),
+        pytest.param("?cluster=us-2-b", ["chat"], id="by cluster"),
+        pytest.param("?mode=nonsense", ["agents", "chat", "search"], id="unknown mode: no filter"),
+    ],
+)
+def test_the_table_is_narrowed_by_the_address(
+    reader: Client, now: datetime, query: str, found: list[str]
+) -> None:
+    agents = factories.make_service("agents")
+    factories.make_service("chat", cluster=factories.make_cluster("us-2-b"))
+    factories.make_service("search", mode="observe")
+    Freeze.objects.create(service=agents, by_name="ana", reason="incident", since=now)
+    page = reader.get(f"/services/{query}").text
+    told = [slug for slug in ("agents", "chat", "search") if f'href="/services/{slug}/"' in page]
+    assert told == found
+
+
+def test_three_kinds_of_empty(reader: Client) -> None:
+    assert "No service yet" in reader.get("/services/").text
+    factories.make_service("chat")
+    none_match = reader.get("/services/?text=nowhere").text
+    assert "None of 1 services matches" in none_match
+    assert "text “nowhere”" in none_match
+    assert "No service is frozen now" in reader.get("/services/?mode=frozen").text
+
+
+def test_only_the_table_is_fetched_again(reader: Client) -> None:
+    factories.make_service("chat")
+    first = reader.get("/services/", headers={"HX-Request": "true"})
+    assert "<html" not in first.text
+    given = {"HX-Request": "true", "If-None-Match": first["ETag"]}
+    assert reader.get("/services/", headers=given).status_code == 304
+
+
+@pytest.mark.parametrize("services", [1, 3])
+def test_the_table_costs_the_same_for_any_fleet(
+    reader: Client, django_assert_num_queries: DjangoAssertNumQueries, services: int
+) -> None:
+    for i in range(services):
+        factories.make_decision(factories.make_service(f"service-{i}"))
+    reader.get("/services/")
+    # session, person, preferences, 5 for the strip, 4 for the rows, clusters, 2 of permissions
+    with django_assert_num_queries(15):
+        reader.get("/services/")
+
+
+def test_the_head_says_the_state_in_words(reader: Client, now: datetime) -> None:
+    service = factories.make_service("chat")
+    factories.make_decision(service)
+    seen("chat", now)
+    ServiceStatus.objects.filter(service=service).update(decode_starting=2, decode_desired=6)
+    page = reader.get("/services/chat/").text
+    assert "<b>2</b> starting · <b>6</b> desired" in page
+    assert "band 0.38–0.62" in page
+    assert "975 tok/s per decode instance is within ±10 % of 1,000." in page
+    # 2 prefill and 4 + 2 decode instances of 2 GPUs
+    assert '16<span class="of"> of 400</span>' in page
+    assert "next look in" in page
+
+
+def test_a_service_without_metrics_says_what_it_waits_for(reader: Client, now: datetime) -> None:
+    service = factories.make_service("chat")
+    ServiceStatus.objects.filter(service=service).update(signals={}, observed_at=now)
+    page = reader.get("/services/chat/").text
+    assert "No metrics yet." in page
+    assert "Expected decode_tps" in page
+
+
+def test_watching_only_counts_what_would_have_applied(reader: Client) -> None:
+    service = factories.make_service("chat", mode="observe")
+    factories.make_decision(service)
+    factories.make_decision(service, move="scale_out", gate="record")
+    page = reader.get("/services/chat/").text
+    assert "2 decisions recorded" in page
+    assert "1 would have applied" in page
+
+
+def test_a_frozen_service_offers_to_resume(reader: Client, now: datetime) -> None:
+    service = factories.make_service("chat")
+    Freeze.objects.create(service=service, by_name="ana", reason="incident 8812", since=now)
+    page = reader.get("/services/chat/").text
+    assert "<b>chat is frozen</b> by ana" in page
+    assert "/services/chat/resume/" in page
+    assert 'id="freeze-service"' not in page
+
+
+def test_the_freeze_sheet_is_for_those_who_may(reader: Client) -> None:
+    factories.make_service("chat")
+    assert 'id="freeze-service"' not in reader.get("/services/chat/").text
+    User.objects.get().user_permissions.add(Permission.objects.get(codename="freeze"))
+    page = reader.get("/services/chat/").text
+    assert 'action="/services/chat/freeze/"' in page
+
+
+def test_an_open_proposal_is_shown_where_it_can_be_decided(reader: Client, now: datetime) -> None:
+    service = factories.make_service("chat", mode="approve")
+    proposal = factories.make_proposal(service, expires_at=now + timedelta(minutes=5))
+    assert f'id="proposal-{proposal.pk}"' in reader.get("/services/chat/").text
+
+
+def test_actions_tell_how_long_each_step_took(reader: Client, now: datetime) -> None:
+    service = factories.make_service("chat")
+    Action.objects.create(
+        id=uuid.uuid4(),
+        service=service,
+        actor="policy proportional, revision 1",
+        epoch=1,
+        state="ready",
+        reason="over target",
+        from_prefill=2,
+        from_decode=4,
+        to_prefill=3,
+        to_decode=6,
+        resource_version="1",
+        recorded_at=now,
+        sent_at=now + timedelta(seconds=1),
+        applied_at=now + timedelta(seconds=3),
+        ready_at=now + timedelta(seconds=61),
+    )
+    page = reader.get("/services/chat/").text
+    assert "Decode 4 → 6, prefill 2 → 3" in page
+    assert "ready <b>+58 s</b>" in page
+
+
+@pytest.mark.parametrize(
+    ("query", "params"),
+    [
+        ("", "service=chat&amp;range=3h"),
+        ("?range=24h", "service=chat&amp;range=24h"),
+        ("?range=9y", "service=chat&amp;range=3h"),
+        ("?from=2026-03-01T10:00&to=2026-03-01T11:00", "from=2026-03-01T10%3A00"),
+    ],
+)
+def test_the_range_lives_in_the_address(reader: Client, query: str, params: str) -> None:
+    factories.make_service("chat")
+    assert params in reader.get(f"/services/chat/{query}").text
+
+
+@pytest.mark.parametrize("panel", ["now", "decisions", "actions"])
+def test_a_panel_is_sent_once(reader: Client, panel: str) -> None:
+    factories.make_decision(factories.make_service("chat"))
+    address = f"/services/chat/panel/{panel}/"
+    first = reader.get(address)
+    again = reader.get(address, headers={"If-None-Match": first["ETag"]})
+    assert (first.status_code, again.status_code) == (200, 304)
+
+
+@pytest.mark.parametrize("address", ["/services/nowhere/", "/services/chat/panel/weather/"])
+def test_what_is_not_there_is_not_found(reader: Client, address: str) -> None:
+    factories.make_service("chat")
+    assert reader.get(address).status_code == 404
