@@ -87,7 +87,9 @@ def validate_policy(config: PolicyConfig) -> list[Problem]:
     problems = []
     if _text(config.name) not in POLICIES:
         known = ", ".join(sorted(POLICIES))
-        problems.append(Problem("name", f"policy {config.name!r} is unknown; choose from {known}"))
+        problems.append(
+            Problem("name", f"policy {_shown(config.name)} is unknown; choose from {known}")
+        )
     problems += _driver(config)
     problems += _in_ranges(config, _POLICY_RANGES)
     target = _finite(config.target)
@@ -151,7 +153,7 @@ def _driver(config: PolicyConfig) -> Iterator[Problem]:
         return
     known = f"choose from {', '.join(DRIVERS)}"
     if config.driver not in [kind.name for kind in SIGNALS]:
-        yield Problem("driver", f"driver {config.driver!r} is unknown; {known}")
+        yield Problem("driver", f"driver {_shown(config.driver)} is unknown; {known}")
         return
     why = _REFUSED.get(config.driver, _NOT_LINEAR)
     yield Problem("driver", f"{config.driver} can't drive: {why}; {known}")

@@ -31,10 +31,10 @@ def ratio(target: Target, ctx: Context) -> Target:
     lead, follow = pairing.split(target.want)
     most_lead, most_follow = pairing.split(ctx.spec.limits.maximum)
     _, least_follow = pairing.split(ctx.spec.limits.minimum)
+    if follow > least_follow:
+        lead = max(lead, min(pairing.fewest_leading(follow), most_lead))
     needed = min(lead, whole_up(total / ctx.spec.policy.target))
-    need_follow = min(pairing.least(needed), most_follow)
-    need_lead = min(pairing.fewest_leading(follow), most_lead) if follow > least_follow else 0
-    want = pairing.join(max(lead, need_lead), max(follow, need_follow))
+    want = pairing.join(lead, max(follow, min(pairing.least(needed), most_follow)))
     if want == target.want:
         return target
     low, high = _band(ctx)
@@ -322,6 +322,8 @@ def _ceiling(target: Target, ctx: Context) -> Target:
     if bar is not None and smaller(want, current) != current:
         want = larger(want, smaller(current, target.want))
         said = f"{said}, and what is above it stays while {bar.text}"
+    if want == target.want:
+        return target
     return target.moved_to(want, "limits", Code.AT_MAX, said)
 
 
@@ -349,20 +351,21 @@ def _in_step(clamped: Instances, ctx: Context) -> Instances:
 
 
 def _grown_in_ratio(want: Instances, ctx: Context) -> Instances:
-    """Return ``want`` without growth beyond what the other role can pair with."""
+    """Return ``want`` without growth beyond what the other role pairs with at the target ratio."""
     pairing = Pairing.of(ctx.spec.policy)
     lead, follow = pairing.split(want)
     now_lead, now_follow = pairing.split(ctx.state.desired)
     min_lead, min_follow = pairing.split(ctx.spec.limits.minimum)
-    follow = min(follow, max(now_follow, min_follow, pairing.most(lead)))
-    lead = min(lead, max(now_lead, min_lead, pairing.most_leading(follow)))
+    follow = min(follow, max(now_follow, min_follow, pairing.ideal(lead)))
+    lead = min(lead, max(now_lead, min_lead, pairing.paired_leading(follow)))
     return pairing.join(lead, follow)
 
 
 def _shrunk_in_ratio(want: Instances, ctx: Context) -> Instances:
     """Return the least each role may shrink to while the other, cut short, is still large.
 
-    A role at its minimum holds nobody up: its surplus is the operator's wish.
+    A role at its minimum holds nobody up, and none is held above its maximum: such a surplus is
+    the operator's wish.
     """
     pairing = Pairing.of(ctx.spec.policy)
     lead, follow = pairing.split(want)
@@ -370,7 +373,8 @@ def _shrunk_in_ratio(want: Instances, ctx: Context) -> Instances:
     min_lead, min_follow = pairing.split(ctx.spec.limits.minimum)
     least_follow = pairing.least(lead) if lead > min_lead else 0
     least_lead = pairing.fewest_leading(follow) if follow > min_follow else 0
-    return pairing.join(min(now_lead, least_lead), min(now_follow, least_follow))
+    least = pairing.join(min(now_lead, least_lead), min(now_follow, least_follow))
+    return smaller(least, ctx.spec.limits.maximum)
 
 
 def _watched_s(wishes: Sequence[Wish], now_s: float, window_s: float) -> float:

@@ -95,3 +95,7 @@ class Pairing:
     def most_leading(self, follow: int) -> int:
         """Return the most leading instances that ``follow`` can serve."""
         return whole_down(follow / self.least_frac)
+
+    def paired_leading(self, follow: int) -> int:
+        """Return the most leading instances that ``follow`` serve at the target ratio."""
+        return whole_down(follow / self.ideal_frac)

@@ -21,7 +21,11 @@ def test_the_defaults_are_sound() -> None:
     ("field", "value", "message"),
     [
         ("target", float("inf"), "target is inf; give a number from 1e-06 to 1e+12 per instance"),
-        ("pd_ratio", None, "pd_ratio is empty; give a number from 0.001 to 1,000 prefill per decode"),
+        (
+            "pd_ratio",
+            None,
+            "pd_ratio is empty; give a number from 0.001 to 1,000 prefill per decode",
+        ),
         ("theta_in", 1.0, "theta_in is 1.0; give a number from 0 to 0.99"),
         ("step_abs", 2.5, "step_abs is 2.5; give a whole number from 1 to 100,000 instances"),
         ("step_abs", True, "step_abs is True; give a whole number from 1 to 100,000 instances"),
@@ -34,9 +38,7 @@ def test_the_defaults_are_sound() -> None:
         ("driver", [], "driver [] is unknown; choose from decode_tps"),
     ],
 )
-def test_a_policy_field_is_named_with_its_fix_c01(
-    field: str, value: object, message: str
-) -> None:
+def test_a_policy_field_is_named_with_its_fix_c01(field: str, value: object, message: str) -> None:
     problems = validate_policy(policy(**{field: value}).policy)
     assert [problem.field for problem in problems] == [field]
     assert problems[0].message.startswith(message)

@@ -75,15 +75,15 @@ SENTENCES = [
     ),
     pytest.param(
         context(FOUR, 12_000.0, spec=in_mode(Mode.APPROVE)),
-        "Proposes decode 4 → 8 (wanted 12), prefill 2 → 5 (wanted 6). Decode throughput 3,000 tok/s "
-        "per instance is 200 % over the 1,000 target. Limited: one action may change decode by at "
-        "most 4. Waits for approval for 600 s.",
+        "Proposes decode 4 → 8 (wanted 12), prefill 2 → 4 (wanted 6). Decode throughput 3,000 "
+        "tok/s per instance is 200 % over the 1,000 target. Limited: one action may change decode "
+        "by at most 4. Waits for approval for 600 s.",
         id="proposed, stepped",
     ),
     pytest.param(
         context(FOUR, 2000.0, spec=in_mode(Mode.OBSERVE)),
-        "Would change decode 4 → 2, prefill 2 → 1. Decode throughput 500 tok/s per instance is 50 % "
-        "below the 1,000 target. Observing: recorded and not carried out.",
+        "Would change decode 4 → 2, prefill 2 → 1. Decode throughput 500 tok/s per instance is "
+        "50 % below the 1,000 target. Observing: recorded and not carried out.",
         id="observed scale-in",
     ),
     pytest.param(
@@ -92,9 +92,9 @@ SENTENCES = [
             0.0,
             signals=graded(healthy(9000.0, Instances(9, 18)), "decode_tps", Quality.PARTIAL),
         ),
-        "Wanted decode 18 → 9, prefill 9 → 5 but only 9 of 18 decode instances (50 %) report decode "
-        "throughput; scale-in needs 90 %. Decode throughput 500 tok/s per instance is 50 % below "
-        "the 1,000 target.",
+        "Wanted decode 18 → 9, prefill 9 → 5 but only 9 of 18 decode instances (50 %) report "
+        "decode throughput; scale-in needs 90 %. Decode throughput 500 tok/s per instance is 50 % "
+        "below the 1,000 target.",
         id="blocked by coverage",
     ),
     pytest.param(
@@ -105,8 +105,8 @@ SENTENCES = [
     ),
     pytest.param(
         context(Instances(1, 1), 0.0),
-        "No change. Decode throughput 0 tok/s per instance is 100 % below the 1,000 target, but the "
-        "minimum is decode 1, prefill 1.",
+        "No change. Decode throughput 0 tok/s per instance is 100 % below the 1,000 target, but "
+        "the minimum is decode 1, prefill 1.",
         id="at rest on the floor",
     ),
     pytest.param(
@@ -151,7 +151,9 @@ def test_the_sentence(ctx: Context, words: str) -> None:
             Code.FLAP_PREVENTED,
             id="stabilisation",
         ),
-        pytest.param(context(FOUR, 6000.0, gpus_free={}), Move.BLOCKED, Code.NO_CAPACITY_SKU, id="capacity"),
+        pytest.param(
+            context(FOUR, 6000.0, gpus_free={}), Move.BLOCKED, Code.NO_CAPACITY_SKU, id="capacity"
+        ),
         pytest.param(
             context(FOUR, 6000.0, spec=limits(max_gpus=20)),
             Move.BLOCKED,
@@ -165,10 +167,16 @@ def test_the_sentence(ctx: Context, words: str) -> None:
             id="in flight",
         ),
         pytest.param(
-            context(FOUR, 6000.0, spec=limits(maximum=FOUR)), Move.BLOCKED, Code.AT_MAX, id="maximum"
+            context(FOUR, 6000.0, spec=limits(maximum=FOUR)),
+            Move.BLOCKED,
+            Code.AT_MAX,
+            id="maximum",
         ),
         pytest.param(
-            context(Instances(1, 1), 0.0), Move.HOLD, Code.AT_MIN, id="minimum: at rest, not blocked"
+            context(Instances(1, 1), 0.0),
+            Move.HOLD,
+            Code.AT_MIN,
+            id="minimum: at rest, not blocked",
         ),
         pytest.param(context(FOUR, 0.0, signals={}), Move.HOLD, Code.METRIC_MISSING, id="blind"),
         pytest.param(
@@ -184,7 +192,10 @@ def test_the_sentence(ctx: Context, words: str) -> None:
             id="lowered maximum",
         ),
         pytest.param(
-            context(Instances(1, 8), 4000.0), Move.REBALANCE, Code.BELOW_TARGET, id="both directions"
+            context(Instances(1, 8), 4000.0),
+            Move.REBALANCE,
+            Code.BELOW_TARGET,
+            id="both directions",
         ),
     ],
 )

@@ -243,7 +243,7 @@ def test_a_budget_never_grows_a_role_s8() -> None:
     ("current", "want", "result"),
     [
         pytest.param(FOUR, Instances(4, 8), Instances(4, 8), id="+4 of max(4, ceil(1))=4"),
-        pytest.param(FOUR, Instances(6, 12), Instances(5, 8), id="+8: D 8, P most(8)=5"),
+        pytest.param(FOUR, Instances(6, 12), Instances(4, 8), id="+8: D 8, P ideal(8)=4"),
         pytest.param(Instances(20, 40), Instances(30, 60), Instances(25, 50), id="25 % of 40"),
         pytest.param(Instances(20, 40), Instances(5, 10), Instances(15, 30), id="-25 % of 40"),
         pytest.param(Instances(4, 40), Instances(1, 10), Instances(4, 30), id="P waits for D"),
@@ -281,7 +281,9 @@ def remembering(*found: Wish) -> History:
             id="3 was wanted 5 s ago",
         ),
         pytest.param(
-            remembering(Wish(NOW_S - 305, Instances(2, 4)), *wishes(DOWN)), DOWN, id="305 s is past"
+            remembering(Wish(NOW_S - 305, Instances(2, 4)), *wishes(DOWN)),
+            DOWN,
+            id="305 s is past",
         ),
         pytest.param(
             remembering(Wish(NOW_S - 20, DOWN, since_s=NOW_S - 900)), DOWN, id="one row for 900 s"

@@ -1,5 +1,7 @@
 """Which state may follow which."""
 
+from collections.abc import Collection
+
 import pytest
 
 from controller.core.lifecycle import (
@@ -22,7 +24,7 @@ def test_every_state_has_a_row() -> None:
 
 
 def test_terminal_states_have_no_successors_s18() -> None:
-    assert TERMINAL_PROPOSALS == {
+    assert {
         ProposalState.APPLIED,
         ProposalState.FAILED,
         ProposalState.REJECTED,
@@ -30,8 +32,8 @@ def test_terminal_states_have_no_successors_s18() -> None:
         ProposalState.SUPERSEDED,
         ProposalState.WITHDRAWN,
         ProposalState.STALE,
-    }
-    assert TERMINAL_ACTIONS == {ActionState.READY, ActionState.FAILED, ActionState.CANCELLED}
+    } == TERMINAL_PROPOSALS
+    assert {ActionState.READY, ActionState.FAILED, ActionState.CANCELLED} == TERMINAL_ACTIONS
     assert not TERMINAL_PROPOSALS & OPEN_PROPOSALS
     assert not TERMINAL_ACTIONS & OPEN_ACTIONS
     assert {ActionState.RECORDED, ActionState.SENT, ActionState.UNKNOWN} == IN_FLIGHT
@@ -39,6 +41,7 @@ def test_terminal_states_have_no_successors_s18() -> None:
 
 @pytest.mark.parametrize("start", [*OPEN_PROPOSALS, *OPEN_ACTIONS])
 def test_every_open_state_can_end_l2_l7(start: ProposalState | ActionState) -> None:
+    moves: dict[ProposalState | ActionState, Collection[ProposalState | ActionState]]
     moves = {**PROPOSAL_MOVES, **ACTION_MOVES}
     reached, new = {start}, {start}
     while new:

@@ -1,0 +1,165 @@
+"""Contexts of every kind, sound and broken, for properties."""
+
+from dataclasses import replace
+
+from hypothesis import strategies as st
+
+from controller.core.types import (
+    SIGNALS,
+    Context,
+    History,
+    Hold,
+    Instances,
+    Limits,
+    Mode,
+    PolicyConfig,
+    Quality,
+    Refusal,
+    Role,
+    RoleState,
+    ServiceSpec,
+    ServiceState,
+    Signal,
+    Slo,
+    Wish,
+)
+from tests.core.build import NOW_S, UNREAD
+
+TARGETS = {
+    "decode_tps": 1000.0,
+    "prefill_tps_uncached": 2000.0,
+    "prefill_util": 0.7,
+    "prefill_sm": 0.6,
+}
+
+
+def pairs(low: int = 0, high: int = 60) -> st.SearchStrategy[Instances]:
+    """Return pairs of counts."""
+    return st.builds(Instances, st.integers(low, high), st.integers(low, high))
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> ServiceSpec:
+    """Return a sound configuration."""
+    driver = draw(st.sampled_from(sorted(TARGETS)))
+    minimum, gpus = draw(pairs(1, 10)), draw(pairs(1, 8))
+    extra = draw(pairs(0, 60))
+    shared = draw(st.booleans())
+    return ServiceSpec(
+        key="chat",
+        cluster="eu-1",
+        mode=draw(st.sampled_from(Mode)),
+        slo=Slo(1.0, 0.05),
+        limits=Limits(
+            minimum,
+            Instances(minimum.prefill + extra.prefill, minimum.decode + extra.decode),
+            max_gpus=minimum.gpus(gpus) + draw(st.integers(0, 800)),
+        ),
+        policy=PolicyConfig(
+            "proportional",
+            driver,
+            TARGETS[driver],
+            pd_ratio=draw(st.sampled_from([0.1, 0.25, 1 / 3, 0.5, 1.0, 1.7, 4.0])),
+            theta_out=draw(st.sampled_from([0.0, 0.1, 0.3])),
+            theta_in=draw(st.sampled_from([0.0, 0.1, 0.3])),
+            ratio_tolerance=draw(st.sampled_from([0.0, 0.1, 0.25, 0.5])),
+            stabilisation_s=draw(st.sampled_from([0.0, 60.0, 300.0])),
+            step_abs=draw(st.integers(1, 8)),
+            step_frac=draw(st.sampled_from([0.0, 0.25, 1.0])),
+        ),
+        gpus_per_instance=gpus,
+        hardware={Role.PREFILL: "H20" if shared else "H800", Role.DECODE: "H20"},
+    )
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> History:
+    """Return a memory: often none of anything, so that changes get through as well."""
+    past = st.none() | st.floats(0.0, 400.0).map(lambda age: NOW_S - age)
+    wish = draw(st.none() | pairs())
+    wishes = () if wish is None else tuple(Wish(NOW_S - 15.0 * k, wish) for k in range(21, 0, -1))
+    refused = draw(st.none() | st.none() | pairs())
+    return History(
+        last_scale_out_s=draw(st.none() | past),
+        last_scale_in_s=draw(st.none() | past),
+        wishes=wishes,
+        in_flight=draw(st.sampled_from([None, None, None, "a1"])),
+        refusal=None if refused is None else Refusal(refused, NOW_S + 60.0, "ana", "no"),
+    )
+
+
+NAMES = [kind.name for kind in SIGNALS]
+FAULTS = st.dictionaries(st.sampled_from(NAMES), st.sampled_from(list(Quality)), max_size=3)
+LOADS = st.sampled_from([0.0, 0.3, 0.7, 0.95, 1.0, 1.05, 1.5, 4.0]) | st.floats(0.0, 6.0)
+
+
+def signals_at(current: Instances, load: float, faults: dict[str, Quality]) -> dict[str, Signal]:
+    """Return signals around the size of the service; those not at fault are ok."""
+    found = {}
+    for kind in SIGNALS:
+        expected = current.of(kind.role)
+        quality = faults.get(kind.name, Quality.OK)
+        value = load * TARGETS.get(kind.name, 1.0)
+        if kind.name in ("decode_tps", "prefill_tps_uncached"):
+            value *= max(1, expected)
+        elif kind.unit == "s":
+            value = 0.01
+        elif kind.unit == "requests":
+            value = 0.0
+        found[kind.name] = Signal(
+            kind.name,
+            None if quality in UNREAD else value,
+            kind.unit,
+            NOW_S - 5.0,
+            expected // 2 if quality is Quality.PARTIAL else expected,
+            expected,
+            quality,
+        )
+    return found
+
+
+@st.composite
+def signal_sets(draw: st.DrawFn, current: Instances) -> dict[str, Signal]:
+    """Return signals most of which are ok, now and then with a breach or a queue."""
+    found = signals_at(current, draw(LOADS), draw(st.just({}) | FAULTS))
+    oddity = draw(
+        st.sampled_from([*[None] * 6, ("ttft_s", 2.0), ("tbt_s", 2.0), ("decode_waiting", 5.0)])
+    )
+    if oddity is not None and found[oddity[0]].value is not None:
+        found[oddity[0]] = replace(found[oddity[0]], value=oddity[1])
+    return found
+
+
+@st.composite
+def contexts(draw: st.DrawFn) -> Context:
+    """Return any context with a sound configuration."""
+    spec, current, draining = draw(specs()), draw(pairs()), draw(pairs(0, 3))
+    pools = {"H20": draw(st.integers(0, 300)), "H800": draw(st.integers(0, 300))}
+    if draw(st.sampled_from([False] * 9 + [True])):
+        del pools["H20"]
+    return Context(
+        now_s=NOW_S,
+        spec=spec,
+        state=ServiceState(
+            RoleState(current.prefill, current.prefill, draining=draining.prefill),
+            RoleState(current.decode, current.decode, draining=draining.decode),
+            "7",
+        ),
+        signals=draw(signal_sets(current)),
+        history=draw(histories()),
+        hold=draw(st.sampled_from([None] * 9 + [Hold("chat", "ana", "incident", NOW_S)])),
+        gpus_free=pools,
+    )
+
+
+def unhindered(ctx: Context) -> Context:
+    """Return the context with nothing but policy, limits and step between load and result."""
+    policy = replace(ctx.spec.policy, stabilisation_s=0.0)
+    roomy = replace(ctx.spec.limits, max_gpus=100_000)
+    return replace(
+        ctx,
+        spec=replace(ctx.spec, policy=policy, limits=roomy),
+        history=History(),
+        hold=None,
+        gpus_free={"H20": 100_000, "H800": 100_000},
+    )

@@ -1,0 +1,377 @@
+"""What holds for every context (the identifiers are those of the safety rules)."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from controller.core import guards
+from controller.core.decide import decide
+from controller.core.pairs import larger, smaller
+from controller.core.reasons import Code
+from controller.core.types import (
+    SIGNALS,
+    Context,
+    Decision,
+    Gate,
+    Instances,
+    Mode,
+    Move,
+    Quality,
+    Role,
+    Target,
+)
+from tests.core.build import context, graded, limits, policy, valued
+from tests.core.strategies import contexts, pairs, specs, unhindered
+
+MANY = settings(max_examples=120, deadline=None)
+SOME = settings(max_examples=50, deadline=None)
+DAMPERS = guards.GUARDS[3:]
+
+
+@MANY
+@given(contexts())
+def test_never_outside_the_limits_s1_s2_s8(ctx: Context) -> None:
+    """A role inside its limits stays inside; one outside stands still or comes nearer."""
+    found, current, bounds = decide(ctx), ctx.state.desired, ctx.spec.limits
+    for role in Role:
+        low = min(current.of(role), bounds.minimum.of(role))
+        high = max(current.of(role), bounds.maximum.of(role))
+        assert low <= found.final.of(role) <= high
+    per = ctx.spec.gpus_per_instance
+    both = larger(found.final, current).gpus(per)
+    assert both <= max(bounds.max_gpus, current.gpus(per))
+
+
+@MANY
+@given(contexts())
+def test_every_change_of_a_number_has_one_step(ctx: Context) -> None:
+    """Steps chain from the present counts to the final ones, each under a known name."""
+    found = decide(ctx)
+    steps = found.steps
+    assert steps[0].name == "policy"
+    assert steps[-1].name == "gate"
+    assert steps[0].before == found.current
+    assert steps[0].after == found.raw
+    assert steps[-1].after == found.final
+    for one, two in pairwise(steps):
+        assert two.before == one.after
+    for step in steps[1:-1]:
+        assert step.before != step.after
+    assert {step.name for step in steps} <= set(guards.STEP_NAMES)
+    assert all(step.detail for step in steps)
+
+
+@MANY
+@given(contexts())
+def test_no_change_without_a_reason(ctx: Context) -> None:
+    found = decide(ctx)
+    if found.changes:
+        assert found.move in (Move.SCALE_OUT, Move.SCALE_IN, Move.REBALANCE, Move.PROPOSE)
+        assert found.gate is not Gate.NONE
+        decided = {
+            Code.ABOVE_TARGET,
+            Code.BELOW_TARGET,
+            Code.RATIO_CORRECTION,
+            Code.AT_MIN,
+            Code.AT_MAX,
+        }
+        if found.mode is Mode.AUTOMATIC:
+            assert found.code in decided
+        else:
+            assert found.code in (Code.ADVISORY_ONLY, Code.AWAITING_APPROVAL)
+    else:
+        assert found.move in (Move.HOLD, Move.BLOCKED)
+        assert found.gate is Gate.NONE
+        assert found.code not in (Code.ADVISORY_ONLY, Code.AWAITING_APPROVAL)
+
+
+@MANY
+@given(contexts())
+def test_the_sentence_agrees_with_the_numbers(ctx: Context) -> None:
+    found = decide(ctx)
+    what = found.sentence.partition(". ")[0]
+    asked = next((s.after for s in found.steps if s.after != found.current), found.current)
+    shown = asked if what.startswith("Wanted") else found.final
+    said = re.findall(r"(decode|prefill) (\d+) → (\d+)(?: \(wanted (\d+)\))?", what.lower())
+    if what.startswith("No change"):
+        assert not said
+        assert not found.changes
+        return
+    assert {Role(role): (int(a), int(b)) for role, a, b, _ in said} == {
+        role: (found.current.of(role), shown.of(role))
+        for role in Role
+        if found.current.of(role) != shown.of(role)
+    }
+    for role, _, _, wanted in said:
+        assert not wanted or int(wanted) == asked.of(Role(role))
+
+
+# Between nothing and next to nothing lies a contradiction (M15): no tokens, yet requests.
+LOADS = st.just(0.0) | st.floats(0.001, 5.0)
+
+
+def loaded(ctx: Context, load: float) -> Context:
+    """Return the context with every signal ok and the driver at a load."""
+    driver = ctx.spec.policy.driver
+    signals = {
+        name: replace(s, quality=Quality.OK, value=0.01, reporting=s.expected)
+        for name, s in ctx.signals.items()
+    }
+    found = signals[driver]
+    lead = max(1, found.expected)
+    total = load * ctx.spec.policy.target * (1 if found.unit == "share" else lead)
+    signals = valued(signals, **{driver: total, "prefill_waiting": 0.0, "decode_waiting": 0.0})
+    return replace(ctx, signals=valued(signals, request_rps=load))
+
+
+@MANY
+@given(ctx=contexts(), loads=st.lists(LOADS, min_size=2, max_size=2))
+def test_more_load_never_means_fewer_instances(ctx: Context, loads: list[float]) -> None:
+    little, much = sorted(loads)
+    free = unhindered(ctx)
+    less, more = decide(loaded(free, little)), decide(loaded(free, much))
+    assert larger(less.final, more.final) == more.final
+
+
+def idle(ctx: Context) -> bool:
+    """Whether nobody uses the service: there latencies are absent by nature."""
+    driver, requests = ctx.signals[ctx.spec.policy.driver], ctx.signals["request_rps"]
+    return driver.value == 0.0 and requests.value == 0.0
+
+
+@MANY
+@given(
+    ctx=contexts(),
+    names=st.sets(st.sampled_from([kind.name for kind in SIGNALS]), min_size=1),
+    quality=st.sampled_from([Quality.MISSING, Quality.INVALID, Quality.STALE]),
+)
+def test_unreadable_never_lowers_and_never_wakes_a_hold_s7(
+    ctx: Context, names: set[str], quality: Quality
+) -> None:
+    """The one thing left out: evidence against idleness taken from a service that looks idle."""
+    assume(not idle(ctx))
+    before, worse = decide(ctx), ctx
+    for name in names:
+        worse = replace(worse, signals=graded(worse.signals, name, quality))
+    after = decide(worse)
+    for role in Role:
+        assert after.final.of(role) >= min(before.final.of(role), ctx.state.desired.of(role))
+    if not before.changes:
+        assert after.final == before.final or any(
+            step.code is Code.AT_MIN and step.name == "limits" for step in after.steps
+        )
+
+
+@MANY
+@given(
+    ctx=contexts(),
+    name=st.sampled_from([kind.name for kind in SIGNALS]),
+    quality=st.sampled_from([q for q in Quality if q is not Quality.OK]),
+)
+def test_worse_quality_never_gives_a_bolder_action_s6(
+    ctx: Context, name: str, quality: Quality
+) -> None:
+    assume(not idle(ctx) and ctx.signals[name].quality is Quality.OK)
+    low = smaller(ctx.state.desired, ctx.spec.limits.minimum)
+    assume(low == ctx.spec.limits.minimum)  # a floor repair does not depend on metrics
+    sure = decide(ctx)
+    unsure = decide(replace(ctx, signals=graded(ctx.signals, name, quality)))
+    for role in Role:
+        now, sure_n, unsure_n = (x.of(role) for x in (sure.current, sure.final, unsure.final))
+        assert min(now, sure_n) <= unsure_n <= max(now, sure_n)
+
+
+@MANY
+@given(contexts())
+def test_scale_in_needs_every_signal_ok_s6(ctx: Context) -> None:
+    found = decide(ctx)
+    if smaller(found.final, found.current) != found.current:
+        assert ctx.signals[ctx.spec.policy.driver].quality is Quality.OK
+        if not idle(ctx):
+            for name, goal_s in (("ttft_s", ctx.spec.slo.ttft_s), ("tbt_s", ctx.spec.slo.tbt_s)):
+                assert ctx.signals[name].quality is Quality.OK
+                assert (ctx.signals[name].value or 0.0) <= goal_s
+
+
+@MANY
+@given(contexts())
+def test_nothing_grows_on_an_unread_driver_s6(ctx: Context) -> None:
+    found = decide(ctx)
+    unread = ctx.signals[ctx.spec.policy.driver].quality not in (Quality.OK, Quality.PARTIAL)
+    if unread:
+        repaired = larger(found.current, ctx.spec.limits.minimum)
+        assert smaller(found.final, repaired) == found.final
+
+
+@MANY
+@given(ctx=contexts(), want=pairs(0, 120))
+def test_dampers_keep_the_sign_and_shorten_s8_s9(ctx: Context, want: Instances) -> None:
+    current = ctx.state.desired
+    for guard in DAMPERS:
+        found = guard(Target(want), ctx).want
+        for role in Role:
+            now, out, into = current.of(role), found.of(role), want.of(role)
+            assert min(now, into) <= out <= max(now, into)
+
+
+@MANY
+@given(ctx=contexts(), want=pairs(0, 120))
+def test_ceilings_only_lower_and_floors_only_raise_s8(ctx: Context, want: Instances) -> None:
+    for step in guards.limits(Target(want), ctx).steps:
+        side = larger if step.code is Code.AT_MIN else smaller
+        assert side(step.before, step.after) == step.after
+
+
+@MANY
+@given(ctx=contexts(), want=pairs(0, 120))
+def test_guards_are_idempotent_s8(ctx: Context, want: Instances) -> None:
+    for guard in guards.GUARDS:
+        once = guard(Target(want), ctx).want
+        assert guard(Target(once), ctx).want == once
+
+
+def through(want: Instances, ctx: Context) -> Instances:
+    """Return what all guards make of a wish; ``ratio`` shapes the wish and is not one of them."""
+    target = Target(want)
+    for guard in guards.GUARDS[1:]:
+        target = guard(target, ctx)
+    return guards.hard_limits(target, ctx).want
+
+
+@MANY
+@given(ctx=contexts(), want=pairs(0, 120))
+def test_all_guards_twice_change_nothing_more_s8(ctx: Context, want: Instances) -> None:
+    once = through(want, ctx)
+    assert through(once, ctx) == once
+
+
+@MANY
+@given(contexts())
+def test_the_last_look_never_has_to_step_in_s8(ctx: Context) -> None:
+    target = Target(decide(ctx).final)
+    assert guards.hard_limits(target, ctx) == target
+
+
+@SOME
+@given(
+    current=pairs(0, 60),
+    want=pairs(0, 120),
+    max_gpus=st.integers(10, 300),
+    free=st.integers(0, 99),
+)
+@example(current=Instances(10, 1), want=Instances(10, 1), max_gpus=32, free=0)
+@example(current=Instances(12, 1), want=Instances(12, 1), max_gpus=32, free=0)
+def test_a_ceiling_never_grows_a_role_s8(
+    current: Instances, want: Instances, max_gpus: int, free: int
+) -> None:
+    ctx = context(current, 5000.0, spec=limits(max_gpus=max_gpus), gpus_free={"H20": free})
+    for guard in (guards.gpu_budget, guards.capacity):
+        found = guard(Target(want), ctx).want
+        assert smaller(found, want) == found
+
+
+@SOME
+@given(contexts())
+def test_a_restart_changes_nothing_s23(ctx: Context) -> None:
+    """Equal inputs, built anew, give the equal decision: nothing is remembered outside them."""
+    first = decide(ctx)
+    decide(context(Instances(2, 4), 6000.0))
+    again = replace(ctx, history=replace(ctx.history), signals=dict(ctx.signals))
+    assert decide(again) == first
+
+
+@SOME
+@given(ctx=contexts(), broken=specs())
+def test_a_broken_neighbour_changes_nothing_s24(ctx: Context, broken: object) -> None:
+    before = decide(ctx)
+    decide(context(Instances(2, 4), 6000.0, spec=policy(target=None)))
+    assert broken is not None
+    assert decide(ctx) == before
+
+
+NONSENSE: st.SearchStrategy[object] = st.sampled_from(
+    [None, "", "1,5", float("nan"), float("inf"), -1.0, -1, 0, 10**400, True, [], "x" * 500]
+)
+FIELDS = ["name", "driver", "target", "pd_ratio", "theta_out", "theta_in", "ratio_tolerance"]
+FIELDS += ["cooldown_out_s", "stabilisation_s", "step_abs", "step_frac", "proposal_ttl_s"]
+
+
+@SOME
+@given(field=st.sampled_from(FIELDS), value=NONSENSE)
+def test_no_field_makes_the_loop_raise_c01(field: str, value: object) -> None:
+    found = decide(context(Instances(2, 4), 4000.0, spec=policy(**{field: value})))
+    if found.code is Code.CONFIG_INVALID:
+        assert (found.final, found.move) == (Instances(2, 4), Move.BLOCKED)
+        assert len(found.sentence) < 600
+
+
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        lambda spec: replace(spec, key=""),
+        lambda spec: replace(spec, cluster=""),
+        lambda spec: replace(spec, hardware={}),
+        lambda spec: replace(spec, hardware={Role.PREFILL: "H800"}),
+        lambda spec: replace(spec, hardware={**spec.hardware, Role.DECODE: ""}),
+    ],
+)
+@SOME
+@given(ctx=contexts())
+def test_an_empty_name_is_an_error_and_never_everything_s21(
+    break_it: Callable[[object], object], ctx: Context
+) -> None:
+    found = decide(replace(ctx, spec=break_it(ctx.spec)))  # type: ignore[arg-type]
+    assert (found.final, found.code) == (ctx.state.desired, Code.CONFIG_INVALID)
+
+
+def moved(found: Decision) -> dict[Role, int]:
+    return {role: abs(found.final.of(role) - found.current.of(role)) for role in Role}
+
+
+@MANY
+@given(contexts())
+def test_one_action_stays_within_its_step_s3(ctx: Context) -> None:
+    found, config = decide(ctx), ctx.spec.policy
+    for role, size in moved(found).items():
+        now = found.current.of(role)
+        repair = max(0, ctx.spec.limits.minimum.of(role) - now)
+        assert size <= max(config.step_abs, -(-now * config.step_frac // 1), repair)
+
+
+@SOME
+@given(contexts())
+def test_a_tick_split_in_two_takes_no_larger_step_s3(ctx: Context) -> None:
+    """The second half tick finds the first one's action in its cooldown."""
+    free = unhindered(ctx)
+    first = decide(free)
+    out = first.final != smaller(first.final, first.current)
+    into = first.final != larger(first.final, first.current)
+    later = replace(
+        free,
+        now_s=free.now_s + 7.5,
+        state=replace(
+            free.state,
+            prefill=replace(free.state.prefill, desired=first.final.prefill),
+            decode=replace(free.state.decode, desired=first.final.decode),
+        ),
+        history=replace(
+            free.history,
+            last_scale_out_s=free.now_s if out else None,
+            last_scale_in_s=free.now_s if into else None,
+        ),
+    )
+    second = decide(later)
+    for role in Role:
+        if first.final.of(role) == first.current.of(role):
+            continue
+        total = abs(second.final.of(role) - first.current.of(role))
+        same_way = (second.final.of(role) - first.final.of(role)) * (
+            first.final.of(role) - first.current.of(role)
+        )
+        if same_way > 0:
+            assert total <= moved(first)[role]
