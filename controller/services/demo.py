@@ -273,6 +273,7 @@ def _policy(given: DemoService, service: Service, load: Workload | None) -> None
             target=config.target,
             pd_ratio=config.pd_ratio,
             ratio_tolerance=config.ratio_tolerance,
+            stabilisation_s=config.stabilisation_s,
         ),
         user=None,
     )

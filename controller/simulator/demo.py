@@ -185,13 +185,17 @@ def _policy(driver: str, capacity: Capacity) -> PolicyConfig:
 
 @dataclass(frozen=True, slots=True)
 class _Sizing:
-    """How a demonstration service is sized: driver, initial counts, floor, ceiling, GPUs."""
+    """How a demonstration service is sized: driver, initial counts, floor, ceiling, GPUs.
+
+    A noisy load (few, long requests; bursts) wants a longer look before it shrinks.
+    """
 
     driver: str
     initial: Instances
     minimum: Instances
     maximum: Instances
     ratio_tolerance: float = 0.25
+    stabilisation_s: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +214,11 @@ def _service(
     """Return a service; ``where`` is its cluster, its prefill and its decode profile."""
     cluster, prefill, decode = where[0], PROFILES[where[1]], PROFILES[where[2]]
     capacity = per_instance_capacity(prefill, decode, demand_of(load), tbt_goal_s=slo.tbt_s)
-    policy = replace(_policy(sizing.driver, capacity), ratio_tolerance=sizing.ratio_tolerance)
+    policy = replace(
+        _policy(sizing.driver, capacity),
+        ratio_tolerance=sizing.ratio_tolerance,
+        stabilisation_s=sizing.stabilisation_s,
+    )
     most = sizing.maximum.gpus(Instances(prefill.tp, decode.tp))
     return DemoService(
         slug=load.name,
@@ -318,7 +326,13 @@ DEMO_SERVICES: Final = (
             40,
         ),
         Slo(ttft_s=6.0, tbt_s=0.05),
-        _Sizing("decode_tps", Instances(7, 6), Instances(2, 2), Instances(15, 12)),
+        _Sizing(
+            "decode_tps",
+            Instances(7, 6),
+            Instances(2, 2),
+            Instances(15, 12),
+            stabilisation_s=600.0,
+        ),
         Generator(
             "long-documents", 5, 5, 16, 12_000, 350, cached_frac=0.2, phase=0.65, input_sigma=1.0
         ),
