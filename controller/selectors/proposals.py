@@ -42,6 +42,13 @@ TONES: Final = {
 }
 
 
+ICONS: Final = {
+    ProposalState.PENDING: "proposal",
+    ProposalState.REJECTED: "frozen",
+    ProposalState.EXPIRED: "clock",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class RoleChange:
     """One role of a proposal; ``gpus`` is the difference in GPUs of its hardware type."""
@@ -124,7 +131,7 @@ class Card:
     @property
     def icon(self) -> str:
         """The icon of the state."""
-        return "proposal" if self.is_pending else self.tone
+        return ICONS.get(self.state, self.tone)
 
     @property
     def change(self) -> str:

@@ -68,7 +68,7 @@ def test_the_page_explains_each_step(vera: Client) -> None:
         "decode throughput driver decode 3,900 tok/s 3 s 4 of 4 ok",
         "target 1000.0",
         "Record as JSON",
-        "the first for this service",
+        "Previous",
         "No action was recorded.",
     ):
         assert sentence in page, sentence
