@@ -303,7 +303,13 @@ DEMO_SERVICES: Final = (
             80,
         ),
         Slo(ttft_s=0.4, tbt_s=0.08),
-        _Sizing("decode_tps", Instances(34, 19), Instances(6, 3), Instances(56, 28)),
+        _Sizing(
+            "decode_tps",
+            Instances(34, 19),
+            Instances(6, 3),
+            Instances(56, 28),
+            stabilisation_s=600.0,
+        ),
         Generator(
             "vision-search",
             4,
