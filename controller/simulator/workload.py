@@ -1,7 +1,7 @@
 """Who asks for what: offered load as a function of load time, generated or from a trace."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from statistics import NormalDist
 from typing import IO, Final, Protocol
 
@@ -183,6 +183,10 @@ class Generator:
     ) -> Requests:
         """Draw the requests of the interval (see :class:`Workload`)."""
         return _drawn(self, (start_s, end_s), keep_frac, rng)
+
+    def parameters(self) -> dict[str, str | float]:
+        """Return what makes this load again: ``Generator(**parameters)``."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.init}
 
     def _drift(self, stream: int, t: Floats, knot_s: float) -> Floats:
         return _wander(self.seed, stream, t, knot_s)

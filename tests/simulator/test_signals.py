@@ -16,7 +16,8 @@ from tests.simulator.examples import SERVICE, START_S, world
 
 
 def signal(window: Window, name: str) -> Floats:
-    return window.values[SIGNAL_INDEX[name]]
+    values: Floats = window.values[SIGNAL_INDEX[name]]
+    return values
 
 
 def correlation(first: Floats, second: Floats) -> float:
@@ -52,11 +53,9 @@ def test_signals_of_a_steady_service_are_those_of_its_load() -> None:
     assert means["prefill_tps"] == pytest.approx(4_000, rel=0.05)
     assert means["prefill_util"] == pytest.approx(0.16, rel=0.1)
     assert means["tbt_s"] == pytest.approx(0.0153, rel=0.05)
-    for low, mid, high in (
-        ("ttft_p50_s", "ttft_s", "ttft_p99_s"),
-        ("tbt_p50_s", "tbt_s", "tbt_p99_s"),
-    ):
-        p50, p95, p99 = (float(np.nanmean(signal(seen, name))) for name in (low, mid, high))
+    for latency in ("ttft", "tbt"):
+        names = (f"{latency}_p50_s", f"{latency}_s", f"{latency}_p99_s")
+        p50, p95, p99 = (float(np.nanmean(signal(seen, name))) for name in names)
         assert 0 < p50 < p95 < p99
 
 
@@ -64,9 +63,8 @@ def test_signals_of_a_steady_service_are_those_of_its_load() -> None:
 def test_throughput_follows_the_load_and_decode_utilisation_does_not(slug: str) -> None:
     service = next(s for s in DEMO_SERVICES if s.slug == slug).model()
     # Enough instances for the peak: between the limits nothing but the load moves the signals.
-    roomy = replace(
-        service, initial=Instances(2 * service.initial.prefill, 2 * service.initial.decode)
-    )
+    double = Instances(2 * service.initial.prefill, 2 * service.initial.decode)
+    roomy = replace(service, initial=double)
     nodes = [replace(node.spec(), gpus=32) for node in DEMO_NODES]
     made = World([roomy], nodes, start_s=START_S, seed=5)
     seen = followed(made, slug, 2.0)
@@ -89,20 +87,21 @@ def test_throughput_follows_the_load_and_decode_utilisation_does_not(slug: str) 
 
 def test_a_day_of_production_traffic_gives_the_published_signal_study(shared: Path) -> None:
     with (shared / "data/traces/servegen_m-large_10min.csv.gz").open("rb") as stream:
-        trace = read_trace(stream, "m-large", scale=0.2)
+        trace = read_trace(stream, "m-large")
     engine = PROFILES["qwen3-32b-fp8/h800"]
     service = replace(
-        SERVICE, prefill=engine, decode=engine, workload=trace, initial=Instances(6, 12)
+        SERVICE, prefill=engine, decode=engine, workload=trace, initial=Instances(30, 24)
     )
-    made = World(
-        [service], [replace(n.spec(), cluster="here") for n in DEMO_NODES], start_s=START_S, seed=2
+    nodes = [replace(node.spec(), cluster="here") for node in DEMO_NODES]
+    made = World([service], nodes, start_s=START_S, seed=2, speed=4.0)
+    seen = followed(made, "chat", 6.0)
+    # Means over the time a 10-minute window of the recording lasts at four times the speed.
+    tps, prefill_util, decode_util = (
+        np.nanmean(signal(seen, name).reshape(-1, 10), axis=1)
+        for name in ("decode_tps", "prefill_util", "decode_util")
     )
-    seen = followed(made, "chat", 24.0)
-    windows = [
-        signal(seen, n).reshape(-1, 40) for n in ("decode_tps", "prefill_util", "decode_util")
-    ]
-    tps, prefill_util, decode_util = (np.nanmean(values, axis=1) for values in windows)
-    offered = trace.rates(seen.times_s.reshape(-1, 40).mean(axis=1) - START_S)
+    at_s = 4 * (seen.times_s.reshape(-1, 10).mean(axis=1) - START_S)
+    offered = trace.rates(at_s)
     load = offered.rps * offered.output_tokens
     work = offered.rps * offered.input_tokens
     assert correlation(load, tps) > 0.98
