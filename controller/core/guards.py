@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from controller.core.pairs import Pairing, larger, smaller, whole_down, whole_up
+from controller.core.pairs import Pairing, larger, smaller, whole_up
 from controller.core.reasons import Code
 from controller.core.trust import driver_total, scale_in_bar, scale_out_bar
 from controller.core.types import Context, Instances, Reason, Role, Target, Wish
@@ -88,10 +88,13 @@ def step(target: Target, ctx: Context) -> Target:
     )
     top = Instances(current.prefill + bound.prefill, current.decode + bound.decode)
     bottom = Instances(current.prefill - bound.prefill, current.decode - bound.decode)
-    clamped = larger(smaller(target.want, larger(top, ctx.spec.limits.minimum)), bottom)
+    lowered = smaller(target.want, larger(top, ctx.spec.limits.minimum))
+    clamped = larger(lowered, bottom)
     if clamped == target.want:
         return target
-    want = _in_step(clamped, ctx)
+    want = clamped if lowered == target.want else _grown_in_ratio(clamped, ctx)
+    if clamped != lowered:
+        want = larger(want, _shrunk_in_ratio(clamped, ctx))
     which = " and ".join(
         f"{role.value} by at most {bound.of(role)}" for role in changed_roles(target.want, clamped)
     )
@@ -331,23 +334,21 @@ def _capped_in_ratio(capped: Instances, wanted: Instances, ctx: Context) -> Inst
     """Return the capped pair with the growth of the other role trimmed to the ratio.
 
     Where the ratio cannot be had, because the uncapped role is beyond it already, it keeps its
-    wish: an overload is answered with what there is.
+    wish: an overload is answered with what there is. A role above its maximum still counts in
+    full, for it comes down slowly or, when the signals bar it, not at all.
     """
     pairing = Pairing.of(ctx.spec.policy)
     lead, follow = pairing.split(capped)
     now_lead, now_follow = pairing.split(ctx.state.desired)
     min_lead, min_follow = pairing.split(ctx.spec.limits.minimum)
     want_lead, want_follow = pairing.split(wanted)
-    if lead < want_lead and pairing.most(lead) >= now_follow:
-        follow = min(follow, max(now_follow, min_follow, pairing.most(lead)))
-    if follow < want_follow and pairing.most_leading(follow) >= now_lead:
-        lead = min(lead, max(now_lead, min_lead, pairing.most_leading(follow)))
+    paired = pairing.most(max(lead, min(now_lead, want_lead)))
+    if lead < want_lead and paired >= now_follow:
+        follow = min(follow, max(now_follow, min_follow, paired))
+    paired = pairing.most_leading(max(follow, min(now_follow, want_follow)))
+    if follow < want_follow and paired >= now_lead:
+        lead = min(lead, max(now_lead, min_lead, paired))
     return pairing.join(lead, follow)
-
-
-def _in_step(clamped: Instances, ctx: Context) -> Instances:
-    """Return a pair cut by the step limit with the roles kept in proportion to each other."""
-    return larger(_grown_in_ratio(clamped, ctx), _shrunk_in_ratio(clamped, ctx))
 
 
 def _grown_in_ratio(want: Instances, ctx: Context) -> Instances:
@@ -356,8 +357,10 @@ def _grown_in_ratio(want: Instances, ctx: Context) -> Instances:
     lead, follow = pairing.split(want)
     now_lead, now_follow = pairing.split(ctx.state.desired)
     min_lead, min_follow = pairing.split(ctx.spec.limits.minimum)
-    follow = min(follow, max(now_follow, min_follow, pairing.ideal(lead)))
-    lead = min(lead, max(now_lead, min_lead, pairing.paired_leading(follow)))
+    paired = pairing.ideal(max(lead, now_lead))
+    follow = min(follow, max(now_follow, min_follow, paired))
+    paired = pairing.paired_leading(max(follow, now_follow))
+    lead = min(lead, max(now_lead, min_lead, paired))
     return pairing.join(lead, follow)
 
 
@@ -432,22 +435,40 @@ class _Room:
 def _largest_fit(want: Instances, ctx: Context, room: _Room) -> Instances:
     """Return the largest pair from the present one to ``want`` that fits and keeps the ratio.
 
-    Only growth needs room, and only growth is reduced. Tries leading counts from the top, each
-    with the most followers that fit; fewer than the ratio's tolerance allows is no fit.
+    Only growth needs room, and only growth is reduced. Minimums come first: where the room does
+    not suffice for both, nothing grows beyond its own, and a part of the repair is better than
+    none.
+    """
+    current, minimum = ctx.state.desired, ctx.spec.limits.minimum
+    found = _fit(want, minimum, ctx, room)
+    if found is not None:
+        return found
+    repair = smaller(want, larger(current, minimum))
+    return _fit(repair, current, ctx, room) or smaller(want, current)
+
+
+def _fit(want: Instances, least: Instances, ctx: Context, room: _Room) -> Instances | None:
+    """Return the largest pair that fits, no role under ``least`` or its wish if that is lower.
+
+    Tries leading counts from the top, each with the most followers that fit; fewer than the
+    ratio's tolerance allows is no fit.
     """
     pairing = Pairing.of(ctx.spec.policy)
     now_lead, now_follow = pairing.split(ctx.state.desired)
     want_lead, want_follow = pairing.split(want)
+    least_lead, least_follow = (
+        max(pair) for pair in zip(pairing.split(least), (now_lead, now_follow), strict=True)
+    )
     gpus_lead, gpus_follow = pairing.split(ctx.spec.gpus_per_instance)
     room_lead, room_follow = pairing.split(Instances(room.prefill, room.decode))
-    top = min(want_lead, max(now_lead, now_lead + whole_down(room_lead / gpus_lead)))
-    for lead in range(top, min(now_lead, top) - 1, -1):
+    top = min(want_lead, now_lead + room_lead // gpus_lead)
+    for lead in range(top, min(want_lead, least_lead) - 1, -1):
         taken = gpus_lead * max(0, lead - now_lead) if room.shared else 0
         most = now_follow + (room_follow - taken) // gpus_follow
         if lead < want_lead:
-            most = min(most, max(now_follow, pairing.ideal(lead)))
+            most = min(most, max(least_follow, pairing.ideal(lead)))
         follow = min(want_follow, most)
-        enough = pairing.least(lead) if lead > now_lead else now_follow
-        if follow >= min(want_follow, max(now_follow, enough)):
+        enough = pairing.least(lead) if lead > now_lead else 0
+        if follow >= min(want_follow, max(least_follow, enough)):
             return pairing.join(lead, follow)
-    return smaller(want, ctx.state.desired)
+    return None

@@ -1,6 +1,6 @@
 """Which state may follow which."""
 
-from collections.abc import Collection
+from collections.abc import Iterable
 
 import pytest
 
@@ -41,11 +41,14 @@ def test_terminal_states_have_no_successors_s18() -> None:
 
 @pytest.mark.parametrize("start", [*OPEN_PROPOSALS, *OPEN_ACTIONS])
 def test_every_open_state_can_end_l2_l7(start: ProposalState | ActionState) -> None:
-    moves: dict[ProposalState | ActionState, Collection[ProposalState | ActionState]]
-    moves = {**PROPOSAL_MOVES, **ACTION_MOVES}
+    def after(state: ProposalState | ActionState) -> Iterable[ProposalState | ActionState]:
+        if isinstance(state, ProposalState):
+            return PROPOSAL_MOVES[state]
+        return ACTION_MOVES[state]
+
     reached, new = {start}, {start}
     while new:
-        new = {after for state in new for after in moves[state]} - reached
+        new = {following for state in new for following in after(state)} - reached
         reached |= new
     assert reached & (TERMINAL_PROPOSALS | TERMINAL_ACTIONS)
 
