@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from math import ceil, floor
 from typing import Final, Literal, TypedDict
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -440,9 +441,7 @@ class World:
 
     def load(self, blob: bytes) -> None:
         """Take over a stored state, as :meth:`restore` says."""
-        with np.load(io.BytesIO(blob), allow_pickle=False) as archive:
-            arrays: dict[str, Floats] = dict(archive)
-        header: Header = json.loads(arrays.pop("header").tobytes())
+        header, arrays = _unpacked(blob)
         self._run_s, self._offset_s = header["run_s"], header["offset_s"]
         self._record.count, self._sampled = header["recorded"], header["sampled"]
         self._clocks = [self._clock(header, s) for s in self._services.values()]
@@ -485,6 +484,16 @@ class World:
             self._prefill.backlog_s[row] = 0.0
             self._prefill.waiting[:, row] = 0.0
             self._in_flight_s[row] = 0.0
+
+
+def _unpacked(blob: bytes) -> tuple[Header, dict[str, Floats]]:
+    try:
+        with np.load(io.BytesIO(blob), allow_pickle=False) as archive:
+            arrays: dict[str, Floats] = dict(archive)
+        header: Header = json.loads(arrays.pop("header").tobytes())
+    except (BadZipFile, EOFError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{len(blob)} bytes that are no stored world: {error}") from error
+    return header, arrays
 
 
 def _samples_as_arrays(samples: Sequence[Sample]) -> dict[str, Floats]:

@@ -208,6 +208,19 @@ def test_a_restored_world_goes_on_bit_for_bit() -> None:
     assert seen.state == other.state
 
 
+@pytest.mark.parametrize(
+    "blob",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"PK\x03\x04 not really", id="a broken archive"),
+        pytest.param(b"{}", id="something else"),
+    ],
+)
+def test_bytes_that_are_no_world_are_refused(blob: bytes) -> None:
+    with pytest.raises(ValueError, match="no stored world"):
+        World.restore([SERVICE], NODES, blob, seed=7)
+
+
 def test_a_pause_moves_the_clock_and_nothing_else() -> None:
     made, paused = world(), world()
     for w in (made, paused):
