@@ -55,9 +55,8 @@ def main(runs: int) -> None:
             medians = [statistics.median(column) for column in zip(*measured, strict=True)]
             cells = [f"{median:.1f}" for median in medians]
             print(f"| {case.name} | " + " | ".join(cells) + " |", flush=True)
-    print(
-        f"\nMedians of {runs} runs [s], {os.cpu_count()} processors, Python {sys.version.split()[0]}."
-    )
+    machine = f"{os.cpu_count()} processors, Python {sys.version.split()[0]}"
+    print(f"\nMedians of {runs} runs [s], {machine}.")
 
 
 def measure(case: Case, root: Path) -> list[float]:
