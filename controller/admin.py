@@ -11,6 +11,7 @@ from django.db.models import Model
 from django.http import HttpRequest
 
 from controller.core import config_check
+from controller.core.policies import POLICIES
 from controller.core.types import Instances, Limits, PolicyConfig
 from controller.core.types import Slo as SloValue
 from controller.models import (
@@ -56,7 +57,7 @@ SLO_FIELDS = ("ttft_s", "tbt_s", "goal_frac")
 class PolicyForm(PolicyModelForm):
     """A policy that the controller could use: refused with the field and what to enter instead."""
 
-    name = forms.ChoiceField(choices=lambda: [(name, name) for name in config_check.POLICIES])
+    name = forms.ChoiceField(choices=lambda: [(name, name) for name in POLICIES])
     driver = forms.CharField(
         initial="decode_tps",
         help_text=f"The signal that sizes both roles: {', '.join(config_check.DRIVERS)}.",

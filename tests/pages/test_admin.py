@@ -156,7 +156,7 @@ def test_a_service_is_saved_with_its_policy_as_a_revision(root: Client) -> None:
         pytest.param({"roles-0-minimum": "50"}, "minimum 50 is above the maximum 40", id="min"),
         pytest.param({"max_gpus": "3"}, "the minimum needs 4 GPUs and max_gpus is 3", id="budget"),
         pytest.param({"roles-1-role": "prefill"}, "both roles", id="a role is missing"),
-        pytest.param({"slo-0-ttft_s": "0"}, "Ensure this value is greater than", id="SLO 0"),
+        pytest.param({"slo-0-ttft_s": "0"}, "ttft_s is 0.0; give a number from", id="SLO 0"),
     ],
 )
 def test_limits_that_contradict_each_other_are_refused(

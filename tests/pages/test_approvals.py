@@ -31,7 +31,7 @@ def test_the_card_says_what_why_and_what_otherwise(ana: Client) -> None:
         "decode 4 → 6, prefill 2 → 3",
         "+4 H800",
         "+2 H800",
-        "0.50 → 0.50 prefill per decode, band 0.38–0.62",
+        "0.50 → 0.50 prefill per decode inside the band 0.38–0.62",
         "Decode throughput is over target.",
         "6 GPUs more : 12 → 18 of at most 400.".replace(" :", ":"),
         "Latency afterwards is not predicted.",
