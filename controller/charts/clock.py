@@ -56,7 +56,7 @@ class Clock:
         return f"{self.wall(at_s):%H:%M}"
 
     def between(self, first_s: float, last_s: float) -> str:
-        """Return two times in words, with their days when 12 h or more and a midnight part them."""
+        """Return two times in words, with their days where a midnight and 12 h part them."""
         first, last = self.wall(first_s), self.wall(last_s)
         near = first.date() == last.date() or last_s - first_s < HALF_DAY_S
         form = "%H:%M" if near else "%-d %b %H:%M"

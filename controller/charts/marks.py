@@ -69,6 +69,7 @@ def lane_marks(
             "color": [token(look[2]) for look in looks],
             "size": [look[3] for look in looks],
             "opacity": 1,
+            "line": {"width": 0},
         },
         "text": [_hover(mark, word, role) for mark, word in zip(marks, words, strict=True)],
         "hovertemplate": "%{text}",
@@ -79,7 +80,7 @@ def lane_marks(
 
 def legend(words: Sequence[str]) -> str:
     """Return the symbols of ``words`` with their meaning, for a panel's title."""
-    return "  ".join(f"{SYMBOLS[word][1]}{word}" for word in SYMBOLS if word in words)
+    return " ".join(f"{SYMBOLS[word][1]}{word}" for word in SYMBOLS if word in words)
 
 
 def _hover(mark: DecisionMark, word: str, role: Role | None) -> str:

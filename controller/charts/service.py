@@ -95,7 +95,7 @@ def service(series: ServiceSeries, clock: Clock) -> Plot:
             ("", 20),
             ("TTFT [ms]", 120),
             ("TBT [ms]", 120),
-            (f"Decisions  {legend(tuple(words))}", 52),
+            (f"Decisions {legend(tuple(words))}", 52),
         ]
     )
     keep = np.searchsorted(series.times_s, [mark.first_s for mark in series.decisions])
@@ -211,6 +211,7 @@ def _freezes(
                 "y": 1,
                 "xanchor": "right" if late else "left",
                 "yanchor": "top",
+                "yshift": -12,
                 "showarrow": False,
                 "font": {"size": 12, "color": token("busy")},
             }

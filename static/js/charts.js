@@ -41,7 +41,7 @@ function resolved(part) {
 function fitted(figure, narrow) {
   const layout = resolved(figure.layout);
   if (!narrow) return layout;
-  if (layout.margin) Object.assign(layout.margin, { l: Math.min(layout.margin.l, 54), r: Math.min(layout.margin.r, 80) });
+  if (layout.margin) Object.assign(layout.margin, { l: Math.min(layout.margin.l, 54), r: Math.min(layout.margin.r, 88) });
   if (layout.hoversubplots) layout.hoversubplots = "single";
   for (const [path, value] of Object.entries(figure.compact ?? {})) {
     const keys = path.split("."), last = keys.pop();

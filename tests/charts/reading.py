@@ -14,7 +14,7 @@ def numbers(trace: dict[str, Any], axis: str = "y") -> list[float | None]:
     values = trace[axis]
     if isinstance(values, dict):
         values = np.frombuffer(base64.b64decode(values["bdata"]), values["dtype"]).tolist()
-    return [None if value is None or value != value else value for value in values]
+    return [None if value is None or np.isnan(value) else value for value in values]
 
 
 def trace_named(plot: dict[str, Any], name: str) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def trace_named(plot: dict[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
-def painted(part: Any) -> Any:
+def painted(part: Any) -> Any:  # noqa: ANN401 - any part of a figure
     """Return the figure with every token replaced by a colour Plotly knows."""
     if isinstance(part, dict):
         return {key: painted(value) for key, value in part.items()}
@@ -37,7 +37,7 @@ def validated(plot: dict[str, Any]) -> go.Figure:
     return go.Figure(data=painted(plot["data"]), layout=painted(plot["layout"]))
 
 
-def texts(part: Any) -> list[str]:
+def texts(part: Any) -> list[str]:  # noqa: ANN401 - any part of a figure
     """Return every string of a figure that Plotly may draw."""
     if isinstance(part, dict):
         return [text for value in part.values() for text in texts(value)]

@@ -46,7 +46,23 @@ def make_afternoon(slug: str = "chat", *, hours: float = 3.0, until: datetime = 
     count = int(hours * 3600 / STEP_S) + 1
     rng = np.random.default_rng(len(slug))
     rows = make_samples(service, until=until, count=count, step_s=STEP_S)
-    desired = 18
+    _play(service, rows, rng)
+    Sample.objects.filter(service=service).delete()
+    Sample.objects.bulk_create(row for i, row in enumerate(rows) if not 0.45 < i / count < 0.49)
+    begin = until - timedelta(hours=hours)
+    Freeze.objects.create(
+        service=service,
+        by_name="ana",
+        reason="deploy of <b>router</b> 2.4",
+        since=begin + timedelta(hours=hours * 0.66),
+        ended_at=begin + timedelta(hours=hours * 0.78),
+        ended_by_name="ana",
+    )
+    return service
+
+
+def _play(service: Service, rows: list[Sample], rng: np.random.Generator) -> None:
+    count, desired = len(rows), 18
     for i, row in enumerate(rows):
         phase = i / count
         load = 6_300 * (1 + 0.45 * math.sin(2.2 * math.pi * phase)) * (1 + 0.03 * rng.normal())
@@ -66,18 +82,6 @@ def make_afternoon(slug: str = "chat", *, hours: float = 3.0, until: datetime = 
         row.ttft_p50_s, row.ttft_p99_s = row.ttft_s * 0.6, row.ttft_s * 1.35
         row.tbt_s = 0.034 * busy * (1 + 0.03 * rng.normal())
         row.tbt_p50_s, row.tbt_p99_s = row.tbt_s * 0.8, row.tbt_s * 1.2
-    Sample.objects.filter(service=service).delete()
-    Sample.objects.bulk_create(row for i, row in enumerate(rows) if not 0.45 < i / count < 0.49)
-    begin = until - timedelta(hours=hours)
-    Freeze.objects.create(
-        service=service,
-        by_name="ana",
-        reason="deploy of <b>router</b> 2.4",
-        since=begin + timedelta(hours=hours * 0.66),
-        ended_at=begin + timedelta(hours=hours * 0.78),
-        ended_by_name="ana",
-    )
-    return service
 
 
 def _decide(service: Service, at: datetime, wanted: int, before: int, i: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.charts.thinning import downsample, spans, with_gaps
@@ -21,6 +21,7 @@ def a_line(count: int, seed: int, missing: float) -> tuple[np.ndarray, np.ndarra
     return values, rng.integers(0, max(count, 1), size=8) if count else np.empty(0, dtype=int)
 
 
+@settings(deadline=None)
 @given(CASES)
 def test_thinning_stays_below_its_limit_and_in_order(case: tuple[int, int, int, float]) -> None:
     count, limit, seed, missing = case
@@ -31,6 +32,7 @@ def test_thinning_stays_below_its_limit_and_in_order(case: tuple[int, int, int, 
     assert set(keep.tolist()) <= set(at.tolist())
 
 
+@settings(deadline=None)
 @given(CASES)
 def test_extremes_ends_and_gaps_survive(case: tuple[int, int, int, float]) -> None:
     count, limit, seed, missing = case

@@ -23,7 +23,7 @@ NOON_S = 1_772_366_400.0  # 2026-03-01T12:00:00Z
 STEP_S = 15.0
 
 
-def a_spec(**policy: Any) -> ServiceSpec:
+def a_spec(**policy: object) -> ServiceSpec:
     """Return a service with target 1,000 tok/s per decode instance and 0.5 prefill per decode."""
     return ServiceSpec(
         key="chat",
@@ -40,9 +40,9 @@ def a_spec(**policy: Any) -> ServiceSpec:
     )
 
 
-def a_mark(pk: int = 1, at_s: float = NOON_S, **fields: Any) -> DecisionMark:
+def a_mark(pk: int = 1, at_s: float = NOON_S, **fields: object) -> DecisionMark:
     """Return a scale-out of decode 4 → 6."""
-    given = {
+    given: dict[str, Any] = {
         "service": "chat",
         "last_s": at_s,
         "count": 1,
@@ -58,7 +58,7 @@ def a_mark(pk: int = 1, at_s: float = NOON_S, **fields: Any) -> DecisionMark:
     return DecisionMark(pk=pk, first_s=at_s, **given)
 
 
-def a_series(count: int = 40, **fields: Any) -> ServiceSeries:
+def a_series(count: int = 40, **fields: object) -> ServiceSeries:
     """Return ``count`` samples 15 s apart from noon on: prefill 2, decode 4, 4,000 tok/s."""
     times = NOON_S + STEP_S * np.arange(count)
     pair = np.tile(np.array([[2], [4]]), (1, count))
@@ -85,9 +85,9 @@ def a_series(count: int = 40, **fields: Any) -> ServiceSeries:
     return replace(made, **fields)
 
 
-def a_freeze(**fields: Any) -> FreezeSpan:
+def a_freeze(**fields: object) -> FreezeSpan:
     """Return a freeze by ana from 12:02 to 12:05."""
-    given = {
+    given: dict[str, Any] = {
         "scope": "chat",
         "by": "ana",
         "reason": "deploy",
