@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from django.contrib import messages
@@ -12,6 +13,9 @@ from django.views.decorators.http import require_POST
 
 from controller.services.preferences import UnknownPreferenceError, save_preferences
 
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
 
 @login_required
 @require_POST
@@ -19,7 +23,7 @@ def save(request: HttpRequest) -> HttpResponse:
     """Keep the theme or the time zone and go back to the page it was asked from."""
     try:
         save_preferences(
-            request.user,
+            cast("User", request.user),
             theme=request.POST.get("theme"),
             time_zone=request.POST.get("time_zone"),
         )

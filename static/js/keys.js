@@ -2,6 +2,7 @@
 
 const OFF = "heteroscale.keys.off";
 const go = (path) => () => location.assign(path);
+// A key may open a page or a sheet and move the focus, never send a form.
 const show = (id) => () => {
   const dialog = document.getElementById(id);
   if (dialog && !dialog.open) dialog.showModal();
@@ -27,6 +28,7 @@ const KEYS = [
   ["j", "Next row", () => move(1)],
   ["k", "Previous row", () => move(-1)],
   ["Enter", "Open the row", null],
+  ["1…7", "Open a line of the attention list", null],
   ["f", "Open the freeze sheet", () => document.querySelector("main [data-dialog^=freeze], [data-dialog=freeze-fleet]")?.click()],
   [".", "Pause or resume live updates", () => document.querySelector("[data-pause]")?.click()],
   ["t", "Choose the time range", () => document.querySelector("[data-range] a")?.focus()],
@@ -45,6 +47,8 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat && event.key === "g") return;
   if (typing(event.target) || document.querySelector("dialog[open]")) return;
   if (localStorage.getItem(OFF)) return;
+  const line = /^[1-7]$/.test(event.key) && document.querySelectorAll(".attention .line a[data-row]")[event.key - 1];
+  if (line) return line.click();
   const run = MEANING.get(before ? `${before} ${event.key}` : event.key);
   clearTimeout(forget);
   before = !before && event.key === "g" ? "g" : "";

@@ -172,9 +172,23 @@ document.addEventListener("htmx:afterRequest", (event) => {
   tellLost();
 });
 
-document.addEventListener("htmx:responseError", (event) => {
-  const region = event.detail.target;
-  if (region?.matches?.("[data-live]")) region.dataset.failed = "1";
+// A region that could not be refreshed keeps its last content and says so beside it.
+
+function tellFailed(region, failed) {
+  const note = region.previousElementSibling?.matches("[data-old]") ? region.previousElementSibling : null;
+  if (!failed) return note?.remove();
+  if (note) return;
+  const told = document.createElement("p");
+  told.dataset.old = "";
+  told.className = "note warn flush small";
+  const clock = document.querySelector("[data-clock]")?.textContent ?? "";
+  told.textContent = `! Not refreshed since ${clock}: the ${region.dataset.liveName} shown are older. Trying again.`;
+  region.before(told);
+}
+
+document.addEventListener("htmx:afterRequest", (event) => {
+  const region = event.detail.elt;
+  if (region.matches?.("[data-live]") && !isStrip(region)) tellFailed(region, !event.detail.successful);
 });
 
 // Pause and go on.
