@@ -9,7 +9,7 @@ from typing import Final, TypedDict
 
 import numpy as np
 
-from controller.core.types import Instances, Role, RoleState
+from controller.core.types import InstanceRef, Instances, Role, RoleState
 from controller.simulator.arrivals import stream_key
 from controller.simulator.model import NodeSpec, ServiceModel
 
@@ -258,6 +258,19 @@ class Fleet:
     def of(self, key: str, role: Role) -> list[Instance]:
         """Return the instances of one role."""
         return [i for i in self.instances[key] if i.role is role]
+
+    def refs(self, key: str) -> tuple[InstanceRef, ...]:
+        """Return the instances of a service by name; all of them are in its one group."""
+        return tuple(
+            InstanceRef(
+                name=f"{key}-{i.role}-{i.serial}",
+                role=i.role,
+                group=f"{key}-g1",
+                node=",".join(i.nodes),
+                state=i.phase.value,
+            )
+            for i in self.instances[key]
+        )
 
     def state(self, key: str, role: Role) -> RoleState:
         """Return the counts of one role; an instance without a node counts as starting."""

@@ -15,6 +15,7 @@ from controller.core.types import (
     SIGNALS,
     Counts,
     Floats,
+    InstanceRef,
     Instances,
     Observation,
     Role,
@@ -32,7 +33,7 @@ from controller.simulator.arrivals import (
 from controller.simulator.decode import DRAINING, FluidDecode, StepTimes
 from controller.simulator.fleet import Fleet, FleetState
 from controller.simulator.model import Fault, NodeSpec, ServiceModel
-from controller.simulator.pools import pools
+from controller.simulator.pools import Holding, holdings
 from controller.simulator.prefill import ExactPrefill, FluidPrefill
 from controller.simulator.sampling import Now, Record, Sample, Sampler, damaged, window
 
@@ -102,6 +103,8 @@ class World:
         self._clocks = [LoadClock(0.0, 0.0, speed) for _ in services]
         self._make_engines()
         self._states: dict[str, ServiceState] = {}
+        self._instances: dict[str, tuple[InstanceRef, ...]] = {}
+        self._holdings: list[Holding] = []
         self._fleet = Fleet(nodes, seed)
         for service in services:
             self._fleet.add(service, 0.0)
@@ -238,6 +241,8 @@ class World:
             states = [self._fleet.state(key, role) for role in Role]
             version = str(self._fleet.versions[key])
             self._states[key] = ServiceState(states[0], states[1], version)
+            self._instances[key] = self._fleet.refs(key)
+            self._holdings = []
             self._ready[:, row] = [state.ready for state in states]
             self._serving[:, row] = states[1].ready, states[1].draining
             self._placement[row] = self._fleet.placement_factor(key)
@@ -337,7 +342,7 @@ class World:
         rows = [self._row[key] for key in keys]
         windows = window(self._samples, rows, (now_s - window_s, now_s))
         return {
-            key: Observation(found, self.state(key))
+            key: Observation(found, self.state(key), self._instances[key])
             for key, found in zip(keys, windows, strict=True)
         }
 
@@ -349,7 +354,8 @@ class World:
             for key, row in self._row.items()
             for at, role in enumerate(Role)
         }
-        return pools(self._fleet, utilisation)
+        self._holdings = self._holdings or holdings(self._fleet)
+        return [holding.pool(utilisation) for holding in self._holdings]
 
     def free_gpus(self, cluster: str, hardware: str) -> int:
         """Return the GPUs new instances can have."""

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.core.types import Instances, RoleState
+from controller.core.types import Instances, Role, RoleState
+from controller.simulator.demo import DEMO_NODES, DEMO_SERVICES
 from controller.simulator.model import Fault, ServiceModel
+from controller.simulator.pools import holdings
 from controller.simulator.workload import read_trace
 from controller.simulator.world import World
 from tests.simulator.examples import NODES, SERVICE, SLOW_SERVICE, START_S, STEADY, world
@@ -305,3 +307,23 @@ def test_an_unknown_load_is_missing_not_zero() -> None:
     known = seen.present.any(axis=0)
     assert known.tolist() == [True] * 4 + [False] * 4 + [True] * 4
     assert np.isnan(seen.values[:, 4:8]).all()
+
+
+def test_pools_and_instance_names_follow_every_change() -> None:
+    chat = next(service for service in DEMO_SERVICES if service.slug == "chat")
+    world = World([chat.model()], [node.spec() for node in DEMO_NODES], start_s=0.0, seed=3)
+    for second, want in ((60, Instances(9, 12)), (300, Instances(4, 6)), (900, Instances(4, 6))):
+        world.advance(second)
+        world.scale("chat", want)
+        for later in range(second, second + 240, 15):
+            world.advance(later)
+            fresh = [
+                holding.total - sum(holding.parts.values()) for holding in holdings(world._fleet)
+            ]
+            assert [p.busy + p.held_idle for p in world.pools(later)] == fresh
+            named = world.observe(["chat"], later, 60.0)["chat"].instances
+            state = world.state("chat")
+            for role in Role:
+                mine = [one for one in named if one.role is role]
+                assert sum(one.state == "ready" for one in mine) == state.of(role).ready
+            assert len({one.name for one in named}) == len(named)
