@@ -54,9 +54,7 @@ def fill(count: int, cluster: Cluster) -> None:
         ]
     )  # fmt: skip
     Slo.objects.bulk_create([Slo(service=s, ttft_s=1.0, tbt_s=0.05) for s in services])
-    Policy.objects.bulk_create(
-        [Policy(service=s, target=1000.0, pd_ratio=0.5) for s in services]
-    )
+    Policy.objects.bulk_create([Policy(service=s, target=1000.0, pd_ratio=0.5) for s in services])
 
 
 def tick(number: int, source: ArraySource) -> tuple[dict[str, float], float]:

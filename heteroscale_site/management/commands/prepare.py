@@ -24,7 +24,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""
         parser.add_argument("--trace", metavar="FILE", help="trace the demonstration plays")
-        parser.add_argument("--speed", type=float, help="simulated seconds in one second")
+        parser.add_argument("--speed", type=float, help="how many times faster its load runs")
         parser.add_argument("--no-demo", action="store_true", help="leave the demonstration out")
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401, ARG002 - Django's

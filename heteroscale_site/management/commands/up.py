@@ -26,7 +26,7 @@ class Command(BaseCommand):
         parser.add_argument("--host", default=configuration.host, help="address to listen on")
         parser.add_argument("--port", type=int, default=configuration.port, help="port")
         parser.add_argument("--trace", metavar="FILE", help="trace the demonstration plays")
-        parser.add_argument("--speed", metavar="N", help="simulated seconds in one second")
+        parser.add_argument("--speed", metavar="N", help="how many times faster its load runs")
         parser.add_argument("--no-demo", action="store_true", help="start without demonstration")
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401, ARG002 - Django's
