@@ -345,7 +345,7 @@ class Configuration:
         kind="number",
         group="Demonstration",
         default="1",
-        help="How many times faster the load of the demonstration runs; rates and all other clocks stay.",
+        help="How many times faster the demonstration's load runs; rates and clocks stay.",
     )
     time_zone: str = _setting(
         "TIME_ZONE",
