@@ -132,19 +132,19 @@ def fail(decision: Decision) -> None:
 def make_fleet(*, until: datetime = NOW, hours: int = 24) -> None:
     """Create three pools with a day of history."""
     pools = (("eu-1-a", "h800", 512), ("eu-1-a", "l20", 256), ("eu-1-b", "h20", 128))
-    rows = []
+    rows, count = [], hours * 3600 // STEP_S
     for cluster_name, hardware_name, total in pools:
         cluster, hardware = make_cluster(cluster_name), make_hardware(hardware_name)
         bad = {"maintenance": total // 16, "unhealthy": total // 32, "unknown": total // 64}
         usable = total - sum(bad.values()) - 8
-        for i in range(hours * 12 + 1):
-            wave = 0.62 + 0.25 * math.sin(i / 40)
+        for i in range(count + 1):
+            wave = 0.62 + 0.25 * math.sin(i / 800)
             busy, held = int(usable * wave), int(usable * 0.08)
             rows.append(
                 PoolSample(
                     cluster=cluster,
                     hardware=hardware,
-                    at=until - timedelta(minutes=5 * (hours * 12 - i)),
+                    at=until - timedelta(seconds=STEP_S * (count - i)),
                     total=total,
                     busy=busy,
                     held_idle=held,
