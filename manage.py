@@ -9,7 +9,10 @@ import sys
 def main() -> None:
     """Run the command named on the command line; exit 2 when its surroundings are not there."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "heteroscale_site.settings")
-    from django.core.management import execute_from_command_line  # noqa: PLC0415
+    try:
+        from django.core.management import execute_from_command_line  # noqa: PLC0415
+    except ModuleNotFoundError:
+        sys.exit(_refuse("this Python has no Django: use ./heteroscale instead of manage.py."))
     from django.db.utils import OperationalError  # noqa: PLC0415
     from redis.exceptions import ConnectionError as BrokerConnectionError  # noqa: PLC0415
 

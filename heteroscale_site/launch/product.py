@@ -73,7 +73,11 @@ def web_program(home: Home, *, host: str, port: int, known_as: str) -> Program:
 def background_programs(home: Home, manage: Path) -> tuple[Program, ...]:
     """Return the workers and the clock."""
     commands = {
-        **{name: ("rqworker", *queues) for name, queues in WORKER_QUEUES.items()},
+        # Four lines of rq a job would drown what the jobs themselves have to say.
+        **{
+            name: ("rqworker", "--verbosity", "0", *queues)
+            for name, queues in WORKER_QUEUES.items()
+        },
         "cron": ("cron",),
     }
     return tuple(

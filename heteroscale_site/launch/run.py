@@ -123,12 +123,12 @@ def _start(order: Order, supervisor: Supervisor, lock: int, say: Say) -> None:
 
     supervisor.start(web_program(home, host=order.host, port=order.port, known_as=order.known_as))
     _wait(supervisor, "web", home, "The web server", timeout_s=WEB_READY_S)
-    say(f"HeteroScale answers at {order.address}")
+    say(_summary(order))
     if order.history_words:
         _once(supervisor, order, order.history_words, "history")
     for program in background_programs(home, MANAGE):
         supervisor.start(program)
-    say(_summary(order))
+    say("Everything runs. Ctrl-C stops everything; the next start goes on from here.")
 
 
 def _start_postgres(
@@ -232,7 +232,6 @@ def _summary(order: Order) -> str:
                 if configuration.embedded_database or configuration.embedded_broker
                 else []
             ),
-            "  Ctrl-C stops everything; the next start goes on from here.",
             "",
         ]
     )

@@ -22,6 +22,7 @@ LONGEST_WAIT_S = 30.0
 WELL_AFTER_S = 10.0
 # A program that never became ready and ended this often is not going to.
 TRIES = 6
+LARGEST_LOG = 10_000_000
 GRACE_S = 5.0
 # PostgreSQL may have a long log to replay after a crash.
 READY_S = 120.0
@@ -76,6 +77,7 @@ class Supervisor:
 
     def start(self, program: Program) -> None:
         """Keep this program running from now on."""
+        _put_aside(program.log)
         child = _Child(program)
         self._children[program.name] = child
         self._spawn(child)
@@ -217,6 +219,12 @@ class Supervisor:
         ours = self._strangers | set(self._once)
         ours |= {c.process.pid for c in self._children.values() if c.process is not None}
         return (pid for pid in children() if pid not in ours)
+
+
+def _put_aside(log: Path) -> None:
+    # At the start only, when nobody writes to it; two files a process are kept.
+    if log.exists() and log.stat().st_size > LARGEST_LOG:
+        log.replace(log.with_suffix(".1.log"))
 
 
 def _is_alive(child: _Child) -> bool:

@@ -141,8 +141,8 @@ class Product:
             "valkey-server": "valkey",
             "/postgres ": "postgres",
             "gunicorn": "web",
-            "rqworker control": "worker-control",
-            "rqworker actions": "worker-actions",
+            "0 control placement": "worker-control",
+            "0 actions default": "worker-actions",
             "manage.py cron": "cron",
         }
         words = self.processes()

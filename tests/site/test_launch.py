@@ -242,3 +242,14 @@ def test_stopping_takes_grandchildren_along(home: Home, supervisor: Supervisor) 
     wait_until(lambda: note.exists() and note.read_text().strip(), "the grandchild")
     supervisor.stop()
     assert not Path(f"/proc/{note.read_text().strip()}").exists()
+
+
+def test_a_large_log_is_put_aside_at_the_start(
+    home: Home, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervising, "LARGEST_LOG", 10)
+    log = home.root / "some.log"
+    log.write_text("more than ten bytes")
+    supervisor.start(Program("some", ["sleep", "600"], log))
+    assert log.read_text() == ""
+    assert (home.root / "some.1.log").read_text() == "more than ten bytes"
