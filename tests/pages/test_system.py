@@ -1,0 +1,87 @@
+"""What machines read: health, readiness, figures."""
+
+import re
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from prometheus_client.parser import text_string_to_metric_families
+
+from controller.models import DecisionTally, ServiceStatus, Tick
+from controller.models.clock import database_now
+from tests.factories import make_proposal, make_service
+
+
+def figures(client: Client) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """Return every sample of ``/metrics`` by name and labels."""
+    answer = client.get("/metrics")
+    assert answer.status_code == 200
+    assert answer["Content-Type"].startswith("text/plain; version=")
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(answer.content.decode())
+        for sample in family.samples
+    }
+
+
+def test_healthz_asks_nobody(client: Client) -> None:
+    answer = client.get("/healthz")
+    assert (answer.status_code, answer.content) == (200, b"ok\n")
+
+
+@pytest.mark.django_db
+def test_readyz_tells_the_age_of_the_loop(client: Client) -> None:
+    assert client.get("/readyz").json() == {
+        "ready": True, "database": "ok", "loop": "late: no tick yet",
+    }  # fmt: skip
+    now = database_now()
+    Tick.objects.create(slot=1, at=now - timedelta(seconds=300), finished_at=now, epoch=1)
+    assert re.fullmatch(r"late: 30[01] s ago", client.get("/readyz").json()["loop"])
+
+
+@pytest.mark.django_db
+def test_figures_are_in_the_text_format_with_their_labels(client: Client) -> None:
+    service = make_service("chat")
+    make_proposal(make_service("code", mode="approve"))
+    ServiceStatus.objects.filter(service=service).update(
+        instances=[
+            {"name": "chat-decode-1", "role": "decode", "group": "chat-g1", "node": "n-1",
+             "state": "ready"}
+        ]
+    )  # fmt: skip
+    DecisionTally.objects.create(move="hold", code="WITHIN_TOLERANCE", total=41)
+    now = database_now()
+    Tick.objects.create(
+        slot=1, at=now - timedelta(seconds=7), finished_at=now, epoch=1, services=4, fresh=3,
+        stages_ms={"decide": 250.0},
+    )  # fmt: skip
+    seen = figures(client)
+    assert 7 <= seen["heteroscale_loop_age_seconds", ()] < 60
+    assert seen["heteroscale_metrics_fresh_ratio", ()] == 0.75
+    assert seen["heteroscale_tick_stage_seconds", (("stage", "decide"),)] == 0.25
+    assert seen[
+        "heteroscale_decisions_total", (("action", "hold"), ("reason", "WITHIN_TOLERANCE"))
+    ] == 41
+    assert seen["heteroscale_proposals_open", (("state", "pending"),)] == 1
+    assert seen["heteroscale_actions", (("state", "unknown"),)] == 0
+    info = {
+        "service": "chat", "role": "decode", "group": "chat-g1", "namespace": "eu-1-a",
+        "pod": "chat-decode-1", "node": "n-1", "state": "ready",
+    }  # fmt: skip
+    assert seen["heteroscale_instance_info", tuple(sorted(info.items()))] == 1
+    ready = (("role", "decode"), ("service", "chat"), ("state", "ready"))
+    assert seen["heteroscale_instances", ready] == 4
+
+
+@pytest.mark.django_db
+def test_the_number_of_queries_does_not_grow_with_the_fleet(client: Client) -> None:
+    counts = []
+    for fleet in (1, 3):
+        for number in range(fleet):
+            make_service(f"s{fleet}-{number}")
+        with CaptureQueriesContext(connection) as queries:
+            client.get("/metrics")
+        counts.append(len(queries))
+    assert counts[0] == counts[1]
