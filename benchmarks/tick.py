@@ -10,9 +10,9 @@ import statistics
 import sys
 import time
 
-import tests.servers  # noqa: F401 - starts the servers before the settings are read
-
 import django
+
+import tests.servers  # noqa: F401 - starts the servers before the settings are read
 
 django.setup()
 
@@ -57,7 +57,7 @@ def fill(count: int, cluster: Cluster) -> None:
     Policy.objects.bulk_create([Policy(service=s, target=1000.0, pd_ratio=0.5) for s in services])
 
 
-def tick(number: int, source: ArraySource) -> tuple[dict[str, float], float]:
+def tick(source: ArraySource) -> tuple[dict[str, float], float]:
     """Run one tick as if a period had passed; returns its stages [ms] and its wall time [ms]."""
     Tick.objects.update(at="2000-01-01T00:00:00Z")
     lease = leadership.take("benchmark", seconds=60)
@@ -77,11 +77,11 @@ def measure(count: int, cluster: Cluster) -> str:
     # A tenth of the services wants to grow in each tick, the rest holds.
     for i in range(0, count, 10):
         source = source.now_reports(f"s-{i:04}", decode_tps=6000.0)
-    _, first_ms = tick(0, source)
+    _, first_ms = tick(source)
     Action.objects.update(state="ready")
-    runs = [tick(number, source) for number in range(1, TICKS + 1)]
+    runs = [tick(source) for _ in range(TICKS)]
     with CaptureQueriesContext(connection) as queries:
-        tick(TICKS + 1, source)
+        tick(source)
     stages = [statistics.median(run[0][stage] for run in runs) for stage in STAGES]
     wall_ms = statistics.median(run[1] for run in runs)
     cells = [f"{value:.0f}" for value in (*stages, wall_ms, first_ms)]

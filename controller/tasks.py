@@ -7,8 +7,8 @@ from django.conf import settings
 from rq import get_current_job
 
 from controller import loop, wiring
-from controller.services import actions, approvals, leadership, retention
 from controller.models.clock import database_now
+from controller.services import actions, approvals, leadership, retention
 from controller.services.errors import NotLeadingError
 
 log = structlog.get_logger(__name__)

@@ -21,9 +21,7 @@ urlpatterns = [
     path("strip/", strip.fragment, name="strip"),
     path("services/", services.index, name="services"),
     path("services/<slug:slug>/", services.page, name="service"),
-    path(
-        "services/<slug:slug>/panel/<slug:panel>/", services.panel, name="service-panel"
-    ),
+    path("services/<slug:slug>/panel/<slug:panel>/", services.panel, name="service-panel"),
     path("services/<slug:slug>/freeze/", freezes.freeze_service, name="freeze-service"),
     path("services/<slug:slug>/resume/", freezes.resume_service, name="resume-service"),
     path("freeze/", freezes.freeze_fleet, name="freeze-fleet"),

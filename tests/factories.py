@@ -44,15 +44,11 @@ def make_cluster(slug: str = "eu-1-a", kind: str = "simulated") -> Cluster:
 
 def make_nodes(cluster: Cluster, hardware: HardwareType, count: int = 4) -> list[Node]:
     """Return nodes under one S1 switch under one S2 switch."""
-    s2 = Switch.objects.get_or_create(
-        cluster=cluster, name="s2-01", defaults={"tier": 2}
-    )[0]
+    s2 = Switch.objects.get_or_create(cluster=cluster, name="s2-01", defaults={"tier": 2})[0]
     s1 = Switch.objects.get_or_create(
         cluster=cluster, name="s1-01", defaults={"tier": 1, "parent": s2}
     )[0]
-    rack = Rack.objects.get_or_create(cluster=cluster, name="r01", defaults={"s1": s1})[
-        0
-    ]
+    rack = Rack.objects.get_or_create(cluster=cluster, name="r01", defaults={"s1": s1})[0]
     return [
         Node.objects.create(
             cluster=cluster,
@@ -66,9 +62,7 @@ def make_nodes(cluster: Cluster, hardware: HardwareType, count: int = 4) -> list
     ]
 
 
-def make_service(
-    slug: str = "chat", *, mode: str = "automatic", **fields: Any
-) -> Service:
+def make_service(slug: str = "chat", *, mode: str = "automatic", **fields: Any) -> Service:
     """Return a service with roles, SLO, policy and an empty status."""
     cluster = fields.pop("cluster", None) or make_cluster()
     hardware = fields.pop("hardware", None) or make_hardware()
@@ -241,9 +235,7 @@ def make_samples(
     return Sample.objects.bulk_create(rows)
 
 
-def make_pools(
-    cluster: Cluster, hardware: HardwareType, *, at: datetime = NOW
-) -> PoolSample:
+def make_pools(cluster: Cluster, hardware: HardwareType, *, at: datetime = NOW) -> PoolSample:
     """Return one pool of 32 GPUs."""
     return PoolSample.objects.create(
         cluster=cluster,

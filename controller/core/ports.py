@@ -43,8 +43,11 @@ class MetricsSource(Protocol):
     """Where signals and instance counts come from; one call serves all services."""
 
     def observe(self, services: Sequence[ServiceSpec], *, now_s: float) -> View:
-        """Return what could be read by ``now_s``. Never raises for one bad service: it is named
-        in ``View.failures`` with a sentence and absent from ``observations``."""
+        """Return what could be read by ``now_s``.
+
+        Never raises for one bad service: it is named in ``View.failures`` with a sentence and
+        absent from ``observations``.
+        """
         ...
 
 
@@ -58,8 +61,11 @@ class Policy(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ScaleOrder:
-    """One write to a cluster. ``action`` makes it idempotent, ``epoch`` fences old leaders,
-    ``resource_version`` makes it a compare-and-set (S12, S13)."""
+    """One write to a cluster.
+
+    ``action`` makes it idempotent, ``epoch`` fences old leaders, ``resource_version`` makes it a
+    compare-and-set (S12, S13).
+    """
 
     action: str
     service: str

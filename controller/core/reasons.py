@@ -1,4 +1,4 @@
-"""Reason codes: stable names for why a number is what it is. Documented one by one in docs/reasons.md."""
+"""Reason codes: stable names for why a number is what it is; docs/reasons.md has each one."""
 
 from enum import StrEnum
 

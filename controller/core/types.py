@@ -1,4 +1,4 @@
-"""The values that travel from traffic to action: Window, Signals, Recommendation, Target, Decision."""
+"""The values that travel from traffic to action: Window, Signals, Target, Decision."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -71,47 +71,29 @@ class SignalKind:
     label: str
 
 
-SIGNALS: Final[tuple[SignalKind, ...]] = (
-    SignalKind("decode_tps", "tok/s", Role.DECODE, True, "decode throughput"),
-    SignalKind(
-        "prefill_tps",
-        "tok/s",
-        Role.PREFILL,
-        False,
-        "prefill throughput with cache hits",
-    ),
-    SignalKind(
-        "prefill_tps_uncached",
-        "tok/s",
-        Role.PREFILL,
-        True,
-        "uncached prefill throughput",
-    ),
-    SignalKind("ttft_s", "s", Role.PREFILL, False, "TTFT p95"),
-    SignalKind("tbt_s", "s", Role.DECODE, False, "TBT p95"),
-    SignalKind("prefill_util", "share", Role.PREFILL, True, "prefill GPU utilisation"),
-    SignalKind("decode_util", "share", Role.DECODE, False, "decode GPU utilisation"),
-    SignalKind("prefill_sm", "share", Role.PREFILL, True, "prefill SM activity"),
-    SignalKind("decode_sm", "share", Role.DECODE, False, "decode SM activity"),
-    SignalKind("request_rps", "req/s", Role.PREFILL, False, "requests"),
-    SignalKind(
-        "prefill_waiting",
-        "requests",
-        Role.PREFILL,
-        False,
-        "requests waiting for prefill",
-    ),
-    SignalKind(
-        "decode_waiting", "requests", Role.DECODE, False, "requests waiting for decode"
-    ),
-    SignalKind("ttft_p50_s", "s", Role.PREFILL, False, "TTFT p50"),
-    SignalKind("ttft_p99_s", "s", Role.PREFILL, False, "TTFT p99"),
-    SignalKind("tbt_p50_s", "s", Role.DECODE, False, "TBT p50"),
-    SignalKind("tbt_p99_s", "s", Role.DECODE, False, "TBT p99"),
+_LINEAR: Final = frozenset({"decode_tps", "prefill_tps_uncached", "prefill_util", "prefill_sm"})
+SIGNALS: Final[tuple[SignalKind, ...]] = tuple(
+    SignalKind(name, unit, role, linear=name in _LINEAR, label=label)
+    for name, unit, role, label in (
+        ("decode_tps", "tok/s", Role.DECODE, "decode throughput"),
+        ("prefill_tps", "tok/s", Role.PREFILL, "prefill throughput with cache hits"),
+        ("prefill_tps_uncached", "tok/s", Role.PREFILL, "uncached prefill throughput"),
+        ("ttft_s", "s", Role.PREFILL, "TTFT p95"),
+        ("tbt_s", "s", Role.DECODE, "TBT p95"),
+        ("prefill_util", "share", Role.PREFILL, "prefill GPU utilisation"),
+        ("decode_util", "share", Role.DECODE, "decode GPU utilisation"),
+        ("prefill_sm", "share", Role.PREFILL, "prefill SM activity"),
+        ("decode_sm", "share", Role.DECODE, "decode SM activity"),
+        ("request_rps", "req/s", Role.PREFILL, "requests"),
+        ("prefill_waiting", "requests", Role.PREFILL, "requests waiting for prefill"),
+        ("decode_waiting", "requests", Role.DECODE, "requests waiting for decode"),
+        ("ttft_p50_s", "s", Role.PREFILL, "TTFT p50"),
+        ("ttft_p99_s", "s", Role.PREFILL, "TTFT p99"),
+        ("tbt_p50_s", "s", Role.DECODE, "TBT p50"),
+        ("tbt_p99_s", "s", Role.DECODE, "TBT p99"),
+    )
 )
-SIGNAL_INDEX: Final[Mapping[str, int]] = {
-    kind.name: i for i, kind in enumerate(SIGNALS)
-}
+SIGNAL_INDEX: Final[Mapping[str, int]] = {kind.name: i for i, kind in enumerate(SIGNALS)}
 ROLE_INDEX: Final[Mapping[Role, int]] = {Role.PREFILL: 0, Role.DECODE: 1}
 
 
@@ -238,7 +220,7 @@ class ServiceSpec:
 
 @dataclass(frozen=True, slots=True)
 class RoleState:
-    """Instances of one role as the cluster reports them; ``desired`` is what was last asked for."""
+    """Instances of one role as its cluster reports them; ``desired`` is the last wish."""
 
     desired: int
     ready: int

@@ -21,6 +21,7 @@ class SimulatedFleet(models.Model):
     speed = models.FloatField(default=1.0)
     trace_name = models.CharField(max_length=200, blank=True)
     trace_body = models.BinaryField(null=True)
+    trace_scale = models.FloatField(default=1.0, help_text="How often each request counts.")
     history = models.CharField(max_length=8, choices=History, default=History.WANTED)
     history_frac = models.FloatField(default=0.0)
 
@@ -31,6 +32,12 @@ class SimulatedFleet(models.Model):
 
     def __str__(self) -> str:
         return "simulated fleet"
+
+    @property
+    def trace_label(self) -> str:
+        """The trace as pages name it, with the share of its requests that is played."""
+        times = f" × {self.trace_scale:g}" if self.trace_scale != 1 else ""
+        return f"{self.trace_name}{times}" if self.trace_name else ""
 
 
 class SimulatedService(models.Model):

@@ -29,7 +29,9 @@ def readiness() -> Readiness:
     age_s = loop_age_s()
     late = age_s is None or age_s > LATE_AFTER * settings.TICK_S
     loop = "no tick yet" if age_s is None else f"{age_s:.0f} s ago"
-    return Readiness(ready=True, checks={"database": "ok", "loop": f"late: {loop}" if late else loop})
+    return Readiness(
+        ready=True, checks={"database": "ok", "loop": f"late: {loop}" if late else loop}
+    )
 
 
 def loop_age_s() -> float | None:

@@ -222,8 +222,8 @@ def _waiting_for(reader: Reader, now: datetime) -> int:
 def _simulation() -> Simulation | None:
     if not Cluster.objects.filter(kind=Cluster.Kind.SIMULATED).exists():
         return None
-    row = SimulatedFleet.objects.only("speed", "trace_name", "history", "history_frac").first()
+    row = SimulatedFleet.objects.defer("state", "trace_body", "receipts").first()
     if row is None:
         return Simulation(1.0, "", None)
     done = row.history == SimulatedFleet.History.DONE
-    return Simulation(row.speed, row.trace_name, None if done else row.history_frac)
+    return Simulation(row.speed, row.trace_label, None if done else row.history_frac)

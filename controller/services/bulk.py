@@ -83,4 +83,4 @@ def _kind_name(model: type[Model], column: str) -> str:
 
 
 def _kind(model: type[Model], column: str) -> sql.SQL:
-    return sql.SQL(_kind_name(model, column))  # type: ignore[arg-type] # from our own models
+    return sql.SQL(_kind_name(model, column))

@@ -1,6 +1,7 @@
 """The demonstration fleet: made once, labelled simulated, removed with one command."""
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Final
@@ -25,9 +26,9 @@ from controller.simulator.demo import (
     DEMO_NODES,
     DEMO_SERVICES,
     TRACED_SERVICE,
-    DemoNode,
     DemoService,
     policy_for,
+    scale_for,
 )
 from controller.simulator.profiles import HARDWARE
 from controller.simulator.workload import TraceError, Workload, read_trace
@@ -47,6 +48,13 @@ from inventory.services.policies import save_policy
 
 REMOVED: Final = "removed the demo fleet"
 REGION_NAME: Final = "Europe 1 (simulated)"
+CONDITIONS: Final[Mapping[str, Mapping[str, str]]] = {
+    "ok": {},
+    "maintenance": {"admin_state": Node.AdminState.MAINTENANCE},
+    "unhealthy": {"health": Node.Health.FAILED, "health_reason": "XID 79 (simulated)"},
+    "unknown": {"health": Node.Health.UNKNOWN, "health_reason": "no report (simulated)"},
+    "reserved": {"admin_state": Node.AdminState.CORDONED},
+}
 GENERATOR_FIELDS: Final = ("lengths", "recorded")
 
 
@@ -60,21 +68,33 @@ def exists() -> bool:
     return SimulatedFleet.objects.exists()
 
 
-def create(*, speed: float, trace: Path | None) -> None:
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A trace to play: its name, its bytes, what they say, and how often a request counts."""
+
+    name: str
+    body: bytes
+    workload: Workload
+    scale: float
+
+
+def create(*, speed: float, trace: Path | None, trace_scale: float | None = None) -> None:
     """Make the fleet's rows; its history is produced afterwards.
+
+    ``trace_scale`` is how often each request of the trace counts; by default 1, or less when the
+    trace is more than the traced service can take.
 
     Raises :class:`InvalidError` naming the trace's line and column when it can't be read.
     """
-    load = _read(trace)
+    load = _read(trace, trace_scale)
     with transaction.atomic():
         fleet = SimulatedFleet(speed=speed)
-        if trace is not None:
-            fleet.trace_name, fleet.trace_body = trace.name, trace.read_bytes()
+        _take(fleet, load)
         fleet.save()
         clusters, hardware = _clusters(), _hardware()
         _nodes(clusters, hardware)
         for given in DEMO_SERVICES:
-            _service(given, clusters[given.cluster], hardware, load)
+            _service(given, clusters[given.cluster], hardware, load.workload if load else None)
         audit.record(
             actor="start command",
             verb="created the demo fleet",
@@ -83,26 +103,34 @@ def create(*, speed: float, trace: Path | None) -> None:
         )
 
 
-def change_load(*, speed: float | None, trace: Path | None) -> bool:
+def change_load(
+    *, speed: float | None, trace: Path | None, trace_scale: float | None = None
+) -> bool:
     """Give the fleet another speed or trace; returns whether anything changed.
 
     A new trace changes what the traced service needs, so its policy follows as a new revision,
     and the history is produced anew.
     """
-    load = _read(trace)
+    load = _read(trace, trace_scale)
     with transaction.atomic():
         fleet = SimulatedFleet.objects.select_for_update().get(pk=1)
         new_speed = speed is not None and speed != fleet.speed
-        body = trace.read_bytes() if trace else None
-        new_trace = body is not None and body != bytes(fleet.trace_body or b"")
+        playing = (bytes(fleet.trace_body or b""), fleet.trace_scale)
+        new_trace = load is not None and (load.body, load.scale) != playing
         if speed is not None:
             fleet.speed = speed
-        if trace is not None and load is not None and new_trace:
-            fleet.trace_name, fleet.trace_body = trace.name, body
-            _follow_trace(load)
+        if new_trace and load is not None:
+            _take(fleet, load)
+            _follow_trace(load.workload)
             fleet.history = SimulatedFleet.History.WANTED
         fleet.save()
     return new_speed or new_trace
+
+
+def _take(fleet: SimulatedFleet, load: Load | None) -> None:
+    if load is not None:
+        fleet.trace_name, fleet.trace_body = load.name, load.body
+        fleet.trace_scale = load.scale
 
 
 def remove() -> int:
@@ -138,15 +166,21 @@ def _remove_places() -> None:
     Region.objects.filter(pk__in=regions, clusters__isnull=True).delete()
 
 
-def _read(trace: Path | None) -> Workload | None:
+def _read(trace: Path | None, scale: float | None) -> Load | None:
     if trace is None:
         return None
     try:
-        return read_trace(BytesIO(trace.read_bytes()), trace.name)
+        body = trace.read_bytes()
+        workload = read_trace(BytesIO(body), trace.name)
     except TraceError as fault:
         raise InvalidError("trace", str(fault)) from None
     except OSError as fault:
         raise InvalidError("trace", f"{trace}: {fault.strerror}.") from None
+    return Load(trace.name, body, workload, scale or scale_for(_traced(), workload))
+
+
+def _traced() -> DemoService:
+    return next(given for given in DEMO_SERVICES if given.slug == TRACED_SERVICE)
 
 
 def _clusters() -> dict[str, Cluster]:
@@ -211,19 +245,10 @@ def _nodes(clusters: dict[str, Cluster], hardware: dict[str, HardwareType]) -> N
                 s1=places[node.s1],
                 u_position=node.u,
                 gpus=node.gpus,
-                **_condition(node),
+                **CONDITIONS[node.state],
             )
         )
     Node.objects.bulk_create(rows)
-
-
-def _condition(node: DemoNode) -> dict[str, str]:
-    return {
-        "maintenance": {"admin_state": Node.AdminState.MAINTENANCE},
-        "unhealthy": {"health": Node.Health.FAILED, "health_reason": "XID 79 (simulated)"},
-        "unknown": {"health": Node.Health.UNKNOWN, "health_reason": "no report (simulated)"},
-        "reserved": {"admin_state": Node.AdminState.CORDONED},
-    }.get(node.state, {})
 
 
 def _service(
@@ -280,9 +305,8 @@ def _policy(given: DemoService, service: Service, load: Workload | None) -> None
 
 
 def _follow_trace(load: Workload) -> None:
-    given = next(given for given in DEMO_SERVICES if given.slug == TRACED_SERVICE)
     policy = Policy.objects.filter(service__slug=TRACED_SERVICE).first()
     if policy is not None:
-        config = policy_for(given, load)
+        config = policy_for(_traced(), load)
         policy.target, policy.pd_ratio = config.target, config.pd_ratio
         save_policy(policy, user=None)

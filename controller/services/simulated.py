@@ -10,7 +10,7 @@ from django.db import transaction
 from controller.core.types import Instances
 from controller.models import SimulatedFleet, SimulatedService
 from controller.simulator.engines import Engines, Receipt
-from controller.simulator.model import NodeSpec, ServiceModel
+from controller.simulator.model import NodeSpec, NodeState, ServiceModel
 from controller.simulator.profiles import PROFILES
 from controller.simulator.workload import Generator, Workload, read_trace
 from controller.simulator.world import World
@@ -85,7 +85,7 @@ def load_trace(fleet: SimulatedFleet) -> Workload | None:
     """Return the recorded load the fleet plays, if it was given one."""
     if fleet.trace_body is None:
         return None
-    return read_trace(BytesIO(bytes(fleet.trace_body)), fleet.trace_name)
+    return read_trace(BytesIO(bytes(fleet.trace_body)), fleet.trace_name, fleet.trace_scale)
 
 
 def node_specs() -> list[NodeSpec]:
@@ -110,7 +110,7 @@ def node_specs() -> list[NodeSpec]:
     ]
 
 
-def _state(row: Node) -> str:
+def _state(row: Node) -> NodeState:
     if row.health == Node.Health.UNKNOWN:
         return "unknown"
     if row.health != Node.Health.OK:

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+import numpy as np
+
 from controller.core.types import Instances, Limits, Mode, PolicyConfig, Role, Slo
 from controller.simulator.capacity import Capacity, demand_of, per_instance_capacity
 from controller.simulator.model import NodeSpec, NodeState, ServiceModel
@@ -172,6 +174,22 @@ def policy_for(
         service.prefill, service.decode, demand_of(workload), tbt_goal_s=service.slo.tbt_s
     )
     return _policy(driver or service.policy.driver, capacity)
+
+
+def scale_for(service: DemoService, workload: Workload) -> float:
+    """Return the share of a workload's requests that a service can take: 1, or less.
+
+    A trace of a large production service would only pin this one to its maximum. With the share
+    its mean load fills half of what the limits allow, so that it can be seen to scale.
+    """
+    policy = policy_for(service, workload, "decode_tps")
+    day_s = np.arange(0.0, 86_400.0, 60.0)
+    offered = workload.rates(day_s, 60.0)
+    decode = float(np.nanmean(offered.rps * offered.output_tokens)) / policy.target
+    needed = (decode, decode * policy.pd_ratio)
+    room = (service.limits.maximum.decode, service.limits.maximum.prefill)
+    share = min(most / 2 / max(count, 1e-9) for count, most in zip(needed, room, strict=True))
+    return min(1.0, float(f"{share:.2g}"))
 
 
 def _policy(driver: str, capacity: Capacity) -> PolicyConfig:

@@ -7,7 +7,7 @@ from django.db import models
 
 NAME = RegexValidator(
     r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\Z",
-    "Use letters, digits, '.', '_' and '-', at most 253, beginning and ending with a letter or digit.",
+    "Use at most 253 letters, digits, '.', '_' and '-', with a letter or digit at both ends.",
 )
 
 

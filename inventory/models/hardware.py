@@ -25,9 +25,7 @@ class HardwareType(Record):
     bf16_tflops = models.FloatField(
         validators=[MinValueValidator(0)], verbose_name="dense BF16 [TFLOPS]"
     )
-    source = models.CharField(
-        max_length=300, blank=True, help_text="Where the figures come from."
-    )
+    source = models.CharField(max_length=300, blank=True, help_text="Where the figures come from.")
 
     class Meta:
         ordering = ("slug",)

@@ -22,9 +22,7 @@ class Service(Record):
     name = models.CharField(max_length=100)
     model_name = models.CharField(max_length=120, verbose_name="model")
     purpose = models.CharField(max_length=200, blank=True)
-    cluster = models.ForeignKey(
-        Cluster, on_delete=models.PROTECT, related_name="services"
-    )
+    cluster = models.ForeignKey(Cluster, on_delete=models.PROTECT, related_name="services")
     mode = models.CharField(max_length=16, choices=Mode, default=Mode.OBSERVE)
     priority = models.SmallIntegerField(
         default=0, help_text="Higher is served first when capacity is short."
@@ -71,9 +69,7 @@ class RoleSpec(Record):
     class Meta:
         ordering = ("service", "-role")
         constraints = (
-            models.UniqueConstraint(
-                fields=("service", "role"), name="role_once_per_service"
-            ),
+            models.UniqueConstraint(fields=("service", "role"), name="role_once_per_service"),
             models.CheckConstraint(
                 condition=models.Q(minimum__lte=models.F("maximum")),
                 name="role_min_at_most_max",
@@ -85,24 +81,19 @@ class RoleSpec(Record):
 
     def clean(self) -> None:
         """Refuse a floor above the ceiling."""
-        if (
-            self.minimum is not None
-            and self.maximum is not None
-            and self.minimum > self.maximum
-        ):
+        # A field that did not validate is None here, whatever its declaration says.
+        low: int | None = self.minimum
+        high: int | None = self.maximum
+        if low is not None and high is not None and low > high:
             raise ValidationError(
-                {
-                    "minimum": f"The minimum {self.minimum} is above the maximum {self.maximum}."
-                }
+                {"minimum": f"The minimum {self.minimum} is above the maximum {self.maximum}."}
             )
 
 
 class Slo(Record):
     """Latency goals of a service at the 95th percentile."""
 
-    service = models.OneToOneField(
-        Service, on_delete=models.CASCADE, related_name="slo"
-    )
+    service = models.OneToOneField(Service, on_delete=models.CASCADE, related_name="slo")
     ttft_s = models.FloatField(
         verbose_name="TTFT p95 [s]",
         validators=[MinValueValidator(0.001), MaxValueValidator(3600)],
@@ -129,18 +120,14 @@ class Slo(Record):
 class Policy(Record):
     """How a service is sized now; each saved change is a new ``revision`` (HeteroScale §4, §5)."""
 
-    service = models.OneToOneField(
-        Service, on_delete=models.CASCADE, related_name="policy"
-    )
+    service = models.OneToOneField(Service, on_delete=models.CASCADE, related_name="policy")
     name = models.CharField(max_length=40, default="proportional")
     driver = models.CharField(
         max_length=40,
         default="decode_tps",
         help_text="The signal that sizes both roles.",
     )
-    target = models.FloatField(
-        help_text="Driver total per instance of the driver's role."
-    )
+    target = models.FloatField(help_text="Driver total per instance of the driver's role.")
     pd_ratio = models.FloatField(
         verbose_name="P/D ratio", help_text="Prefill instances per decode instance."
     )
@@ -149,25 +136,15 @@ class Policy(Record):
     )
     theta_out = models.FloatField(default=0.10, verbose_name="θ out")
     theta_in = models.FloatField(default=0.10, verbose_name="θ in")
-    cooldown_out_s = models.FloatField(
-        default=60, verbose_name="cooldown after scale-out [s]"
-    )
-    cooldown_in_s = models.FloatField(
-        default=300, verbose_name="cooldown after scale-in [s]"
-    )
-    stabilisation_s = models.FloatField(
-        default=300, verbose_name="scale-in stabilisation [s]"
-    )
-    step_abs = models.PositiveIntegerField(
-        default=4, verbose_name="largest step [instances]"
-    )
+    cooldown_out_s = models.FloatField(default=60, verbose_name="cooldown after scale-out [s]")
+    cooldown_in_s = models.FloatField(default=300, verbose_name="cooldown after scale-in [s]")
+    stabilisation_s = models.FloatField(default=300, verbose_name="scale-in stabilisation [s]")
+    step_abs = models.PositiveIntegerField(default=4, verbose_name="largest step [instances]")
     step_frac = models.FloatField(default=0.25, verbose_name="largest step [share]")
     coverage_in_frac = models.FloatField(
         default=0.90, verbose_name="coverage needed to scale in [share]"
     )
-    proposal_ttl_s = models.FloatField(
-        default=600, verbose_name="proposal expires after [s]"
-    )
+    proposal_ttl_s = models.FloatField(default=600, verbose_name="proposal expires after [s]")
     revision = models.PositiveIntegerField(default=1, editable=False)
 
     class Meta:
@@ -180,9 +157,7 @@ class Policy(Record):
 class PolicyRevision(models.Model):
     """A policy as it was: written once, never changed."""
 
-    service = models.ForeignKey(
-        Service, on_delete=models.CASCADE, related_name="revisions"
-    )
+    service = models.ForeignKey(Service, on_delete=models.CASCADE, related_name="revisions")
     revision = models.PositiveIntegerField()
     body = models.JSONField()
     at = models.DateTimeField(auto_now_add=True)
@@ -193,9 +168,7 @@ class PolicyRevision(models.Model):
     class Meta:
         ordering = ("service", "-revision")
         constraints = (
-            models.UniqueConstraint(
-                fields=("service", "revision"), name="policy_revision_once"
-            ),
+            models.UniqueConstraint(fields=("service", "revision"), name="policy_revision_once"),
         )
 
     def __str__(self) -> str:

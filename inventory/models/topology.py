@@ -30,9 +30,7 @@ class Cluster(Record):
         SIMULATED = "simulated", "simulated"
         RECORD = "record", "record only"
 
-    region = models.ForeignKey(
-        Region, on_delete=models.PROTECT, related_name="clusters"
-    )
+    region = models.ForeignKey(Region, on_delete=models.PROTECT, related_name="clusters")
     slug = models.SlugField(max_length=63, unique=True)
     name = models.CharField(max_length=100)
     kind = models.CharField(max_length=16, choices=Kind, default=Kind.RECORD)
@@ -56,9 +54,7 @@ class Switch(Record):
         S1 = 1, "S1"
         S2 = 2, "S2"
 
-    cluster = models.ForeignKey(
-        Cluster, on_delete=models.CASCADE, related_name="switches"
-    )
+    cluster = models.ForeignKey(Cluster, on_delete=models.CASCADE, related_name="switches")
     name = models.CharField(max_length=253, validators=[NAME])
     tier = models.PositiveSmallIntegerField(choices=Tier)
     parent = models.ForeignKey(
@@ -74,9 +70,7 @@ class Switch(Record):
         ordering = ("cluster", "name")
         verbose_name_plural = "switches"
         constraints = (
-            models.UniqueConstraint(
-                "cluster", Lower("name"), name="switch_name_unique"
-            ),
+            models.UniqueConstraint("cluster", Lower("name"), name="switch_name_unique"),
             models.CheckConstraint(
                 condition=models.Q(tier=1) | models.Q(parent__isnull=True),
                 name="switch_s2_has_no_parent",
@@ -91,13 +85,9 @@ class Switch(Record):
         if self.parent is None:
             return
         if self.parent.cluster_id != self.cluster_id:
-            raise ValidationError(
-                {"parent": f"{self.parent.name} belongs to another cluster."}
-            )
+            raise ValidationError({"parent": f"{self.parent.name} belongs to another cluster."})
         if self.parent.tier != Switch.Tier.S2 or self.tier != Switch.Tier.S1:
-            raise ValidationError(
-                {"parent": "Only an S2 switch may stand above an S1 switch."}
-            )
+            raise ValidationError({"parent": "Only an S2 switch may stand above an S1 switch."})
 
 
 class Rack(Record):
@@ -120,9 +110,7 @@ class Rack(Record):
 
     class Meta:
         ordering = ("cluster", "name")
-        constraints = (
-            models.UniqueConstraint("cluster", Lower("name"), name="rack_name_unique"),
-        )
+        constraints = (models.UniqueConstraint("cluster", Lower("name"), name="rack_name_unique"),)
 
     def __str__(self) -> str:
         return self.name
@@ -171,9 +159,7 @@ class Node(Record):
     )
     u_position = models.PositiveSmallIntegerField(null=True, blank=True)
     gpus = models.PositiveSmallIntegerField(validators=[MaxValueValidator(72)])
-    lifecycle = models.CharField(
-        max_length=16, choices=Lifecycle, default=Lifecycle.ACTIVE
-    )
+    lifecycle = models.CharField(max_length=16, choices=Lifecycle, default=Lifecycle.ACTIVE)
     admin_state = models.CharField(
         max_length=16, choices=AdminState, default=AdminState.IN_SERVICE
     )
@@ -184,12 +170,9 @@ class Node(Record):
         ordering = ("cluster", "name")
         constraints = (
             models.UniqueConstraint("cluster", Lower("name"), name="node_name_unique"),
+            models.CheckConstraint(condition=models.Q(gpus__lte=72), name="node_gpus_at_most_72"),
             models.CheckConstraint(
-                condition=models.Q(gpus__lte=72), name="node_gpus_at_most_72"
-            ),
-            models.CheckConstraint(
-                condition=models.Q(u_position__isnull=True)
-                | models.Q(rack__isnull=False),
+                condition=models.Q(u_position__isnull=True) | models.Q(rack__isnull=False),
                 name="node_position_needs_rack",
             ),
         )
@@ -212,8 +195,6 @@ class Node(Record):
         for field in ("rack", "s1"):
             place = getattr(self, field)
             if place is not None and place.cluster_id != self.cluster_id:
-                raise ValidationError(
-                    {field: f"{place.name} belongs to another cluster."}
-                )
+                raise ValidationError({field: f"{place.name} belongs to another cluster."})
         if self.u_position is not None and self.rack is None:
             raise ValidationError({"u_position": "A position needs a rack."})

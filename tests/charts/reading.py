@@ -23,7 +23,7 @@ def trace_named(plot: dict[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
-def painted(part: Any) -> Any:  # noqa: ANN401 - any part of a figure
+def painted(part: Any) -> Any:
     """Return the figure with every token replaced by a colour Plotly knows."""
     if isinstance(part, dict):
         return {key: painted(value) for key, value in part.items()}
@@ -37,7 +37,7 @@ def validated(plot: dict[str, Any]) -> go.Figure:
     return go.Figure(data=painted(plot["data"]), layout=painted(plot["layout"]))
 
 
-def texts(part: Any) -> list[str]:  # noqa: ANN401 - any part of a figure
+def texts(part: Any) -> list[str]:
     """Return every string of a figure that Plotly may draw."""
     if isinstance(part, dict):
         return [text for value in part.values() for text in texts(value)]

@@ -32,12 +32,12 @@ def reader(client: Client, time_machine: time_machine.TimeMachineFixture) -> Cli
     return client
 
 
-def needed(name: str, service: Any) -> dict[str, Any]:  # noqa: ANN401 - a row
+def needed(name: str, service: Any) -> dict[str, Any]:
     given = {"service": service.slug, "decision": service.status.decision_id}
     return {need: given[need] for need in FIGURES[name].needs}
 
 
-def furnish(slug: str) -> Any:  # noqa: ANN401 - a row
+def furnish(slug: str) -> Any:
     service = factories.make_service(slug)
     factories.make_samples(service)
     factories.make_decision(service, move="scale_out", final_decode=6)

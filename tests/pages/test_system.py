@@ -61,9 +61,10 @@ def test_figures_are_in_the_text_format_with_their_labels(client: Client) -> Non
     assert 7 <= seen["heteroscale_loop_age_seconds", ()] < 60
     assert seen["heteroscale_metrics_fresh_ratio", ()] == 0.75
     assert seen["heteroscale_tick_stage_seconds", (("stage", "decide"),)] == 0.25
-    assert seen[
-        "heteroscale_decisions_total", (("action", "hold"), ("reason", "WITHIN_TOLERANCE"))
-    ] == 41
+    assert (
+        seen["heteroscale_decisions_total", (("action", "hold"), ("reason", "WITHIN_TOLERANCE"))]
+        == 41
+    )
     assert seen["heteroscale_proposals_open", (("state", "pending"),)] == 1
     assert seen["heteroscale_actions", (("state", "unknown"),)] == 0
     info = {

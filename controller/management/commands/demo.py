@@ -25,27 +25,32 @@ class Command(BaseCommand):
         """Declare what can be done."""
         parser.add_argument("what", choices=["ensure", "history", "remove"])
         parser.add_argument("--trace", metavar="FILE", help="load recorded elsewhere")
+        parser.add_argument(
+            "--trace-scale", type=float, metavar="K", help="how often each request of it counts"
+        )
         parser.add_argument("--speed", type=float, help="how fast the load's clock runs")
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401, ARG002 - Django's
         """Do one of the three."""
         what = options["what"]
         if what == "ensure":
-            self._ensure(options["trace"], options["speed"])
+            self._ensure(options["trace"], options["speed"], options["trace_scale"])
         elif what == "history":
             self._history()
         else:
             self._remove()
 
-    def _ensure(self, trace: str | None, speed: float | None) -> None:
+    def _ensure(self, trace: str | None, speed: float | None, scale: float | None) -> None:
         if speed is not None and not 0 < speed <= MOST_SPEED:
             raise CommandError(f"--speed {speed:g}: give a number above 0, at most 1000.")
+        if scale is not None and not 0 < scale <= MOST_SPEED:
+            raise CommandError(f"--trace-scale {scale:g}: give a number above 0, at most 1000.")
         path = Path(trace) if trace else None
         try:
             if demo.exists():
-                demo.change_load(speed=speed, trace=path)
+                demo.change_load(speed=speed, trace=path, trace_scale=scale)
             elif demo.is_wanted():
-                demo.create(speed=speed or settings.DEMO_SPEED, trace=path)
+                demo.create(speed=speed or settings.DEMO_SPEED, trace=path, trace_scale=scale)
         except InvalidError as fault:
             raise CommandError(f"--{fault.field}: {fault}") from None
 

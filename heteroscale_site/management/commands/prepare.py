@@ -24,6 +24,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""
         parser.add_argument("--trace", metavar="FILE", help="trace the demonstration plays")
+        parser.add_argument("--trace-scale", type=float, help="how often its requests count")
         parser.add_argument("--speed", type=float, help="how many times faster its load runs")
         parser.add_argument("--no-demo", action="store_true", help="leave the demonstration out")
 
@@ -34,7 +35,8 @@ class Command(BaseCommand):
         for line in ensure_accounts():
             self.stdout.write(line)
         if not options["no_demo"] and "demo" in get_commands():
-            call_command("demo", "ensure", trace=options["trace"], speed=options["speed"])
+            chosen = {name: options[name] for name in ("trace", "trace_scale", "speed")}
+            call_command("demo", "ensure", **chosen)
 
 
 def _ensure_roles() -> None:

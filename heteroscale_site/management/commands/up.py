@@ -26,6 +26,9 @@ class Command(BaseCommand):
         parser.add_argument("--host", default=configuration.host, help="address to listen on")
         parser.add_argument("--port", type=int, default=configuration.port, help="port")
         parser.add_argument("--trace", metavar="FILE", help="trace the demonstration plays")
+        parser.add_argument(
+            "--trace-scale", metavar="K", help="how often each request of the trace counts"
+        )
         parser.add_argument("--speed", metavar="N", help="how many times faster its load runs")
         parser.add_argument("--no-demo", action="store_true", help="start without demonstration")
 
@@ -40,6 +43,7 @@ class Command(BaseCommand):
         trace = existing_file(options["trace"], "--trace")
         prepare = ["prepare"]
         prepare += ["--trace", str(trace)] if trace else []
+        prepare += ["--trace-scale", options["trace_scale"]] if options["trace_scale"] else []
         prepare += ["--speed", str(options["speed"])] if options["speed"] else []
         prepare += ["--no-demo"] if options["no_demo"] else []
         with_history = command_exists("demo") and not options["no_demo"]
