@@ -92,7 +92,7 @@ def step(target: Target, ctx: Context) -> Target:
     clamped = larger(lowered, bottom)
     if clamped == target.want:
         return target
-    want = clamped if lowered == target.want else _grown_in_ratio(clamped, ctx)
+    want = _grown_in_ratio(clamped, target.want, ctx)
     if clamped != lowered:
         want = larger(want, _shrunk_in_ratio(clamped, ctx))
     which = " and ".join(
@@ -351,16 +351,21 @@ def _capped_in_ratio(capped: Instances, wanted: Instances, ctx: Context) -> Inst
     return pairing.join(lead, follow)
 
 
-def _grown_in_ratio(want: Instances, ctx: Context) -> Instances:
-    """Return ``want`` without growth beyond what the other role pairs with at the target ratio."""
+def _grown_in_ratio(cut: Instances, wanted: Instances, ctx: Context) -> Instances:
+    """Return a pair whose growth was cut short, with the other role's growth at the target ratio.
+
+    Only the partner of a role that was cut is trimmed, so that a larger wish never ends lower.
+    """
     pairing = Pairing.of(ctx.spec.policy)
-    lead, follow = pairing.split(want)
+    lead, follow = pairing.split(cut)
     now_lead, now_follow = pairing.split(ctx.state.desired)
     min_lead, min_follow = pairing.split(ctx.spec.limits.minimum)
-    paired = pairing.ideal(max(lead, now_lead))
-    follow = min(follow, max(now_follow, min_follow, paired))
-    paired = pairing.paired_leading(max(follow, now_follow))
-    lead = min(lead, max(now_lead, min_lead, paired))
+    want_lead, want_follow = pairing.split(wanted)
+    follow_cut = now_follow < follow < want_follow
+    if now_lead < lead < want_lead:
+        follow = min(follow, max(now_follow, min_follow, pairing.ideal(lead)))
+    if follow_cut:
+        lead = min(lead, max(now_lead, min_lead, pairing.paired_leading(follow)))
     return pairing.join(lead, follow)
 
 

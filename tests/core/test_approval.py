@@ -36,7 +36,7 @@ def test_an_approval_on_its_basis_runs() -> None:
     assert code() is None
 
 
-@pytest.mark.parametrize("state", set(ProposalState) - {ProposalState.APPROVED})
+@pytest.mark.parametrize("state", sorted(set(ProposalState) - {ProposalState.APPROVED}))
 def test_only_an_approved_proposal_runs_a02_s18(state: ProposalState) -> None:
     assert code(state) is not None
 

@@ -39,7 +39,7 @@ def test_terminal_states_have_no_successors_s18() -> None:
     assert {ActionState.RECORDED, ActionState.SENT, ActionState.UNKNOWN} == IN_FLIGHT
 
 
-@pytest.mark.parametrize("start", [*OPEN_PROPOSALS, *OPEN_ACTIONS])
+@pytest.mark.parametrize("start", [*sorted(OPEN_PROPOSALS), *sorted(OPEN_ACTIONS)])
 def test_every_open_state_can_end_l2_l7(start: ProposalState | ActionState) -> None:
     def after(state: ProposalState | ActionState) -> Iterable[ProposalState | ActionState]:
         if isinstance(state, ProposalState):

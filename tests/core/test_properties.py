@@ -319,6 +319,7 @@ def test_no_field_makes_the_loop_raise_c01(field: str, value: object) -> None:
         lambda spec: replace(spec, hardware={Role.PREFILL: "H800"}),
         lambda spec: replace(spec, hardware={**spec.hardware, Role.DECODE: ""}),
     ],
+    ids=["no key", "no cluster", "no hardware", "no decode hardware", "empty decode hardware"],
 )
 @SOME
 @given(ctx=contexts())
