@@ -83,14 +83,15 @@ def read(now: datetime, *, keep_s: float) -> Memories:
 
 def _wishes(since: datetime) -> dict[str, tuple[Wish, ...]]:
     found: dict[str, list[Wish]] = {}
-    rows: Sequence[tuple[str, datetime, int, int]] = list(
+    rows: Sequence[tuple[str, datetime, datetime, int, int]] = list(
         Decision.objects.filter(last_at__gte=since)
         .exclude(code="CONFIG_INVALID")
         .order_by("last_at")
-        .values_list("service__slug", "last_at", "raw_prefill", "raw_decode")
+        .values_list("service__slug", "first_at", "last_at", "raw_prefill", "raw_decode")
     )
-    for slug, at, prefill, decode in rows:
-        found.setdefault(slug, []).append(Wish(at.timestamp(), Instances(prefill, decode)))
+    for slug, since, at, prefill, decode in rows:
+        wish = Wish(at.timestamp(), Instances(prefill, decode), since.timestamp())
+        found.setdefault(slug, []).append(wish)
     return {slug: tuple(wishes) for slug, wishes in found.items()}
 
 
