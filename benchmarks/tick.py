@@ -6,6 +6,7 @@ Runs on throw-away servers from the wheels, like the tests. Prints a Markdown ta
 of the ticks after the first, which has to make every row, and the number of SQL statements.
 """
 
+import os
 import statistics
 import sys
 import time
@@ -14,6 +15,7 @@ import django
 
 import tests.servers  # noqa: F401 - starts the servers before the settings are read
 
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "heteroscale_site.settings")
 django.setup()
 
 from django.core.management import call_command  # noqa: E402

@@ -5,8 +5,9 @@ from typing import cast
 
 import orjson
 from django.db import connection
-from django.db.models import Model
+from django.db.models import Field, JSONField, Model
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 Cells = Sequence[object]
 
@@ -57,6 +58,34 @@ def add(model: type[Model], keys: Sequence[str], total: str, rows: Sequence[Cell
     )
     with connection.cursor() as cursor:
         cursor.execute(statement, [list(cells) for cells in zip(*rows, strict=True)])
+
+
+def create(model: type[Model], objects: Sequence[Model]) -> None:
+    """Append objects with a binary COPY and give each its key, which must be a number.
+
+    Faster than ``bulk_create`` by what quoting large JSON cells in arrays costs.
+    """
+    if not objects:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)",
+            [_table(model), len(objects)],
+        )
+        for made, (key,) in zip(objects, cursor.fetchall(), strict=True):
+            made.pk = key
+    append(model, objects)
+
+
+def append(model: type[Model], objects: Sequence[Model]) -> None:
+    """Append objects that have their key, or need none, with a binary COPY."""
+    fields = model._meta.concrete_fields  # noqa: SLF001 - public by custom
+    rows = [[_cell(field, getattr(made, field.attname)) for field in fields] for made in objects]
+    copy(model, [field.column for field in fields], rows)
+
+
+def _cell(field: Field, value: object) -> object:
+    return Jsonb(value, orjson.dumps) if isinstance(field, JSONField) else value
 
 
 def copy(model: type[Model], columns: Sequence[str], rows: Sequence[Cells]) -> None:

@@ -146,7 +146,7 @@ class Ledger:
             self.closed += self.lines.values()
         with transaction.atomic():
             bulk.copy(Sample, rows.SAMPLE_COLUMNS, self.samples)
-            PoolSample.objects.bulk_create(self.pools)
+            bulk.append(PoolSample, self.pools)
             self._write_decisions()
             Proposal.objects.bulk_create(self.decided)
             self._write_actions(last=last)
@@ -163,7 +163,7 @@ class Ledger:
             )
             row.first_at, row.count = line.first_at, line.count
             line.row = row
-        Decision.objects.bulk_create([line.row for line in self.closed if line.row])
+        bulk.create(Decision, [line.row for line in self.closed if line.row])
 
     def _write_actions(self, *, last: bool) -> None:
         waiting = set(map(id, self.starting.values()))

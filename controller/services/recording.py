@@ -89,7 +89,7 @@ def record(page: Page, *, lease: Lease, slot: int) -> list[UUID]:
         leadership.confirm(lease)
         _welcome(page)
         bulk.copy(Sample, SAMPLE_COLUMNS, _sample_rows(page))
-        PoolSample.objects.bulk_create(_pool_rows(page), ignore_conflicts=True)
+        bulk.append(PoolSample, _pool_rows(page))
         rows = _write_decisions(page, slot)
         _write_statuses(page, rows)
         _count(page)
@@ -156,7 +156,8 @@ def _write_decisions(page: Page, slot: int) -> dict[str, tuple[int, int]]:
                 )
             )
     slugs = {pk: slug for slug, pk in page.snapshot.services.items()}
-    for row in DecisionRow.objects.bulk_create(fresh):
+    bulk.create(DecisionRow, fresh)
+    for row in fresh:
         rows[slugs[row.service_id]] = (row.pk, row.seq)
     bulk.update(DecisionRow, "id", HEAD_COLUMNS, longer)
     DecisionRow.objects.filter(pk__in=[row[0] for row in longer]).update(count=F("count") + 1)
