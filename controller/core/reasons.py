@@ -1,6 +1,7 @@
 """Reason codes: stable names for why a number is what it is; docs/reasons.md has each one."""
 
 from enum import StrEnum
+from typing import Final
 
 
 class Code(StrEnum):
@@ -39,3 +40,7 @@ class Code(StrEnum):
     BREAKER_OPEN = "BREAKER_OPEN"
     CONFIG_INVALID = "CONFIG_INVALID"
     UNCHANGED = "UNCHANGED"
+
+
+# What passes by itself: the change comes when the wait is over, and nobody need look.
+PASSING: Final = frozenset({Code.COOLDOWN, Code.FLAP_PREVENTED, Code.IN_PROGRESS})

@@ -11,9 +11,10 @@ from django.urls import reverse
 
 from controller.core import wording
 from controller.core.lifecycle import ActionState
+from controller.core.reasons import PASSING
 from controller.core.types import Move
 from controller.models import Action
-from controller.selectors.services import Latency, ServiceRow
+from controller.selectors.services import DecisionLine, Latency, ServiceRow
 from controller.selectors.strip import FleetMode, StripState
 
 MOST: Final = 7
@@ -123,11 +124,15 @@ def _service(row: ServiceRow, action: LatestAction | None) -> Iterator[Item]:
     if blind:
         since = row.observed_at if row.stale else row.metrics.measured_at
         yield _about(row, _BLIND, "muted", blind, since)
-    elif row.decision and row.decision.move == Move.BLOCKED and not row.freeze:
+    elif row.decision and _is_stuck(row.decision) and not row.freeze:
         yield _about(row, _BLOCKED, "warn", row.decision.sentence, row.decision.first_at)
     if row.freeze:
         sentence = f"is frozen by {row.freeze.by}: {row.freeze.reason}."
         yield _about(row, _FROZEN, "frozen", sentence, row.freeze.since)
+
+
+def _is_stuck(decision: DecisionLine) -> bool:
+    return decision.move == Move.BLOCKED and decision.code not in PASSING
 
 
 def _about(row: ServiceRow, rank: int, tone: str, sentence: str, since: datetime | None) -> Item:

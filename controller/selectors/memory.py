@@ -89,8 +89,8 @@ def _wishes(since: datetime) -> dict[str, tuple[Wish, ...]]:
         .order_by("last_at")
         .values_list("service__slug", "first_at", "last_at", "raw_prefill", "raw_decode")
     )
-    for slug, since, at, prefill, decode in rows:
-        wish = Wish(at.timestamp(), Instances(prefill, decode), since.timestamp())
+    for slug, first, at, prefill, decode in rows:
+        wish = Wish(at.timestamp(), Instances(prefill, decode), first.timestamp())
         found.setdefault(slug, []).append(wish)
     return {slug: tuple(wishes) for slug, wishes in found.items()}
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from django.db.models import Q
 from django.urls import reverse
 
+from controller.core.reasons import PASSING
 from controller.core.types import Move
 from controller.models import Decision, PoolSample
 from controller.selectors.attention import Attention, attention, read_latest_actions
@@ -122,6 +124,7 @@ def read_setup() -> tuple[SetupStep, ...]:
 
 
 def read_recent_decisions() -> tuple[DecisionLine, ...]:
-    """Return the newest decisions that were not plain holds."""
-    rows = Decision.objects.exclude(move=Move.HOLD).select_related("service")[:RECENT]
+    """Return the newest decisions that are neither plain holds nor waits that pass."""
+    waits = Q(move=Move.HOLD) | Q(move=Move.BLOCKED, code__in=PASSING)
+    rows = Decision.objects.exclude(waits).select_related("service")[:RECENT]
     return tuple(decision_line(row, row.service.slug) for row in rows)

@@ -12,7 +12,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from controller.models import Action, Freeze, Sample, ServiceStatus, Tick
-from controller.selectors.overview import read_state
+from controller.selectors.overview import read_recent_decisions, read_state
 from controller.selectors.sparklines import BINS, bin_start, draw, read_sparklines
 from controller.selectors.strip import StripState, read_strip
 from inventory.models import Service
@@ -230,3 +230,19 @@ def test_sparklines_are_thinned_by_the_database(
         lines = read_sparklines([service.pk for service in services], bin_start(now))
     assert set(lines) == {services[0].pk, services[1].pk}
     assert len(lines[services[0].pk].stretches[0].split()) == BINS
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [("COOLDOWN", False), ("FLAP_PREVENTED", False), ("NO_CAPACITY_SKU", True), ("AT_MAX", True)],
+)
+def test_a_wait_that_passes_by_itself_needs_nobody(
+    person: User, now: datetime, code: str, *, shown: bool
+) -> None:
+    tick(now)
+    factories.make_decision(
+        running("chat", now), move="blocked", code=code, sentence="Wanted decode 4 → 6."
+    )
+    assert sentences(person, now) == (["chat Wanted decode 4 → 6."] if shown else [])
+    listed = [line.code for line in read_recent_decisions()]
+    assert listed == ([code] if shown else [])
