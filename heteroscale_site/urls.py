@@ -7,6 +7,8 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+handler500 = "heteroscale_site.errors.server_error"
+
 urlpatterns = [
     # The administration has no door of its own: one sign-in page, one lock-out.
     path("admin/login/", RedirectView.as_view(url=settings.LOGIN_URL, query_string=True)),

@@ -81,10 +81,10 @@ def append(model: type[Model], objects: Sequence[Model]) -> None:
     """Append objects that have their key, or need none, with a binary COPY."""
     fields = model._meta.concrete_fields  # noqa: SLF001 - public by custom
     rows = [[_cell(field, getattr(made, field.attname)) for field in fields] for made in objects]
-    copy(model, [field.column for field in fields], rows)
+    copy(model, [str(field.column) for field in fields], rows)
 
 
-def _cell(field: Field, value: object) -> object:
+def _cell(field: "Field[object, object]", value: object) -> object:
     return Jsonb(value, orjson.dumps) if isinstance(field, JSONField) else value
 
 

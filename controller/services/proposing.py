@@ -90,7 +90,7 @@ def _apply(changes: _Changes) -> None:
     bulk.update(Proposal, "id", ("evidence_at", "decision_id", "sentence"), changes.confirmed)
     bulk.update(Proposal, "id", BODY, changes.changed)
     _rows(changes.changed).update(version=F("version") + 1)
-    Proposal.objects.bulk_create(changes.made)
+    Proposal.objects.bulk_create(changes.made, ignore_conflicts=True)
 
 
 def _rows(cells: Sequence[tuple[object, ...]]) -> QuerySet[Proposal]:

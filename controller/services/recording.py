@@ -216,9 +216,17 @@ def _write_actions(page: Page, rows: Mapping[str, tuple[int, int]], epoch: int) 
     ]
     for entry, action in zip(due, actions, strict=True):
         action.decision_id = rows[entry.key][0]
-    Action.objects.bulk_create(actions)
+    # One in flight per service is the database's rule (S11): an approval that was started while
+    # this tick decided keeps its place, and the tick of all other services goes on (S24).
+    Action.objects.bulk_create(actions, ignore_conflicts=True)
+    taken = set(
+        Action.objects.filter(pk__in=[action.pk for action in actions]).values_list(
+            "pk", flat=True
+        )
+    )
+    due = [entry for entry, action in zip(due, actions, strict=True) if action.pk in taken]
     mark_scaled([(page.snapshot.services[entry.key], entry.decision, page.now) for entry in due])
-    return [action.pk for action in actions]
+    return [action.pk for action in actions if action.pk in taken]
 
 
 def mark_scaled(due: Sequence[tuple[UUID, Decision, datetime]]) -> None:

@@ -1,6 +1,7 @@
 """One tick on real rows: what it leaves behind, once, and for whom."""
 
 import threading
+import uuid
 from collections.abc import Callable
 
 import pytest
@@ -281,6 +282,26 @@ def test_a_lease_lost_while_deciding_writes_nothing() -> None:
         run(TakenMeanwhile(), lease)
     assert not Decision.objects.exists()
     assert not Sample.objects.exists()
+
+
+@pytest.mark.django_db
+def test_an_action_started_meanwhile_costs_nobody_the_tick_s11_s24() -> None:
+    chat, code = make_service("chat"), make_service("code")
+
+    class ApprovedMeanwhile(ArraySource):
+        def observe(self, services: object, *, now_s: float) -> object:  # type: ignore[override]
+            Action.objects.create(
+                id=uuid.uuid4(), service=chat, actor="ana", epoch=1, reason="approved",
+                from_prefill=2, from_decode=4, to_prefill=3, to_decode=6, resource_version="1",
+                recorded_at=NOW,
+            )  # fmt: skip
+            return super().observe(services, now_s=now_s)  # type: ignore[arg-type]
+
+    busy = {**HEALTHY, "decode_tps": 6000.0}
+    report = run(ApprovedMeanwhile(values={"chat": busy, "code": busy}))
+    assert Action.objects.get(service=chat).actor == "ana"
+    assert report.actions == (Action.objects.get(service=code).pk,)
+    assert ServiceStatus.objects.get(service=chat).last_scale_out_at is None
 
 
 @pytest.mark.django_db
