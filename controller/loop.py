@@ -24,8 +24,9 @@ from controller.core.types import (
     ServiceSpec,
     Step,
 )
+from controller.selectors import freezes
 from controller.selectors import memory as rows
-from controller.services import holds, recording
+from controller.services import recording
 from controller.services.leadership import Lease
 from controller.services.recording import Page
 from controller.services.rows import Entry
@@ -104,7 +105,7 @@ def run(
     if slot is None:
         return Report(None, 0, ())
     now_s = lease.now.timestamp()
-    known, frozen = snapshot.read(), holds.read()
+    known, frozen = snapshot.read(), freezes.in_force()
     recall = rows.read(lease.now, keep_s=settings.keep_s).of
     source = _Timed(source_of(known.cluster_kinds), watch)
     watch.mark("gather")

@@ -9,7 +9,9 @@ from django.db.models import Q
 
 from controller.core import phrases
 from controller.core.reasons import Code
-from controller.models import Action, Freeze, ServiceStatus
+from controller.core.types import Hold
+from controller.models import Action, Freeze, ServiceStatus, holds
+from controller.models.holds import Holds
 from controller.models.steering import IN_FLIGHT
 from inventory.models import Service
 
@@ -41,6 +43,16 @@ class Preview:
     @property
     def _scope(self) -> str:
         return phrases.plural(self.services, "service")
+
+
+def in_force() -> Holds:
+    """Return what is frozen by people, by the environment and by the flag file."""
+    return holds.read()
+
+
+def host_hold() -> Hold | None:
+    """Return the stop that was set on the host and can only be lifted there."""
+    return holds.by_environment() or holds.by_file()
 
 
 def active_freezes() -> Sequence[Freeze]:

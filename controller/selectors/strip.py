@@ -11,12 +11,15 @@ from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import Count, Exists, OuterRef, Q
 
-from controller.core.lifecycle import ProposalState
-from controller.models import Freeze, Proposal, SimulatedFleet, Tick
+from controller.core.lifecycle import ActionState, ProposalState
+from controller.models import Action, Freeze, Proposal, SimulatedFleet, Tick
+from controller.selectors.freezes import host_hold
 from inventory.models import Cluster, Service
 
 AMBER_PERIODS: Final = 2
 STOPPED_PERIODS: Final = 4
+OUTSTANDING: Final = (ActionState.SENT, ActionState.UNKNOWN)
+"""Sent and not answered: a freeze is complete once none of these is left (S16)."""
 
 Reader = User | AnonymousUser
 
@@ -68,6 +71,7 @@ class Fleet:
     frozen: int
     breaching: int
     waiting: int
+    outstanding: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +155,8 @@ def _mode(
 
 
 def _sight(tick: LastTick) -> tuple[FleetMode, str] | None:
-    if tick.failures:
-        plural = "" if tick.failures == 1 else "s"
-        return FleetMode.DEGRADED, f"{tick.failures} failure{plural} in the last tick"
+    if tick.failures and tick.failures * 2 >= tick.services:
+        return FleetMode.DEGRADED, f"{tick.failures} of {tick.services} services did not answer"
     if tick.fresh * 2 < tick.services:
         return FleetMode.DEGRADED, f"{tick.fresh} of {tick.services} services have fresh metrics"
     return None
@@ -174,7 +177,7 @@ def _tone(age_s: float | None, period_s: int) -> str:
 
 
 def read_strip(reader: Reader, now: datetime) -> StripState:
-    """Return the strip for one reader; five queries whatever the size of the fleet."""
+    """Return the strip for one reader; six queries whatever the size of the fleet."""
     return strip_state(
         _last_tick(),
         _fleet(reader, now),
@@ -189,9 +192,8 @@ def read_fleet_freeze() -> FleetFreeze | None:
     row = Freeze.objects.filter(service=None, ended_at=None).first()
     if row is not None:
         return FleetFreeze(row.by_name, row.reason, row.since)
-    if settings.FREEZE_FLAG:
-        return FleetFreeze("the environment", "by the setting HETEROSCALE_FREEZE", None)
-    return None
+    hold = host_hold()
+    return FleetFreeze(hold.by, hold.reason, None) if hold else None
 
 
 def _last_tick() -> LastTick | None:
@@ -210,7 +212,11 @@ def _fleet(reader: Reader, now: datetime) -> Fleet:
         frozen=Count("pk", filter=Q(held=True)),
         breaching=Count("pk", filter=breach),
     )
-    return Fleet(**counts, waiting=_waiting_for(reader, now))
+    return Fleet(
+        **counts,
+        waiting=_waiting_for(reader, now),
+        outstanding=Action.objects.filter(state__in=OUTSTANDING).count(),
+    )
 
 
 def _waiting_for(reader: Reader, now: datetime) -> int:

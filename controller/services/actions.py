@@ -28,9 +28,9 @@ from controller.core.ports import (
 )
 from controller.core.reasons import Code
 from controller.core.types import Hold, Instances, Role
-from controller.models import Action, Proposal, ServiceStatus
+from controller.models import Action, Proposal, ServiceStatus, holds
 from controller.models.clock import database_now
-from controller.services import audit, holds, leadership, people
+from controller.services import audit, leadership, people
 from controller.services.rows import basis_of
 from inventory.models import Service
 from inventory.snapshot import service_spec

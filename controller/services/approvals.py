@@ -8,9 +8,9 @@ from django.db.models.functions import Now
 
 from controller.core import phrases
 from controller.core.lifecycle import ProposalState
-from controller.models import Freeze, Proposal
+from controller.models import Freeze, Proposal, holds
 from controller.models.clock import database_now
-from controller.services import actions, audit, holds, people
+from controller.services import actions, audit, people
 from controller.services.errors import ConflictError, MissingError
 from controller.services.people import Person
 

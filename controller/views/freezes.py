@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from controller import forms
 from controller.selectors import freezes as selectors
-from controller.services import freezes, holds, people
+from controller.services import freezes, people
 from controller.services.errors import ConflictError
 from controller.views import shell
 from inventory.models import Service
@@ -97,7 +97,7 @@ def _ask(
         "scope": _scope(service),
         "freeze": selectors.active(service),
         "fleet_freeze": selectors.fleet_freeze_over(service),
-        "host_hold": holds.by_environment() or holds.by_file(),
+        "host_hold": selectors.host_hold(),
         "outstanding": selectors.requests_outstanding(service),
         "preview": selectors.preview(service) if verb == "resume" else None,
         "may": request.user.has_perm(right),

@@ -173,7 +173,7 @@ def test_the_overview_costs_the_same_for_any_fleet(
         change(service)
     signed_in.get("/")
     # session, person, preferences, 6 for the strip, 5 for the rows, actions, pools, decisions
-    with django_assert_num_queries(17):
+    with django_assert_num_queries(18):
         assert signed_in.get("/").status_code == 200
 
 

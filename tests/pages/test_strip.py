@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
+from pytest_django.fixtures import SettingsWrapper
 
-from controller.models import Freeze, SimulatedFleet, Tick
+from controller.models import Action, Freeze, SimulatedFleet, Tick
 from controller.selectors.strip import (
     Fleet,
     FleetFreeze,
     FleetMode,
     LastTick,
     StripState,
+    read_fleet_freeze,
     read_strip,
     strip_state,
 )
@@ -48,8 +52,9 @@ WATCHED = Fleet(services=3, steered=0, frozen=0, breaching=0, waiting=0)
         pytest.param(ticked(), CALM, ANA, FleetMode.FROZEN, id="frozen by a person"),
         pytest.param(ticked(fresh=1), CALM, None, FleetMode.DEGRADED, id="1 of 3 fresh is < half"),
         pytest.param(ticked(fresh=2), CALM, None, FleetMode.ACTING, id="2 of 3 fresh is enough"),
-        pytest.param(ticked(failures=1), CALM, None, FleetMode.DEGRADED, id="a failure"),
-        pytest.param(ticked(failures=1), CALM, ANA, FleetMode.FROZEN, id="freeze before failure"),
+        pytest.param(ticked(failures=2), CALM, None, FleetMode.DEGRADED, id="2 of 3 unanswered"),
+        pytest.param(ticked(failures=1), CALM, None, FleetMode.ACTING, id="1 of 3 unanswered"),
+        pytest.param(ticked(failures=3), CALM, ANA, FleetMode.FROZEN, id="freeze before failure"),
         pytest.param(ticked(59), CALM, None, FleetMode.ACTING, id="59 s is under 4 x 15 s"),
         pytest.param(ticked(60), CALM, None, FleetMode.STOPPED, id="60 s is 4 x 15 s"),
         pytest.param(ticked(60), CALM, ANA, FleetMode.STOPPED, id="stopped before frozen"),
@@ -126,7 +131,7 @@ def test_the_strip_costs_the_same_for_any_fleet(
         factories.make_service(f"service-{i}")
     made_tick()
     person.has_perm("controller.approve_proposal")
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(6):
         read_strip(person, timezone.now())
 
 
@@ -161,3 +166,26 @@ def test_a_simulated_fleet_says_so(person: User, client: Client) -> None:
     assert "load runs 10 × faster; ticks, cooldowns and cold starts are real seconds" in page
     assert "two busy hours" in page
     assert "Producing the last 24 h of history: 43 %" in page
+
+
+@pytest.mark.django_db
+def test_the_flag_file_shows_as_frozen(settings: SettingsWrapper, tmp_path: Path) -> None:
+    settings.HOME = tmp_path
+    assert read_fleet_freeze() is None
+    (tmp_path / "FREEZE").write_text("no page answers")
+    found = read_fleet_freeze()
+    assert found is not None
+    assert (found.by, found.reason) == ("the file FREEZE", "no page answers")
+
+
+@pytest.mark.django_db
+def test_a_freeze_counts_what_was_sent_and_not_answered_s16(person: User) -> None:
+    service = factories.make_service()
+    Action.objects.create(
+        id=uuid.uuid4(), service=service, actor="ana", epoch=1, state="unknown", reason="",
+        from_prefill=2, from_decode=4, to_prefill=3, to_decode=6, resource_version="1",
+        recorded_at=NOW,
+    )  # fmt: skip
+    assert read_strip(person, NOW).fleet.outstanding == 1
+    Action.objects.update(state="applied")
+    assert read_strip(person, NOW).fleet.outstanding == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 from django.conf import settings
 
 from controller.core.types import Hold
-from controller.models import Freeze
+from controller.models.steering import Freeze
 
 FLAG_FILE = "FREEZE"
 FLEET = "the fleet"
