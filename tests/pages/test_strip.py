@@ -10,8 +10,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
-from pytest_django import DjangoAssertNumQueries
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from controller.models import Action, Freeze, SimulatedFleet, Tick
 from controller.selectors.strip import (
@@ -169,7 +168,7 @@ def test_a_simulated_fleet_says_so(person: User, client: Client) -> None:
 
 
 @pytest.mark.django_db
-def test_the_flag_file_shows_as_frozen(settings: SettingsWrapper, tmp_path: Path) -> None:
+def test_the_flag_file_shows_as_frozen(settings: Settings, tmp_path: Path) -> None:
     settings.HOME = tmp_path
     assert read_fleet_freeze() is None
     (tmp_path / "FREEZE").write_text("no page answers")
