@@ -180,7 +180,7 @@ def _plain(value: object) -> object:
 class ServiceAdmin(ServiceModelAdmin):
     """Services with their roles, goals and policy."""
 
-    list_display = ("slug", "name", "model_name", "cluster", "mode", "priority", "max_gpus")
+    list_display = ("slug", "name", "model_name", "cluster", "mode_word", "priority", "max_gpus")
     list_filter = ("mode", "cluster")
     list_select_related = ("cluster",)
     search_fields = ("slug", "name", "model_name")
@@ -192,6 +192,11 @@ class ServiceAdmin(ServiceModelAdmin):
         "labels",
     )
     inlines = (RoleInline, SloInline, PolicyInline)
+
+    @admin.display(description="mode", ordering="mode")
+    def mode_word(self, service: Service) -> str:
+        """Return the mode in one word; the form explains it."""
+        return service.mode
 
     def save_model(
         self,
