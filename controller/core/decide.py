@@ -1,6 +1,7 @@
 """Context in, decision out: the policy, then the guards in order, then the gate."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 from controller.core.config_check import Problem, validate_spec
@@ -18,6 +19,7 @@ from controller.core.types import (
     Move,
     Reason,
     Recommendation,
+    ServiceSpec,
     Step,
     Target,
 )
@@ -38,7 +40,7 @@ def decide(ctx: Context) -> Decision:
     the final ones; a guard that changes nothing leaves no step. A configuration that can't be
     used gives a blocked decision with ``CONFIG_INVALID`` and never an exception (C01, S24).
     """
-    problems = validate_spec(ctx.spec)
+    problems = _problems(ctx.spec)
     if problems:
         return _refused(ctx, problems)
     recommendation = POLICIES[ctx.spec.policy.name](ctx)
@@ -48,6 +50,19 @@ def decide(ctx: Context) -> Decision:
     for guard in GUARDS:
         target = guard(target, ctx)
     return _concluded(hard_limits(target, ctx), ctx, recommendation)
+
+
+@lru_cache(maxsize=4096)
+def _checked(spec: ServiceSpec) -> tuple[Problem, ...]:
+    """Return what is wrong with a configuration; equal ones are looked at once, not each tick."""
+    return tuple(validate_spec(spec))
+
+
+def _problems(spec: ServiceSpec) -> tuple[Problem, ...]:
+    try:
+        return _checked(spec)
+    except TypeError:  # a field holds something that can't be a key, which is wrong in itself
+        return tuple(validate_spec(spec))
 
 
 def _concluded(target: Target, ctx: Context, recommendation: Recommendation) -> Decision:
@@ -85,7 +100,7 @@ def _move(current: Instances, final: Instances, mode: Mode, cause: Step) -> Move
     return Move.SCALE_IN if smaller(current, final) == final else Move.REBALANCE
 
 
-def _refused(ctx: Context, problems: list[Problem]) -> Decision:
+def _refused(ctx: Context, problems: Sequence[Problem]) -> Decision:
     """Return the decision for a configuration nothing can be computed from."""
     first = problems[0]
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""

@@ -1,7 +1,7 @@
 """The values that travel from traffic to action: Window, Signals, Target, Decision."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, Self
 
@@ -214,7 +214,7 @@ class ServiceSpec:
     limits: Limits
     policy: PolicyConfig
     gpus_per_instance: Instances
-    hardware: Mapping[Role, str]
+    hardware: Mapping[Role, str] = field(hash=False)
     priority: int = 0
 
 

@@ -74,11 +74,6 @@ def create(model: type[Model], objects: Sequence[Model]) -> None:
         )
         for made, (key,) in zip(objects, cursor.fetchall(), strict=True):
             made.pk = key
-    append(model, objects)
-
-
-def append(model: type[Model], objects: Sequence[Model]) -> None:
-    """Append objects that have their key, or need none, with a binary COPY."""
     fields = model._meta.concrete_fields  # noqa: SLF001 - public by custom
     rows = [[_cell(field, getattr(made, field.attname)) for field in fields] for made in objects]
     copy(model, [str(field.column) for field in fields], rows)

@@ -63,7 +63,7 @@ class Ledger:
 
     known: Snapshot
     samples: list[tuple[object, ...]] = field(default_factory=list)
-    pools: list[PoolSample] = field(default_factory=list)
+    pools: list[tuple[object, ...]] = field(default_factory=list)
     closed: list[_Line] = field(default_factory=list)
     actions: list[tuple[Action, _Line]] = field(default_factory=list)
     lines: dict[str, _Line] = field(default_factory=dict)
@@ -146,7 +146,7 @@ class Ledger:
             self.closed += self.lines.values()
         with transaction.atomic():
             bulk.copy(Sample, rows.SAMPLE_COLUMNS, self.samples)
-            bulk.append(PoolSample, self.pools)
+            bulk.copy(PoolSample, rows.POOL_COLUMNS, self.pools)
             self._write_decisions()
             Proposal.objects.bulk_create(self.decided)
             self._write_actions(last=last)

@@ -23,6 +23,7 @@ from controller.services import bulk, leadership, proposing
 from controller.services.leadership import Lease
 from controller.services.rows import (
     COUNTS,
+    POOL_COLUMNS,
     SAMPLE_COLUMNS,
     Entry,
     action_row,
@@ -89,7 +90,7 @@ def record(page: Page, *, lease: Lease, slot: int) -> list[UUID]:
         leadership.confirm(lease)
         _welcome(page)
         bulk.copy(Sample, SAMPLE_COLUMNS, _sample_rows(page))
-        bulk.append(PoolSample, _pool_rows(page))
+        bulk.copy(PoolSample, POOL_COLUMNS, _pool_rows(page))
         rows = _write_decisions(page, slot)
         _write_statuses(page, rows)
         _count(page)
@@ -126,7 +127,7 @@ def _sample_rows(page: Page) -> list[tuple[object, ...]]:
     ]
 
 
-def _pool_rows(page: Page) -> list[PoolSample]:
+def _pool_rows(page: Page) -> list[tuple[object, ...]]:
     known = page.snapshot
     return [
         pool_row(pool, known, page.now)

@@ -39,6 +39,8 @@ SAMPLE_COLUMNS: Final[Sequence[str]] = (
     *(f"{role}_{part}" for role in Role for part in ("reporting", "expected")),
     *(kind.name for kind in SIGNALS),
 )
+PARTS: Final = PoolSample.PARTS
+POOL_COLUMNS: Final = ("cluster_id", "hardware_id", "at", "total", *PARTS, "largest_free")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +87,10 @@ def sample_row(service: UUID, at: datetime, seen: Observation) -> tuple[object, 
     return (service, at, *counts, *coverage, *values)
 
 
-def pool_row(pool: Pool, known: Snapshot, at: datetime) -> PoolSample:
-    """Return a pool as a row."""
-    return PoolSample(
-        cluster_id=known.clusters[pool.cluster],
-        hardware_id=known.hardware[pool.hardware],
-        at=at,
-        total=pool.total,
-        largest_free=pool.largest_free,
-        **{part: getattr(pool, part) for part in PoolSample.PARTS},
-    )
+def pool_row(pool: Pool, known: Snapshot, at: datetime) -> tuple[object, ...]:
+    """Return a pool as a row, in the order of ``POOL_COLUMNS``."""
+    place = (known.clusters[pool.cluster], known.hardware[pool.hardware], at)
+    return (*place, pool.total, *(getattr(pool, part) for part in PARTS), pool.largest_free)
 
 
 def inputs_of(signals: Signals, now_s: float) -> list[dict[str, object]]:
