@@ -1,4 +1,7 @@
-"""How fast the simulator makes a day: every demonstration service and a second chat service."""
+"""How fast the simulator makes a day: every demonstration service and a second chat service.
+
+    .venv/bin/python -m benchmarks.simulator
+"""
 
 import time
 from dataclasses import replace
