@@ -1,6 +1,6 @@
 """How fast the simulator makes a day: every demonstration service and a second chat service.
 
-    .venv/bin/python -m benchmarks.simulator
+Run it with ``.venv/bin/python -m benchmarks.simulator``.
 """
 
 import time
