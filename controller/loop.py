@@ -240,7 +240,12 @@ def context_of(  # noqa: PLR0913 - the parts of a context, each from another pla
         now_s=now_s,
         spec=spec,
         state=seen.state,
-        signals=summarise(seen.window, now_s=now_s, max_age_s=max_age_s),
+        signals=summarise(
+            seen.window,
+            now_s=now_s,
+            max_age_s=max_age_s,
+            coverage_ok_frac=spec.policy.coverage_in_frac,
+        ),
         history=memory.history,
         hold=hold,
         gpus_free=gpus_free,

@@ -335,7 +335,8 @@ def _capped_in_ratio(capped: Instances, wanted: Instances, ctx: Context) -> Inst
 
     Where the ratio cannot be had, because the uncapped role is beyond it already, it keeps its
     wish: an overload is answered with what there is. A role above its maximum still counts in
-    full, for it comes down slowly or, when the signals bar it, not at all.
+    full, for it comes down slowly or, when the signals bar it, not at all: that is no growth cut
+    short, and trims nobody.
     """
     pairing = Pairing.of(ctx.spec.policy)
     lead, follow = pairing.split(capped)
@@ -343,10 +344,10 @@ def _capped_in_ratio(capped: Instances, wanted: Instances, ctx: Context) -> Inst
     min_lead, min_follow = pairing.split(ctx.spec.limits.minimum)
     want_lead, want_follow = pairing.split(wanted)
     paired = pairing.most(max(lead, min(now_lead, want_lead)))
-    if lead < want_lead and paired >= now_follow:
+    if lead < want_lead > now_lead and paired >= now_follow:
         follow = min(follow, max(now_follow, min_follow, paired))
     paired = pairing.most_leading(max(follow, min(now_follow, want_follow)))
-    if follow < want_follow and paired >= now_lead:
+    if follow < want_follow > now_follow and paired >= now_lead:
         lead = min(lead, max(now_lead, min_lead, paired))
     return pairing.join(lead, follow)
 
