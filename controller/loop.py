@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 from uuid import UUID
 
 from controller.core import memory as memories
@@ -21,9 +22,12 @@ from controller.core.types import (
     Move,
     Observation,
     Quality,
+    Role,
     ServiceSpec,
+    ServiceState,
     Step,
 )
+from controller.core.words import clean
 from controller.selectors import freezes
 from controller.selectors import memory as rows
 from controller.services import recording
@@ -32,14 +36,15 @@ from controller.services.recording import Page
 from controller.services.rows import Entry
 from inventory import snapshot
 
+LONGEST_WINDOW_S: Final = 7 * 86_400.0
+
 
 @dataclass(frozen=True, slots=True)
 class LoopSettings:
-    """Period and oldest usable sample [s], and how far back wishes are remembered [s]."""
+    """Period and oldest usable sample [s]."""
 
     tick_s: float
     max_age_s: float
-    keep_s: float = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +111,7 @@ def run(
         return Report(None, 0, ())
     now_s = lease.now.timestamp()
     known, frozen = snapshot.read(), freezes.in_force()
-    recall = rows.read(lease.now, keep_s=settings.keep_s).of
+    recall = rows.read(lease.now, keep_s=_longest_window_s(known.specs)).of
     source = _Timed(source_of(known.cluster_kinds), watch)
     watch.mark("gather")
     outcome = decide_all(
@@ -157,39 +162,35 @@ def decide_all(  # noqa: PLR0913 - the ports of one tick
     """
     view = source.observe(specs, now_s=now_s)
     free = _free_by_cluster(view.pools)
-    failures = dict(view.failures)
+    failures = {key: clean(text) for key, text in view.failures.items()}
     decisions: list[Decision] = []
-    for spec in specs:
+    # Higher priority first: it is offered the free GPUs before the others.
+    for spec in sorted(specs, key=lambda spec: -spec.priority):
+        memory, pools = recall(spec.key), free.setdefault(spec.cluster, {})
         seen = view.observations.get(spec.key)
         if seen is None or seen.state is None:
             text = failures.setdefault(spec.key, "The cluster gave no answer for this service.")
             decisions.append(
-                blind(
-                    spec.key, recall(spec.key), Code.METRIC_MISSING, text, now_s=now_s, spec=spec
-                )
+                blind(spec.key, memory, Code.METRIC_MISSING, text, now_s=now_s, spec=spec)
             )
             continue
         try:
-            decisions.append(
-                decide(
-                    context_of(
-                        spec,
-                        seen,
-                        now_s=now_s,
-                        memory=recall(spec.key),
-                        hold=hold_of(spec.key),
-                        gpus_free=free.get(spec.cluster, {}),
-                        max_age_s=max_age_s,
-                    )
-                )
+            context = context_of(
+                spec,
+                seen,
+                now_s=now_s,
+                memory=memory,
+                hold=hold_of(spec.key),
+                gpus_free=dict(pools),
+                max_age_s=max_age_s,
             )
+            decisions.append(decide(context))
+            _deduct(pools, decisions[-1], spec)
         except Exception as fault:  # noqa: BLE001 - one bad row must not stop the loop (S24)
-            text = f"The decision failed: {type(fault).__name__}: {fault}"
+            text = clean(f"The decision failed: {type(fault).__name__}: {fault}")
             failures[spec.key] = text
             decisions.append(
-                blind(
-                    spec.key, recall(spec.key), Code.EXECUTOR_ERROR, text, now_s=now_s, spec=spec
-                )
+                blind(spec.key, memory, Code.EXECUTOR_ERROR, text, now_s=now_s, spec=spec)
             )
     return Outcome(now_s, view, decisions, failures)
 
@@ -246,10 +247,16 @@ def context_of(  # noqa: PLR0913 - the parts of a context, each from another pla
             max_age_s=max_age_s,
             coverage_ok_frac=spec.policy.coverage_in_frac,
         ),
-        history=memory.history,
+        history=replace(memory.history, changed_from=_changed_from(memory, seen.state)),
         hold=hold,
         gpus_free=gpus_free,
     )
+
+
+def _changed_from(memory: Memory, state: ServiceState) -> Instances | None:
+    """Return the counts remembered, if the cluster's object moved without an action of ours."""
+    same = memory.resource_version in ("", state.resource_version)
+    return None if same or memory.history.in_flight else memory.current
 
 
 def entries_of(
@@ -276,6 +283,22 @@ def is_fresh(decision: Decision) -> bool:
     """Return whether the signal that sizes the service can be trusted."""
     driver = decision.signals.get(decision.driver)
     return driver is not None and driver.quality is Quality.OK
+
+
+def _longest_window_s(specs: Sequence[ServiceSpec]) -> float:
+    """Return how far back wishes matter to anybody [s], a policy row gone wrong left aside."""
+    windows = [spec.policy.stabilisation_s for spec in specs]
+    return max((s for s in windows if 0 <= s <= LONGEST_WINDOW_S), default=0.0) + 60.0
+
+
+def _deduct(free: dict[str, int], decision: Decision, spec: ServiceSpec) -> None:
+    """Take what a change will hold off its pools, so that nobody is promised it again (S2)."""
+    if decision.gate is not Gate.ACT:
+        return
+    for role in Role:
+        more = max(decision.final.of(role) - decision.current.of(role), 0)
+        pool = spec.hardware[role]
+        free[pool] = max(free.get(pool, 0) - more * spec.gpus_per_instance.of(role), 0)
 
 
 def _free_by_cluster(pools: Sequence[Pool]) -> dict[str, dict[str, int]]:

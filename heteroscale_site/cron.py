@@ -31,7 +31,7 @@ def beats() -> tuple[Beat, ...]:
     """Return every regular task."""
     return (
         Beat("controller.tasks.tick", "control", every_s=settings.TICK_S, timeout_s=30),
-        Beat("controller.tasks.sweep", "control", every_s=SWEEP_S, timeout_s=30),
+        Beat("controller.tasks.sweep", "actions", every_s=SWEEP_S, timeout_s=30),
     )
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from controller.core.pairs import MOST_INSTANCES
 from controller.core.policies import POLICIES
 from controller.core.types import (
     SIGNALS,
@@ -15,7 +16,6 @@ from controller.core.types import (
     Slo,
 )
 
-MOST_INSTANCES: Final = 100_000
 MOST_GPUS: Final = 10_000_000
 LONGEST_S: Final = 7 * 86_400.0
 LARGEST_TARGET: Final = 1e12

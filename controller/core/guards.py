@@ -199,14 +199,26 @@ def capacity(target: Target, ctx: Context) -> Target:
 
 def refusal(target: Target, ctx: Context) -> Target:
     """Hold what a person rejected: the same direction, and no further than the rejected body."""
-    refused, current = ctx.history.refusal, ctx.state.desired
-    if target.blocked or target.want == current or refused is None:
+    current = ctx.state.desired
+    if target.blocked or target.want == current:
         return target
-    if ctx.now_s >= refused.until_s or not _no_further(target.want, refused.want, current):
+    for refused in ctx.history.refusals:
+        if ctx.now_s < refused.until_s and _no_further(target.want, refused.want, current):
+            left = seconds(refused.until_s - ctx.now_s)
+            why = f"{refused.by} rejected {counts(refused.want)} ({refused.reason})"
+            return target.blocked_at(
+                current, "refusal", Code.REJECTED, f"{why}, for another {left}"
+            )
+    return target
+
+
+def outside(target: Target, ctx: Context) -> Target:
+    """Hold one tick when somebody else changed the counts: never overwritten unseen (S25)."""
+    before, current = ctx.history.changed_from, ctx.state.desired
+    if target.blocked or target.want == current or before is None:
         return target
-    left = seconds(refused.until_s - ctx.now_s)
-    said = f"{refused.by} rejected {counts(refused.want)} ({refused.reason}), for another {left}"
-    return target.blocked_at(current, "refusal", Code.REJECTED, said)
+    said = f"the counts were changed outside, from {counts(before)} to {counts(current)}"
+    return target.blocked_at(current, "outside", Code.CHANGED_OUTSIDE, said)
 
 
 def in_flight(target: Target, ctx: Context) -> Target:
@@ -242,6 +254,7 @@ GUARDS: Final[tuple[Guard, ...]] = (
     gpu_budget,
     capacity,
     refusal,
+    outside,
     in_flight,
     freeze,
 )
@@ -256,6 +269,7 @@ STEP_NAMES: Final = (
     "gpu_budget",
     "capacity",
     "refusal",
+    "outside",
     "in_flight",
     "freeze",
     "gate",

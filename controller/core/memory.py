@@ -1,20 +1,25 @@
 """What the loop carries from tick to tick: from rows when live, as values in a replay."""
 
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from controller.core.reasons import Code
 from controller.core.types import Decision, Gate, History, Instances, Slo, Wish
 
 Identity = tuple[str, ...]
 
+UNWATCHED_S: Final = 60.0
+"""Longer without a decision is a break: as much as the stabilisation window forgives."""
+
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The newest decision of a service: its row, its number, what makes it equal."""
+    """The newest decision of a service: its row, its number, what makes it equal, its time [s]."""
 
     row: int | None
     seq: int
     identity: Identity
+    last_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,7 @@ class Memory:
     history: History = field(default_factory=History)
     head: Head | None = None
     current: Instances | None = None
+    resource_version: str = ""
     ttft_breach_since_s: float | None = None
     tbt_breach_since_s: float | None = None
 
@@ -46,9 +52,16 @@ def identity(decision: Decision) -> Identity:
 
 
 def joins(decision: Decision, head: Head | None) -> bool:
-    """Return whether the decision is one more of the newest row. What is carried out never is."""
+    """Return whether the decision is one more of the newest row.
+
+    What is carried out never is, nor what comes after a stretch that nobody watched: a row stands
+    for the time from its first to its last without a break, and scale-in rests on that.
+    """
     return (
-        head is not None and decision.gate is not Gate.ACT and head.identity == identity(decision)
+        head is not None
+        and decision.gate is not Gate.ACT
+        and decision.now_s - head.last_s <= UNWATCHED_S
+        and head.identity == identity(decision)
     )
 
 
@@ -90,7 +103,7 @@ def remember(
     ttft_s, tbt_s = breaches(memory, decision, slo)
     return Memory(
         history=history,
-        head=Head(None, seq, identity(decision)),
+        head=Head(None, seq, identity(decision), decision.now_s),
         current=decision.final if acted else decision.current,
         ttft_breach_since_s=ttft_s,
         tbt_breach_since_s=tbt_s,

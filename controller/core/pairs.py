@@ -9,6 +9,9 @@ from controller.core.types import SIGNAL_INDEX, SIGNALS, Instances, PolicyConfig
 # 0.1 * 30 is 3.0000000000000004 in binary; without this slack it would cost an instance.
 NOISE: Final = 1e-9
 
+MOST_INSTANCES: Final = 100_000
+"""More instances of a role than any fleet has; counts above it are mistakes."""
+
 
 def whole_up(value: float) -> int:
     """Return ``ceil(value)``, where an excess of one part in 10⁹ is noise and not an instance."""

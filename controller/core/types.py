@@ -304,13 +304,16 @@ class History:
     """What the rows remember of a service; a restart must not change it (S23).
 
     ``wishes`` are oldest first and reach back at least ``PolicyConfig.stabilisation_s``.
+    ``changed_from`` is what the counts were when something that is not ours changed them since the
+    last look, else ``None``.
     """
 
     last_scale_out_s: float | None = None
     last_scale_in_s: float | None = None
     wishes: tuple[Wish, ...] = ()
     in_flight: str | None = None
-    refusal: Refusal | None = None
+    refusals: tuple[Refusal, ...] = ()
+    changed_from: Instances | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,3 +43,8 @@ def changed_roles(before: Instances, after: Instances) -> tuple[Role, ...]:
 def capitalised(text: str) -> str:
     """Return the text with its first letter in upper case and the rest untouched."""
     return text[:1].upper() + text[1:]
+
+
+def clean(text: str) -> str:
+    """Return text from outside as a row can hold it: no NUL, no half of a surrogate pair."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")

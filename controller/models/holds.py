@@ -7,6 +7,7 @@ from pathlib import Path
 from django.conf import settings
 
 from controller.core.types import Hold
+from controller.core.words import clean
 from controller.models.steering import Freeze
 
 FLAG_FILE = "FREEZE"
@@ -51,7 +52,7 @@ def by_file() -> Hold | None:
     try:
         if not path.exists():
             return None
-        text = path.read_text(encoding="utf-8", errors="replace").strip()
+        text = clean(path.read_text(encoding="utf-8", errors="replace")).strip()
         since_s = path.stat().st_mtime
     except OSError as fault:
         return Hold(FLEET, "an unreadable flag", f"{path.name}: {fault.strerror}", since_s=0.0)

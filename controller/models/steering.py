@@ -108,7 +108,10 @@ class Action(models.Model):
                 name="one_action_in_flight_per_service",
             ),
         )
-        indexes = (models.Index(fields=("state", "recorded_at")),)
+        indexes = (
+            models.Index(fields=("state", "recorded_at")),
+            models.Index(fields=("service", "-recorded_at")),
+        )
 
     def __str__(self) -> str:
         return (

@@ -18,6 +18,7 @@ STATUS: Final = (
     "decision_seq",
     "prefill_desired",
     "decode_desired",
+    "resource_version",
     "last_scale_out_at",
     "last_scale_in_at",
     "ttft_breach_since",
@@ -26,6 +27,7 @@ STATUS: Final = (
 DECISION: Final = tuple(
     f"decision__{name}"
     for name in (
+        "last_at",
         "move",
         "gate",
         "code",
@@ -69,10 +71,11 @@ def read(now: datetime, *, keep_s: float) -> Memories:
                     last_scale_in_s=_seconds(row.last_scale_in_at),
                     wishes=wishes.get(row.service.slug, ()),
                     in_flight=_text(in_flight.get(row.service.slug)),
-                    refusal=refusals.get(row.service.slug),
+                    refusals=refusals.get(row.service.slug, ()),
                 ),
                 head=_head(row.decision, row.decision_seq),
                 current=Instances(row.prefill_desired, row.decode_desired),
+                resource_version=row.resource_version,
                 ttft_breach_since_s=_seconds(row.ttft_breach_since),
                 tbt_breach_since_s=_seconds(row.tbt_breach_since),
             )
@@ -95,7 +98,7 @@ def _wishes(since: datetime) -> dict[str, tuple[Wish, ...]]:
     return {slug: tuple(wishes) for slug, wishes in found.items()}
 
 
-def _refusals(now: datetime) -> dict[str, Refusal]:
+def _refusals(now: datetime) -> dict[str, tuple[Refusal, ...]]:
     rows = (
         Proposal.objects.filter(
             state=ProposalState.REJECTED, decided_at__gt=now - timedelta(seconds=REFUSED_FOR_S)
@@ -103,16 +106,17 @@ def _refusals(now: datetime) -> dict[str, Refusal]:
         .select_related("service", "decided_by")
         .order_by("decided_at")
     )
-    return {
-        row.service.slug: Refusal(
-            want=Instances(row.to_prefill, row.to_decode),
-            until_s=row.decided_at.timestamp() + REFUSED_FOR_S,
-            by=row.decided_by.get_username() if row.decided_by else "somebody",
-            reason=row.decided_reason,
-        )
-        for row in rows
-        if row.decided_at is not None
-    }
+    found: dict[str, list[Refusal]] = {}
+    for row in rows:
+        if row.decided_at is not None:
+            refusal = Refusal(
+                want=Instances(row.to_prefill, row.to_decode),
+                until_s=row.decided_at.timestamp() + REFUSED_FOR_S,
+                by=row.decided_by.get_username() if row.decided_by else "somebody",
+                reason=row.decided_reason,
+            )
+            found.setdefault(row.service.slug, []).append(refusal)
+    return {slug: tuple(refusals) for slug, refusals in found.items()}
 
 
 def _head(row: Decision | None, seq: int) -> Head | None:
@@ -134,6 +138,7 @@ def _head(row: Decision | None, seq: int) -> Head | None:
                 row.policy_revision,
             )
         ),
+        row.last_at.timestamp(),
     )
 
 

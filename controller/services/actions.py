@@ -4,15 +4,16 @@ An action is carried by a job that holds its id and nothing else; everything is 
 """
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 import django_rq
 import structlog
+from django.core.exceptions import ObjectDoesNotExist
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Now
 from redis.exceptions import RedisError
 
@@ -20,6 +21,7 @@ from controller.core import approval
 from controller.core.lifecycle import IN_FLIGHT, ActionState, ProposalState
 from controller.core.ports import (
     Actuator,
+    ActuatorError,
     ConflictError,
     RefusedError,
     ScaleOrder,
@@ -28,17 +30,19 @@ from controller.core.ports import (
 )
 from controller.core.reasons import Code
 from controller.core.types import Hold, Instances, Role
-from controller.models import Action, Proposal, ServiceStatus, holds
+from controller.models import Action, Freeze, Proposal, ServiceStatus, holds
 from controller.models.clock import database_now
 from controller.services import audit, leadership, people
 from controller.services.rows import basis_of
-from inventory.models import Service
+from inventory.models import Policy, Service
 from inventory.snapshot import service_spec
 
 log = structlog.get_logger(__name__)
 
 SEND_WITHIN_S = 120.0
-ANSWER_WITHIN_S = 30.0
+ANSWER_WITHIN_S = 90.0
+"""Longer than a job may run: what is not answered by then is carried by nobody."""
+
 READY_WITHIN_S = 900.0
 
 ActuatorOf = Callable[[Service], Actuator]
@@ -96,14 +100,29 @@ def start_approved(pk: int) -> Start:
         return Start(_record(proposal))
 
 
-def _why_not(proposal: Proposal) -> tuple[ProposalState | None, str] | None:
-    """Return why an approval can't be used: the state it leads to (``None``: leave it), words."""
+Obstacle = tuple[ProposalState | None, str]
+"""Why an approval can't be used: the state it leads to (``None``: leave it), and the words."""
+
+
+def _why_not(proposal: Proposal) -> Obstacle | None:
+    found = next(_obstacles(proposal), None)
+    if found is not None and proposal.state != ProposalState.APPROVED:
+        return None, found[1]  # what has ended stays as it ended (S18)
+    return found
+
+
+def _obstacles(proposal: Proposal) -> Iterator[Obstacle]:
     now = database_now()
     status = ServiceStatus.objects.filter(service=proposal.service_id).first()
-    spec = service_spec(proposal.service)
-    state = ProposalState(proposal.state)
+    try:
+        spec = service_spec(proposal.service)
+    except (ObjectDoesNotExist, KeyError, ValueError):
+        yield ProposalState.STALE, "The service's configuration can't be read any more."
+        return
+    if Action.objects.filter(service=proposal.service_id, state__in=IN_FLIGHT).exists():
+        yield None, "Another change of this service is under way."
     reason = approval.check_runnable(
-        state=state,
+        state=ProposalState(proposal.state),
         expires_at_s=proposal.expires_at.timestamp(),
         now_s=now.timestamp(),
         fingerprint_approved=proposal.fingerprint,
@@ -112,16 +131,13 @@ def _why_not(proposal: Proposal) -> tuple[ProposalState | None, str] | None:
     )
     if reason is not None:
         late = reason.code is Code.EXPIRED
-        end = ProposalState.EXPIRED if late else ProposalState.STALE
-        return (end if state is ProposalState.APPROVED else None), reason.text
+        yield (ProposalState.EXPIRED if late else ProposalState.STALE), reason.text
     hold = holds.read().over(spec.key)
     if hold is not None:
-        return ProposalState.STALE, _frozen(hold)
-    approver = proposal.decided_by
-    if approver is None or not approver.has_perm(people.APPROVE):
-        name = approver.get_username() if approver else "The approver"
-        return ProposalState.STALE, f"{name} no longer has the right to approve."
-    return None
+        yield ProposalState.STALE, _frozen(hold)
+    words = _no_longer_approved(proposal, now)
+    if words:
+        yield ProposalState.STALE, words
 
 
 def _close(proposal: Proposal, refusal: ProposalState | None, text: str) -> None:
@@ -157,16 +173,7 @@ def _record(proposal: Proposal) -> UUID:
         resource_version=proposal.resource_version,
         recorded_at=Now(),
     )
-    _mark_scaled(action)
     return action.pk
-
-
-def _mark_scaled(action: Action) -> None:
-    row = ServiceStatus.objects.filter(service=action.service_id)
-    if action.to_prefill > action.from_prefill or action.to_decode > action.from_decode:
-        row.update(last_scale_out_at=Now())
-    if action.to_prefill < action.from_prefill or action.to_decode < action.from_decode:
-        row.update(last_scale_in_at=Now())
 
 
 def run(pk: UUID, *, actuator_of: ActuatorOf) -> ActionState:
@@ -175,14 +182,17 @@ def run(pk: UUID, *, actuator_of: ActuatorOf) -> ActionState:
     The send is claimed by one conditional update, so that of two workers one sends. A freeze in
     force cancels it. Returns the state it is in afterwards.
     """
-    action = Action.objects.select_related("service__cluster").get(pk=pk)
+    action = _read(pk)
     if action.state != ActionState.RECORDED:
         return ActionState(action.state)
     refused = _may_not_send(action)
     if refused:
         _end(action, ActionState.CANCELLED, refused)
         return ActionState.CANCELLED
-    claimed = Action.objects.filter(pk=pk, state=ActionState.RECORDED).update(
+    frozen = Freeze.objects.filter(
+        Q(service=None) | Q(service=OuterRef("service")), ended_at__isnull=True
+    )
+    claimed = Action.objects.filter(~Exists(frozen), pk=pk, state=ActionState.RECORDED).update(
         state=ActionState.SENT, sent_at=Now(), attempts=F("attempts") + 1
     )
     if not claimed:
@@ -191,13 +201,44 @@ def run(pk: UUID, *, actuator_of: ActuatorOf) -> ActionState:
     return _send(action, actuator_of(action.service))
 
 
+def _read(pk: UUID) -> Action:
+    return Action.objects.select_related(
+        "service__cluster", "decision", "proposal__decided_by"
+    ).get(pk=pk)
+
+
 def _may_not_send(action: Action) -> str:
-    """Return why the action must not be sent now, or nothing: asked before every send (S16)."""
-    hold = holds.read().over(action.service.slug)
+    """Return why the action must not be sent now, or nothing: asked before every send (S16-S18).
+
+    Between recording and sending anything may have happened: a freeze, another mode or policy, an
+    approval that expired or whose approver lost the right.
+    """
+    return next(_objections(action), "")
+
+
+def _objections(action: Action) -> Iterator[str]:
+    service, now = action.service, database_now()
+    hold = holds.read().over(service.slug)
     if hold is not None:
-        return _frozen(hold)
-    if database_now() - action.recorded_at > timedelta(seconds=SEND_WITHIN_S):
-        return f"Not sent within {SEND_WITHIN_S:.0f} s of being recorded: decided anew instead."
+        yield _frozen(hold)
+    if now - action.recorded_at > timedelta(seconds=SEND_WITHIN_S):
+        never = "It never arrived" if action.attempts else "Not sent"
+        yield f"{never} within {SEND_WITHIN_S:.0f} s of being recorded: decided anew instead."
+    if service.mode != (Service.Mode.APPROVE if action.proposal else Service.Mode.AUTOMATIC):
+        yield f"The service is in mode {service.mode} now."
+    revision = Policy.objects.filter(service=service).values_list("revision", flat=True).first()
+    if action.decision is not None and action.decision.policy_revision != revision:
+        yield f"The policy is at revision {revision} now."
+    if action.proposal is not None:
+        yield from filter(None, [_no_longer_approved(action.proposal, now)])
+
+
+def _no_longer_approved(proposal: Proposal, now: datetime) -> str:
+    if proposal.expires_at <= now:
+        return "The approval expired before it was sent."
+    if proposal.decided_by is None or not proposal.decided_by.has_perm(people.APPROVE):
+        name = proposal.decided_by.get_username() if proposal.decided_by else "The approver"
+        return f"{name} no longer has the right to approve."
     return ""
 
 
@@ -230,7 +271,7 @@ def _read_back(action: Action, actuator: Actuator) -> ActionState:
     """Compare the cluster with the wish; only then does the action count as applied (S15)."""
     try:
         seen = actuator.read(action.service.slug, now_s=database_now().timestamp())
-    except UnreachableError as fault:
+    except ActuatorError as fault:
         _move(action, ActionState.UNKNOWN, error=f"Sent, not read back yet: {fault}")
         return ActionState.UNKNOWN
     if seen.desired == _to(action):
@@ -248,13 +289,22 @@ def _applied(action: Action, seen: ScaleView) -> ActionState:
         ).exclude(pk=action.pk).update(
             ended_at=Now(), error="Overtaken by a later action before all of it was ready."
         )
+        _close_proposal(action, ProposalState.APPLIED, "")
         ServiceStatus.objects.filter(service=action.service_id).update(
             prefill_desired=seen.desired.prefill,
             decode_desired=seen.desired.decode,
             resource_version=seen.resource_version,
+            **_scaled_now(action),
         )
-        _close_proposal(action, ProposalState.APPLIED, "")
     return ActionState.APPLIED
+
+
+def _scaled_now(action: Action) -> dict[str, Now]:
+    """Return what starts which cooldown: only a change that a cluster took."""
+    grew = action.to_prefill > action.from_prefill or action.to_decode > action.from_decode
+    shrank = action.to_prefill < action.from_prefill or action.to_decode < action.from_decode
+    started = {"last_scale_out_at": grew, "last_scale_in_at": shrank}
+    return {column: Now() for column, is_so in started.items() if is_so}
 
 
 def _move(action: Action, state: ActionState, **fields: object) -> bool:
@@ -291,19 +341,25 @@ def resolve(pk: UUID, *, actuator_of: ActuatorOf) -> ActionState:
     Reads first. If the cluster still stands where the action found it, the same order is sent
     again, which the cluster takes once; if it moved elsewhere, the action has failed.
     """
-    action = Action.objects.select_related("service__cluster").get(pk=pk)
+    action = _read(pk)
     if action.state not in (ActionState.SENT, ActionState.UNKNOWN):
         return ActionState(action.state)
     try:
         seen = actuator_of(action.service).read(
             action.service.slug, now_s=database_now().timestamp()
         )
-    except UnreachableError as fault:
-        _move(action, ActionState.UNKNOWN, error=f"No answer yet: {fault}")
-        return ActionState.UNKNOWN
+    except ActuatorError as fault:
+        return _unanswered(action, fault)
     if seen.last_action == str(action.pk) and seen.desired == _to(action):
         return _applied(action, seen)
     return _once_more(action, seen, actuator_of)
+
+
+def _unanswered(action: Action, fault: ActuatorError) -> ActionState:
+    if isinstance(fault, RefusedError):
+        return _end(action, ActionState.FAILED, f"Sent, and it can't be read back: {fault}")
+    _move(action, ActionState.UNKNOWN, error=f"No answer yet: {fault}")
+    return ActionState.UNKNOWN
 
 
 def _once_more(action: Action, seen: ScaleView, actuator_of: ActuatorOf) -> ActionState:
@@ -351,11 +407,12 @@ def follow(now: datetime) -> None:
         state=ActionState.APPLIED, ended_at__isnull=True
     ).select_related("service__status")
     for action in applied:
-        status = action.service.status
-        if status.observed_at is None or action.applied_at is None:
+        status = getattr(action.service, "status", None) or ServiceStatus()
+        if action.applied_at is None:
             continue
-        if status.observed_at > action.applied_at and _is_ready(status, _to(action)):
-            _move(action, ActionState.READY, ready_at=status.observed_at, ended_at=Now())
+        observed_at = status.observed_at
+        if observed_at and observed_at > action.applied_at and _is_ready(status, _to(action)):
+            _move(action, ActionState.READY, ready_at=observed_at, ended_at=Now())
         elif now - action.applied_at > timedelta(seconds=READY_WITHIN_S):
             _end(action, ActionState.FAILED, _not_ready(status, _to(action)))
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db.models import F, QuerySet
 
 from controller.core.lifecycle import ProposalState
+from controller.core.reasons import Code
 from controller.core.types import Gate
 from controller.models import Proposal
 from controller.services import bulk
@@ -28,6 +29,18 @@ BODY: Final = (
     "expires_at",
 )
 """What a changed body replaces; an approval of the old one no longer fits (S18)."""
+
+
+UNJUDGED: Final = frozenset(
+    {
+        Code.METRIC_MISSING,
+        Code.METRIC_STALE,
+        Code.METRIC_PARTIAL,
+        Code.METRIC_INVALID,
+        Code.EXECUTOR_ERROR,
+    }
+)
+"""A tick that could not judge the service says nothing against what it wanted before."""
 
 
 @dataclass(slots=True)
@@ -71,7 +84,7 @@ def _compare(
 ) -> None:
     service, decision, now = place
     if entry.decision.gate is not Gate.PROPOSE:
-        if row is not None:
+        if row is not None and entry.decision.code not in UNJUDGED:
             reason = f"No longer wanted. {entry.decision.sentence}"
             changes.dropped.append((row.pk, now, reason))
         return

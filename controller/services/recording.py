@@ -13,7 +13,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import F
 
-from controller.core.memory import Head, grows, joins, shrinks
+from controller.core.memory import Head, joins
 from controller.core.ports import View
 from controller.core.types import Decision, Gate, Role
 from controller.models import Action, DecisionTally, PoolSample, Sample, ServiceStatus, Tick
@@ -92,9 +92,10 @@ def record(page: Page, *, lease: Lease, slot: int) -> list[UUID]:
         bulk.copy(Sample, SAMPLE_COLUMNS, _sample_rows(page))
         bulk.copy(PoolSample, POOL_COLUMNS, _pool_rows(page))
         rows = _write_decisions(page, slot)
+        # Proposals before statuses, as approving locks them: the other way round they deadlock.
+        proposing.write(page.entries, rows, services=page.snapshot.services, now=page.now)
         _write_statuses(page, rows)
         _count(page)
-        proposing.write(page.entries, rows, services=page.snapshot.services, now=page.now)
         actions = _write_actions(page, rows, lease.epoch)
         Tick.objects.filter(slot=slot).update(
             finished_at=database_now(),
@@ -225,18 +226,7 @@ def _write_actions(page: Page, rows: Mapping[str, tuple[int, int]], epoch: int) 
             "pk", flat=True
         )
     )
-    due = [entry for entry, action in zip(due, actions, strict=True) if action.pk in taken]
-    mark_scaled([(page.snapshot.services[entry.key], entry.decision, page.now) for entry in due])
     return [action.pk for action in actions if action.pk in taken]
-
-
-def mark_scaled(due: Sequence[tuple[UUID, Decision, datetime]]) -> None:
-    """Remember when each service last grew and last shrank: cooldowns are rows (S23)."""
-    out = [service for service, decision, _ in due if grows(decision)]
-    back = [service for service, decision, _ in due if shrinks(decision)]
-    for column, services in (("last_scale_out_at", out), ("last_scale_in_at", back)):
-        if services:
-            ServiceStatus.objects.filter(service__in=services).update(**{column: due[0][2]})
 
 
 def _moment(seconds: float | None) -> datetime | None:

@@ -3,15 +3,30 @@
 from datetime import datetime, timedelta
 
 from controller.models import PoolSample, Sample, Tick
+from inventory.models import Cluster, Service
 
 KEEP_SAMPLES = timedelta(days=15)
 AT_ONCE = timedelta(hours=6)
 
 
 def prune(now: datetime) -> None:
-    """Delete samples and ticks older than the retention, a bounded stretch at a time."""
+    """Delete what is older than the retention, of one service and one cluster a call.
+
+    Called every few seconds it gets round to all of them; each step follows the primary key and
+    takes a bounded stretch, so that it costs the same however much is kept.
+    """
+    turn = int(now.timestamp() // 10)
     edge = now - KEEP_SAMPLES
-    for model in (Sample, PoolSample, Tick):
-        oldest = model.objects.order_by("at").values_list("at", flat=True).first()
-        if oldest is not None and oldest < edge:
-            model.objects.filter(at__lt=min(edge, oldest + AT_ONCE)).delete()
+    for model, owner, owners in (
+        (Sample, "service", Service.objects.order_by("pk")),
+        (PoolSample, "cluster", Cluster.objects.order_by("pk")),
+    ):
+        keys = list(owners.values_list("pk", flat=True))
+        if keys:
+            mine = model.objects.filter(**{owner: keys[turn % len(keys)]})
+            oldest = mine.order_by("at").values_list("at", flat=True).first()
+            if oldest is not None and oldest < edge:
+                mine.filter(at__lt=min(edge, oldest + AT_ONCE)).delete()
+    oldest_tick = Tick.objects.order_by("slot").first()
+    if oldest_tick is not None and oldest_tick.at < edge:
+        Tick.objects.filter(at__lt=edge, slot__lt=oldest_tick.slot + 2000).delete()

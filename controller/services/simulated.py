@@ -7,8 +7,10 @@ from io import BytesIO
 
 from django.db import transaction
 
+from controller.core.ports import RefusedError
 from controller.core.types import Instances
 from controller.models import SimulatedFleet, SimulatedService
+from controller.models.clock import database_now
 from controller.simulator.engines import Engines, Receipt
 from controller.simulator.model import NodeSpec, NodeState, ServiceModel
 from controller.simulator.profiles import PROFILES
@@ -20,14 +22,22 @@ PAUSED_AFTER_S = 120.0
 """A longer gap than this means the product was off; the engines rested meanwhile."""
 
 
+LATE_AFTER_S = 30.0
+"""An order that was held up longer than this is refused: meanwhile it may have been given up."""
+
+
 @contextmanager
 def lend(now_s: float) -> Iterator[Engines]:
     """Lend the engines as they are at ``now_s`` [s]; they are kept when the block ends well.
 
-    The row is locked meanwhile: a tick and an action never see different engines.
+    The row is locked meanwhile: a tick and an action never see different engines. Raises
+    :class:`RefusedError` for a time long past.
     """
     with transaction.atomic():
         fleet = SimulatedFleet.objects.select_for_update().get(pk=1)
+        late_s = database_now().timestamp() - now_s
+        if late_s > LATE_AFTER_S:
+            raise RefusedError(f"the request is {late_s:.0f} s old.")
         engines = restore(fleet, now_s)
         world = engines.world
         if now_s - world.now_s > PAUSED_AFTER_S:

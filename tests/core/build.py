@@ -147,7 +147,7 @@ def limits(
 def refused(want: Instances, *, left_s: float = 240.0) -> History:
     """Return a history in which Ana rejected ``want``."""
     refusal = Refusal(want, NOW_S + left_s, "ana", "too early")
-    return History(wishes=wishes(Instances(0, 0)), refusal=refusal)
+    return History(wishes=wishes(Instances(0, 0)), refusals=(refusal,))
 
 
 def window(

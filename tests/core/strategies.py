@@ -84,7 +84,7 @@ def histories(draw: st.DrawFn) -> History:
         last_scale_in_s=draw(st.none() | past),
         wishes=wishes,
         in_flight=draw(st.sampled_from([None, None, None, "a1"])),
-        refusal=None if refused is None else Refusal(refused, NOW_S + 60.0, "ana", "no"),
+        refusals=() if refused is None else (Refusal(refused, NOW_S + 60.0, "ana", "no"),),
     )
 
 

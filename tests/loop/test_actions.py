@@ -8,6 +8,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.db import connections
 
+from controller import tasks, wiring
 from controller.core.approval import fingerprint
 from controller.core.lifecycle import ActionState
 from controller.core.types import Instances, Mode
@@ -371,3 +372,88 @@ def test_a_failed_action_fails_its_proposal() -> None:
     proposal.refresh_from_db()
     assert proposal.state == "failed"
     assert "Changed outside" in proposal.closed_reason
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        pytest.param(_policy_changed, "policy", id="policy changed"),
+        pytest.param(_mode_changed, "mode", id="mode changed"),
+        pytest.param(_frozen, "Frozen", id="frozen meanwhile"),
+        pytest.param(_right_taken, "no longer has the right", id="approver lost the right"),
+        pytest.param(_account_disabled, "no longer has the right", id="approver disabled"),
+        pytest.param(
+            lambda _service: Proposal.objects.update(expires_at=database_now()),
+            "expired", id="approval expired",
+        ),
+    ],
+)  # fmt: skip
+def test_what_changes_between_recording_and_sending_stops_it_s17_s18(
+    change: object, words: str
+) -> None:
+    service, cluster = make_service(mode="approve"), Cluster()
+    start = actions.start_approved(make_approved(service).pk)
+    assert start.action is not None
+    change(service)  # type: ignore[operator]
+    assert actions.run(start.action, actuator_of=cluster.of) == ActionState.CANCELLED
+    assert cluster.writes == []
+    assert words in Action.objects.get().error
+    assert Proposal.objects.get().state == "failed"
+
+
+@pytest.mark.django_db
+def test_an_automatic_action_is_not_sent_once_the_service_is_only_observed_s17() -> None:
+    service, cluster = make_service(mode="automatic"), Cluster()
+    action = make_action(service)
+    _mode_changed(service)
+    assert actions.run(action.pk, actuator_of=cluster.of) == ActionState.CANCELLED
+    assert cluster.writes == []
+
+
+@pytest.mark.django_db
+def test_one_item_that_fails_stops_no_other_of_the_sweep_s24(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    early = database_now() - timedelta(seconds=10)
+    broken = make_approved(make_service("a", mode="approve"))
+    broken.service.slo.delete()
+    make_action(make_service("b"), recorded_at=early)
+    make_action(make_service("c"), recorded_at=early)
+    cluster, sent = Cluster(), []
+
+    def of(service: Service) -> Cluster:
+        if service.slug == "b":
+            raise KeyError("no cluster of that kind")
+        sent.append(service.slug)
+        return cluster
+
+    monkeypatch.setattr(wiring, "actuator_of", of)
+    tasks.sweep()
+    broken.refresh_from_db()
+    assert broken.state == "stale"
+    assert sent == ["c"]
+    assert cluster.desired == Instances(3, 6)
+
+
+@pytest.mark.django_db
+def test_an_approval_waits_while_another_change_is_under_way_s11() -> None:
+    service = make_service(mode="approve")
+    proposal = make_approved(service)
+    other = make_action(service)
+    start = actions.start_approved(proposal.pk)
+    assert start.action is None
+    assert "under way" in start.refused
+    assert Proposal.objects.get().state == "approved", "it is kept for the next sweep"
+    Action.objects.filter(pk=other.pk).update(state="ready")
+    assert actions.start_approved(proposal.pk).action is not None
+
+
+@pytest.mark.django_db
+def test_only_a_change_that_a_cluster_took_starts_a_cooldown() -> None:
+    refused = make_action(make_service("a"))
+    actions.run(refused.pk, actuator_of=Cluster(trouble=["refused"]).of)
+    taken = make_action(make_service("b"))
+    actions.run(taken.pk, actuator_of=Cluster().of)
+    assert ServiceStatus.objects.get(service__slug="a").last_scale_out_at is None
+    assert ServiceStatus.objects.get(service__slug="b").last_scale_out_at is not None

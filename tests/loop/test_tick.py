@@ -3,13 +3,18 @@
 import threading
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
+from pytest_django import Settings
 
 from controller import loop
 from controller.core.memory import Memory, remember
+from controller.core.ports import Pool
 from controller.core.types import Instances
 from controller.models import (
     Action,
@@ -23,11 +28,13 @@ from controller.models import (
     ServiceStatus,
     Tick,
 )
+from controller.models.clock import database_now
 from controller.selectors import memory
-from controller.services import leadership
+from controller.services import actions, leadership
 from controller.services.errors import NotLeadingError
 from controller.services.leadership import Lease
 from inventory.models import Service
+from tests.clusters import Cluster
 from tests.factories import NOW, make_service
 from tests.sources import HEALTHY, ArraySource
 
@@ -95,7 +102,7 @@ def test_an_automatic_service_gets_an_action_that_is_recorded_and_not_sent() -> 
     assert (action.state, action.sent_at, action.from_decode) == ("recorded", None, 4)
     assert Instances(action.to_prefill, action.to_decode) == Instances(3, 6)
     assert action.decision == Decision.objects.get(service=service)
-    assert ServiceStatus.objects.get().last_scale_out_at is not None
+    assert ServiceStatus.objects.get().last_scale_out_at is None, "no cooldown before it happened"
     run(ArraySource().now_reports("chat", decode_tps=6000.0))
     assert Action.objects.count() == 1, "one in flight per service (S11)"
     assert ServiceStatus.objects.get().decision.code in {"IN_PROGRESS", "COOLDOWN"}
@@ -353,13 +360,103 @@ def test_the_memory_is_the_same_after_a_restart_s23() -> None:
         keep_s=300.0,
         acted=True,
     )
-    Action.objects.update(state="ready")
+    actions.run(Action.objects.get().pk, actuator_of=Cluster().of)
     lease = lead()
     read = memory.read(lease.now, keep_s=3600.0).of("chat")
-    assert read.history.last_scale_out_s == pytest.approx(kept.history.last_scale_out_s)
+    assert read.history.last_scale_out_s == pytest.approx(kept.history.last_scale_out_s, abs=10)
     assert [wish.want for wish in read.history.wishes] == [
         wish.want for wish in kept.history.wishes
     ]
     assert read.head is not None
     assert kept.head is not None
     assert (read.head.seq, read.head.identity) == (kept.head.seq, kept.head.identity)
+
+
+@pytest.mark.django_db
+def test_a_stretch_nobody_watched_starts_a_new_row_s23_m18() -> None:
+    make_service("chat")
+    run(ArraySource())
+    Decision.objects.update(first_at="2000-01-01T00:00:00Z", last_at="2000-01-01T00:00:00Z")
+    run(ArraySource())
+    assert [row.count for row in Decision.objects.order_by("seq")] == [1, 1]
+
+
+@pytest.mark.django_db
+def test_after_an_outage_nothing_shrinks_on_a_window_nobody_watched_m18() -> None:
+    make_service("chat")
+    quiet = ArraySource().now_reports("chat", decode_tps=800.0)
+    run(quiet)
+    ago = database_now() - timedelta(minutes=10)
+    Decision.objects.update(first_at=ago - timedelta(minutes=10), last_at=ago)
+    for _ in range(3):
+        run(quiet)
+    newest = Decision.objects.order_by("-seq").first()
+    assert newest is not None
+    assert (newest.code, newest.final_decode) == ("FLAP_PREVENTED", 4)
+
+
+@pytest.mark.django_db
+def test_free_gpus_are_given_once_and_to_the_higher_priority_s2() -> None:
+    for slug, priority in (("low", 1), ("high", 9)):
+        make_service(slug, priority=priority)
+    busy = {**HEALTHY, "decode_tps": 6000.0}
+    six_free = (Pool("eu-1-a", "h800", 40, 34, 0, 6, 0, 0, 0, 0, 6),)
+    run(ArraySource(values={"low": busy, "high": busy}, pools=six_free))
+    grown = {
+        d.service.slug: 2 * (d.final_prefill + d.final_decode - 6)
+        for d in Decision.objects.select_related("service")
+    }
+    assert grown["high"] == 6
+    assert grown["low"] == 0
+
+
+@pytest.mark.django_db
+def test_counts_changed_outside_are_not_overwritten_in_the_tick_they_are_seen_s25() -> None:
+    make_service("chat")
+    run(ArraySource())
+    changed = ArraySource(versions={"chat": "7"}, counts={"chat": Instances(2, 3)})
+    run(changed.now_reports("chat", decode_tps=6000.0))
+    first = Decision.objects.order_by("-seq").first()
+    assert first is not None
+    assert first.code == "CHANGED_OUTSIDE"
+    assert "decode 4" in first.sentence
+    run(changed.now_reports("chat", decode_tps=6000.0))
+    assert Action.objects.exists(), "the next tick acts"
+
+
+@pytest.mark.django_db
+def test_a_target_far_too_small_asks_for_no_impossible_counts_s24() -> None:
+    make_service("odd", policy={"target": 1e-6, "pd_ratio": 1000.0})
+    make_service("chat")
+    run(ArraySource())
+    odd = Decision.objects.get(service__slug="odd")
+    assert 0 < odd.raw_decode <= 100_000
+    assert 0 < odd.raw_prefill <= 100_000
+    assert odd.final_decode <= 40
+    assert Decision.objects.get(service__slug="chat").move == "hold"
+
+
+@pytest.mark.django_db
+def test_text_from_outside_can_hold_anything(settings: Settings, tmp_path: Path) -> None:
+    settings.HOME = tmp_path
+    (tmp_path / "FREEZE").write_bytes(b"stop\x00now \xff")
+    make_service("chat")
+    make_service("code")
+
+    class Rude(ArraySource):
+        def observe(self, services: object, *, now_s: float) -> object:  # type: ignore[override]
+            view = super().observe(services, now_s=now_s)  # type: ignore[arg-type]
+            return replace(view, failures={"code": "half \ud800 and \x00"})
+
+    run(Rude(silent=frozenset({"code"})).now_reports("chat", decode_tps=6000.0))
+    assert "stopnow" in Decision.objects.get(service__slug="chat").sentence
+    assert "half ? and" in Decision.objects.get(service__slug="code").sentence
+
+
+@pytest.mark.django_db
+def test_a_blind_tick_leaves_an_open_proposal_alone() -> None:
+    make_service("chat", mode="approve")
+    run(ArraySource().now_reports("chat", decode_tps=6000.0))
+    run(ArraySource(values={"chat": {}}))
+    run(ArraySource(silent=frozenset({"chat"})))
+    assert Proposal.objects.get().state == "pending"

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from controller.core.pairs import NOISE, Pairing, whole_up
+from controller.core.pairs import MOST_INSTANCES, NOISE, Pairing, whole_up
 from controller.core.reasons import Code
 from controller.core.trust import driver_total, label, signal_of, unreadable
 from controller.core.types import Context, Instances, Quality, Reason, Recommendation
@@ -40,10 +40,11 @@ def proportional(ctx: Context) -> Recommendation:
 def _sized(ctx: Context, pairing: Pairing, total: float) -> Instances:
     config = ctx.spec.policy
     lead, follow = pairing.split(ctx.state.desired)
-    needed = total / config.target
+    # A target far too small asks for more than any fleet has; what no count can hold is cut here.
+    needed = min(total / config.target, float(MOST_INSTANCES))
     if needed > (1.0 + config.theta_out) * lead + NOISE * needed:
         grown = max(lead, whole_up(needed))
-        return pairing.join(grown, max(follow, pairing.ideal(grown)))
+        return pairing.join(grown, max(follow, min(pairing.ideal(grown), MOST_INSTANCES)))
     spoken_for = needed + _silent(ctx)
     if spoken_for < (1.0 - config.theta_in) * lead - NOISE * lead:
         shrunk = min(lead, whole_up(spoken_for))
