@@ -112,8 +112,8 @@ def _seconds(raw: str) -> int:
 
 def _speed(raw: str) -> float:
     number = float(raw)
-    if not 0.0 < number <= 10_000.0:  # noqa: PLR2004 - refuses nan and infinity as well
-        raise _UnusableError("write a number above 0 and up to 10000")
+    if not 0.0 < number <= 1000.0:  # noqa: PLR2004 - refuses nan and infinity as well
+        raise _UnusableError("write a number above 0 and up to 1000")
     return number
 
 

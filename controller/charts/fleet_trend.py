@@ -84,5 +84,5 @@ def _summary(trend: FleetTrend, allocated: np.ndarray, busy: np.ndarray, clock: 
         f"Between {span} allocation was "
         f"{np.nanmin(allocated):.0f}–{np.nanmax(allocated):.0f} % of the schedulable GPUs and "
         f"{np.nanmin(busy):.0f}–{np.nanmax(busy):.0f} % were busy; on average {waste:.0f} % were "
-        f"held but idle. {len(trend.decisions)} decisions other than holds."
+        f"held but idle. {len(trend.decisions) + trend.left_out:,} changes carried out."
     )

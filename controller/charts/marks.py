@@ -21,7 +21,7 @@ SYMBOLS: Final = {
     "in": ("triangle-down", "▼", "accent", 11),
     "rebalance": ("diamond-wide", "⬌", "accent", 11),
     "hold": ("circle", "·", "muted-fill", 4),
-    "blocked": ("square", "■", "warn-fill", 9),
+    "blocked": ("square", "■", "warn-fill", 6),
     "proposed": ("diamond", "◆", "fourth", 11),
     "failed": ("x", "✕", "crit-fill", 9),
 }
@@ -54,6 +54,8 @@ def lane_marks(
     y: float = 0,
 ) -> Trace:
     """Return the decisions as symbols at height ``y`` of a panel; each opens its page."""
+    # Waits first, so that changes are drawn over them.
+    marks = sorted(marks, key=lambda mark: word_of(mark, role) not in ("hold", "blocked"))
     words = [word_of(mark, role) for mark in marks]
     looks = [SYMBOLS[word] for word in words]
     return {

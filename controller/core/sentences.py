@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from controller.core.reasons import Code
 from controller.core.types import Context, Instances, Mode, Role, Step
-from controller.core.words import capitalised, changed_roles, seconds
+from controller.core.words import capitalised, changed_roles
 
 
 def changed(step: Step) -> bool:
@@ -95,6 +95,6 @@ def _next(ctx: Context) -> str:
         case Mode.OBSERVE:
             return "Observing: recorded and not carried out"
         case Mode.APPROVE:
-            return f"Waits for approval for {seconds(ctx.spec.policy.proposal_ttl_s)}"
+            return "Needs approval"
         case Mode.AUTOMATIC:
             return "Carried out automatically"

@@ -1,5 +1,6 @@
 """Numbers and counts as an operator reads them."""
 
+import unicodedata
 from typing import Final
 
 from controller.core.types import Instances, Role
@@ -46,5 +47,11 @@ def capitalised(text: str) -> str:
 
 
 def clean(text: str) -> str:
-    """Return text from outside as a row can hold it: no NUL, no half of a surrogate pair."""
-    return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
+    """Return text from outside as rows and sentences can hold it.
+
+    Without control characters and marks of direction, which could turn the figures of a sentence
+    around, and without halves of surrogate pairs. Line breaks become spaces.
+    """
+    spaced = "".join(" " if c in "\n\r\t" else c for c in text)
+    kept = "".join(c for c in spaced if unicodedata.category(c) not in {"Cc", "Cf"})
+    return kept.encode("utf-8", "replace").decode("utf-8")

@@ -213,7 +213,8 @@ def fleet_trend(ask: Ask) -> FleetTrend:
     table = np.array(rows, dtype=np.float64).reshape(-1, 5)
     times_s, busy, held, schedulable, samples = table.T
     steps = np.diff(times_s)
-    found, more = marks(Q(), ask, holds=False)
+    # Only what was carried out moved these lines; waits and proposals would bury it.
+    found, more = marks(Q(gate="act"), ask, holds=False)
     return FleetTrend(
         since_s=ask.since.timestamp(),
         until_s=ask.until.timestamp(),

@@ -46,14 +46,14 @@ def outcome(
 def _verdict(proposal: Proposal | None) -> list[Milestone]:
     if proposal is None or proposal.decided_at is None:
         return []
-    who = proposal.decided_by.get_username() if proposal.decided_by else "someone"
+    who = proposal.decided_by.get_username() if proposal.decided_by else ""
     rejected = proposal.state == ProposalState.REJECTED
     reason = f": {proposal.decided_reason}" if proposal.decided_reason else ""
     points = [
         Milestone(
             "rejected" if rejected else "approved",
             proposal.decided_at,
-            note=f"by {who}{reason}",
+            note=f"by {who}{reason}" if who else proposal.decided_reason,
             tone="muted" if rejected else "ok",
         )
     ]
@@ -101,8 +101,10 @@ _STEPS = ("recorded", "sent", "applied", "ready")
 def _starting(action: Action, points: Sequence[Milestone]) -> list[Milestone]:
     if action.state != ActionState.APPLIED:
         return list(points)
-    starting = Milestone("starting", action.applied_at, note="instances start", tone="busy")
-    return [*points[:-1], starting, points[-1]]
+    grows = action.to_prefill > action.from_prefill or action.to_decode > action.from_decode
+    word, note = ("starting", "instances start") if grows else ("draining", "instances finish")
+    under_way = Milestone(word, action.applied_at, note=note, tone="busy")
+    return [*points[:-1], under_way, points[-1]]
 
 
 def _timed(points: Sequence[Milestone]) -> tuple[Milestone, ...]:

@@ -29,7 +29,7 @@ WORDS: Final = {
     ProposalState.FAILED: "approved, but it failed",
     ProposalState.REJECTED: "rejected",
     ProposalState.EXPIRED: "expired",
-    ProposalState.SUPERSEDED: "superseded by a newer proposal",
+    ProposalState.SUPERSEDED: "no longer wanted",
     ProposalState.WITHDRAWN: "withdrawn",
     ProposalState.STALE: "void: something changed before it was carried out",
 }

@@ -6,6 +6,7 @@ from typing import Final
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.db.models import Model
 
+from controller.core.words import clean
 from controller.services import audit
 from controller.services.errors import ForbiddenError, InvalidError
 
@@ -63,7 +64,7 @@ def require(person: Person, right: str, about: Model | None = None) -> None:
 
 def reason_text(raw: str, *, needed: bool) -> str:
     """Return the reason trimmed; raises :class:`InvalidError` when empty or too long."""
-    text = raw.replace("\x00", "").strip()
+    text = clean(raw).strip()
     if needed and not text:
         raise InvalidError("reason", "Give a reason: it is what the next person reads.")
     if len(text) > LONGEST_REASON:

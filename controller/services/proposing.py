@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -41,6 +41,29 @@ UNJUDGED: Final = frozenset(
     }
 )
 """A tick that could not judge the service says nothing against what it wanted before."""
+
+
+KEPT_FOR: Final = timedelta(seconds=90)
+"""A load that hovers at its limit must not take a proposal away from whoever reads it."""
+
+
+def nearly_same(row: Proposal, wanted: Proposal) -> bool:
+    """Return whether two proposals from one basis differ by so little that neither is news.
+
+    By at most one instance or a tenth in each role, in the same direction: then the one that
+    people read stays as it is, and an approval of it still fits.
+    """
+    same_basis = all(
+        getattr(row, name) == getattr(wanted, name)
+        for name in ("from_prefill", "from_decode", "resource_version", "policy_revision")
+    )
+    return same_basis and all(
+        abs(given - asked) <= max(1, given // 10) and (given > now) == (asked > now)
+        for given, asked, now in (
+            (row.to_prefill, wanted.to_prefill, row.from_prefill),
+            (row.to_decode, wanted.to_decode, row.from_decode),
+        )
+    )
 
 
 @dataclass(slots=True)
@@ -84,7 +107,12 @@ def _compare(
 ) -> None:
     service, decision, now = place
     if entry.decision.gate is not Gate.PROPOSE:
-        if row is not None and entry.decision.code not in UNJUDGED:
+        passing = entry.decision.code in UNJUDGED or (
+            entry.decision.code is Code.WITHIN_TOLERANCE
+            and row is not None
+            and now - row.evidence_at < KEPT_FOR
+        )
+        if row is not None and not passing:
             reason = f"No longer wanted. {entry.decision.sentence}"
             changes.dropped.append((row.pk, now, reason))
         return
@@ -93,6 +121,8 @@ def _compare(
         changes.made.append(wanted)
     elif row.fingerprint == wanted.fingerprint:
         changes.confirmed.append((row.pk, now, decision, wanted.sentence))
+    elif nearly_same(row, wanted):
+        changes.confirmed.append((row.pk, now, row.decision_id, row.sentence))
     else:
         changes.changed.append((row.pk, *(getattr(wanted, name) for name in BODY)))
 

@@ -182,6 +182,9 @@ class Sampler:
         values[:, RATES] *= seen_frac[:, ROLES[list(RATES)]]
         gauges = values[:, GAUGES].copy()
         values = values * self._noise_of(now.index)
+        # Each figure has noise of its own, yet no percentile is below a smaller one.
+        for triple in (TTFT, TBT):
+            values[:, triple] = np.sort(values[:, triple], axis=1)
         values[:, GAUGES] = np.rint(gauges)
         values[:, SHARES] = np.minimum(values[:, SHARES], 1.0)
         # Engines without instances report nothing, and percentiles of no request don't exist.

@@ -77,7 +77,7 @@ SENTENCES = [
         context(FOUR, 12_000.0, spec=in_mode(Mode.APPROVE)),
         "Proposes decode 4 → 8 (wanted 12), prefill 2 → 4 (wanted 6). Decode throughput 3,000 "
         "tok/s per instance is 200 % over the 1,000 target. Limited: one action may change decode "
-        "by at most 4. Waits for approval for 600 s.",
+        "by at most 4. Needs approval.",
         id="proposed, stepped",
     ),
     pytest.param(

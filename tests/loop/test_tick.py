@@ -16,6 +16,7 @@ from controller import loop
 from controller.core.memory import Memory, remember
 from controller.core.ports import Pool
 from controller.core.types import Instances
+from controller.core.words import clean
 from controller.models import (
     Action,
     ControllerLease,
@@ -133,6 +134,9 @@ def test_a_proposal_is_made_confirmed_changed_and_superseded() -> None:
     grown = Proposal.objects.get()
     assert (grown.version, grown.to_decode) == (2, 8)
     assert grown.fingerprint != proposal.fingerprint
+    run(ArraySource())
+    assert Proposal.objects.get().state == "pending", "a pause takes it from nobody who reads it"
+    Proposal.objects.update(evidence_at="2000-01-01T00:00:00Z")
     run(ArraySource())
     done = Proposal.objects.get()
     assert done.state == "superseded"
@@ -460,3 +464,26 @@ def test_a_blind_tick_leaves_an_open_proposal_alone() -> None:
     run(ArraySource(values={"chat": {}}))
     run(ArraySource(silent=frozenset({"chat"})))
     assert Proposal.objects.get().state == "pending"
+
+
+@pytest.mark.django_db
+def test_a_proposal_is_not_rewritten_for_a_trifle() -> None:
+    make_service("chat", mode="approve", limits={"maximum": 90})
+    counts = {"chat": Instances(20, 40)}
+
+    def asks(tps: float) -> ArraySource:
+        return ArraySource(values={"chat": {**HEALTHY, "decode_tps": tps}}, counts=counts)
+
+    run(asks(44_500.0))
+    first = Proposal.objects.get()
+    run(asks(46_500.0))
+    same = Proposal.objects.get()
+    assert (same.version, same.fingerprint, same.to_decode) == (1, first.fingerprint, 45)
+    assert same.evidence_at > first.evidence_at
+    run(asks(60_000.0))
+    assert Proposal.objects.get().version == 2
+
+
+@pytest.mark.django_db
+def test_a_reason_cannot_turn_the_numbers_of_a_sentence_around() -> None:
+    assert clean("no \u202e154\u2066 now\r\nplease\x00") == "no 154 now  please"

@@ -173,3 +173,20 @@ def test_old_samples_leave_the_window() -> None:
     assert len(made.observe(["chat"], made.now_s + 30, 60)["chat"].window.times_s) == 2
     assert len(made.observe(["chat"], made.now_s, 3_600)["chat"].window.times_s) == 12
     assert made.observe(["chat"], made.now_s + 90, 60)["chat"].window.values.shape[1] == 0
+
+
+def test_no_percentile_is_below_a_smaller_one() -> None:
+    services = [service.model() for service in DEMO_SERVICES]
+    world = World(services, [node.spec() for node in DEMO_NODES], start_s=START_S, seed=5)
+    keys = [service.key for service in services]
+    for at in range(15, 1800, 15):
+        world.advance(START_S + at)
+        for seen in world.observe(keys, START_S + at, 60.0).values():
+            for names in (
+                ("ttft_p50_s", "ttft_s", "ttft_p99_s"),
+                ("tbt_p50_s", "tbt_s", "tbt_p99_s"),
+            ):
+                low, mid, high = (seen.window.values[SIGNAL_INDEX[name]] for name in names)
+                known = ~np.isnan(low + mid + high)
+                assert (low[known] <= mid[known]).all()
+                assert (mid[known] <= high[known]).all()

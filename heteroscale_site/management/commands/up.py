@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from controller.simulator.workload import TraceError, read_trace
 from heteroscale_site.configuration import Configuration
 from heteroscale_site.home import LaunchError
 from heteroscale_site.launch.run import Order, command_exists, existing_file, run
+
+MOST_PORT = 65_535
+MOST_TIMES = 1000.0
+
+
+def port(text: str) -> int:
+    """Return a port number; raises an argument error that says what is one."""
+    if text.isdecimal() and 1 <= int(text) <= MOST_PORT:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text} is no port: give a number from 1 to {MOST_PORT}")
+
+
+def times(text: str) -> float:
+    """Return a factor above 0; raises an argument error that says so."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if 0 < number <= MOST_TIMES:
+        return number
+    raise argparse.ArgumentTypeError(f"{text}: give a number above 0, at most {MOST_TIMES:g}")
 
 
 class Command(BaseCommand):
@@ -24,12 +47,17 @@ class Command(BaseCommand):
         """Declare the options."""
         configuration: Configuration = settings.CONFIGURATION
         parser.add_argument("--host", default=configuration.host, help="address to listen on")
-        parser.add_argument("--port", type=int, default=configuration.port, help="port")
+        parser.add_argument("--port", type=port, default=configuration.port, help="port")
         parser.add_argument("--trace", metavar="FILE", help="trace the demonstration plays")
         parser.add_argument(
-            "--trace-scale", metavar="K", help="how often each request of the trace counts"
+            "--trace-scale",
+            type=times,
+            metavar="K",
+            help="how often each request of it counts",
         )
-        parser.add_argument("--speed", metavar="N", help="how many times faster its load runs")
+        parser.add_argument(
+            "--speed", type=times, metavar="N", help="how many times faster its load runs"
+        )
         parser.add_argument("--no-demo", action="store_true", help="start without demonstration")
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401, ARG002 - Django's
@@ -43,7 +71,10 @@ class Command(BaseCommand):
         trace = existing_file(options["trace"], "--trace")
         prepare = ["prepare"]
         prepare += ["--trace", str(trace)] if trace else []
-        prepare += ["--trace-scale", options["trace_scale"]] if options["trace_scale"] else []
+        if trace:
+            _check_trace(trace)
+        scale = options["trace_scale"]
+        prepare += ["--trace-scale", str(scale)] if scale else []
         prepare += ["--speed", str(options["speed"])] if options["speed"] else []
         prepare += ["--no-demo"] if options["no_demo"] else []
         with_history = command_exists("demo") and not options["no_demo"]
@@ -58,3 +89,11 @@ class Command(BaseCommand):
     def _say(self, text: str) -> None:
         self.stdout.write(text)
         self.stdout.flush()
+
+
+def _check_trace(trace: Path) -> None:
+    """Refuse a trace before anything is started; the words name its line and column."""
+    try:
+        read_trace(trace.read_bytes(), trace.name)
+    except (TraceError, OSError) as fault:
+        raise CommandError(f"--trace: {fault}") from fault
