@@ -67,4 +67,6 @@ def _has_session(request: HttpRequest) -> bool:
 
 
 def _refreshes_itself(request: HttpRequest) -> bool:
-    return request.method == "GET" and request.headers.get("HX-Request") == "true"
+    # Figures are fetched by a script of their own, without htmx's header.
+    by_script = request.headers.get("HX-Request") == "true" or request.path.startswith("/api/")
+    return request.method == "GET" and by_script

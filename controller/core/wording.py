@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeGuard
 from zoneinfo import ZoneInfo
 
 UNKNOWN: Final = "—"
@@ -13,13 +14,18 @@ _HOUR_S: Final = 3_600
 _DAY_S: Final = 86_400
 
 
+def _known(value: float | None) -> TypeGuard[float]:
+    """Return whether there is a figure: one was given, and it is a number."""
+    return value is not None and math.isfinite(value)
+
+
 def duration(seconds: float | None) -> str:
     """Return a length of time in its two largest units: "8 s", "4 min", "1 h 20 min", "2 d 3 h".
 
     Below a minute only seconds are told, below ten minutes minutes with their seconds when there
     are any; an unknown length is a dash.
     """
-    if seconds is None:
+    if not _known(seconds):
         return UNKNOWN
     total = max(0, round(seconds))
     for unit, inner, unit_s, inner_s in (
@@ -37,14 +43,14 @@ def duration(seconds: float | None) -> str:
 
 def age(seconds: float | None) -> str:
     """Return how long ago something was, to the precision a reader needs: "41 min ago"."""
-    if seconds is None:
+    if not _known(seconds):
         return UNKNOWN
     return f"{coarse(seconds)} ago"
 
 
 def coarse(seconds: float | None) -> str:
     """Return a length of time without the seconds of whole minutes: "5 min", "3 h 2 min"."""
-    if seconds is None:
+    if not _known(seconds):
         return UNKNOWN
     if seconds >= _MINUTE_S:
         seconds -= seconds % _MINUTE_S
@@ -53,7 +59,7 @@ def coarse(seconds: float | None) -> str:
 
 def number(value: float | None) -> str:
     """Return a number with thousands separators and no more digits than it deserves."""
-    if value is None:
+    if not _known(value):
         return UNKNOWN
     digits = 0 if value == round(value) or abs(value) >= 100 else 1 if abs(value) >= 10 else 2  # noqa: PLR2004
     return f"{value:,.{digits}f}"
@@ -61,12 +67,12 @@ def number(value: float | None) -> str:
 
 def rate(value: float | None, unit: str = "tok/s") -> str:
     """Return a rate in whole units: "3,900 tok/s"."""
-    return UNKNOWN if value is None else f"{value:,.0f} {unit}"
+    return UNKNOWN if not _known(value) else f"{value:,.0f} {unit}"
 
 
 def latency(seconds: float | None) -> str:
     """Return a latency in the unit it is spoken in: "47 ms" below 100 ms, "1.9 s" above."""
-    if seconds is None:
+    if not _known(seconds):
         return UNKNOWN
     if seconds < 0.1:  # noqa: PLR2004
         return f"{seconds * 1000:.0f} ms"
@@ -85,14 +91,14 @@ def against(value_s: float | None, goal_s: float) -> str:
 
 def ratio(value: float | None) -> str:
     """Return prefill instances per decode instance with two or three useful digits."""
-    if value is None:
+    if not _known(value):
         return UNKNOWN
     return f"{value:.2f}" if value < 10 else f"{value:.0f}"  # noqa: PLR2004
 
 
 def percent(share: float | None) -> str:
     """Return a share as a whole percentage: "97 %"."""
-    return UNKNOWN if share is None else f"{share * 100:.0f} %"
+    return UNKNOWN if not _known(share) else f"{share * 100:.0f} %"
 
 
 def zone_name(at: datetime) -> str:

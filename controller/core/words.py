@@ -1,5 +1,6 @@
 """Numbers and counts as an operator reads them."""
 
+import math
 import unicodedata
 from typing import Final
 
@@ -10,7 +11,9 @@ _EXACT_FROM: Final = 100.0
 
 
 def number(value: float) -> str:
-    """Return a figure with thousands separators; three digits below 100."""
+    """Return a figure with thousands separators; three digits below 100; a dash for none."""
+    if not math.isfinite(value):
+        return "—"
     if abs(value) >= _EXACT_FROM or value == int(value):
         return f"{value:,.0f}"
     return f"{value:.3g}"

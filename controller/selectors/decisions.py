@@ -28,8 +28,11 @@ STEP_WORDS: Final = {
     "step": "largest step",
     "stabilisation": "stabilisation",
     "cooldown": "cooldown",
-    "budget": "GPU budget",
+    "gpu_budget": "GPU budget",
     "capacity": "free capacity",
+    "refusal": "a rejection",
+    "outside": "change from outside",
+    "in_flight": "change under way",
     "freeze": "freeze",
     "gate": "approval",
 }

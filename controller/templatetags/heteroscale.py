@@ -167,7 +167,8 @@ _OCTAVES: Final = 2.0
 @register.inclusion_tag("controller/_ratio_band.html")
 def ratio_band(band: RatioBand | None) -> dict[str, object]:
     """Return a small axis with the allowed band and the present ratio, in octaves."""
-    if band is None or band.target <= 0:
+    # A policy row gone wrong draws nothing, and costs no other service its row.
+    if band is None or not 0 < band.target < math.inf or not math.isfinite(band.high):
         return {"band": band, "drawn": False}
     low, high = _place(band.low, band.target), _place(band.high, band.target)
     return {
@@ -182,7 +183,7 @@ def ratio_band(band: RatioBand | None) -> dict[str, object]:
 
 
 def _place(value: float, target: float) -> float:
-    octaves = math.log2(value / target) if value > 0 else -_OCTAVES
+    octaves = math.log2(value / target) if 0 < value < math.inf else -_OCTAVES
     inside = max(-_OCTAVES, min(_OCTAVES, octaves))
     return 2 + (_BAND_WIDTH - 4) * (inside + _OCTAVES) / (2 * _OCTAVES)
 

@@ -13,6 +13,7 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
+from controller.core.words import clean
 from controller.selectors import service_page
 from controller.selectors.services import Filters, read_services
 from controller.views import fragments
@@ -32,7 +33,10 @@ def index(request: HttpRequest) -> HttpResponse:
 
 
 def _narrowed(request: HttpRequest, now: datetime) -> dict[str, Any]:
-    given = {name: request.GET.get(name, "").strip()[:100] for name in ("text", "mode", "cluster")}
+    given = {
+        name: clean(request.GET.get(name, "")).strip()[:100]
+        for name in ("text", "mode", "cluster")
+    }
     given["mode"] = given["mode"] if given["mode"] in MODES else ""
     return {"now": now, "services": read_services(now, Filters(**given)), "modes": MODES}
 

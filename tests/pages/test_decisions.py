@@ -10,8 +10,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoAssertNumQueries
 
+from controller.core.guards import STEP_NAMES
 from controller.models import Decision
-from controller.selectors.decisions import PAGE
+from controller.selectors.decisions import PAGE, STEP_WORDS
 from inventory.models import PolicyRevision
 from tests import factories
 from tests.factories import NOW
@@ -237,3 +238,7 @@ def test_three_rows_cost_as_many_queries_as_one_and_looking_changes_nothing(
 def test_an_unknown_decision_is_not_found(vera: Client) -> None:
     assert vera.get("/decisions/99999999999999999999/").status_code == 404
     assert "Nothing is here" in vera.get("/decisions/9/").content.decode()
+
+
+def test_every_step_of_the_core_has_its_words() -> None:
+    assert set(STEP_WORDS) == set(STEP_NAMES)
