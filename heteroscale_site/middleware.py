@@ -6,13 +6,15 @@ from collections.abc import Callable
 
 from django.conf import settings
 from django.contrib.auth import logout
-from django.http import HttpRequest, HttpResponseBase
+from django.contrib.auth.views import redirect_to_login
+from django.http import Http404, HttpRequest, HttpResponseBase
 from django.utils import timezone
 
 Answer = Callable[[HttpRequest], HttpResponseBase]
 
 SIGNED_IN_AT = "signed_in_at_s"
 ACTIVE_AT = "active_at_s"
+QUEUE_PAGES = "/queue/"
 # Writing the session on every click would cost a row update a page.
 NOTED_EVERY_S = 60
 
@@ -38,6 +40,25 @@ class SessionAgeMiddleware:
             logout(request)
         elif now_s - active_s > NOTED_EVERY_S and not _refreshes_itself(request):
             session[ACTIVE_AT] = now_s
+
+
+class QueuePagesMiddleware:
+    """Shows the queue's pages, which can empty it, to administrators only.
+
+    A request with a token is left to those pages, which compare it themselves.
+    """
+
+    def __init__(self, get_response: Answer) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer others as if there were no such pages."""
+        asked = request.path.startswith(QUEUE_PAGES) and "Authorization" not in request.headers
+        if asked and not getattr(request.user, "is_superuser", False):
+            if request.user.is_authenticated:
+                raise Http404
+            return redirect_to_login(request.get_full_path())
+        return self.get_response(request)
 
 
 class NoStoreMiddleware:

@@ -10,7 +10,7 @@ from django.views.generic import RedirectView
 handler500 = "heteroscale_site.errors.server_error"
 
 urlpatterns = [
-    # The administration has no door of its own: one sign-in page, one lock-out.
+    # The administration has no door of its own: there is one sign-in page.
     path("admin/login/", RedirectView.as_view(url=settings.LOGIN_URL, query_string=True)),
     path("admin/", admin.site.urls),
     path("queue/", include("django_rq.urls")),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Count
+from django.db.models import Count, Q
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from controller.core.lifecycle import ActionState, ProposalState
@@ -70,8 +70,11 @@ def _loop() -> Iterator[Metric]:
     for stage, spent_ms in last.stages_ms.items():
         stages.add_metric([stage], spent_ms / 1000)
     yield stages
-    share = last.fresh / last.services if last.services else 0.0
-    yield _gauge("heteroscale_metrics_fresh_ratio", "Share of services with a driver ok.", share)
+    if last.services:
+        share = last.fresh / last.services
+        yield _gauge(
+            "heteroscale_metrics_fresh_ratio", "Share of services with a driver ok.", share
+        )
 
 
 def _decisions() -> Metric:
@@ -104,7 +107,10 @@ def _open_proposals() -> dict[str, int]:
 
 
 def _by_state() -> dict[str, int]:
-    found = dict(Action.objects.values_list("state").annotate(n=Count("pk")).order_by())
+    # An applied action that a later one overtook waits for nothing any more.
+    overtaken = Q(state=ActionState.APPLIED, ended_at__isnull=False)
+    counted = Action.objects.exclude(overtaken).values_list("state")
+    found = dict(counted.annotate(n=Count("pk")).order_by())
     return {str(state): found.get(state, 0) for state in ActionState}
 
 
@@ -123,7 +129,8 @@ def _services() -> Iterator[Metric]:
         labels=["service", "role", "group", "namespace", "pod", "node", "state"],
     )
     now_s = database_now().timestamp()
-    for row in ServiceStatus.objects.select_related("service__cluster"):
+    seen = ServiceStatus.objects.filter(observed_at__isnull=False)
+    for row in seen.select_related("service__cluster"):
         slug, cluster = row.service.slug, row.service.cluster.slug
         for name, signal in row.signals.items():
             if signal["measured_at_s"] is not None:
