@@ -92,6 +92,16 @@ def test_the_queue_pages_are_for_administrators(
     assert client.get("/queue/stats.json").status_code in ({200} if is_superuser else {404})
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["/queue/", "/queue/stats.json", "/queue/queues/0/empty/"])
+def test_a_token_opens_no_queue_page_for_staff(client: Client, person: User, path: str) -> None:
+    User.objects.filter(pk=person.pk).update(is_staff=True)
+    client.force_login(person)
+    token = {"Authorization": "Bearer made-up"}
+    assert client.get(path, headers=token).status_code == 404
+    assert client.post(path, {"empty": "yes"}, headers=token).status_code == 404
+
+
 def _answer(client: Client, headers: dict[str, str]) -> HttpResponse:
     request = RequestFactory().get("/")
     request.COOKIES = {name: morsel.value for name, morsel in client.cookies.items()}
@@ -145,8 +155,15 @@ def test_a_session_ends_when_nobody_uses_it(
         assert not _is_signed_in(client)
 
 
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        pytest.param("/healthz", {"HX-Request": "true"}, id="a part of a page"),
+        pytest.param("/api/v1/figures/fleet-trend", {}, id="a figure"),
+    ],
+)
 def test_a_page_that_refreshes_itself_is_no_use(
-    client: Client, person: User, settings: LazySettings
+    client: Client, person: User, settings: LazySettings, path: str, headers: dict[str, str]
 ) -> None:
     settings.IDLE_S = 3600
     with time_machine.travel(NOON, tick=False) as clock:
@@ -154,10 +171,10 @@ def test_a_page_that_refreshes_itself_is_no_use(
         client.get("/healthz")
         active_s = client.session[ACTIVE_AT]
         clock.shift(3000)
-        client.get("/healthz", headers={"HX-Request": "true"})
+        client.get(path, headers=headers)
         assert client.session[ACTIVE_AT] == active_s
         clock.shift(700)
-        client.get("/healthz", headers={"HX-Request": "true"})
+        client.get(path, headers=headers)
         assert not _is_signed_in(client)
 
 
