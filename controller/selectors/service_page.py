@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from django.conf import settings
-from django.db.models import Count, Q
+from django.db.models import Q, Sum
 
 from controller.core import wording
 from controller.core.lifecycle import ActionState
@@ -40,17 +40,20 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """GPUs one role holds, starting and draining instances included."""
+    """GPUs one role holds, starting and draining instances included.
+
+    ``instances`` is absent until the cluster has reported the service once.
+    """
 
     role: str
     hardware: str
-    instances: int
+    instances: int | None
     gpus_per_instance: int
 
     @property
-    def gpus(self) -> int:
-        """GPUs of the role."""
-        return self.instances * self.gpus_per_instance
+    def gpus(self) -> int | None:
+        """GPUs of the role, absent when unknown."""
+        return None if self.instances is None else self.instances * self.gpus_per_instance
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +76,10 @@ class Now:
     watched: Watched | None
 
     @property
-    def gpus(self) -> int:
-        """GPUs the service holds."""
-        return sum(held.gpus for held in self.held)
+    def gpus(self) -> int | None:
+        """GPUs the service holds, absent when a role's are unknown."""
+        known = [held.gpus for held in self.held if held.gpus is not None]
+        return sum(known) if len(known) == len(self.held) else None
 
     @property
     def state(self) -> tuple[object, ...]:
@@ -136,13 +140,16 @@ def read_now(service: Service, strip: StripState, now: datetime) -> Now:
 
 def _held(role: RoleSpec, row: ServiceRow) -> Held:
     counts = row.prefill if role.role == RoleSpec.RoleName.PREFILL else row.decode
-    instances = counts.ready + counts.starting + counts.draining
+    seen = counts.ready + counts.starting + counts.draining
+    instances = None if row.observed_at is None else seen
     return Held(role.role, role.hardware.gpu_model, instances, role.gpus_per_instance)
 
 
 def _watched(service: Service) -> Watched:
     counts = Decision.objects.filter(service=service, mode=Service.Mode.OBSERVE).aggregate(
-        decisions=Count("pk"), would_apply=Count("pk", filter=Q(gate=Gate.RECORD))
+        # Identical decisions in a row share one row: its count tells how many there were.
+        decisions=Sum("count", default=0),
+        would_apply=Sum("count", filter=Q(gate=Gate.RECORD), default=0),
     )
     return Watched(counts["decisions"], counts["would_apply"])
 

@@ -13,6 +13,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from controller.models import Action, Freeze, ServiceStatus, Tick
 from tests import factories
+from tests.pages.reading import words
 
 
 @pytest.fixture
@@ -112,10 +113,31 @@ def test_a_service_without_metrics_says_what_it_waits_for(reader: Client, now: d
 def test_watching_only_counts_what_would_have_applied(reader: Client) -> None:
     service = factories.make_service("chat", mode="observe")
     factories.make_decision(service)
-    factories.make_decision(service, move="scale_out", gate="record")
+    factories.make_decision(service, move="scale_out", gate="record", count=3)
     page = reader.get("/services/chat/").text
-    assert "2 decisions recorded" in page
-    assert "1 would have applied" in page
+    # one hold, and three alike that share a row
+    assert "4 decisions recorded" in page
+    assert "3 would have applied" in page
+
+
+@pytest.mark.parametrize("has_status", [True, False])
+def test_what_was_never_observed_is_not_told_as_zero(reader: Client, *, has_status: bool) -> None:
+    service = factories.make_service("chat")
+    status = ServiceStatus.objects.filter(service=service)
+    status.update(observed_at=None, prefill_ready=0, decode_ready=0)
+    if not has_status:
+        status.delete()
+    page = words(reader.get("/services/chat/").text)
+    held = page[page.index("GPUs held") :][:60]
+    assert "prefill — H800" in held
+    assert "decode — H800" in held
+
+
+def test_gpus_held_long_ago_say_when(reader: Client) -> None:
+    factories.make_service("chat")
+    page = words(reader.get("/services/chat/").text)
+    # 4 decode instances of 2 GPUs, last seen long ago
+    assert "decode 8 H800 as of" in page
 
 
 def test_a_frozen_service_offers_to_resume(reader: Client, now: datetime) -> None:

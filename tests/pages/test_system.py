@@ -1,6 +1,7 @@
 """What machines read: health, readiness, figures."""
 
 import re
+import uuid
 from datetime import timedelta
 
 import pytest
@@ -9,7 +10,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from prometheus_client.parser import text_string_to_metric_families
 
-from controller.models import DecisionTally, ServiceStatus, Tick
+from controller.models import Action, DecisionTally, ServiceStatus, Tick
 from controller.models.clock import database_now
 from tests.factories import make_proposal, make_service
 
@@ -74,6 +75,31 @@ def test_figures_are_in_the_text_format_with_their_labels(client: Client) -> Non
     assert seen["heteroscale_instance_info", tuple(sorted(info.items()))] == 1
     ready = (("role", "decode"), ("service", "chat"), ("state", "ready"))
     assert seen["heteroscale_instances", ready] == 4
+
+
+@pytest.mark.django_db
+def test_what_is_unknown_is_not_exported_as_zero(client: Client) -> None:
+    ServiceStatus.objects.filter(service=make_service("chat")).update(observed_at=None)
+    now = database_now()
+    Tick.objects.create(slot=1, at=now, finished_at=now, epoch=1, services=0, fresh=0)
+    names = {name for name, _ in figures(client)}
+    assert not names & {
+        "heteroscale_instances",
+        "heteroscale_signal_age_seconds",
+        "heteroscale_metrics_fresh_ratio",
+    }
+
+
+@pytest.mark.django_db
+def test_an_applied_action_counts_until_it_ends(client: Client) -> None:
+    service = make_service("chat")
+    for ended_at in (None, database_now()):
+        Action.objects.create(
+            id=uuid.uuid4(), service=service, actor="ana", epoch=1, state="applied", reason="x",
+            from_prefill=2, from_decode=4, to_prefill=3, to_decode=6, resource_version="1",
+            recorded_at=database_now(), ended_at=ended_at,
+        )  # fmt: skip
+    assert figures(client)["heteroscale_actions", (("state", "applied"),)] == 1
 
 
 @pytest.mark.django_db
