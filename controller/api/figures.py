@@ -52,7 +52,8 @@ class UnknownFigureError(LookupError):
     """No figure has this name."""
 
 
-# What can't be answered: status, code, sentence and the parameter it is about.
+# What can't be answered: status, code, sentence and the parameter it is about. Without a sentence
+# the error brings its own.
 REFUSALS: Final[Mapping[type[Exception], tuple[int, str, str, str]]] = {
     StrangerError: (401, "unauthenticated", "Sign in to read figures.", "session"),
     UnknownFigureError: (
@@ -63,12 +64,7 @@ REFUSALS: Final[Mapping[type[Exception], tuple[int, str, str, str]]] = {
     ),
     UnknownServiceError: (404, "unknown_service", "No service has this slug.", "service"),
     UnknownDecisionError: (404, "unknown_decision", "No decision has this number.", "decision"),
-    BrokenServiceError: (
-        409,
-        "config_invalid",
-        "The service lacks its SLO, its policy or a role: complete its configuration.",
-        "service",
-    ),
+    BrokenServiceError: (409, "config_invalid", "", "service"),
 }
 
 
@@ -85,7 +81,8 @@ def figure(request: HttpRequest, name: str) -> HttpResponse:
     except BadAskError as error:
         return _refusal(400, "bad_parameter", str(error), error.where)
     except tuple(REFUSALS) as error:
-        return _refusal(*REFUSALS[type(error)])
+        status, code, message, where = REFUSALS[type(error)]
+        return _refusal(status, code, message or str(error), where)
     if asked.csv:
         return _csv(plot["table"], f"heteroscale-{name}.csv")
     return _json(request, _body(name, plot, asked, clock))

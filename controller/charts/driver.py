@@ -39,7 +39,7 @@ class Driver:
     def of(cls, series: ServiceSeries) -> Driver:
         """Return the driver of a service's policy."""
         policy = series.spec.policy
-        kind = SIGNALS[SIGNAL_INDEX.get(policy.driver, SIGNAL_INDEX["decode_tps"])]
+        kind = SIGNALS[SIGNAL_INDEX[policy.driver]]
         row = ROLE_INDEX[kind.role]
         shown = 100.0 if kind.unit == "share" else 1.0
         reporting, expected = series.reporting[row], series.expected[row]

@@ -11,8 +11,17 @@ import numpy as np
 from django.core.exceptions import ObjectDoesNotExist
 from django.db.models import Case, Exists, OuterRef, Q, Value, When
 
+from controller.core.config_check import validate_policy
 from controller.core.lifecycle import ActionState
-from controller.core.types import SIGNALS, Counts, Floats, Instances, Role, ServiceSpec
+from controller.core.types import (
+    SIGNAL_INDEX,
+    SIGNALS,
+    Counts,
+    Floats,
+    Instances,
+    Role,
+    ServiceSpec,
+)
 from controller.models import Action, Decision, Freeze, Sample
 from inventory.models import Service
 from inventory.snapshot import service_spec
@@ -37,7 +46,7 @@ class UnknownDecisionError(LookupError):
 
 
 class BrokenServiceError(ValueError):
-    """The service lacks its SLO, its policy or a role."""
+    """The service can't be drawn; the message says what to complete or to enter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +238,12 @@ def _series(service: Service, ask: Ask, *, decisions: bool) -> ServiceSeries:
     try:
         spec = service_spec(service)
     except (ObjectDoesNotExist, KeyError, ValueError) as fault:
-        raise BrokenServiceError(service.slug) from fault
+        text = "The service lacks its SLO, its policy or a role: complete its configuration."
+        raise BrokenServiceError(text) from fault
+    # Unusable numbers leave a line out; of a signal nobody knows there is nothing to draw.
+    if spec.policy.driver not in SIGNAL_INDEX:
+        said = next(one.message for one in validate_policy(spec.policy) if one.field == "driver")
+        raise BrokenServiceError(f"The configuration can't be used: {said}.")
     columns = _samples(service, ask)
     counts = {
         what: columns[1 + 2 * i : 3 + 2 * i].astype(np.int64) for i, what in enumerate(_COUNTED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -12,11 +13,13 @@ from django.conf import settings
 from django.core.exceptions import ObjectDoesNotExist
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from controller.core.config_check import validate_policy
 from controller.core.types import Quality
 from controller.models import Decision, Freeze, Proposal, ServiceStatus
 from controller.models.steering import OPEN_PROPOSAL
 from controller.selectors.sparklines import Sparkline, read_sparklines
 from inventory.models import Cluster, Service
+from inventory.snapshot import policy_config
 
 NEAR_FRAC: Final = 0.9
 TRUSTED: Final = frozenset({Quality.OK, Quality.PARTIAL})
@@ -76,9 +79,16 @@ class RatioBand:
     high: float
 
     @property
+    def usable(self) -> bool:
+        """Whether there is a band: a policy row can hold what no form would accept."""
+        return 0 < self.low <= self.high < math.inf
+
+    @property
     def outside(self) -> bool:
         """Whether the ratio is known and out of its band."""
-        return self.value is not None and not self.low <= self.value <= self.high
+        if self.value is None or not self.usable:
+            return False
+        return not self.low <= self.value <= self.high
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +153,10 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class ServiceRow:
-    """One service now; ``stale`` means the cluster has not answered for two ticks."""
+    """One service now; ``stale`` means the cluster has not answered for two ticks.
+
+    ``problem`` names the first unusable field of the policy and what to enter; empty when usable.
+    """
 
     pk: UUID
     slug: str
@@ -167,6 +180,7 @@ class ServiceRow:
     freeze: ServiceFreeze | None = None
     proposal: ProposalLine | None = None
     spark: Sparkline | None = None
+    problem: str = ""
 
     @property
     def latencies(self) -> tuple[Latency, Latency]:
@@ -185,7 +199,7 @@ class ServiceRow:
         tones = {latency.tone for latency in self.latencies}
         checks = (
             ("crit" in tones, BREACH),
-            (bool(self.failure), FAILED),
+            (bool(self.failure or self.problem), FAILED),
             (self.blind or self.metrics.quality == Quality.PARTIAL, BLIND),
             (self.proposal is not None, ASKS),
             ("warn" in tones, NEAR),
@@ -307,7 +321,13 @@ def _row(
         freeze=freeze,
         proposal=proposal,
         spark=spark,
+        problem=_problem(_related(service, "policy")),
     )
+
+
+def _problem(policy: Any) -> str:  # noqa: ANN401
+    found = validate_policy(policy_config(policy)) if policy else []
+    return found[0].message if found else ""
 
 
 def _related(service: Service, name: str) -> Any:  # noqa: ANN401 - whichever row it is

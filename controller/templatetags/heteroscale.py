@@ -29,6 +29,10 @@ class RatioBand(Protocol):
     low: float
     high: float
 
+    @property
+    def usable(self) -> bool:
+        """Whether there is a band to draw."""
+
 
 # What an icon stands for -> its drawing in the lucide package.
 ICONS: Final = {
@@ -168,7 +172,7 @@ _OCTAVES: Final = 2.0
 def ratio_band(band: RatioBand | None) -> dict[str, object]:
     """Return a small axis with the allowed band and the present ratio, in octaves."""
     # A policy row gone wrong draws nothing, and costs no other service its row.
-    if band is None or not 0 < band.target < math.inf or not math.isfinite(band.high):
+    if band is None or not band.usable:
         return {"band": band, "drawn": False}
     low, high = _place(band.low, band.target), _place(band.high, band.target)
     return {
