@@ -74,9 +74,6 @@ TERMINAL_ACTIONS: Final = frozenset(s for s, moves in ACTION_MOVES.items() if no
 OPEN_ACTIONS: Final = frozenset(s for s, moves in ACTION_MOVES.items() if moves)
 # At most one of these per service (S11).
 IN_FLIGHT: Final = frozenset({_A.RECORDED, _A.SENT, _A.UNKNOWN})
-# In the order of the enumerations, for pages and queries.
-OPEN_PROPOSAL: Final = tuple(s for s in ProposalState if s in OPEN_PROPOSALS)
-TERMINAL_PROPOSAL: Final = tuple(s for s in ProposalState if s in TERMINAL_PROPOSALS)
 
 
 def may_move(present: ProposalState | ActionState, following: ProposalState | ActionState) -> bool:

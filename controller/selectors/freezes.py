@@ -55,12 +55,6 @@ def host_hold() -> Hold | None:
     return holds.by_environment() or holds.by_file()
 
 
-def active_freezes() -> Sequence[Freeze]:
-    """Return the freezes in force, the fleet's first, then newest first."""
-    rows = Freeze.objects.filter(ended_at__isnull=True).select_related("service", "by")
-    return sorted(rows, key=lambda row: row.service_id is not None)
-
-
 def active(service: Service | None) -> Freeze | None:
     """Return the freeze of exactly this scope, ``None`` when there is none."""
     found = Freeze.objects.select_related("service", "by")

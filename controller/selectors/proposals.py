@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from controller.core import phrases
-from controller.core.lifecycle import OPEN_PROPOSAL, TERMINAL_PROPOSAL, ProposalState
+from controller.core.lifecycle import OPEN_PROPOSALS, TERMINAL_PROPOSALS, ProposalState
 from controller.models import Action, Proposal
 from controller.selectors.inputs import Input, inputs_of, that_mattered
 from controller.selectors.progress import Milestone, milestones
@@ -234,14 +234,14 @@ def queue(tab: str, *, user: User, now: datetime) -> Queue:
     What waits is mine to decide when I hold the right; a constant number of queries.
     """
     may = user.has_perm(RIGHT)
-    counts = Proposal.objects.filter(state__in=OPEN_PROPOSAL).values_list("state", "expires_at")
+    counts = Proposal.objects.filter(state__in=OPEN_PROPOSALS).values_list("state", "expires_at")
     waiting = sum(
         1 for state, expires in counts if state == ProposalState.PENDING and expires > now
     )
     if tab == "decided":
-        rows = _rows().filter(state__in=TERMINAL_PROPOSAL).order_by("-created_at", "-pk")
+        rows = _rows().filter(state__in=TERMINAL_PROPOSALS).order_by("-created_at", "-pk")
     elif tab == "open":
-        rows = _rows().filter(state__in=OPEN_PROPOSAL).order_by("expires_at", "pk")
+        rows = _rows().filter(state__in=OPEN_PROPOSALS).order_by("expires_at", "pk")
     else:
         rows = _rows().filter(state=ProposalState.PENDING, expires_at__gt=now)
         rows = rows.order_by("expires_at", "pk") if may else rows.none()
@@ -261,7 +261,7 @@ def find(pk: int, *, now: datetime) -> Card | None:
 
 def open_of(service: Service, *, now: datetime) -> Card | None:
     """Return the card of the open proposal of a service, ``None`` without one."""
-    row = _rows().filter(service=service, state__in=OPEN_PROPOSAL).first()
+    row = _rows().filter(service=service, state__in=OPEN_PROPOSALS).first()
     return card(row, now=now) if row else None
 
 
@@ -333,7 +333,7 @@ def _band(proposal: Proposal, policy: Policy) -> Band:
 
 def _drift(proposal: Proposal, service: Service, policy: Policy | None) -> tuple[str, ...]:
     """Return what changed under an open proposal, in words: an approval would come to nothing."""
-    if proposal.state not in OPEN_PROPOSAL:
+    if proposal.state not in OPEN_PROPOSALS:
         return ()
     status: Any = getattr(service, "status", None)
     found: list[str] = []

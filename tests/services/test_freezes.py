@@ -6,11 +6,15 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from controller.models import AuditEvent, Freeze
-from controller.selectors.freezes import active_freezes, preview
+from controller.selectors.freezes import preview
 from controller.services import freezes
 from controller.services.errors import ConflictError, ForbiddenError, InvalidError
 from tests import factories
 from tests.services.people import at_once, person
+
+
+def active_freezes() -> list[Freeze]:
+    return list(Freeze.objects.filter(ended_at=None).order_by("service__slug"))
 
 
 @pytest.mark.django_db
