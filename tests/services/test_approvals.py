@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
-from controller.core.lifecycle import PROPOSAL_MOVES, TERMINAL_PROPOSAL, ProposalState
+from controller.core.lifecycle import PROPOSAL_MOVES, TERMINAL_PROPOSALS, ProposalState
 from controller.models import AuditEvent, Freeze, Proposal
 from controller.services import actions, approvals, freezes
 from controller.services.errors import (
@@ -156,7 +156,7 @@ def test_an_unknown_proposal_is_missing() -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("state", TERMINAL_PROPOSAL)
+@pytest.mark.parametrize("state", sorted(TERMINAL_PROPOSALS))
 def test_a_terminal_state_has_no_successor(state: ProposalState) -> None:
     proposal, ana = waiting(state=state), person("ana")
 
