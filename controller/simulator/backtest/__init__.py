@@ -1,0 +1,1 @@
+"""Policies on recorded or generated load: what each would have cost and kept."""
