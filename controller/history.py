@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import transaction
 
 from controller import loop, wiring
+from controller.core import cycle
 from controller.core.memory import Memory, remember
 from controller.core.ports import Actuator, ScaleOrder
 from controller.core.types import Gate, Hold
@@ -89,7 +90,7 @@ class _Run:
     def tick(self, now: datetime, *, attended: bool) -> None:
         known = self.ledger.known
         specs = {spec.key: spec for spec in known.specs if spec.key in self.engines.world.keys}
-        outcome = loop.decide_all(
+        outcome = cycle.decide_all(
             now.timestamp(),
             list(specs.values()),
             source=wiring.metrics_source(known.cluster_kinds, lend=self.lend),

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from controller import loop
 from controller.adapters.actuators.simulator import SimulatedCluster
 from controller.adapters.metrics.simulator import SimulatorSource
+from controller.core import cycle
 from controller.core.memory import Memory, remember
 from controller.core.ports import ScaleOrder
 from controller.core.types import Decision, Gate, Hold, ServiceSpec
@@ -77,7 +77,7 @@ class Drive:
         cluster = SimulatedCluster(self.lend)
         while self.now_s < until_s:
             self.now_s += TICK_S
-            outcome = loop.decide_all(
+            outcome = cycle.decide_all(
                 self.now_s,
                 list(self.specs.values()),
                 source=source,
