@@ -7,7 +7,7 @@ from controller.core.decide import decide
 from controller.core.memory import Memory
 from controller.core.ports import MetricsSource, Pool, View
 from controller.core.reasons import Code
-from controller.core.signals import summarise
+from controller.core.signals import summarise, summarise_all
 from controller.core.types import (
     Context,
     Decision,
@@ -20,6 +20,7 @@ from controller.core.types import (
     Role,
     ServiceSpec,
     ServiceState,
+    Signals,
     Step,
 )
 from controller.core.words import clean
@@ -53,6 +54,7 @@ def decide_all(  # noqa: PLR0913 - the ports of one tick
     free = _free_by_cluster(view.pools)
     failures = {key: clean(text) for key, text in view.failures.items()}
     decisions: list[Decision] = []
+    signals = _signals_of(specs, view, now_s=now_s, max_age_s=max_age_s)
     # Higher priority first: it is offered the free GPUs before the others.
     for spec in sorted(specs, key=lambda spec: -spec.priority):
         memory, pools = recall(spec.key), free.setdefault(spec.cluster, {})
@@ -71,7 +73,13 @@ def decide_all(  # noqa: PLR0913 - the ports of one tick
                 memory=memory,
                 hold=hold_of(spec.key),
                 gpus_free=dict(pools),
-                max_age_s=max_age_s,
+                signals=signals.get(spec.key)
+                or summarise(
+                    seen.window,
+                    now_s=now_s,
+                    max_age_s=max_age_s,
+                    coverage_ok_frac=spec.policy.coverage_in_frac,
+                ),
             )
             decisions.append(decide(context))
             _deduct(pools, decisions[-1], spec)
@@ -121,7 +129,7 @@ def context_of(  # noqa: PLR0913 - the parts of a context, each from another pla
     memory: Memory,
     hold: Hold | None,
     gpus_free: Mapping[str, int],
-    max_age_s: float,
+    signals: Signals,
 ) -> Context:
     """Return everything one decision may know. ``seen.state`` must be there."""
     if seen.state is None:
@@ -130,16 +138,27 @@ def context_of(  # noqa: PLR0913 - the parts of a context, each from another pla
         now_s=now_s,
         spec=spec,
         state=seen.state,
-        signals=summarise(
-            seen.window,
-            now_s=now_s,
-            max_age_s=max_age_s,
-            coverage_ok_frac=spec.policy.coverage_in_frac,
-        ),
+        signals=signals,
         history=replace(memory.history, changed_from=_changed_from(memory, seen.state)),
         hold=hold,
         gpus_free=gpus_free,
     )
+
+
+def _signals_of(
+    specs: Sequence[ServiceSpec], view: View, *, now_s: float, max_age_s: float
+) -> Mapping[str, Signals]:
+    """Return the signals of all services in one pass; of none if one of them can't be read.
+
+    Then each is summarised alone, and only the bad one fails (S24).
+    """
+    seen = [spec for spec in specs if spec.key in view.observations]
+    windows = [(view.observations[spec.key].window, spec.policy.coverage_in_frac) for spec in seen]
+    try:
+        found = summarise_all(windows, now_s=now_s, max_age_s=max_age_s)
+    except Exception:  # noqa: BLE001 - a window of any wrong shape must not stop the others (S24)
+        return {}
+    return {spec.key: signals for spec, signals in zip(seen, found, strict=True)}
 
 
 def _changed_from(memory: Memory, state: ServiceState) -> Instances | None:

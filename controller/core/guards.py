@@ -57,8 +57,7 @@ def freshness(target: Target, ctx: Context) -> Target:
     current = ctx.state.desired
     if target.blocked or target.want == current:
         return target
-    shrinks = smaller(target.want, current) != current
-    bar = scale_in_bar(ctx) if shrinks else scale_out_bar(ctx)
+    bar = scale_in_bar(ctx) if _shrinks(target.want, current) else scale_out_bar(ctx)
     if bar is None:
         return target
     return target.moved_to(current, "freshness", bar.code, bar.text)
@@ -79,9 +78,9 @@ def step(target: Target, ctx: Context) -> Target:
 
     A floor repair is not bounded: a written count is never below the minimum (S1).
     """
-    if target.blocked:
-        return target
     current, config = ctx.state.desired, ctx.spec.policy
+    if target.blocked or target.want == current:
+        return target
     bound = Instances(
         max(config.step_abs, whole_up(config.step_frac * current.prefill)),
         max(config.step_abs, whole_up(config.step_frac * current.decode)),
@@ -108,7 +107,7 @@ def stabilisation(target: Target, ctx: Context) -> Target:
     """
     current = ctx.state.desired
     window_s = ctx.spec.policy.stabilisation_s
-    if target.blocked or window_s <= 0.0 or smaller(target.want, current) == current:
+    if target.blocked or window_s <= 0.0 or not _shrinks(target.want, current):
         return target
     watched_s = _watched_s(ctx.history.wishes, ctx.now_s, window_s)
     if watched_s < window_s - min(window_s / 2.0, BLIND_S):
@@ -142,7 +141,7 @@ def cooldown(target: Target, ctx: Context) -> Target:
         want = smaller(want, allowed)
         if want != target.want:
             said.append(f"{seconds(out_s)} of the cooldown after a scale-out are left")
-    if max(in_s, in_after_out_s) > 0.0 and smaller(want, current) != current:
+    if max(in_s, in_after_out_s) > 0.0 and _shrinks(want, current):
         want = larger(want, current)
         kind = "scale-in" if in_s >= in_after_out_s else "scale-out"
         left = seconds(max(in_s, in_after_out_s))
@@ -158,13 +157,15 @@ def gpu_budget(target: Target, ctx: Context) -> Target:
     What a shrinking role gives back counts as held until it is gone, so that no state between two
     writes exceeds the budget.
     """
+    if target.blocked or not _grows(target.want, ctx.state.desired):
+        return target
     per_instance = ctx.spec.gpus_per_instance
     draining = Instances(ctx.state.prefill.draining, ctx.state.decode.draining)
     held = ctx.state.desired.gpus(per_instance) + draining.gpus(per_instance)
     budget = ctx.spec.limits.max_gpus
     room = max(0, budget - held)
     want = _largest_fit(target.want, ctx, _Room(room, room, shared=True))
-    if target.blocked or want == target.want:
+    if want == target.want:
         return target
     text = f"the service may hold {budget} GPUs and holds {held}"
     return _stopped(target, ctx, want, ("gpu_budget", Reason(Code.BUDGET_EXHAUSTED, text)))
@@ -176,6 +177,8 @@ def capacity(target: Target, ctx: Context) -> Target:
     The pair is placed whole, or reduced to the largest one that keeps the ratio. A pool that is
     absent could not be read and gives nothing.
     """
+    if target.blocked or not _grows(target.want, ctx.state.desired):
+        return target
     kinds = ctx.spec.hardware
     prefill, decode = kinds[Role.PREFILL], kinds[Role.DECODE]
     room = _Room(
@@ -184,7 +187,7 @@ def capacity(target: Target, ctx: Context) -> Target:
         shared=prefill == decode,
     )
     want = _largest_fit(target.want, ctx, room)
-    if target.blocked or want == target.want:
+    if want == target.want:
         return target
     text = " and ".join(
         _pool_words(kind, ctx)
@@ -282,6 +285,8 @@ def hard_limits(target: Target, ctx: Context) -> Target:
     A role that is already outside its limits may only stand still or move towards them.
     """
     current, bounds = ctx.state.desired, ctx.spec.limits
+    if target.want == current:
+        return target
     low, high = smaller(current, bounds.minimum), larger(current, bounds.maximum)
     gpus = larger(current, target.want).gpus(ctx.spec.gpus_per_instance)
     most_gpus = max(bounds.max_gpus, current.gpus(ctx.spec.gpus_per_instance))
@@ -294,6 +299,14 @@ def hard_limits(target: Target, ctx: Context) -> Target:
     else:
         return target
     return target.blocked_at(current, "limits", code, said)
+
+
+def _grows(want: Instances, current: Instances) -> bool:
+    return want.prefill > current.prefill or want.decode > current.decode
+
+
+def _shrinks(want: Instances, current: Instances) -> bool:
+    return want.prefill < current.prefill or want.decode < current.decode
 
 
 def _stopped(target: Target, ctx: Context, want: Instances, said: tuple[str, Reason]) -> Target:
@@ -336,7 +349,7 @@ def _ceiling(target: Target, ctx: Context) -> Target:
     want = _capped_in_ratio(capped, target.want, ctx)
     said = f"the maximum is {counts(maximum, changed_roles(target.want, capped))}"
     bar = scale_in_bar(ctx)
-    if bar is not None and smaller(want, current) != current:
+    if bar is not None and _shrinks(want, current):
         want = larger(want, smaller(current, target.want))
         said = f"{said}, and what is above it stays while {bar.text}"
     if want == target.want:

@@ -1,12 +1,13 @@
 """Samples in, signals out."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
 
 from controller.core.types import (
     ROLE_INDEX,
+    SIGNAL_INDEX,
     SIGNALS,
     Counts,
     Flags,
@@ -25,6 +26,15 @@ SMALLEST: Final = float(np.finfo(np.float64).tiny)
 
 _LATENCY_ROWS: Final = np.array([i for i, kind in enumerate(SIGNALS) if kind.unit == "s"])
 _ROLE_ROWS: Final = np.array([ROLE_INDEX[kind.role] for kind in SIGNALS])
+
+_GRADES: Final = (
+    Quality.OK,
+    Quality.PARTIAL,
+    Quality.STALE,
+    Quality.INVALID,
+    Quality.MISSING,
+)
+_OK: Final = 0
 
 
 def summarise(
@@ -48,89 +58,120 @@ def summarise(
 
     ``value`` is ``None`` for missing and invalid. Never raises for what the samples hold.
     """
-    if not window.times_s.size:
-        return {k.name: Signal(k.name, None, k.unit, None, 0, 0, Quality.MISSING) for k in SIGNALS}
-    newest = window.times_s.size - 1 - window.present[:, ::-1].argmax(axis=1)
-    values, sound = _means(window)
-    return _graded(
-        _Columns(
-            np.any(window.present, axis=1),
-            sound,
-            values,
-            window.times_s[newest],
-            window.reporting[_ROLE_ROWS, newest],
-            window.expected[_ROLE_ROWS, newest],
-        ),
-        now_s=now_s,
-        max_age_s=max_age_s,
-        coverage_ok_frac=coverage_ok_frac,
-    )
+    return summarise_all([(window, coverage_ok_frac)], now_s=now_s, max_age_s=max_age_s)[0]
 
 
-@dataclass(frozen=True, slots=True)
-class _Columns:
-    """What the window says about each signal; arrays of shape ``(len(SIGNALS),)``."""
+def summarise_all(
+    windows: Sequence[tuple[Window, float]], *, now_s: float, max_age_s: float
+) -> list[Signals]:
+    """Return the signals of many windows, each with its ``coverage_ok_frac``, in their order.
 
-    seen: Flags
-    sound: Flags
-    values: Floats
-    measured_at_s: Floats
-    reporting: Counts
-    expected: Counts
+    The same as :func:`summarise` for each of them, in one pass over those of equal length.
+    Raises ``ValueError`` when arrays of a window don't have its shapes.
+    """
+    found: list[Signals] = [_NOTHING] * len(windows)
+    by_length: dict[int, list[int]] = {}
+    for at, (window, _) in enumerate(windows):
+        by_length.setdefault(window.times_s.size, []).append(at)
+    by_length.pop(0, None)
+    for members in by_length.values():
+        group = [windows[at][0] for at in members]
+        coverage = np.array([[windows[at][1]] for at in members], dtype=np.float64)
+        graded = _graded(group, coverage, now_s=now_s, max_age_s=max_age_s)
+        for at, signals in zip(members, graded, strict=True):
+            found[at] = signals
+    return found
 
 
-def _means(window: Window) -> tuple[Floats, Flags]:
+class SignalTable(Mapping[str, Signal]):
+    """Signals made when somebody asks: a decision reads four of sixteen."""
+
+    __slots__ = ("_columns", "_made")
+
+    def __init__(self, columns: tuple[Sequence[object], ...]) -> None:
+        """Take quality, value, time, reporting and expected, each in the order of ``SIGNALS``."""
+        self._columns = columns
+        self._made: dict[str, Signal] = {}
+
+    def __getitem__(self, name: str) -> Signal:
+        made = self._made.get(name)
+        if made is None:
+            made = self._made[name] = self._make(SIGNAL_INDEX[name])
+        return made
+
+    def _make(self, at: int) -> Signal:
+        kind = SIGNALS[at]
+        quality, value, at_s, reporting, expected = (column[at] for column in self._columns)
+        return Signal(kind.name, value, kind.unit, at_s, reporting, expected, quality)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(SIGNAL_INDEX)
+
+    def __len__(self) -> int:
+        return len(SIGNAL_INDEX)
+
+
+_NOTHING: Final[Signals] = {
+    kind.name: Signal(kind.name, None, kind.unit, None, 0, 0, Quality.MISSING) for kind in SIGNALS
+}
+
+
+def _means(values: Floats, present: Flags) -> tuple[Floats, Flags]:
     """Return the mean of the samples in use, and whether all of those are plausible numbers."""
-    values = window.values
-    used = window.present.copy()
-    older = window.times_s.size // 2
-    fresh = _LATENCY_ROWS[used[_LATENCY_ROWS, older:].any(axis=1)]
-    used[fresh, :older] = False
+    used = present.copy()
+    older = values.shape[2] // 2
+    fresh: Flags = np.any(used[:, _LATENCY_ROWS, older:], axis=2)
+    used[:, _LATENCY_ROWS, :older] &= ~fresh[:, :, np.newaxis]
     # NaN fails every comparison; -0.0 is what a broken subtraction leaves behind.
     plausible = ((values >= SMALLEST) & (values <= LARGEST)) | (
         (values == 0.0) & ~np.signbit(values)
     )
     counted = used & plausible
-    count = used.sum(axis=1)
-    total = np.where(counted, values, 0.0).sum(axis=1)
-    return total / np.maximum(count, 1), np.equal(counted.sum(axis=1), count)
+    count = used.sum(axis=2)
+    total = np.where(counted, values, 0.0).sum(axis=2)
+    return total / np.maximum(count, 1), np.equal(counted.sum(axis=2), count)
 
 
 def _graded(
-    columns: _Columns, *, now_s: float, max_age_s: float, coverage_ok_frac: float
-) -> Signals:
-    """Give every signal its quality; plain lists, because 16 scalars are quicker so."""
-    signals: dict[str, Signal] = {}
-    rows = zip(
-        SIGNALS,
-        columns.seen.tolist(),
-        columns.sound.tolist(),
-        columns.values.tolist(),
-        columns.measured_at_s.tolist(),
-        columns.reporting.tolist(),
-        columns.expected.tolist(),
-        strict=True,
+    windows: Sequence[Window], coverage_ok_frac: Floats, *, now_s: float, max_age_s: float
+) -> Iterator[SignalTable]:
+    """Give every signal its value and quality; all windows have the same number of samples."""
+    rows = np.arange(len(windows))[:, np.newaxis]
+    present = np.stack([window.present for window in windows])
+    newest = present.shape[2] - 1 - present[:, :, ::-1].argmax(axis=2)
+    seen: Flags = np.any(present, axis=2)
+    at_s = np.stack([window.times_s for window in windows])[rows, newest]
+    reporting, expected = (
+        np.stack(counts)[rows, _ROLE_ROWS, newest]
+        for counts in ([w.reporting for w in windows], [w.expected for w in windows])
     )
-    for kind, seen, sound, value, at_s, reporting, expected in rows:
-        age_s = now_s - at_s
-        if not seen or (expected <= 0 and reporting <= 0):
-            quality = Quality.MISSING
-        elif not sound or not age_s >= -FUTURE_SLACK_S:
-            quality = Quality.INVALID
-        elif age_s > max_age_s:
-            quality = Quality.STALE
-        elif reporting < coverage_ok_frac * expected:
-            quality = Quality.PARTIAL
-        else:
-            quality = Quality.OK
-        readable = quality is not Quality.MISSING and quality is not Quality.INVALID
-        signals[kind.name] = Signal(
-            kind.name,
-            value if readable else None,
-            kind.unit,
-            at_s if seen else None,
-            reporting,
-            expected,
-            quality,
-        )
-    return signals
+    values, sound = _means(np.stack([window.values for window in windows]), present)
+    age_s = now_s - at_s
+    grade = np.full(seen.shape, _OK)
+    grade[reporting < coverage_ok_frac * expected] = _GRADES.index(Quality.PARTIAL)
+    grade[age_s > max_age_s] = _GRADES.index(Quality.STALE)
+    grade[~sound | ~(age_s >= -FUTURE_SLACK_S)] = _GRADES.index(Quality.INVALID)
+    grade[~seen | ((expected <= 0) & (reporting <= 0))] = _GRADES.index(Quality.MISSING)
+    return _tables(seen, grade, (values, at_s, reporting, expected))
+
+
+def _tables(
+    seen: Flags, grade: Counts, columns: tuple[Floats, Floats, Counts, Counts]
+) -> Iterator[SignalTable]:
+    """Yield the signals of each row; plain lists, because scalars are quicker so."""
+    values, times_s, reporting, expected = columns
+    readable = grade < _GRADES.index(Quality.INVALID)
+    lists = (
+        [[_GRADES[g] for g in row] for row in grade.tolist()],
+        _or_none(values, readable),
+        _or_none(times_s, seen),
+        reporting.tolist(),
+        expected.tolist(),
+    )
+    return (SignalTable(row) for row in zip(*lists, strict=True))
+
+
+def _or_none(values: Floats, known: Flags) -> list[list[float | None]]:
+    if known.all():
+        return values.tolist()  # type: ignore[no-any-return]
+    return np.where(known, values, None).tolist()  # type: ignore[no-any-return, call-overload]

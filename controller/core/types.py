@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,9 +97,8 @@ SIGNAL_INDEX: Final[Mapping[str, int]] = {kind.name: i for i, kind in enumerate(
 ROLE_INDEX: Final[Mapping[Role, int]] = {Role.PREFILL: 0, Role.DECODE: 1}
 
 
-@dataclass(frozen=True, slots=True)
-class Instances:
-    """Instance counts, always the pair."""
+class Instances(NamedTuple):
+    """Instance counts, always the pair. A tuple: guards make and compare dozens a decision."""
 
     prefill: int
     decode: int
@@ -240,11 +239,11 @@ class ServiceState:
     prefill: RoleState
     decode: RoleState
     resource_version: str
+    desired: Instances = field(init=False, compare=False, repr=False)
+    """The counts last asked for."""
 
-    @property
-    def desired(self) -> Instances:
-        """The counts last asked for."""
-        return Instances(self.prefill.desired, self.decode.desired)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "desired", Instances(self.prefill.desired, self.decode.desired))
 
     @property
     def ready(self) -> Instances:

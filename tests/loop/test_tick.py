@@ -13,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from controller import loop
+from controller.core import cycle
 from controller.core.memory import Memory, remember
 from controller.core.ports import Pool
 from controller.core.types import Instances
@@ -180,14 +181,14 @@ def test_a_policy_row_that_makes_no_sense_blocks_only_its_service_c01() -> None:
 def test_a_decision_that_raises_is_blocked_alone_s24(monkeypatch: pytest.MonkeyPatch) -> None:
     make_service("chat")
     make_service("code")
-    decide = loop.decide
+    decide = cycle.decide
 
     def breaks(ctx: object) -> object:
         if ctx.spec.key == "code":  # type: ignore[attr-defined]
             raise ZeroDivisionError("a defect")
         return decide(ctx)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loop, "decide", breaks)
+    monkeypatch.setattr(cycle, "decide", breaks)
     run(ArraySource())
     assert Decision.objects.get(service__slug="code").code == "EXECUTOR_ERROR"
     assert Decision.objects.get(service__slug="chat").move == "hold"
@@ -344,17 +345,17 @@ def test_the_memory_is_the_same_after_a_restart_s23() -> None:
     make_service("chat", policy={"stabilisation_s": 300.0})
     source = ArraySource().now_reports("chat", decode_tps=6000.0)
     seen: list[object] = []
-    real: Callable[..., object] = loop.decide
+    real: Callable[..., object] = cycle.decide
 
     def spy(ctx: object) -> object:
         seen.append(ctx)
         return real(ctx)
 
-    loop.decide, before = spy, loop.decide  # type: ignore[assignment]
+    cycle.decide, before = spy, cycle.decide  # type: ignore[assignment]
     try:
         run(source)
     finally:
-        loop.decide = before
+        cycle.decide = before
     ctx = seen[0]
     decision = before(ctx)  # type: ignore[arg-type]
     kept = remember(
