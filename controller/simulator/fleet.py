@@ -1,9 +1,11 @@
 """Nodes and instances: where an instance goes, how it starts, fails, drains and lets go."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from heapq import heappop, heappush
+from itertools import count
 from math import exp, inf
 from typing import Final, TypedDict
 
@@ -21,6 +23,10 @@ RETRY_S: Final = 5.0
 
 BACK_OFF_S: Final = (10.0, 300.0)
 """Wait after the first failed start, doubled each time up to the second figure."""
+
+
+Where = tuple[str, str, str]
+"""Cluster, S1 and S2 switch."""
 
 
 class InstanceRow(TypedDict):
@@ -62,9 +68,12 @@ class Phase(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Instance:
-    """One engine. ``until_s`` is when its phase may end, ``since_s`` when it began [running s]."""
+    """One engine. ``until_s`` is when its phase may end, ``since_s`` when it began [running s].
+
+    An instance that returns from draining serves since the time it left.
+    """
 
     key: str
     role: Role
@@ -75,6 +84,17 @@ class Instance:
     until_s: float = 0.0
     tries: int = 0
     nodes: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Spread:
+    """How many serving instances of each role a service has under each S1.
+
+    A fleet hands out the same object as long as the instances of the service stay as they are.
+    """
+
+    prefill: Mapping[Where, int]
+    decode: Mapping[Where, int]
 
 
 class Fleet:
@@ -89,22 +109,40 @@ class Fleet:
         self.instances: dict[str, list[Instance]] = {}
         self.desired: dict[str, Instances] = {}
         self.versions: dict[str, int] = {}
-        self._serials: dict[str, int] = {}
-        self._seed = seed
         self.next_event_s = inf
         self.newest_s = -inf
+        self._seed = seed
+        self._serials: dict[str, int] = {}
+        self._order: dict[str, int] = {}
+        self._usable: dict[tuple[str, str], list[NodeSpec]] = defaultdict(list)
+        for node in self.nodes.values():
+            if node.usable:
+                self._usable[node.cluster, node.hardware].append(node)
+        # Fewest GPUs found not to fit since any came free there: spares those that wait for room
+        # the search every few seconds.
+        self._too_many: dict[tuple[str, str], int] = {}
+        self._used: dict[str, Counter[str]] = defaultdict(Counter)
+        self._counts: dict[tuple[str, Role], Counter[Phase]] = defaultdict(Counter)
+        self._newest: dict[tuple[str, Role], float] = {}
+        self._due: list[tuple[float, int, Instance]] = []
+        self._pushed = count()
+        self._refs: dict[str, tuple[InstanceRef, ...]] = {}
+        self._spreads: dict[str, Spread] = {}
 
     def add(self, service: ServiceModel, now_s: float) -> None:
         """Bring a new service up: initial instances are ready at once where nodes have room."""
-        self.instances[service.key] = []
-        self.desired[service.key] = service.initial
-        self.versions[service.key] = 1
-        self._serials[service.key] = 0
+        self._begin(service.key, service.initial, 1, 0)
         for role in Role:
             for instance in self._wanted(service, role, service.initial.of(role), now_s):
                 if self._place(service, instance):
-                    instance.phase, instance.until_s = Phase.READY, inf
+                    self._enter(instance, Phase.READY, inf)
         self._plan()
+
+    def _begin(self, key: str, desired: Instances, version: int, serial: int) -> None:
+        self._order[key] = len(self._order)
+        self.instances[key] = []
+        self.desired[key] = desired
+        self.versions[key], self._serials[key] = version, serial
 
     def scale(
         self, service: ServiceModel, want: Instances, now_s: float, drain_s: Mapping[Role, float]
@@ -112,7 +150,9 @@ class Fleet:
         """Start or drain instances until ``want`` of each role are ready or on their way.
 
         The youngest go first, those that don't serve yet before those that do; a serving one
-        keeps its GPUs for ``drain_s`` of its role. The version moves when the counts change.
+        keeps its GPUs for ``drain_s`` of its role, and at least for the service's ``soft_s``.
+        Within ``soft_s`` of leaving it returns to serving at once when the service grows; the
+        last to leave returns first. The version moves when the counts change.
         """
         if want == self.desired[service.key]:
             return
@@ -123,15 +163,24 @@ class Fleet:
         self._plan()
 
     def _resize(self, service: ServiceModel, role: Role, now_s: float, drain_s: float) -> None:
-        living = [i for i in self.of(service.key, role) if i.phase is not Phase.DRAINING]
-        extra = len(living) - self.desired[service.key].of(role)
-        for instance in self._wanted(service, role, -extra, now_s):
+        mine = self.of(service.key, role)
+        living = [i for i in mine if i.phase is not Phase.DRAINING]
+        missing = self.desired[service.key].of(role) - len(living)
+        soft = [
+            i for i in mine if i.phase is Phase.DRAINING and now_s - i.since_s < service.soft_s
+        ]
+        soft.sort(key=lambda i: (-i.since_s, i.serial))
+        back = soft[: max(missing, 0)]
+        for instance in back:
+            self._enter(instance, Phase.READY, inf)
+            self.newest_s = max(self.newest_s, instance.since_s)
+        for instance in self._wanted(service, role, missing - len(back), now_s):
             self._try(service, instance, now_s)
         leaving = sorted(living, key=lambda i: (i.phase is Phase.READY, -i.serial))
-        for instance in leaving[: max(extra, 0)]:
+        for instance in leaving[: max(-missing, 0)]:
             if instance.phase is Phase.READY:
-                instance.phase, instance.since_s = Phase.DRAINING, now_s
-                instance.until_s = now_s + drain_s
+                instance.since_s = now_s
+                self._enter(instance, Phase.DRAINING, now_s + max(drain_s, service.soft_s))
             else:
                 self._remove(instance)
 
@@ -139,12 +188,17 @@ class Fleet:
         """Let every phase end that is due by ``now_s``; return the services that changed."""
         if now_s < self.next_event_s:
             return set()
-        changed: set[str] = set()
-        for instance in [i for i in self.all() if i.until_s <= now_s]:
-            changed.add(instance.key)
-            self._end_phase(services[instance.key], instance, now_s)
+        due: dict[tuple[int, int], Instance] = {}
+        while self._due and self._due[0][0] <= now_s:
+            until_s, _, instance = heappop(self._due)
+            if instance.until_s == until_s:
+                due[self._order[instance.key], instance.serial] = instance
+        # By service and serial, not by time: a change of the cut of time must not change who
+        # gets the last free node.
+        for place in sorted(due):
+            self._end_phase(services[due[place].key], due[place], now_s)
         self._plan()
-        return changed
+        return {instance.key for instance in due.values()}
 
     def _end_phase(self, service: ServiceModel, instance: Instance, now_s: float) -> None:
         if instance.phase is Phase.DRAINING:
@@ -154,24 +208,41 @@ class Fleet:
         elif self._rng(service, instance).random(3)[2] < service.start_failure_frac:
             self._let_go(instance)
             back_off_s = min(BACK_OFF_S[0] * 2.0 ** (instance.tries - 1), BACK_OFF_S[1])
-            instance.phase, instance.since_s = Phase.FAILED, now_s
-            instance.until_s = now_s + back_off_s
+            instance.since_s = now_s
+            self._enter(instance, Phase.FAILED, now_s + back_off_s)
         else:
-            instance.phase, instance.since_s, instance.until_s = Phase.READY, now_s, inf
-            self.newest_s = now_s
+            instance.since_s = self.newest_s = now_s
+            self._enter(instance, Phase.READY, inf)
+
+    def _enter(self, instance: Instance, phase: Phase, until_s: float) -> None:
+        counts = self._counts[instance.key, instance.role]
+        counts[instance.phase] -= 1
+        counts[phase] += 1
+        instance.phase, instance.until_s = phase, until_s
+        self._moved(instance)
+
+    def _moved(self, instance: Instance) -> None:
+        """Note when the instance is due; forget what its service looked like."""
+        if instance.until_s < inf:
+            heappush(self._due, (instance.until_s, next(self._pushed), instance))
+        self._refs.pop(instance.key, None)
+        self._spreads.pop(instance.key, None)
+        if instance.phase is Phase.READY:
+            place = instance.key, instance.role
+            self._newest[place] = max(self._newest.get(place, -inf), instance.since_s)
 
     def _try(self, service: ServiceModel, instance: Instance, now_s: float) -> None:
         """Take GPUs and begin loading, or look again in ``RETRY_S``."""
         if not self._place(service, instance):
-            instance.phase, instance.until_s = Phase.PENDING, now_s + RETRY_S
+            self._enter(instance, Phase.PENDING, now_s + RETRY_S)
             return
         instance.tries += 1
         rng = self._rng(service, instance)
         low_s, high_s = SCHEDULE_LAG_S
         lag_s = low_s + (high_s - low_s) * float(rng.random(3)[0])
         load_s = service.start_median_s * exp(service.start_sigma * float(rng.standard_normal()))
-        instance.phase, instance.since_s = Phase.STARTING, now_s
-        instance.until_s = now_s + lag_s + load_s
+        instance.since_s = now_s
+        self._enter(instance, Phase.STARTING, now_s + lag_s + load_s)
 
     def _rng(self, service: ServiceModel, instance: Instance) -> np.random.Generator:
         """Return the luck of one try of one instance: the same whenever it is asked."""
@@ -188,67 +259,83 @@ class Fleet:
         )
 
     def _wanted(
-        self, service: ServiceModel, role: Role, count: int, now_s: float
+        self, service: ServiceModel, role: Role, number: int, now_s: float
     ) -> list[Instance]:
         made = []
-        for _ in range(count):
+        for _ in range(number):
             self._serials[service.key] += 1
             serial = self._serials[service.key]
-            made.append(
-                Instance(service.key, role, serial, service.profile(role).tp, since_s=now_s)
-            )
-        self.instances[service.key].extend(made)
+            instance = Instance(service.key, role, serial, service.profile(role).tp)
+            instance.since_s = now_s
+            made.append(instance)
+            self._join(instance)
         return made
+
+    def _join(self, instance: Instance) -> None:
+        self.instances[instance.key].append(instance)
+        self._counts[instance.key, instance.role][instance.phase] += 1
+        self._moved(instance)
 
     def _place(self, service: ServiceModel, instance: Instance) -> bool:
         nodes = self._fit(service, instance)
+        self._take(instance, nodes)
+        return bool(nodes)
+
+    def _take(self, instance: Instance, nodes: Mapping[str, int]) -> None:
         for name, gpus in nodes.items():
             self.free[name] -= gpus
-        instance.nodes = nodes
-        return bool(nodes)
+        self._used[instance.key].update(nodes)
+        instance.nodes = dict(nodes)
 
     def _fit(self, service: ServiceModel, instance: Instance) -> dict[str, int]:
         """Choose nodes: near the service's others (S1, then S2), then the tightest fit, by name.
 
         An instance larger than a node takes whole free nodes under one S1.
         """
-        profile = service.profile(instance.role)
-        nodes = [
-            node
-            for node in self.nodes.values()
-            if (node.cluster, node.hardware) == (service.cluster, profile.hardware)
-            and node.usable
-            and self.free[node.name]
-        ]
+        place = service.cluster, service.profile(instance.role).hardware
+        if instance.gpus >= self._too_many.get(place, inf):
+            return {}
         near1, near2 = self._domains(service.key)
-        nodes.sort(key=lambda n: (n.s1 not in near1, n.s2 not in near2, self.free[n.name], n.name))
-        for node in nodes:
-            if self.free[node.name] >= profile.tp:
-                return {node.name: profile.tp}
-        whole: dict[str, dict[str, int]] = {}
-        for node in nodes:
-            if profile.tp > node.gpus == self.free[node.name]:
-                taken = whole.setdefault(node.s1, {})
-                taken[node.name] = min(node.gpus, profile.tp - sum(taken.values()))
-                if sum(taken.values()) == profile.tp:
-                    return taken
-        return {}
+
+        def rank(node: NodeSpec) -> tuple[bool, bool, int, str]:
+            return node.s1 not in near1, node.s2 not in near2, self.free[node.name], node.name
+
+        nodes = self._usable[place]
+        roomy = [node for node in nodes if self.free[node.name] >= instance.gpus]
+        if roomy:
+            return {min(roomy, key=rank).name: instance.gpus}
+        whole = [node for node in nodes if self.free[node.name] == node.gpus > 0]
+        found = _joined(sorted(whole, key=rank), instance.gpus)
+        if not found:
+            self._too_many[place] = instance.gpus
+        return found
 
     def _domains(self, key: str) -> tuple[set[str], set[str]]:
-        used = [self.nodes[name] for i in self.instances[key] for name in i.nodes]
+        used = [self.nodes[name] for name in self._used[key]]
         return {node.s1 for node in used}, {node.s2 for node in used}
 
     def _let_go(self, instance: Instance) -> None:
+        used = self._used[instance.key]
         for name, gpus in instance.nodes.items():
             self.free[name] += gpus
+            used[name] -= gpus
+            if not used[name]:
+                del used[name]
+            node = self.nodes[name]
+            self._too_many.pop((node.cluster, node.hardware), None)
         instance.nodes = {}
 
     def _remove(self, instance: Instance) -> None:
         self._let_go(instance)
         self.instances[instance.key].remove(instance)
+        self._counts[instance.key, instance.role][instance.phase] -= 1
+        instance.until_s = inf
+        self._moved(instance)
 
     def _plan(self) -> None:
-        self.next_event_s = min((i.until_s for i in self.all()), default=inf)
+        while self._due and self._due[0][2].until_s != self._due[0][0]:
+            heappop(self._due)
+        self.next_event_s = self._due[0][0] if self._due else inf
 
     def all(self) -> Iterator[Instance]:
         """Every instance of every service."""
@@ -260,52 +347,64 @@ class Fleet:
         return [i for i in self.instances[key] if i.role is role]
 
     def refs(self, key: str) -> tuple[InstanceRef, ...]:
-        """Return the instances of a service by name; all of them are in its one group."""
-        return tuple(
-            InstanceRef(
-                name=f"{key}-{i.role}-{i.serial}",
-                role=i.role,
-                group=f"{key}-g1",
-                node=",".join(i.nodes),
-                state=i.phase.value,
+        """Return the instances of a service by name; all of them are in its one group.
+
+        Built when asked for, once per change.
+        """
+        if key not in self._refs:
+            self._refs[key] = tuple(
+                InstanceRef(
+                    name=f"{key}-{i.role}-{i.serial}",
+                    role=i.role,
+                    group=f"{key}-g1",
+                    node=",".join(i.nodes),
+                    state=i.phase.value,
+                )
+                for i in self.instances[key]
             )
-            for i in self.instances[key]
-        )
+        return self._refs[key]
 
     def state(self, key: str, role: Role) -> RoleState:
         """Return the counts of one role; an instance without a node counts as starting."""
-        phases = [i.phase for i in self.of(key, role)]
+        counts = self._counts[key, role]
         return RoleState(
             desired=self.desired[key].of(role),
-            ready=phases.count(Phase.READY),
-            starting=phases.count(Phase.STARTING) + phases.count(Phase.PENDING),
-            draining=phases.count(Phase.DRAINING),
-            failed=phases.count(Phase.FAILED),
+            ready=counts[Phase.READY],
+            starting=counts[Phase.STARTING] + counts[Phase.PENDING],
+            draining=counts[Phase.DRAINING],
+            failed=counts[Phase.FAILED],
         )
 
     def young(self, key: str, role: Role, since_s: float) -> int:
         """Return how many instances became ready after ``since_s``."""
+        if self._newest.get((key, role), -inf) <= since_s:
+            return 0
         return sum(i.phase is Phase.READY and i.since_s > since_s for i in self.of(key, role))
+
+    def spread(self, key: str) -> Spread:
+        """Return where the serving instances of a service are; the same object until they move."""
+        if key not in self._spreads:
+            self._spreads[key] = Spread(*(self._where(key, role) for role in Role))
+        return self._spreads[key]
 
     def placement_factor(self, key: str) -> float:
         """Return the mean of 1 / bandwidth factor over pairs of prefill and decode instances.
 
         A pair under one S1 has the full bandwidth, under one S2 0.95, across S2 0.8 of it.
         """
-        sources, targets = (self._where(key, role) for role in Role)
-        pairs = sources.total() * targets.total()
+        spread = self.spread(key)
+        pairs = sum(spread.prefill.values()) * sum(spread.decode.values())
         cost = sum(
             _pair_cost(source, target) * here * there
-            for source, here in sources.items()
-            for target, there in targets.items()
+            for source, here in spread.prefill.items()
+            for target, there in spread.decode.items()
         )
         return cost / pairs if pairs else 1.0
 
-    def _where(self, key: str, role: Role) -> Counter[tuple[str, str]]:
-        """Return how many serving instances of a role there are under each (S1, S2)."""
+    def _where(self, key: str, role: Role) -> Counter[Where]:
         serving = (i for i in self.of(key, role) if i.phase is Phase.READY and i.nodes)
         nodes = (self.nodes[next(iter(i.nodes))] for i in serving)
-        return Counter((node.s1, node.s2) for node in nodes)
+        return Counter((node.cluster, node.s1, node.s2) for node in nodes)
 
     def dump(self) -> FleetState:
         """Return the state as plain values."""
@@ -341,35 +440,28 @@ class Fleet:
         longer fit its engine, is lost and looks for new ones.
         """
         for key in services:
-            if key not in state["services"]:
-                continue
-            row = state["services"][key]
-            self.instances[key] = []
-            self.desired[key] = Instances(*row["desired"])
-            self.versions[key], self._serials[key] = row["version"], row["serial"]
+            if key in state["services"]:
+                row = state["services"][key]
+                self._begin(key, Instances(*row["desired"]), row["version"], row["serial"])
         for saved in state["instances"]:
             if saved["key"] in self.instances:
                 self._adopt(services[saved["key"]], saved, now_s)
-        ready = (i.since_s for i in self.all() if i.phase is Phase.READY)
-        self.newest_s = max(ready, default=-inf)
+        self.newest_s = max(self._newest.values(), default=-inf)
         self._plan()
 
     def _adopt(self, service: ServiceModel, row: InstanceRow, now_s: float) -> None:
-        until_s = inf if row["until_s"] is None else row["until_s"]
         role = Role(row["role"])
-        gpus = service.profile(role).tp
-        instance = Instance(service.key, role, row["serial"], gpus)
+        instance = Instance(service.key, role, row["serial"], service.profile(role).tp)
         instance.phase, instance.tries = Phase(row["phase"]), row["tries"]
-        instance.since_s, instance.until_s = row["since_s"], until_s
-        self.instances[service.key].append(instance)
+        instance.since_s = row["since_s"]
+        instance.until_s = inf if row["until_s"] is None else row["until_s"]
         if self._still_there(service, instance, row["nodes"]):
-            instance.nodes = dict(row["nodes"])
-            for name, taken in row["nodes"].items():
-                self.free[name] -= taken
+            self._take(instance, row["nodes"])
         elif instance.phase is Phase.DRAINING:
-            self.instances[service.key].remove(instance)
+            return
         elif row["nodes"]:
             instance.phase, instance.since_s, instance.until_s = Phase.PENDING, now_s, now_s
+        self._join(instance)
 
     def _still_there(
         self, service: ServiceModel, instance: Instance, nodes: Mapping[str, int]
@@ -383,8 +475,19 @@ class Fleet:
         )
 
 
-def _pair_cost(source: tuple[str, str], target: tuple[str, str]) -> float:
-    """Return 1 / bandwidth factor between two places, each an (S1, S2)."""
+def _joined(nodes: Sequence[NodeSpec], gpus: int) -> dict[str, int]:
+    """Return the first whole nodes under one S1 that make ``gpus`` together, or none."""
+    under: dict[str, dict[str, int]] = {}
+    for node in nodes:
+        taken = under.setdefault(node.s1, {})
+        taken[node.name] = min(node.gpus, gpus - sum(taken.values()))
+        if sum(taken.values()) == gpus:
+            return taken
+    return {}
+
+
+def _pair_cost(source: Where, target: Where) -> float:
+    """Return 1 / bandwidth factor between two places."""
     if source == target:
         return 1.0
-    return 1 / 0.95 if source[1] == target[1] else 1 / 0.8
+    return 1 / 0.95 if source[2] == target[2] else 1 / 0.8

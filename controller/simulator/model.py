@@ -32,12 +32,30 @@ class Transfer:
 
     ``setup_s`` is per transfer; ``bandwidth_frac`` the share of the network cards' line rate that
     arrives (146-171 of 200 GB/s measured per node); ``overlap_frac`` the share hidden behind the
-    prefill itself.
+    prefill itself. ``copies`` is how often each byte is sent: above 1 where more GPUs share an
+    engine than the model has KV heads (4 KV heads on 8 GPUs: 2).
     """
 
     setup_s: float = 0.001
     bandwidth_frac: float = 0.8
     overlap_frac: float = 0.5
+    copies: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fabric:
+    """The network between nodes: what a transfer has of its line rate, and how thin uplinks are.
+
+    The shares are of bandwidth, within one S2 and across; within one S1 it is 1. An
+    oversubscription is the line rates of the network cards below a switch over its uplinks. At
+    1, the default, uplinks carry all that the cards can send, and only the cards are shared.
+    """
+
+    same_s2_frac: float = 0.95
+    across_s2_frac: float = 0.8
+    across_clusters_frac: float = 0.3
+    s1_oversubscription: float = 1.0
+    s2_oversubscription: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +63,8 @@ class ServiceModel:
     """One P/D service: what it runs, on what, for whom, and how its instances start.
 
     Start-up is log-normal with median ``start_median_s``; ``start_failure_frac`` of the attempts
-    fail at the end of it.
+    fail at the end of it. Within ``soft_s`` of leaving, an instance that drains can return
+    without a start; at 0, the default, none does.
     """
 
     key: str
@@ -57,6 +76,7 @@ class ServiceModel:
     start_median_s: float = 60.0
     start_sigma: float = 0.25
     start_failure_frac: float = 0.01
+    soft_s: float = 0.0
     transfer: Transfer = Transfer()
     seed: int = 0
 
