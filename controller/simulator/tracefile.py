@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import math
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,13 @@ _GZIP_MAGIC: Final = b"\x1f\x8b"
 
 REQUEST_COLUMNS: Final = ("t_s", "input_tokens", "output_tokens")
 WINDOW_COLUMNS: Final = ("t_s", "rate_rps", "mean_input_tokens", "mean_output_tokens")
+LENGTH_COLUMNS: Final = REQUEST_COLUMNS[1:]
 CACHED_COLUMN: Final = "cached_tokens_ideal"
+CLIENTS_COLUMN: Final = "active_clients"
+
+QUANTILE_COLUMNS: Final = ("window_start_s", "field")
+LEAST_LEVELS: Final = 5
+"""Fewer quantiles than this don't describe a distribution."""
 
 
 class TraceError(ValueError):
@@ -58,6 +65,21 @@ class Table:
         return TraceError(self.name, problem, self.lines[row], column)
 
 
+@dataclass(frozen=True, slots=True)
+class QuantileTable:
+    """Length quantiles per window, NaN where a window has none.
+
+    ``start_s`` has shape ``(k,)``, ascending; ``levels`` ``(q,)`` within 0 to 1, ascending;
+    ``input_tokens`` and ``output_tokens`` ``(k, q)``.
+    """
+
+    name: str
+    start_s: Floats
+    levels: Floats
+    input_tokens: Floats
+    output_tokens: Floats
+
+
 def read_table(stream: IO[bytes] | IO[str] | bytes, name: str) -> Table:
     """Return the numeric columns a trace can have; other columns are ignored.
 
@@ -66,7 +88,7 @@ def read_table(stream: IO[bytes] | IO[str] | bytes, name: str) -> Table:
     that go back.
     """
     header, cells, lines = _cells(_text(stream, name), name)
-    known = (*REQUEST_COLUMNS, *WINDOW_COLUMNS, CACHED_COLUMN)
+    known = (*REQUEST_COLUMNS, *WINDOW_COLUMNS, CACHED_COLUMN, CLIENTS_COLUMN)
     columns = {
         column: _numbers([row[at] for row in cells], lines, (name, column))
         for at, column in enumerate(header)
@@ -76,8 +98,52 @@ def read_table(stream: IO[bytes] | IO[str] | bytes, name: str) -> Table:
     _check_layout(table)
     if not cells:
         raise TraceError(name, "there is a header and no rows")
-    _check_times(table)
+    if table.has("t_s"):
+        _check_times(table)
     return table
+
+
+def read_quantiles(stream: IO[bytes] | IO[str] | bytes, name: str) -> QuantileTable:
+    """Return a table of ``window_start_s, field, q0 ... q1`` with one row per window and field.
+
+    Fields other than ``input_tokens`` and ``output_tokens`` are ignored, as are other columns.
+    Raises :class:`TraceError` as :func:`read_table` does, and for quantiles that descend.
+    """
+    header, cells, lines = _cells(_text(stream, name), name)
+    levels = _levels(header, name)
+    columns = [header.index(f"q{text}") for text in levels]
+    at, kind = (header.index(column) for column in QUANTILE_COLUMNS)
+    starts_s = _numbers([row[at] for row in cells], lines, (name, QUANTILE_COLUMNS[0]))
+    for row in np.flatnonzero(np.isnan(starts_s)):
+        raise TraceError(name, "is empty", lines[row], QUANTILE_COLUMNS[0])
+    start_s = np.unique(starts_s)
+    if not cells:
+        raise TraceError(name, "there is a header and no window")
+    values = {field: np.full((len(start_s), len(levels)), np.nan) for field in LENGTH_COLUMNS}
+    for cell, line, begin_s in zip(cells, lines, starts_s, strict=True):
+        if cell[kind] in values:
+            found = [_numbers([cell[at]], [line], (name, header[at]))[0] for at in columns]
+            _check_ascending(np.array(found), line, name)
+            values[cell[kind]][np.searchsorted(start_s, begin_s)] = found
+    numbers = np.array([float(text) for text in levels])
+    return QuantileTable(name, start_s, numbers, *(values[field] for field in LENGTH_COLUMNS))
+
+
+def _levels(header: Sequence[str], name: str) -> list[str]:
+    """Return the texts after the "q" of the quantile columns, ascending."""
+    missing = [column for column in QUANTILE_COLUMNS if column not in header]
+    if missing:
+        raise TraceError(name, "a table of length quantiles needs it", 1, ", ".join(missing))
+    texts = [column[1:] for column in header if re.fullmatch(r"q[01](\.\d+)?", column)]
+    if len(texts) < LEAST_LEVELS:
+        problem = f"{len(texts)} columns with quantiles (q0, q0.5, q1, ...): {LEAST_LEVELS} needed"
+        raise TraceError(name, problem, 1)
+    return sorted(texts, key=float)
+
+
+def _check_ascending(values: Floats, line: int, name: str) -> None:
+    if (np.diff(values) < 0).any():
+        raise TraceError(name, "the quantiles descend", line)
 
 
 def _text(stream: IO[bytes] | IO[str] | bytes, name: str) -> str:
@@ -143,13 +209,19 @@ def _numbers(cells: Sequence[str], lines: Sequence[int], where: tuple[str, str])
 
 
 def _check_layout(table: Table) -> None:
-    if table.has(*REQUEST_COLUMNS) or table.has(*WINDOW_COLUMNS):
+    layouts = {
+        "requests": REQUEST_COLUMNS,
+        "windows": WINDOW_COLUMNS,
+        "lengths only": LENGTH_COLUMNS,
+    }
+    if any(table.has(*columns) for columns in layouts.values()):
         return
     windows = any(column in table.columns for column in WINDOW_COLUMNS[1:])
-    wanted = WINDOW_COLUMNS if windows else REQUEST_COLUMNS
-    missing = [column for column in wanted if column not in table.columns]
-    kind = "10-minute windows" if windows else "requests"
-    raise TraceError(table.name, f"a trace of {kind} needs it", 1, ", ".join(missing))
+    kind = "windows" if windows else "requests"
+    missing = [column for column in layouts[kind] if column not in table.columns]
+    wanted = "; ".join(f"{kind}: {', '.join(columns)}" for kind, columns in layouts.items())
+    problem = f"a trace of {kind} needs it. Columns of a trace are one of {wanted}"
+    raise TraceError(table.name, problem, 1, ", ".join(missing))
 
 
 def _check_times(table: Table) -> None:
