@@ -1,6 +1,7 @@
 """Decode as processor sharing with a memory limit: a fluid in 1 s bins, all services at once."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import log
 from typing import Final
 
@@ -22,10 +23,10 @@ class StepTimes:
         self.c1 = np.array([p.c1 for p in profiles])
         self.c2 = np.array([p.c2 for p in profiles])
         self.c3 = np.array([p.c3 for p in profiles])
-        self._log_miss = np.array([log(p.miss_frac) if p.experts else 0.0 for p in profiles])
+        self.log_miss = np.array([log(p.miss_frac) if p.experts else 0.0 for p in profiles])
         self.max_seqs = np.array([float(p.max_seqs) for p in profiles])
         self.capacity = np.array([float(p.kv_capacity_tokens) for p in profiles])
-        self._moe = bool(self.c3.any())
+        self.moe = bool(self.c3.any())
 
     def step_s(self, batch: Floats, context: Floats) -> Floats:
         """Return the step time for ``batch`` sequences of ``context`` tokens each [s].
@@ -33,14 +34,32 @@ class StepTimes:
         Shapes ``(..., n)``.
         """
         step_s: Floats = self.c0 + batch * (self.c1 + self.c2 * context)
-        if self._moe:
-            step_s = step_s + self.c3 * (1 - np.exp(self._log_miss * batch))
+        if self.moe:
+            step_s = step_s + self.c3 * (1 - np.exp(self.log_miss * batch))
         return step_s
 
     def limit(self, context: Floats) -> Floats:
         """Return the most sequences per instance at ``context`` tokens each, shape ``(n,)``."""
         limit: Floats = np.minimum(self.max_seqs, self.capacity / np.maximum(context, 1.0))
         return limit
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What decode did in each bin, arrays of shape ``(T, n)``.
+
+    ``made`` are tokens made by all instances; ``step_s``, ``batch``, ``context`` (tokens per
+    sequence) and ``limit`` (most sequences) are of one serving instance; ``queued`` and
+    ``admitted`` are sequences.
+    """
+
+    made: Floats
+    step_s: Floats
+    batch: Floats
+    context: Floats
+    limit: Floats
+    queued: Floats
+    admitted: Floats
 
 
 class FluidDecode:
@@ -53,52 +72,96 @@ class FluidDecode:
 
     def __init__(self, times: StepTimes, rows: int) -> None:
         self._times = times
+        self._c0, self._c1, self._c2, self._c3, self._log_miss = (
+            np.tile(row, 2) for row in (times.c0, times.c1, times.c2, times.c3, times.log_miss)
+        )
         self.pool = np.zeros((3, 2, rows))
         self.queue = np.zeros((3, rows))
         self.step_s = times.c0.copy()
         self.batch = np.zeros(rows)
-        self.context = np.zeros(rows)
-        self.limit = times.max_seqs.copy()
-        self.admitted = np.zeros(rows)
 
-    def step(self, arrivals: Floats, instances: Floats) -> Floats:
-        """Advance one second; return tokens made by (serving, draining), shape ``(2, n)``.
+    def run(self, arrivals: Floats, instances: Floats) -> Decoded:
+        """Advance as many seconds as ``arrivals`` has bins, shape ``(T, 3, n)``.
 
-        ``arrivals`` are sequences, their output and their input tokens, shape ``(3, n)``;
-        ``instances`` the (serving, draining) counts, shape ``(2, n)``. Sets ``batch``,
-        ``context``, ``step_s``, ``limit`` (all of one serving instance) and ``admitted``.
+        Arrivals are sequences, their output and their input tokens; ``instances``, shape
+        ``(2, n)``, are the (serving, draining) counts and stay the same. What comes out doesn't
+        depend on how time is cut into calls. Sets ``step_s`` and ``batch`` to the last bin's.
         """
-        self._admit(arrivals, instances[SERVING])
-        sequences, remaining, context = self.pool
-        batch = sequences / np.maximum(instances, 1.0)
-        each = context / np.maximum(sequences, TINY)
-        step_s = self._times.step_s(np.maximum(batch, 1.0), each)
-        made = np.minimum(sequences / step_s, remaining)
-        made[instances == 0] = 0.0
-        ended = np.minimum(sequences * made / np.maximum(remaining, TINY), sequences)
-        context += made - ended * each
-        sequences -= ended
-        remaining -= made
-        np.maximum(self.pool, 0.0, out=self.pool)
-        self.batch, self.context, self.step_s = batch[SERVING], each[SERVING], step_s[SERVING]
-        return made
+        bins, _, rows = arrivals.shape
+        # Serving and draining instances are columns side by side: one pass for both.
+        held = np.empty((bins, 3, 2 * rows))
+        steps_s, made = np.empty((2, bins, 2 * rows))
+        queued, admitted = np.zeros((bins, rows)), arrivals[:, SEQUENCES].copy()
+        counts = np.maximum(instances, 1.0).reshape(-1)
+        alive = (instances > 0).reshape(-1).astype(np.float64)
+        room = instances[SERVING] * np.array((self._times.max_seqs, self._times.capacity))
+        state = self.pool.reshape(3, 2 * rows)
+        waits = bool(self.queue[SEQUENCES].any())
+        for at, (now, coming) in enumerate(zip(held, arrivals, strict=True)):
+            now[:] = state
+            serving = now[:, :rows]
+            serving += coming
+            if waits or (serving[::2] > room).any():
+                serving[:] = state[:, :rows]
+                admitted[at] = self._admit(coming, serving, instances[SERVING])
+                queued[at] = self.queue[SEQUENCES]
+                waits = bool(queued[at].any())
+            step_s = self._step_s(now, counts, steps_s[at])
+            share = now[SEQUENCES] / (step_s * np.maximum(now[REMAINING], TINY))
+            np.minimum(share, alive, out=share)
+            np.multiply(now[REMAINING], share, out=made[at])
+            state = now * (1.0 - share)
+            state[CONTEXT] += made[at]
+        self.pool = state.reshape(3, 2, rows)
+        self.step_s = steps_s[-1, :rows].copy()
+        self.batch = held[-1, SEQUENCES, :rows] / counts[:rows]
+        sequences = held[:, SEQUENCES, :rows]
+        context = held[:, CONTEXT, :rows] / np.maximum(sequences, TINY)
+        return Decoded(
+            made=made[:, :rows] + made[:, rows:],
+            step_s=steps_s[:, :rows],
+            batch=sequences / counts[:rows],
+            context=context,
+            limit=self._times.limit(context),
+            queued=queued,
+            admitted=admitted,
+        )
 
-    def _admit(self, arrivals: Floats, serving: Floats) -> None:
-        queue = self.queue + arrivals
-        inside = self.pool[:, SERVING]
+    def _step_s(self, now: Floats, counts: Floats, out: Floats) -> Floats:
+        """Write and return the step time of the mean batch, at least one sequence [s]."""
+        sequences = np.maximum(now[SEQUENCES], TINY)
+        np.multiply(now[CONTEXT], self._c2, out=out)
+        out += self._c1 * sequences
+        out /= np.minimum(sequences, counts)
+        out += self._c0
+        if self._times.moe:
+            batch = np.maximum(sequences / counts, 1.0)
+            out += self._c3 * (1.0 - np.exp(self._log_miss * batch))
+        return out
+
+    def _admit(self, coming: Floats, inside: Floats, serving: Floats) -> Floats:
+        """Let in what there is room for; return the sequences, shape ``(n,)``."""
+        queue = self.queue + coming
         total = queue + inside
-        self.limit = self._times.limit(total[CONTEXT] / np.maximum(total[SEQUENCES], TINY))
-        room = np.maximum(serving * self.limit - inside[SEQUENCES], 0.0)
+        limit = self._times.limit(total[CONTEXT] / np.maximum(total[SEQUENCES], TINY))
+        room = np.maximum(serving * limit - inside[SEQUENCES], 0.0)
         moved = queue * np.minimum(room / np.maximum(queue[SEQUENCES], TINY), 1.0)
         self.queue = queue - moved
         inside += moved
-        self.admitted = moved[SEQUENCES]
+        admitted: Floats = moved[SEQUENCES]
+        return admitted
 
     def drain(self, row: int, share: float) -> None:
         """Give ``share`` of what serving instances hold to the draining ones."""
         moved = self.pool[:, SERVING, row] * share
         self.pool[:, SERVING, row] -= moved
         self.pool[:, DRAINING, row] += moved
+
+    def give_back(self, row: int, share: float) -> None:
+        """Give ``share`` of what draining instances hold back to the serving ones."""
+        moved = self.pool[:, DRAINING, row] * share
+        self.pool[:, DRAINING, row] -= moved
+        self.pool[:, SERVING, row] += moved
 
     def release(self, row: int) -> None:
         """Put what the last draining instance didn't finish back in front (recomputed)."""

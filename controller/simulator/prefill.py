@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Mapping
+from dataclasses import dataclass
 from heapq import heappush, heapreplace
 from typing import Final
 
@@ -61,44 +62,77 @@ class FluidPrefill:
         self.backlog_s = np.zeros(rows)
         self.load = np.zeros(rows)
         self.waiting = np.zeros((4, rows))
-        self.busy = np.zeros(rows)
-        self.wait_s = np.zeros(rows)
 
-    def step(self, arrivals: Floats, instances: Floats) -> Floats:
-        """Advance one second; return what leaves, shape ``(4, n)``.
+    def run(self, arrivals: Floats, instances: Floats) -> "Prefilled":
+        """Advance as many seconds as ``arrivals`` has bins, shape ``(T, FIELDS, n)``.
 
-        ``arrivals`` is a block's bin, shape ``(FIELDS, n)``. Sets ``busy`` (share of the
-        instances' time) and ``wait_s`` (of the backlog).
+        ``instances``, shape ``(n,)``, stay the same. What comes out doesn't depend on how time
+        is cut into calls.
         """
         some = np.maximum(instances, 1.0)
-        waiting = self.waiting + arrivals[:4]
-        work = arrivals[WORK]
-        if self.waiting[REQUESTS].any():
-            work = work - self._shared_s(arrivals[REQUESTS], waiting, some)
-        total = self.backlog_s + work
-        done = np.minimum(total, instances)
-        rest = total - done
-        self.wait_s = (self.backlog_s + rest) / (2 * some)
-        self.wait_s[instances == 0] = LONGEST_WAIT_S
-        self.backlog_s = rest
-        kept = np.where(rest > TINY, rest / np.maximum(total, TINY), 0.0)
-        self.waiting = waiting * kept
-        self.busy = done / some
-        self.load += (np.minimum(work / some, 2.0) - self.load) / SMOOTH_S
-        flow: Floats = waiting - self.waiting
-        return flow
+        work = arrivals[:, WORK]
+        if self.backlog_s.any() or (work > instances).any():
+            flow, work, backlog_s = self._queued(arrivals, instances, some)
+        else:
+            flow, backlog_s = arrivals[:, :4], np.zeros((len(work) + 1, work.shape[1]))
+        self._smooth(np.minimum(work / some, 2.0))
+        wait_s = (backlog_s[:-1] + backlog_s[1:]) / (2 * some)
+        wait_s[:, instances == 0] = LONGEST_WAIT_S
+        return Prefilled(flow, wait_s, (backlog_s[:-1] + work - backlog_s[1:]) / some)
 
-    def _shared_s(self, requests: Floats, waiting: Floats, some: Floats) -> Floats:
+    def _queued(
+        self, arrivals: Floats, instances: Floats, some: Floats
+    ) -> tuple[Floats, Floats, Floats]:
+        """Return what leaves, the work after merging, and the backlog around each bin."""
+        bins, rows = len(arrivals), len(some)
+        held = np.empty((bins, 4, rows))
+        left = np.empty((bins, 4, rows))
+        work = arrivals[:, WORK].copy()
+        backlog_s = np.empty((bins + 1, rows))
+        backlog_s[0] = self.backlog_s
+        waiting = self.waiting
+        for at in range(bins):
+            total = np.add(waiting, arrivals[at, :4], out=held[at])
+            if (waiting[REQUESTS] > some).any():
+                work[at] -= self._shared_s(arrivals[at, REQUESTS], total, waiting, some)
+            before = backlog_s[at] + work[at]
+            rest = np.subtract(before, instances, out=backlog_s[at + 1])
+            rest *= rest > TINY
+            before += before == 0.0
+            waiting = np.multiply(total, rest / before, out=left[at])
+        self.backlog_s, self.waiting = backlog_s[-1].copy(), waiting.copy()
+        return held - left, work, backlog_s
+
+    def _shared_s(self, requests: Floats, total: Floats, waiting: Floats, some: Floats) -> Floats:
         """Return the work that merging waiting prompts saves, shape ``(n,)`` [s]."""
-        mean = np.maximum(waiting[UNCACHED], 1.0) / np.maximum(waiting[REQUESTS], TINY)
-        merged = np.minimum(self.waiting[REQUESTS] / some, MERGED_TOKENS / mean)
+        mean = np.maximum(total[UNCACHED], 1.0) / np.maximum(total[REQUESTS], TINY)
+        merged = np.minimum(waiting[REQUESTS] / some, MERGED_TOKENS / mean)
         saved: Floats = requests * self._fixed_s * (1 - 1 / np.maximum(merged, 1.0))
         return saved
+
+    def _smooth(self, share: Floats) -> None:
+        load = self.load
+        share /= SMOOTH_S
+        for each in share:
+            load *= 1 - 1 / SMOOTH_S
+            load += each
 
     def stationary_s(self, arrivals: Floats, instances: Floats) -> Floats:
         """Return the mean wait without a backlog at the smoothed load, shape ``(n,)`` [s]."""
         load = np.minimum(self.load, MOST_LOAD)
         return stationary_wait_s(load, instances, arrivals[SERVICE], arrivals[SERVICE2])
+
+
+@dataclass(frozen=True, slots=True)
+class Prefilled:
+    """What prefill did in each bin: what left, shape ``(T, 4, n)``, and arrays ``(T, n)``.
+
+    ``wait_s`` is the wait of the backlog, ``busy`` the share of the instances' time in work.
+    """
+
+    flow: Floats
+    wait_s: Floats
+    busy: Floats
 
 
 class ExactPrefill:

@@ -78,11 +78,11 @@ class Record:
         self.count = 0
 
     def add(self, figures: Sequence[Floats | Flags]) -> None:
-        """Add one bin, the rows in the order of ``FIGURES``."""
-        row = self.rows[self.count]
+        """Add bins, the figures in the order of ``FIGURES``, each of shape ``(bins, n)``."""
+        rows = self.rows[self.count : self.count + len(figures[0])]
         for at, figure in enumerate(figures):
-            row[at] = figure
-        self.count += 1
+            rows[:, at] = figure
+        self.count += len(rows)
 
     def of(self, figure: str) -> Floats:
         """Return one figure of every bin, shape ``(bins, n)``."""

@@ -24,8 +24,10 @@ from controller.core.types import (
 from controller.simulator.arrivals import (
     BLOCK,
     FIELDS,
+    INPUT,
     OUTPUT,
     REQUESTS,
+    UNCACHED,
     Feed,
     LoadClock,
     slowest_prefill_s,
@@ -168,8 +170,7 @@ class World:
             self._load_block(self._run_s)
             for queue in self._exact.values():
                 queue.run(until)
-            while self._run_s < until:
-                self._bin()
+            self._stretch(until)
             if self.now_s % SAMPLE_S == 0:
                 self._sample()
 
@@ -185,35 +186,36 @@ class World:
         """Let product time pass while engines, load and actuation rest."""
         self._offset_s += max(floor(to_s) - self.now_s, 0.0)
 
-    def _bin(self) -> None:
-        begin_s = self._run_s
-        load = self._load[begin_s % BLOCK]
-        flow = self._prefill.step(load * self._fluid, self._ready[0])
+    def _stretch(self, until: int) -> None:
+        """Advance bins of one block in which nothing comes, goes or is sampled."""
+        begin = self._run_s
+        load = self._load[begin % BLOCK : begin % BLOCK + until - begin]
+        prefilled = self._prefill.run(load * self._fluid, self._ready[0])
+        flow = prefilled.flow
         for row, queue in self._exact.items():
-            flow[:, row] = queue.leave(begin_s)
+            flow[:, :, row] = [queue.leave(bin_s) for bin_s in range(begin, until)]
         # Sequences, tokens to come, context: the first token counts as one of the output.
-        made = self._decode.step(flow[[REQUESTS, OUTPUT, 1]], self._serving)
-        total = made[0] + made[1]
-        self.asked += load[:4]
-        self.made += total
+        decoded = self._decode.run(flow[:, [REQUESTS, OUTPUT, INPUT]], self._serving)
+        self.asked = _added(self.asked, load[:, :4])
+        self.made = _added(self.made, decoded.made)
         self._record.add(
             (
-                load[REQUESTS],
-                self._prefill.wait_s,
-                flow[1],
-                flow[2],
-                self._prefill.busy,
-                total,
-                self._decode.step_s,
-                self._decode.batch,
-                self._decode.context,
-                self._decode.limit,
-                self._decode.queue[0],
-                self._decode.admitted,
-                self._known[begin_s % BLOCK],
+                load[:, REQUESTS],
+                prefilled.wait_s,
+                flow[:, INPUT],
+                flow[:, UNCACHED],
+                prefilled.busy,
+                decoded.made,
+                decoded.step_s,
+                decoded.batch,
+                decoded.context,
+                decoded.limit,
+                decoded.queued,
+                decoded.admitted,
+                self._known[begin % BLOCK : begin % BLOCK + until - begin],
             )
         )
-        self._run_s += 1
+        self._run_s = until
 
     def _load_block(self, run_s: int) -> None:
         """Have the arrivals of the block around ``run_s`` at hand."""
@@ -490,6 +492,12 @@ class World:
             self._prefill.backlog_s[row] = 0.0
             self._prefill.waiting[:, row] = 0.0
             self._in_flight_s[row] = 0.0
+
+
+def _added(total: Floats, more: Floats) -> Floats:
+    """Return a running total after each of ``more``, shape ``(T, …)``, however time is cut."""
+    found: Floats = np.cumsum(np.concatenate((total[np.newaxis], more)), axis=0)[-1]
+    return found
 
 
 def _unpacked(blob: bytes) -> tuple[Header, dict[str, Floats]]:

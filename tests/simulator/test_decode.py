@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from controller.core.types import Floats
-from controller.simulator.decode import FluidDecode, StepTimes
+from controller.simulator.decode import Decoded, FluidDecode, StepTimes
 from controller.simulator.profiles import PROFILES, Profile
 from controller.simulator.workload import RequestTrace, read_trace
 from tests.simulator.reference import decode_exactly
@@ -17,6 +17,11 @@ MOE = PROFILES["qwen3-30b-a3b/h20"]
 
 def fluid(*profiles: Profile) -> FluidDecode:
     return FluidDecode(StepTimes(profiles), len(profiles))
+
+
+def second(decode: FluidDecode, arrivals: Floats, instances: Floats) -> Decoded:
+    """Advance one second with arrivals of shape ``(3, n)``."""
+    return decode.run(arrivals[np.newaxis], instances)
 
 
 def counts(serving: float, draining: float = 0.0, rows: int = 1) -> Floats:
@@ -34,15 +39,15 @@ def test_tokens_in_are_tokens_out_and_tokens_in_flight() -> None:
     decode = fluid(DENSE, MOE)
     rng = np.random.default_rng(5)
     asked = made = np.zeros(2)
-    for second in range(2_000):
+    for at in range(2_000):
         count = rng.poisson([4.0, 9.0]).astype(np.float64)
         arrivals = np.array([count, count * 210, count * 900])
-        if second == 700:
+        if at == 700:
             decode.drain(0, 0.5)
-        if second == 760:
+        if at == 760:
             decode.release(0)
-        draining = 1.0 if 700 <= second < 760 else 0.0
-        made = made + decode.step(arrivals, counts(2.0, draining, 2)).sum(axis=0)
+        draining = 1.0 if 700 <= at < 760 else 0.0
+        made = made + second(decode, arrivals, counts(2.0, draining, 2)).made[0]
         asked = asked + arrivals[1]
     assert asked == pytest.approx(made + decode.inside()[1], rel=1e-12)
     assert (decode.inside() >= 0).all()
@@ -51,27 +56,27 @@ def test_tokens_in_are_tokens_out_and_tokens_in_flight() -> None:
 def test_littles_law_holds_exactly_in_the_steady_state() -> None:
     decode = fluid(DENSE)
     arrivals = np.array([[6.0], [6.0 * 200], [6.0 * 800]])
-    made = np.zeros((2, 1))
+    made = 0.0
     for _ in range(3_000):
-        made = decode.step(arrivals, counts(2.0))
+        made = second(decode, arrivals, counts(2.0)).made[0, 0]
     # Sequences = requests per second x (tokens x step time), at the batch the step starts with.
     inside = decode.batch[0] * 2
     assert inside == pytest.approx(6.0 * 200 * decode.step_s[0], rel=1e-6)
-    assert made[0, 0] == pytest.approx(1_200.0, rel=1e-6)
+    assert made == pytest.approx(1_200.0, rel=1e-6)
 
 
 def test_what_exceeds_the_memory_waits_in_front() -> None:
     decode = fluid(DENSE)
     # 152,776 tokens of KV cache hold 30 sequences of 5,000 tokens.
-    decode.step(np.array([[50.0], [50.0 * 300], [50.0 * 5_000]]), counts(1.0))
-    assert decode.admitted[0] == pytest.approx(152_776 / 5_000)
+    done = second(decode, np.array([[50.0], [50.0 * 300], [50.0 * 5_000]]), counts(1.0))
+    assert done.admitted[0, 0] == pytest.approx(152_776 / 5_000)
     assert decode.queue[0, 0] == pytest.approx(50 - 152_776 / 5_000)
 
 
 def test_without_instances_everything_waits() -> None:
     decode = fluid(DENSE)
-    made = decode.step(np.array([[5.0], [500.0], [4_000.0]]), counts(0.0))
-    assert made.sum() == 0
+    done = second(decode, np.array([[5.0], [500.0], [4_000.0]]), counts(0.0))
+    assert done.made.sum() == 0
     assert decode.inside()[:, 0].tolist() == [5.0, 500.0, 4_000.0]
 
 
@@ -99,8 +104,8 @@ def test_the_fluid_agrees_with_stepping_each_engine(
         [np.bincount(bins, weights) for weights in (None, seen.output_tokens, seen.input_tokens)]
     )
     tokens = weighted_s = 0.0
-    for second in range(int(end_s)):
-        made = decode.step(rows[:, second, np.newaxis], counts(instances))[0, 0]
+    for at in range(int(end_s)):
+        made = second(decode, rows[:, at, np.newaxis], counts(instances)).made[0, 0]
         tokens += made
         weighted_s += made * decode.step_s[0]
     assert weighted_s / tokens == pytest.approx(tbt_s, rel=0.05)

@@ -6,14 +6,9 @@ import numpy as np
 import pytest
 
 from controller.core.types import Floats
-from controller.simulator.arrivals import BLOCK, SERVICE, SERVICE2, Feed, LoadClock, Single
+from controller.simulator.arrivals import BLOCK, Feed, LoadClock, Single
 from controller.simulator.model import ServiceModel
-from controller.simulator.prefill import (
-    MOST_LOAD,
-    ExactPrefill,
-    FluidPrefill,
-    stationary_wait_s,
-)
+from controller.simulator.prefill import ExactPrefill, FluidPrefill, stationary_wait_s
 from controller.simulator.workload import LEVELS, Requests, RequestTrace, read_trace
 from tests.simulator.examples import SERVICE as EXAMPLE
 
@@ -105,12 +100,8 @@ def fluid_ttft_s(fields: Floats, single: Single, instances: int, fixed_s: float)
     waits_s, stationary_s = [], []
     for at in range(fields.shape[1]):
         arrivals = fields[:, at, np.newaxis]
-        fluid.step(arrivals, count)
-        waits_s.append(fluid.wait_s[0])
-        load = np.minimum(fluid.load, MOST_LOAD)
-        stationary_s.append(
-            stationary_wait_s(load, count, arrivals[SERVICE], arrivals[SERVICE2])[0]
-        )
+        waits_s.append(fluid.run(arrivals[np.newaxis], count).wait_s[0, 0])
+        stationary_s.append(fluid.stationary_s(arrivals, count)[0])
     bins = single.t_s.astype(np.int64)
     rng = np.random.default_rng(9)
     random_s = np.array(stationary_s)[bins] * -np.log1p(-rng.choice(LEVELS, len(bins)))
