@@ -1,7 +1,9 @@
 """What workers run: ids in, one call out. Everything else is read again from PostgreSQL."""
 
+import os
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import structlog
@@ -10,10 +12,20 @@ from rq import get_current_job
 
 from controller import loop, wiring
 from controller.models.clock import database_now
-from controller.services import actions, approvals, leadership, retention
+from controller.services import (
+    actions,
+    approvals,
+    backtest_engine,
+    backtest_jobs,
+    backtest_load,
+    leadership,
+    retention,
+)
 from controller.services.errors import NotLeadingError
 
 log = structlog.get_logger(__name__)
+
+HEAVY_NICENESS: Final = 10
 
 
 def tick() -> str:
@@ -52,6 +64,7 @@ def sweep() -> None:
         _alone(run_action, str(action))
     for action in found.unanswered:
         _alone(resolve_action, str(action))
+    _alone(lambda _: backtest_jobs.pick_up(), "backtests")
     _alone(retention.prune, now)
 
 
@@ -79,3 +92,21 @@ def resolve_action(pk: str) -> str:
 def run_action(pk: str) -> str:
     """Send a recorded action and read it back."""
     return actions.run(UUID(pk), actuator_of=wiring.actuator_of)
+
+
+def run_backtest(pk: str) -> str:
+    """Run a queued backtest behind everything else this machine does, then ask for the next."""
+    if get_current_job():
+        os.nice(max(0, HEAVY_NICENESS - os.nice(0)))
+    sources = wiring.backtest_sources()
+    tools = backtest_jobs.Tools(
+        question_of=lambda row: backtest_load.question_of(
+            row.asked, backtest_load.load_of_row(row), sources
+        ),
+        run=backtest_engine.run,
+        clock=time.perf_counter,
+    )
+    said = backtest_jobs.carry_out(UUID(pk), tools)
+    backtest_jobs.enqueue_next()
+    log.info("backtest", backtest=pk, said=said)
+    return said

@@ -1,6 +1,8 @@
 """Names to objects: which source answers for a cluster, and which actuator acts on it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from uuid import UUID
 
 from django.conf import settings
 
@@ -11,7 +13,11 @@ from controller.adapters.metrics.simulator import SimulatorSource
 from controller.core.ports import Actuator, MetricsSource, Pool, View
 from controller.core.types import Observation, ServiceSpec
 from controller.services import simulated
+from controller.services.backtest_load import Sources
+from controller.simulator.backtest.question import QuestionError
 from controller.simulator.engines import OpenEngines
+from controller.simulator.profiles import PROFILES
+from controller.simulator.workload import Workload
 from inventory.models import Cluster, Service
 
 METRICS: Mapping[str, Callable[[OpenEngines], MetricsSource]] = {
@@ -67,3 +73,12 @@ def simulated_cluster(lend: OpenEngines) -> Actuator:
 def actuator_of(service: Service, *, lend: OpenEngines = simulated.lend) -> Actuator:
     """Return who acts on the cluster of a service."""
     return ACTUATORS[service.cluster.kind](lend)
+
+
+def _no_recording(_service: UUID, _since: datetime, _until: datetime) -> Workload:
+    raise QuestionError("no_recording", "Recordings can't be played yet.", "source")
+
+
+def backtest_sources() -> Sources:
+    """Return what questions of backtests are made of, as it is now."""
+    return Sources(PROFILES, _no_recording)

@@ -110,6 +110,13 @@ def _seconds(raw: str) -> int:
     return number
 
 
+def _days(raw: str) -> int:
+    number = int(raw)
+    if not 1 <= number <= 36_500:  # noqa: PLR2004 - a century
+        raise _UnusableError("write a whole number of days from 1 to 36500")
+    return number
+
+
 def _speed(raw: str) -> float:
     number = float(raw)
     if not 0.0 < number <= 1000.0:  # noqa: PLR2004 - refuses nan and infinity as well
@@ -338,6 +345,14 @@ class Configuration:
         default="",
         shown_default="not frozen",
         help="Stops every write to a cluster from these processes.",
+    )
+    keep_backtests_d: int = _setting(
+        "HETEROSCALE_KEEP_BACKTESTS_D",
+        _days,
+        kind="days",
+        group="Backtests",
+        default="90",
+        help="Backtests that ended longer ago are deleted, and traces no backtest used since.",
     )
     demo_speed: float = _setting(
         "HETEROSCALE_DEMO_SPEED",

@@ -24,6 +24,7 @@ LEASE_S = CONFIGURATION.lease_s
 MAX_AGE_S = CONFIGURATION.max_age_s
 WINDOW_S = CONFIGURATION.window_s
 FREEZE_FLAG = CONFIGURATION.freeze
+KEEP_BACKTESTS_D = CONFIGURATION.keep_backtests_d
 DEMO_SPEED = CONFIGURATION.demo_speed
 IDLE_S = CONFIGURATION.idle_s
 SESSION_S = CONFIGURATION.session_s
@@ -98,6 +99,7 @@ RQ_QUEUES: dict[str, dict[str, Any]] = {
         ("placement", 120),
         ("actions", 120),
         ("default", 300),
+        ("heavy", 1800),
     )
 }
 RQ = {
@@ -195,6 +197,11 @@ TIME_ZONE = CONFIGURATION.time_zone
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 2_000
 DATA_UPLOAD_MAX_NUMBER_FILES = 5
+FILE_UPLOAD_HANDLERS = [
+    "heteroscale_site.uploads.QuotaHandler",
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+    "django.core.files.uploadhandler.TemporaryFileUploadHandler",
+]
 
 LOGGING_CONFIG = None
 logs.configure(level=CONFIGURATION.log_level)

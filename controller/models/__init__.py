@@ -1,5 +1,6 @@
 """What the controller remembers."""
 
+from controller.models.backtests import Backtest, Trace
 from controller.models.loop import (
     ControllerLease,
     Decision,
@@ -15,6 +16,7 @@ from controller.models.steering import Action, AuditEvent, Freeze, Preference, P
 __all__ = [
     "Action",
     "AuditEvent",
+    "Backtest",
     "ControllerLease",
     "Decision",
     "DecisionTally",
@@ -27,4 +29,5 @@ __all__ = [
     "SimulatedFleet",
     "SimulatedService",
     "Tick",
+    "Trace",
 ]

@@ -26,6 +26,8 @@ RECORDS: Final = (
     "action",
     "freeze",
     "auditevent",
+    "trace",
+    "backtest",
 )
 CONFIGURED: Final = ("service", "rolespec", "slo", "policy")
 
@@ -37,15 +39,18 @@ def _rights(app: str, verbs: tuple[str, ...], models: tuple[str, ...]) -> frozen
 VIEW: Final = _rights("inventory", ("view",), INVENTORY) | _rights(
     "controller", ("view",), RECORDS
 )
+OPERATE: Final = frozenset({"controller.freeze", "controller.run_backtest"})
+STEER: Final = frozenset({"controller.resume", "controller.approve_proposal"})
 ROLES: Final[Mapping[str, frozenset[str]]] = {
     "Viewer": VIEW,
-    "Operator": VIEW | {"controller.freeze"},
-    "Approver": VIEW | {"controller.freeze", "controller.resume", "controller.approve_proposal"},
+    "Operator": VIEW | OPERATE,
+    "Approver": VIEW | OPERATE | STEER,
     "Policy editor": VIEW | _rights("inventory", ("change",), CONFIGURED),
     "Admin": VIEW
     | _rights("inventory", ("add", "change", "delete"), INVENTORY)
     | _rights("auth", ("add", "change", "delete", "view"), ("user", "group"))
-    | {"controller.freeze", "controller.resume", "controller.approve_proposal"},
+    | OPERATE
+    | STEER,
 }
 
 

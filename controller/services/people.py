@@ -13,10 +13,12 @@ from controller.services.errors import ForbiddenError, InvalidError
 APPROVE: Final = "controller.approve_proposal"
 FREEZE: Final = "controller.freeze"
 RESUME: Final = "controller.resume"
+BACKTEST: Final = "controller.run_backtest"
 NEEDS: Final = {
     APPROVE: "deciding on proposals needs the role Approver",
     FREEZE: "freezing needs the role Operator",
     RESUME: "resuming needs the role Approver",
+    BACKTEST: "starting and cancelling backtests needs the role Operator",
 }
 LONGEST_REASON: Final = 1000
 

@@ -2,11 +2,14 @@
 
 from datetime import datetime, timedelta
 
-from controller.models import PoolSample, Sample, Tick
+from django.conf import settings
+
+from controller.models import Backtest, PoolSample, Sample, Tick, Trace
 from inventory.models import Cluster, Service
 
 KEEP_SAMPLES = timedelta(days=15)
 AT_ONCE = timedelta(hours=6)
+BACKTESTS_AT_ONCE = 20
 
 
 def prune(now: datetime) -> None:
@@ -30,3 +33,16 @@ def prune(now: datetime) -> None:
     oldest_tick = Tick.objects.order_by("slot").first()
     if oldest_tick is not None and oldest_tick.at < edge:
         Tick.objects.filter(at__lt=edge, slot__lt=oldest_tick.slot + 2000).delete()
+    _prune_backtests(now - timedelta(days=settings.KEEP_BACKTESTS_D))
+
+
+def _prune_backtests(edge: datetime) -> None:
+    """Delete the oldest that ended before ``edge``, and older traces that nothing plays."""
+    ended = Backtest.objects.filter(finished_at__lt=edge).order_by("finished_at")
+    old = list(ended.values_list("pk", flat=True)[:BACKTESTS_AT_ONCE])
+    if old:
+        Backtest.objects.filter(pk__in=old).delete()
+    unused = Trace.objects.filter(created_at__lt=edge, backtests=None).order_by("pk")
+    idle = list(unused.values_list("pk", flat=True)[:BACKTESTS_AT_ONCE])
+    if idle:
+        Trace.objects.filter(pk__in=idle, backtests=None).delete()

@@ -17,6 +17,8 @@ WEB_THREADS = 8
 WORKER_QUEUES = {
     "worker-control": ("control", "placement"),
     "worker-actions": ("actions", "default"),
+    # A backtest takes minutes: neither ticks nor actions wait behind one.
+    "worker-heavy": ("heavy",),
 }
 EVERY_ADDRESS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - recognised, not bound here
 FIRST_ERROR_STATUS = 500

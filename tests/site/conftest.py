@@ -143,6 +143,7 @@ class Product:
             "gunicorn": "web",
             "0 control placement": "worker-control",
             "0 actions default": "worker-actions",
+            "0 heavy": "worker-heavy",
             "manage.py cron": "cron",
         }
         words = self.processes()

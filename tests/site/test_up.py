@@ -8,7 +8,15 @@ import stat
 
 from tests.site.conftest import Product, wait_until
 
-PROCESSES = {"postgres", "valkey", "web", "worker-control", "worker-actions", "cron"}
+PROCESSES = {
+    "postgres",
+    "valkey",
+    "web",
+    "worker-control",
+    "worker-actions",
+    "worker-heavy",
+    "cron",
+}
 
 
 def test_everything_starts_heals_stops_and_starts_again(product: Product) -> None:

@@ -1,0 +1,95 @@
+"""From what was asked to the question: the load, the engines and the candidates."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from controller.models import Backtest
+from controller.models.backtests import Source
+from controller.services import traces
+from controller.services.backtest_engine import Asked, question_from
+from controller.services.backtests import Load
+from controller.simulator.backtest.question import Question, QuestionError
+from controller.simulator.profiles import Profile
+from controller.simulator.workload import (
+    Generator,
+    RequestTrace,
+    TraceError,
+    WindowTrace,
+    Workload,
+)
+
+RecordedLoad = Callable[[UUID, datetime, datetime], Workload]
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What questions are made of beside their own words: engine profiles, and recordings.
+
+    ``recorded`` is given a service and two times and raises :class:`QuestionError` when too
+    little is known of them.
+    """
+
+    profiles: Mapping[str, Profile]
+    recorded: RecordedLoad
+
+
+def load_of_row(row: Backtest) -> Load:
+    """Return the load a row says is played."""
+    return Load(
+        Source(row.source),
+        row.load_name,
+        trace=row.trace,
+        service=row.service,
+        since=row.recorded_since,
+        until=row.recorded_until,
+        generator=row.generator,
+    )
+
+
+def question_of(asked: Mapping[str, Any], load: Load, sources: Sources) -> Question:
+    """Return the question; raises :class:`QuestionError` naming the field that is at fault."""
+    workload = workload_of(load, asked["rate_scale"], sources.recorded)
+    return question_from(asked_of(asked), workload, sources.profiles)
+
+
+def asked_of(asked: Mapping[str, Any]) -> Asked:
+    """Return the engine's part of what was asked."""
+    return Asked(
+        policies=tuple(asked["policies"]),
+        profile=asked["profile"],
+        decode_profile=asked["decode_profile"] or None,
+        hours=asked["hours"],
+        start_up_s=asked["start_up_s"],
+        ttft_slo_s=asked["ttft_slo_s"],
+        tbt_slo_s=asked["tbt_slo_s"],
+        max_gpus=asked["max_gpus"],
+        seed=asked["seed"],
+        fidelity=asked["fidelity"],
+    )
+
+
+def workload_of(load: Load, scale: float, recorded: RecordedLoad) -> Workload:
+    """Return the load at ``scale`` times its rate."""
+    if load.trace is not None:
+        try:
+            return traces.load_of(load.trace, scale)
+        except TraceError as fault:
+            raise QuestionError("bad_trace", str(fault), "trace") from fault
+    if load.generator is not None:
+        return Generator(**load.generator, scale=scale)  # type: ignore[arg-type]
+    return _scaled(_recording(load, recorded), scale)
+
+
+def _recording(load: Load, recorded: RecordedLoad) -> Workload:
+    if load.service is None or load.since is None or load.until is None:
+        raise QuestionError("no_service", "The service is gone: choose another load.", "service")
+    return recorded(load.service.pk, load.since, load.until)
+
+
+def _scaled(workload: Workload, scale: float) -> Workload:
+    if isinstance(workload, RequestTrace | WindowTrace | Generator):
+        return replace(workload, scale=workload.scale * scale)
+    raise TypeError(f"{type(workload).__name__} has no rate to scale")

@@ -1,0 +1,137 @@
+"""Backtests as people steer them: asked for once, within limits, and cancelled."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.models.functions import Now
+
+from controller.models import Backtest, Trace
+from controller.models.backtests import Source, State
+from controller.services import audit, backtest_jobs, people
+from controller.services.errors import ConflictError, MissingError, SteeringError
+from controller.services.people import Person
+from inventory.models import Service
+
+MOST_QUEUED: Final = 20
+MOST_QUEUED_EACH: Final = 5
+_CAP_LOCK: Final = 7_205_861
+
+
+class TooManyError(SteeringError):
+    """Too much waits already; the text says how much and what to do (429)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is played: exactly one of a trace, a service's recording or a generator."""
+
+    source: Source
+    name: str
+    trace: Trace | None = None
+    service: Service | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    generator: Mapping[str, str | float] | None = None
+
+
+def ask(key: UUID, *, asked: Mapping[str, Any], load: Load, user: Person) -> Backtest:
+    """Queue a backtest and return it; ``key`` is its id, so the same form makes one only.
+
+    Raises :class:`ForbiddenError`, :class:`TooManyError`, and :class:`ConflictError` when the
+    key is somebody else's.
+    """
+    people.require(user, people.BACKTEST)
+    with transaction.atomic():
+        _one_at_a_time()
+        found = Backtest.objects.filter(pk=key).first()
+        if found is not None:
+            return _again(found, user)
+        _check_caps(user)
+        made = Backtest.objects.create(
+            id=key,
+            created_at=Now(),
+            created_by=people.account_of(user),
+            asked=dict(asked),
+            source=load.source,
+            load_name=load.name[:200],
+            trace=load.trace,
+            service=load.service,
+            recorded_since=load.since,
+            recorded_until=load.until,
+            generator=None if load.generator is None else dict(load.generator),
+        )
+        audit.record(
+            actor=user.get_username(),
+            verb="started a backtest",
+            obj=made,
+            after={"state": State.QUEUED.value, "load": made.load_name, "asked": dict(asked)},
+        )
+        transaction.on_commit(lambda: backtest_jobs.enqueue(key), robust=True)
+    made.refresh_from_db()
+    return made
+
+
+def cancel(pk: UUID, *, user: Person) -> Backtest:
+    """End a queued backtest at once, and ask the worker of a running one to stop.
+
+    A second request changes nothing. Raises :class:`ForbiddenError`, :class:`MissingError`, and
+    :class:`ConflictError` when it has ended already.
+    """
+    people.require(user, people.BACKTEST)
+    by = {"cancel_requested_at": Now(), "cancel_requested_by": people.account_of(user)}
+    with transaction.atomic():
+        mine = Backtest.objects.filter(pk=pk, cancel_requested_at=None)
+        queued = mine.filter(state=State.QUEUED)
+        if backtest_jobs.move(queued, State.CANCELLED, finished_at=Now(), **by):
+            return _cancelled(pk, user, State.QUEUED)
+        if mine.filter(state=State.RUNNING).update(**by):
+            return _cancelled(pk, user, State.RUNNING)
+    found = Backtest.objects.filter(pk=pk).first()
+    if found is None:
+        raise MissingError(f"There is no backtest {pk}.")
+    if found.state in {State.DONE, State.FAILED}:
+        raise ConflictError(f"It was {found.state} before it could be cancelled.")
+    return found
+
+
+def _cancelled(pk: UUID, user: Person, before: State) -> Backtest:
+    found = Backtest.objects.get(pk=pk)
+    audit.record(
+        actor=user.get_username(),
+        verb="cancelled a backtest",
+        obj=found,
+        before={"state": before.value},
+        after={"state": found.state, "cancel_requested": True},
+    )
+    return found
+
+
+def _one_at_a_time() -> None:
+    # Counting and adding must not interleave, or the limits would be wishes.
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_CAP_LOCK])
+
+
+def _again(found: Backtest, user: Person) -> Backtest:
+    account = people.account_of(user)
+    if account is None or found.created_by_id != account.pk:
+        raise ConflictError("This form was sent by somebody else: open a new one.")
+    return found
+
+
+def _check_caps(user: Person) -> None:
+    queued = Backtest.objects.filter(state=State.QUEUED)
+    if (waiting := queued.count()) >= MOST_QUEUED:
+        raise TooManyError(
+            f"{waiting} backtests wait already, and {MOST_QUEUED} may: try again when one is done."
+        )
+    mine = queued.filter(created_by=people.account_of(user)).count()
+    if mine >= MOST_QUEUED_EACH:
+        raise TooManyError(
+            f"{mine} of your backtests wait already, and {MOST_QUEUED_EACH} may: "
+            "cancel one, or try again when one is done."
+        )

@@ -1,0 +1,89 @@
+"""Uploaded traces: read whole before they are kept, and each content kept once."""
+
+import gzip
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from controller.core.words import clean
+from controller.models import Trace
+from controller.models.backtests import LARGEST_TRACE
+from controller.services import audit, people
+from controller.services.errors import InvalidError
+from controller.services.people import Person
+from controller.simulator.workload import RequestTrace, WindowTrace, Workload, read_trace
+
+LONGEST_NAME: Final = 120
+_GZIP_MAGIC: Final = b"\x1f\x8b"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A trace as a row, and as the load in it."""
+
+    row: Trace
+    load: Workload
+
+
+def keep(name: str, data: bytes, *, user: Person) -> Kept:
+    """Keep an uploaded trace; content that is known already is the row it was.
+
+    ``data`` is CSV, plain or gzipped. Raises :class:`TraceError` with line and column,
+    :class:`InvalidError` when it is too large, :class:`ForbiddenError`.
+    """
+    people.require(user, people.BACKTEST)
+    label = clean(name).strip()[-LONGEST_NAME:] or "trace.csv"
+    if len(data) > LARGEST_TRACE:
+        raise _too_large(len(data))
+    load = read_trace(data, label)
+    is_packed = data.startswith(_GZIP_MAGIC)
+    plain = gzip.decompress(data) if is_packed else data
+    packed = data if is_packed else gzip.compress(data, 6, mtime=0)
+    if len(packed) > LARGEST_TRACE:
+        raise _too_large(len(packed))
+    kind, rows, span_s = _summary(load)
+    with transaction.atomic():
+        row, made = Trace.objects.get_or_create(
+            sha256=hashlib.sha256(plain).hexdigest(),
+            defaults={
+                "name": label.removesuffix(".gz"),
+                "content": packed,
+                "packed_bytes": len(packed),
+                "kind": kind,
+                "rows": rows,
+                "span_s": span_s,
+                "uploaded_by": people.account_of(user),
+                "created_at": Now(),
+            },
+        )
+        if made:
+            audit.record(
+                actor=user.get_username(),
+                verb="uploaded a trace",
+                obj=row,
+                after={"name": row.name, "sha256": row.sha256, "rows": rows},
+            )
+    return Kept(row, load)
+
+
+def load_of(trace: Trace, scale: float) -> Workload:
+    """Return the load in a kept trace, its rate times ``scale``. Raises :class:`TraceError`."""
+    return read_trace(bytes(trace.content), trace.name, scale)
+
+
+def _summary(load: Workload) -> tuple[str, int, float]:
+    if isinstance(load, RequestTrace):
+        return "requests", len(load.arrivals.t_s), load.span_s
+    if isinstance(load, WindowTrace):
+        return "windows", len(load.t_s), load.span_s
+    raise TypeError(f"a trace is requests or windows, not {type(load).__name__}")
+
+
+def _too_large(found: int) -> InvalidError:
+    most = LARGEST_TRACE // 2**20
+    return InvalidError(
+        "upload", f"The file has {found / 2**20:.1f} MiB packed; at most {most} MiB fit: cut it."
+    )

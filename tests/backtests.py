@@ -1,0 +1,181 @@
+"""Backtests for tests: a row in any state, and an answer written by hand."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+from django.contrib.auth.models import User
+
+from controller.models import Backtest, Trace
+from controller.models.clock import database_now
+from controller.services import backtest_jobs, backtest_load
+from controller.services.backtest_jobs import Tools
+from controller.services.backtest_load import Sources, load_of_row
+from controller.simulator.backtest.answer import Answer, Run, Score, Series, as_plain
+from controller.simulator.backtest.question import Question
+from controller.simulator.profiles import PROFILES
+from controller.simulator.workload import Generator
+
+GENERATOR = {
+    "name": "generated 2–8 requests/s",
+    "seed": 0,
+    "low_rps": 2.0,
+    "peak_rps": 8.0,
+    "input_tokens": 1000.0,
+    "output_tokens": 200.0,
+    "day_s": 7200.0,
+}
+ASKED: dict[str, Any] = {
+    "source": "generated",
+    "trace": None,
+    "service": None,
+    "recorded_hours": None,
+    "recorded_until": None,
+    "low_rps": 2.0,
+    "peak_rps": 8.0,
+    "input_tokens": 1000.0,
+    "output_tokens": 200.0,
+    "day_hours": 2.0,
+    "rate_scale": 1.0,
+    "profile": "qwen3-32b-fp8/h100-tp2",
+    "decode_profile": None,
+    "ttft_slo_s": 1.0,
+    "tbt_slo_s": 0.05,
+    "policies": ["default", "hpa-util"],
+    "hours": 0.5,
+    "start_up_s": 60.0,
+    "max_gpus": None,
+    "seed": 0,
+    "fidelity": "auto",
+}
+CSV = b"t_s,input_tokens,output_tokens\n0,1000,200\n1,900,100\n2.5,1100,150\n"
+
+
+def score(gpu_hours: float, attained: float | None, **fields: Any) -> Score:
+    """Return a score; the bound is 300 GPU-hours."""
+    given = {
+        "gpu_hours": gpu_hours,
+        "gpu_hours_over_clairvoyant": gpu_hours / 300,
+        "slo_attainment_ttft": attained,
+        "slo_attainment_tbt": attained,
+        "slo_attainment": attained,
+        "slo_attainment_tokens": attained,
+        "prefill_util": 0.5,
+        "decode_util": 0.75,
+        "actions": 12,
+        "reversals_10min": 1,
+        "ratio_out_of_tolerance_s": 90.0,
+        "overshoot_gpus": 4,
+        "peak_gpus": 40,
+        "wall_s": 1.5,
+    }
+    return Score(**given | fields)
+
+
+def series(level: float) -> Series:
+    """Return four quarter hours; the second TTFT is unknown."""
+    flat = np.full(4, level)
+    ttft = np.array([0.4, np.nan, 0.8, 1.2])
+    return Series(flat, flat, 2 * flat, 2 * flat, 6 * flat, ttft, 0.03 + 0 * flat, 0.99 + 0 * flat)
+
+
+def run(name: str, made: Score, level: float = 2.0) -> Run:
+    """Return one policy's outcome."""
+    policy, _, rest = name.partition(":")
+    params = dict(part.split("=") for part in rest.split(",")) if rest else {}
+    return Run(policy, name, params, made, series(level))
+
+
+def answer(*runs: Run) -> Answer:
+    """Return an answer of the runs; by default of ``default`` and ``hpa-util``."""
+    return Answer(
+        workload={"name": "generated 2–8 requests/s", "requests": 9000},
+        profile={"prefill": "qwen3-32b-fp8/h100-tp2", "decode": "qwen3-32b-fp8/h100-2"},
+        slo={"ttft_s": 1.0, "tbt_s": 0.05},
+        fidelity={"mode": "fluid", "rule": "more than 50 requests/s"},
+        clairvoyant_gpu_hours=300.0,
+        t_s=np.array([0.0, 900.0, 1800.0, 2700.0]),
+        request_rps=np.array([2.0, 4.0, np.nan, 8.0]),
+        clairvoyant_gpus=np.array([8.0, 10.0, np.nan, 16.0]),
+        runs=runs
+        or (
+            run("default", score(414.0, 0.992)),
+            run("hpa-util", score(510.0, 0.97), 3.0),
+        ),
+    )
+
+
+def make_trace(name: str = "short.csv", csv: bytes = CSV) -> Trace:
+    """Return a kept trace of three requests."""
+    return Trace.objects.create(
+        name=name,
+        content=gzip.compress(csv, mtime=0),
+        packed_bytes=100,
+        sha256=hashlib.sha256(csv).hexdigest(),
+        kind="requests",
+        rows=3,
+        span_s=3.75,
+        created_at=database_now(),
+    )
+
+
+def make_backtest(user: User | None, state: str = "queued", **fields: Any) -> Backtest:
+    """Return a backtest in that state, asked for 10 min ago."""
+    now = database_now()
+    made: dict[str, Any] = {
+        "id": uuid.uuid4(),
+        "created_at": now - timedelta(minutes=10),
+        "created_by": user,
+        "asked": ASKED,
+        "source": "generated",
+        "load_name": "generated 2–8 requests/s",
+        "generator": GENERATOR,
+        "state": state,
+    }
+    if state != "queued":
+        made |= {"attempts": 1, "started_at": now - timedelta(minutes=5), "heartbeat_at": now}
+    if state in {"done", "failed", "cancelled"}:
+        made["finished_at"] = now - timedelta(minutes=1)
+        made["heartbeat_at"] = now - timedelta(minutes=1)
+    if state == "done":
+        found = fields.pop("found", None) or answer()
+        made["answer"] = as_plain(found, series=False)
+        made["series"] = backtest_jobs.series_of(found)
+        made["progress_frac"] = 1.0
+    return Backtest.objects.create(**made | fields)
+
+
+def tools(*steps: Callable[[], object], found: Answer | None = None, tick_s: float = 2.0) -> Tools:
+    """Return a runner that goes through the steps, telling progress before and after each.
+
+    Its clock gains ``tick_s`` [s] with every look.
+    """
+    now = [0.0]
+
+    def clock() -> float:
+        now[0] += tick_s
+        return now[0]
+
+    def ran(
+        question: Question, *, clock: Callable[[], float], progress: Callable[[float], None]
+    ) -> Answer:
+        del question, clock
+        progress(0.0)
+        for i, step in enumerate(steps, 1):
+            step()
+            progress(i / (len(steps) + 1))
+        return found or answer()
+
+    return Tools(question_of=question_of, run=ran, clock=clock)
+
+
+def question_of(row: Backtest) -> Question:
+    """Return a question nobody looks at."""
+    sources = Sources(PROFILES, lambda *_: Generator(**GENERATOR))  # type: ignore[arg-type]
+    return backtest_load.question_of(row.asked, load_of_row(row), sources)
