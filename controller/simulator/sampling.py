@@ -46,12 +46,16 @@ TTFT: Final = tuple(SIGNAL_INDEX[name] for name in ("ttft_p50_s", "ttft_s", "ttf
 TBT: Final = tuple(SIGNAL_INDEX[name] for name in ("tbt_p50_s", "tbt_s", "tbt_p99_s"))
 ROLES: Final = np.array([ROLE_INDEX[kind.role] for kind in SIGNALS])
 
-# Three fixed shuffles: lengths, waits and batches of the requests of a sample vary independently.
+# Two fixed shuffles: lengths and waits of the requests of a sample vary independently.
 _ORDERS: Final = np.random.default_rng(20_250_801).permuted(
-    np.tile(np.arange(NODES), (3, 1)), axis=1
+    np.tile(np.arange(NODES), (2, 1)), axis=1
 )
 _EXPONENTIAL: Final = -np.log1p(-LEVELS)[_ORDERS[1]]
-_NORMAL: Final = NORMAL[_ORDERS[2]]
+
+# Batches in units of their spread around the mean: at the percentiles, then equally likely ones.
+_BATCH_NODES: Final = np.concatenate((NORMAL[list(PERCENTILES)], NORMAL[5::10]))[:, np.newaxis]
+
+ASKED, TTFT_KEPT, TBT_KEPT = range(3)
 
 
 class Record:
@@ -141,13 +145,21 @@ class Sampler:
         self._links = np.array([_link_bytes_s(s) for s in services])
         self._setup_s = np.array([s.transfer.setup_s for s in services])
         self._open_frac = np.array([1 - s.transfer.overlap_frac for s in services])
+        self._rows = np.arange(len(services))[:, np.newaxis]
+        self._goals_s = np.full((2, len(services)), np.inf)
         self.utilisation = np.zeros((2, len(services)))
+        self.attained = np.zeros((3, len(services)))
+
+    def judge(self, goals_s: Floats) -> None:
+        """Count from now on what keeps the goals of (TTFT, TBT), shape ``(2, n)`` [s]."""
+        self._goals_s = goals_s
 
     def take(self, record: Record, now: Now) -> Sample:
         """Return the sample of the bins in ``record``; at least one bin is there.
 
         Also sets ``utilisation``, shape ``(2, n)``: the share of prefill time in work, and decode
-        throughput as a share of that at the batch limit.
+        throughput as a share of that at the batch limit; and ``attained``, shape ``(3, n)``:
+        requests that came, and the shares of them within the goals of TTFT and of TBT.
         """
         values = np.full((len(self._kv_bytes), len(SIGNALS)), np.nan)
         mean = record.rows[: record.count].mean(axis=0)
@@ -171,7 +183,8 @@ class Sampler:
         for name, column in simple.items():
             values[:, SIGNAL_INDEX[name]] = column
         values[:, TTFT] = self._ttft(record, figures, now)
-        values[:, TBT] = self._tbt(record)
+        values[:, TBT] = self._tbt(figures, record.of("batch").var(axis=0))
+        self.attained[ASKED] = record.of("requests").sum(axis=0)
         self.utilisation = np.stack((figures["busy"], self._occupancy(figures)))
         return self._reported(values, figures, now)
 
@@ -180,12 +193,8 @@ class Sampler:
         expected = (now.ready - now.young).T
         seen_frac = expected / np.maximum(now.ready.T, 1.0)
         values[:, RATES] *= seen_frac[:, ROLES[list(RATES)]]
-        gauges = values[:, GAUGES].copy()
-        values = values * self._noise_of(now.index)
-        # Each figure has noise of its own, yet no percentile is below a smaller one.
-        for triple in (TTFT, TBT):
-            values[:, triple] = np.sort(values[:, triple], axis=1)
-        values[:, GAUGES] = np.rint(gauges)
+        values *= self._noise_of(now.index)
+        values[:, GAUGES] = np.rint(values[:, GAUGES])
         values[:, SHARES] = np.minimum(values[:, SHARES], 1.0)
         # Engines without instances report nothing, and percentiles of no request don't exist.
         present = (expected > 0)[:, ROLES]
@@ -207,6 +216,10 @@ class Sampler:
             shape = (NOISE_SAMPLES, len(SIGNALS))
             drawn = [np.random.default_rng([*s, block]).normal(size=shape) for s in self._seeds]
             self._noise = 1 + NOISE_FRAC * np.stack(drawn, axis=1)
+            # One figure for the percentiles of a latency: none comes out below a smaller one.
+            for triple in (TTFT, TBT):
+                self._noise[:, :, triple] = self._noise[:, :, triple[:1]]
+            self._noise[:, :, GAUGES] = 1.0
             self._noise_block = block
         noise: Floats = self._noise[at]
         return noise
@@ -219,29 +232,26 @@ class Sampler:
         and (without a backlog) exponential waits shuffled over them.
         """
         requests = record.of("requests")
-        total = requests.sum(axis=0)
-        share = np.cumsum(requests, axis=0) / np.maximum(total, TINY)
-        bins = np.minimum((share[:, :, np.newaxis] < LEVELS).sum(axis=0), record.count - 1)
-        rows = np.arange(bins.shape[0])[:, np.newaxis]
-        wait_s = record.of("wait_s")[bins, rows]
+        wait_s = record.of("wait_s")[_bins_of(requests), self._rows]
         wait_s = np.maximum(wait_s, now.stationary_s[:, np.newaxis] * _EXPONENTIAL)
         mean = figures["computed"] / np.maximum(figures["requests"], TINY)
         tokens = np.minimum(mean, 1e7)[:, np.newaxis] * self._shape
         a, b, c = self._prefill.T[:, :, np.newaxis]
         per_token_s, after_s = self._after_prefill(record, figures, now)
         moved = figures["prefilled"] / np.maximum(figures["computed"], 1.0)
-        carried_s = (per_token_s * moved)[:, np.newaxis] * tokens
-        ttft_s = wait_s + a + tokens * (b + c * tokens) + carried_s + after_s[:, np.newaxis]
-        ttft_s.sort(axis=1)
+        carried_s = (per_token_s * moved)[:, np.newaxis]
+        ttft_s = wait_s + tokens * (b + carried_s + c * tokens) + (a + after_s[:, np.newaxis])
+        self.attained[TTFT_KEPT] = (ttft_s <= self._goals_s[0, :, np.newaxis]).mean(axis=1)
+        ttft_s.partition(PERCENTILES, axis=1)
         found: Floats = ttft_s[:, PERCENTILES]
-        found[total == 0] = np.nan
+        found[figures["requests"] == 0] = np.nan
         for row, measured in now.ttft_s.items():
             found[row] = np.nan
             if len(measured):
                 length = figures["prefilled"][row] / max(figures["requests"][row], TINY)
-                extra_s = after_s[row] + per_token_s[row] * length
-                at = [len(measured) * place // NODES for place in PERCENTILES]
-                found[row] = np.sort(measured)[at] + extra_s
+                whole_s = np.sort(measured) + (after_s[row] + per_token_s[row] * length)
+                found[row] = whole_s[[len(whole_s) * place // NODES for place in PERCENTILES]]
+                self.attained[TTFT_KEPT, row] = (whole_s <= self._goals_s[0, row]).mean()
         return found
 
     def _after_prefill(
@@ -257,17 +267,20 @@ class Sampler:
         wait_s = np.where(queued > FEW, np.minimum(wait_s, LONGEST_WAIT_S), 0.0)
         return per_token_s, self._setup_s + wait_s + figures["step_s"]
 
-    def _tbt(self, record: Record) -> Floats:
-        """Return TBT p50, p95, p99, shape ``(n, 3)`` [s]; NaN where no token was made."""
-        bins = np.arange(NODES) * record.count // NODES
-        batch = record.of("batch")[bins]
-        spread = UNEVEN * np.sqrt(batch) * _NORMAL[:, np.newaxis]
-        most = np.maximum(record.of("limit")[bins], 1.0)
-        uneven = np.clip(batch + spread, 1.0, most)
-        step_s = self._times.step_s(uneven, record.of("context")[bins])
-        step_s.sort(axis=0)
-        found = step_s[PERCENTILES, :].T
-        found[record.of("made").sum(axis=0) == 0] = np.nan
+    def _tbt(self, figures: Mapping[str, Floats], varied: Floats) -> Floats:
+        """Return TBT p50, p95, p99, shape ``(n, 3)`` [s]; NaN where no token was made.
+
+        The batch of an instance is normal: it varies over the bins (``varied``, its variance)
+        and, by routing, over the instances.
+        """
+        batch = figures["batch"]
+        spread = np.sqrt(varied + UNEVEN**2 * batch)
+        most = np.maximum(figures["limit"], 1.0)
+        uneven = np.clip(batch + spread * _BATCH_NODES, 1.0, most)
+        step_s = self._times.step_s(uneven, figures["context"])
+        self.attained[TBT_KEPT] = (step_s[3:] <= self._goals_s[1]).mean(axis=0)
+        found = step_s[:3].T
+        found[figures["made"] == 0] = np.nan
         return found
 
     def _occupancy(self, figures: Mapping[str, Floats]) -> Floats:
@@ -275,6 +288,20 @@ class Sampler:
         best = limit / self._times.step_s(limit, figures["context"])
         now = figures["batch"] / np.maximum(figures["step_s"], TINY)
         return np.minimum(now / np.maximum(best, TINY), 1.0)
+
+
+def _bins_of(requests: Floats) -> Counts:
+    """Return the bin each of ``NODES`` requests of a row comes from, shape ``(n, NODES)``.
+
+    ``requests``, shape ``(bins, n)``, are shared out in proportion; of nobody's, all come last.
+    """
+    bins, rows = requests.shape
+    until = np.cumsum(requests, axis=0)
+    until *= NODES / np.maximum(until[-1], TINY)
+    edges = np.floor(until + 0.5).astype(np.int64)
+    edges[-1] = NODES
+    counts = np.diff(edges, axis=0, prepend=0)
+    return np.repeat(np.tile(np.arange(bins), rows), counts.T.ravel()).reshape(rows, NODES)
 
 
 def _link_bytes_s(service: ServiceModel) -> float:
