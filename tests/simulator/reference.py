@@ -1,7 +1,7 @@
-"""Decode step by step and request by request: slow, and what the fluid is compared with."""
+"""Decode step by step and token by token: slow, obvious, and what the exact engine must equal."""
 
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from math import inf, nan
 
 import numpy as np
 
@@ -9,59 +9,81 @@ from controller.core.types import Floats
 from controller.simulator.profiles import Profile
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
+class Request:
+    """One sequence; ``made`` tokens so far."""
+
+    number: int
+    ready_s: float
+    context: int
+    output: int
+    made: int = 0
+    first_s: float = nan
+    done_s: float = nan
+
+    @property
+    def need(self) -> int:
+        return self.context + self.output
+
+
+@dataclass(slots=True, eq=False)
 class Engine:
-    """One decode instance: sequences leave at the step in which their last token comes."""
+    """One decode instance; its next step begins at ``now_s``."""
 
     profile: Profile
     now_s: float = 0.0
-    steps: int = 0
-    context: float = 0.0
-    outstanding: float = 0.0
-    leaving: list[tuple[int, float]] = field(default_factory=list)
-    step_times_s: list[float] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)
+    running: list[Request] = field(default_factory=list)
 
-    def run(self, until_s: float) -> None:
-        """Step until the clock passes ``until_s``; rest while there is nothing to do."""
-        p = self.profile
-        while self.leaving and self.now_s < until_s:
-            batch = len(self.leaving)
-            step_s = p.c0 + p.c1 * batch + p.c2 * self.context
-            self.now_s += step_s
-            self.steps += 1
-            self.context += batch
-            self.outstanding -= batch
-            self.step_times_s.append(step_s)
-            self.tokens.append(batch)
-            while self.leaving and self.leaving[0][0] <= self.steps:
-                self.context -= heappop(self.leaving)[1]
-        self.now_s = max(self.now_s, until_s)
+    @property
+    def next_s(self) -> float:
+        return self.now_s if self.running else inf
 
-    def join(self, context: float, output: int) -> None:
-        """Take a sequence; it makes ``output`` tokens from the next step on."""
-        heappush(self.leaving, (self.steps + output, context + output))
-        self.context += context
-        self.outstanding += output
+    @property
+    def outstanding(self) -> int:
+        return sum(r.output - r.made for r in self.running)
+
+    def has_room(self, request: Request) -> bool:
+        need = sum(r.need for r in self.running) + request.need
+        few = len(self.running) < self.profile.max_seqs
+        return not self.running or (few and need <= self.profile.kv_capacity_tokens)
+
+    def step(self) -> None:
+        """Give every sequence a token; those with their last one leave."""
+        context = sum(r.context + r.made for r in self.running)
+        self.now_s += float(self.profile.step_s(len(self.running), context))
+        for request in self.running:
+            request.made += 1
+            if request.made == 1:
+                request.first_s = self.now_s
+            if request.made == request.output:
+                request.done_s = self.now_s
+        self.running = [r for r in self.running if r.made < r.output]
+
+    def join(self, request: Request, now_s: float) -> None:
+        self.now_s = max(self.now_s, now_s)
+        self.running.append(request)
 
 
-def decode_exactly(
-    profile: Profile, instances: int, arrivals: tuple[Floats, Floats, Floats], end_s: float
-) -> tuple[float, float]:
-    """Return mean TBT over tokens [s] and tokens per second until ``end_s``.
+def decode_stepwise(
+    profile: Profile, instances: int, arrivals: tuple[Floats, Floats, Floats]
+) -> Floats:
+    """Return when each request gets its first and its last token, shape ``(2, n)`` [s].
 
-    ``arrivals`` are times, input and output tokens, in order of time. Each request goes to the
-    instance with the fewest outstanding tokens. No limit on memory.
+    ``arrivals`` are times, input and output tokens, in order of time. One queue in front; the
+    instance with room and the fewest outstanding tokens takes the first of it.
     """
+    rows = zip(*(column.tolist() for column in arrivals), strict=True)
+    coming = [Request(at, t_s, int(i), int(o)) for at, (t_s, i, o) in enumerate(rows)]
+    requests, queue = list(coming), list[Request]()
     engines = [Engine(profile) for _ in range(instances)]
-    for t_s, context, output in zip(*arrivals, strict=True):
-        if t_s >= end_s:
-            break
-        for engine in engines:
-            engine.run(t_s)
-        min(engines, key=lambda e: e.outstanding).join(context, max(int(output), 1))
-    for engine in engines:
-        engine.run(end_s)
-    steps_s = np.concatenate([e.step_times_s for e in engines])
-    tokens = np.concatenate([e.tokens for e in engines]).astype(np.float64)
-    return float((steps_s * tokens).sum() / tokens.sum()), float(tokens.sum() / end_s)
+    while coming or any(e.running for e in engines):
+        first = min(engines, key=lambda e: e.next_s)
+        arrival_s = coming[0].ready_s if coming else inf
+        now_s = min(first.next_s, arrival_s)
+        if first.next_s < arrival_s:
+            first.step()
+        else:
+            queue.append(coming.pop(0))
+        while queue and (able := [e for e in engines if e.has_room(queue[0])]):
+            min(able, key=lambda e: e.outstanding).join(queue.pop(0), now_s)
+    return np.array([(r.first_s, r.done_s) for r in requests]).T

@@ -1,4 +1,4 @@
-"""The decode fluid: conservation, Little's law, the memory limit, and the step-by-step engine."""
+"""The decode fluid: conservation, Little's law, the memory limit, and the exact engines."""
 
 from pathlib import Path
 
@@ -7,9 +7,9 @@ import pytest
 
 from controller.core.types import Floats
 from controller.simulator.decode import Decoded, FluidDecode, StepTimes
+from controller.simulator.exact import ExactDecode
 from controller.simulator.profiles import PROFILES, Profile
 from controller.simulator.workload import RequestTrace, read_trace
-from tests.simulator.reference import decode_exactly
 
 DENSE = PROFILES["qwen3-32b-fp8/h800"]
 MOE = PROFILES["qwen3-30b-a3b/h20"]
@@ -88,7 +88,7 @@ def test_without_instances_everything_waits() -> None:
         pytest.param(8, 12.0, id="eight instances, twelve times the rate"),
     ],
 )
-def test_the_fluid_agrees_with_stepping_each_engine(
+def test_the_fluid_agrees_with_the_exact_engines(
     instances: int, faster: float, shared: Path
 ) -> None:
     with (shared / "data/traces/azure_llm_2023_conv.csv.gz").open("rb") as stream:
@@ -96,12 +96,18 @@ def test_the_fluid_agrees_with_stepping_each_engine(
     assert isinstance(trace, RequestTrace)
     seen = trace.arrivals
     t_s, end_s = seen.t_s / faster, float(int(3_400 / faster))
-    tbt_s, tps = decode_exactly(
-        DENSE, instances, (t_s, seen.input_tokens, seen.output_tokens), end_s
-    )
-    decode, bins = fluid(DENSE), t_s.astype(np.int64)
+    exact = ExactDecode(DENSE)
+    exact.resize(instances, 0.0)
+    exact.offer(t_s, t_s, seen.input_tokens, seen.output_tokens)
+    exact.run(end_s)
+    bins = exact.take().bins
+    tbt_s, tps = bins.sequence_s.sum() / bins.made.sum(), bins.made.sum() / end_s
+    decode, second_of = fluid(DENSE), t_s.astype(np.int64)
     rows = np.array(
-        [np.bincount(bins, weights) for weights in (None, seen.output_tokens, seen.input_tokens)]
+        [
+            np.bincount(second_of, weights)
+            for weights in (None, seen.output_tokens, seen.input_tokens)
+        ]
     )
     tokens = weighted_s = 0.0
     for at in range(int(end_s)):
