@@ -90,14 +90,10 @@ class _Run:
     def tick(self, now: datetime, *, attended: bool) -> None:
         known = self.ledger.known
         specs = {spec.key: spec for spec in known.specs if spec.key in self.engines.world.keys}
-        outcome = cycle.decide_all(
-            now.timestamp(),
-            list(specs.values()),
-            source=wiring.metrics_source(known.cluster_kinds, lend=self.lend),
-            recall=self.recall,
-            hold_of=_nothing_held,
-            max_age_s=settings.MAX_AGE_S,
-        )
+        watched = list(specs.values())
+        source = wiring.metrics_source(known.cluster_kinds, lend=self.lend)
+        seen = cycle.look(watched, source, now_s=now.timestamp(), max_age_s=settings.MAX_AGE_S)
+        outcome = cycle.decide_all(watched, seen, recall=self.recall, hold_of=_nothing_held)
         self.ledger.observe(outcome.view, now)
         self.entries = loop.entries_of(outcome, specs, self.recall)
         cluster = wiring.simulated_cluster(self.lend)

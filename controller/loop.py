@@ -7,15 +7,11 @@ from typing import Final
 from uuid import UUID
 
 from controller.core import memory as memories
-from controller.core.cycle import Outcome, blind, decide_all
+from controller.core.cycle import Outcome, blind, decide_all, look
 from controller.core.memory import Memory
 from controller.core.ports import MetricsSource, View
 from controller.core.reasons import Code
-from controller.core.types import (
-    Decision,
-    Quality,
-    ServiceSpec,
-)
+from controller.core.types import Decision, Quality, ServiceSpec
 from controller.selectors import freezes
 from controller.selectors import memory as rows
 from controller.services import recording
@@ -92,14 +88,8 @@ def run(
     recall = rows.read(lease.now, keep_s=_longest_window_s(known.specs)).of
     source = _Timed(source_of(known.cluster_kinds), watch)
     watch.mark("gather")
-    outcome = decide_all(
-        now_s,
-        known.specs,
-        source=source,
-        recall=recall,
-        hold_of=frozen.over,
-        max_age_s=settings.max_age_s,
-    )
+    seen = look(known.specs, source, now_s=now_s, max_age_s=settings.max_age_s)
+    outcome = decide_all(known.specs, seen, recall=recall, hold_of=frozen.over)
     unreadable = [
         blind(key, recall(key), Code.CONFIG_INVALID, text, now_s=now_s)
         for key, text in known.broken.items()

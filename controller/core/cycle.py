@@ -16,7 +16,6 @@ from controller.core.types import (
     Instances,
     Mode,
     Move,
-    Observation,
     Role,
     ServiceSpec,
     ServiceState,
@@ -36,30 +35,45 @@ class Outcome:
     failures: Mapping[str, str]
 
 
-def decide_all(  # noqa: PLR0913 - the ports of one tick
-    now_s: float,
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look at the fleet brought back; ``signals`` are by service, of those readable."""
+
+    now_s: float
+    max_age_s: float
+    view: View
+    signals: Mapping[str, Signals]
+
+
+def look(
+    specs: Sequence[ServiceSpec], source: MetricsSource, *, now_s: float, max_age_s: float
+) -> Look:
+    """Observe all services in one go and reduce their windows (architecture: stages 1 and 2)."""
+    view = source.observe(specs, now_s=now_s)
+    return Look(now_s, max_age_s, view, _signals_of(specs, view, now_s, max_age_s))
+
+
+def decide_all(
     specs: Sequence[ServiceSpec],
+    seen: Look,
     *,
-    source: MetricsSource,
     recall: Callable[[str], Memory],
     hold_of: Callable[[str], Hold | None],
-    max_age_s: float,
 ) -> Outcome:
-    """Observe all services in one go and decide for each (architecture: stages 1 to 5).
+    """Decide for each service (architecture: stages 3 to 5).
 
     ``recall`` gives the memory of a service and ``hold_of`` the freeze over it. One service that
     fails takes no other along (S24): it is named in ``Outcome.failures`` and its decision says so.
     """
-    view = source.observe(specs, now_s=now_s)
+    now_s, view = seen.now_s, seen.view
     free = _free_by_cluster(view.pools)
     failures = {key: clean(text) for key, text in view.failures.items()}
     decisions: list[Decision] = []
-    signals = _signals_of(specs, view, now_s=now_s, max_age_s=max_age_s)
     # Higher priority first: it is offered the free GPUs before the others.
     for spec in sorted(specs, key=lambda spec: -spec.priority):
         memory, pools = recall(spec.key), free.setdefault(spec.cluster, {})
-        seen = view.observations.get(spec.key)
-        if seen is None or seen.state is None:
+        observed = view.observations.get(spec.key)
+        if observed is None or observed.state is None:
             text = failures.setdefault(spec.key, "The cluster gave no answer for this service.")
             decisions.append(
                 blind(spec.key, memory, Code.METRIC_MISSING, text, now_s=now_s, spec=spec)
@@ -67,19 +81,7 @@ def decide_all(  # noqa: PLR0913 - the ports of one tick
             continue
         try:
             context = context_of(
-                spec,
-                seen,
-                now_s=now_s,
-                memory=memory,
-                hold=hold_of(spec.key),
-                gpus_free=dict(pools),
-                signals=signals.get(spec.key)
-                or summarise(
-                    seen.window,
-                    now_s=now_s,
-                    max_age_s=max_age_s,
-                    coverage_ok_frac=spec.policy.coverage_in_frac,
-                ),
+                spec, seen, memory=memory, hold=hold_of(spec.key), gpus_free=dict(pools)
             )
             decisions.append(decide(context))
             _deduct(pools, decisions[-1], spec)
@@ -121,32 +123,43 @@ def blind(  # noqa: PLR0913 - the parts of a decision without an observation
     )
 
 
-def context_of(  # noqa: PLR0913 - the parts of a context, each from another place
+def context_of(
     spec: ServiceSpec,
-    seen: Observation,
+    seen: Look,
     *,
-    now_s: float,
     memory: Memory,
     hold: Hold | None,
     gpus_free: Mapping[str, int],
-    signals: Signals,
 ) -> Context:
-    """Return everything one decision may know. ``seen.state`` must be there."""
-    if seen.state is None:
+    """Return everything one decision may know. The service's state must have been seen."""
+    observed = seen.view.observations[spec.key]
+    if observed.state is None:
         raise ValueError(f"{spec.key} has no state to decide on")
+    signals = seen.signals.get(spec.key)
+    if signals is None:
+        signals = summarise(
+            observed.window,
+            now_s=seen.now_s,
+            max_age_s=seen.max_age_s,
+            coverage_ok_frac=spec.policy.coverage_in_frac,
+        )
+    changed_from = _changed_from(memory, observed.state)
+    history = memory.history
+    if changed_from != history.changed_from:
+        history = replace(history, changed_from=changed_from)
     return Context(
-        now_s=now_s,
+        now_s=seen.now_s,
         spec=spec,
-        state=seen.state,
+        state=observed.state,
         signals=signals,
-        history=replace(memory.history, changed_from=_changed_from(memory, seen.state)),
+        history=history,
         hold=hold,
         gpus_free=gpus_free,
     )
 
 
 def _signals_of(
-    specs: Sequence[ServiceSpec], view: View, *, now_s: float, max_age_s: float
+    specs: Sequence[ServiceSpec], view: View, now_s: float, max_age_s: float
 ) -> Mapping[str, Signals]:
     """Return the signals of all services in one pass; of none if one of them can't be read.
 

@@ -77,14 +77,9 @@ class Drive:
         cluster = SimulatedCluster(self.lend)
         while self.now_s < until_s:
             self.now_s += TICK_S
-            outcome = cycle.decide_all(
-                self.now_s,
-                list(self.specs.values()),
-                source=source,
-                recall=self.recall,
-                hold_of=lambda _: hold,
-                max_age_s=45.0,
-            )
+            specs = list(self.specs.values())
+            seen = cycle.look(specs, source, now_s=self.now_s, max_age_s=45.0)
+            outcome = cycle.decide_all(specs, seen, recall=self.recall, hold_of=lambda _: hold)
             for decision in outcome.decisions:
                 self._carry_out(decision, cluster)
             self.decisions += outcome.decisions
