@@ -7,15 +7,14 @@ from uuid import UUID
 from django.conf import settings
 
 from controller.adapters.actuators.record import RecordOnly
-from controller.adapters.actuators.simulator import SimulatedCluster
 from controller.adapters.metrics.nothing import NoSource
-from controller.adapters.metrics.simulator import SimulatorSource
 from controller.core.ports import Actuator, MetricsSource, Pool, View
 from controller.core.types import Observation, ServiceSpec
 from controller.services import simulated
 from controller.services.backtest_load import Sources
 from controller.simulator.backtest.question import QuestionError
 from controller.simulator.engines import OpenEngines
+from controller.simulator.ports import SimulatedCluster, SimulatorSource
 from controller.simulator.profiles import PROFILES
 from controller.simulator.workload import Workload
 from inventory.models import Cluster, Service

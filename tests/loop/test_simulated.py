@@ -7,7 +7,6 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from controller import history
-from controller.adapters.actuators.simulator import SimulatedCluster
 from controller.core.ports import ConflictError, RefusedError, ScaleOrder
 from controller.core.types import Instances
 from controller.models import (
@@ -24,6 +23,7 @@ from controller.models import (
 )
 from controller.models.clock import database_now
 from controller.services import demo, retention, simulated
+from controller.simulator.ports import SimulatedCluster
 from inventory.models import Cluster, HardwareType, Node, Policy, PolicyRevision, Service, Switch
 from tests.factories import (
     make_cluster,

@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from controller.adapters.actuators.simulator import SimulatedCluster
-from controller.adapters.metrics.simulator import SimulatorSource
 from controller.core import cycle
 from controller.core.memory import Memory, remember
 from controller.core.ports import ScaleOrder
 from controller.core.types import Decision, Gate, Hold, ServiceSpec
 from controller.simulator.demo import DEMO_NODES, DemoService
 from controller.simulator.engines import Engines
+from controller.simulator.ports import SimulatedCluster, SimulatorSource
 from controller.simulator.workload import Workload
 from controller.simulator.world import World
 

@@ -1,8 +1,32 @@
-"""Carries actions out on simulated engines, with the rules of a real cluster."""
+"""The ports of the controller answered by simulated engines: what is seen, and who acts."""
 
-from controller.core.ports import ConflictError, RefusedError, ScaleOrder, ScaleView
-from controller.core.types import Instances
+from collections.abc import Sequence
+
+from controller.core.ports import ConflictError, RefusedError, ScaleOrder, ScaleView, View
+from controller.core.types import ServiceSpec
 from controller.simulator.engines import Engines, OpenEngines, Receipt
+
+
+class SimulatorSource:
+    """Answers for every service the simulator plays; others are named as unanswered."""
+
+    def __init__(self, open_engines: OpenEngines, *, window_s: float) -> None:
+        self._open = open_engines
+        self._window_s = window_s
+
+    def observe(self, services: Sequence[ServiceSpec], *, now_s: float) -> View:
+        """Advance the engines to ``now_s`` and read them in one go."""
+        with self._open(now_s) as engines:
+            known = engines.world.keys
+            keys = [spec.key for spec in services if spec.key in known]
+            observations = engines.world.observe(keys, now_s, self._window_s)
+            pools = engines.world.pools(now_s)
+        failures = {
+            spec.key: "No simulated engines are set up for this service."
+            for spec in services
+            if spec.key not in known
+        }
+        return View(observations=observations, pools=pools, failures=failures)
 
 
 class SimulatedCluster:
@@ -41,7 +65,7 @@ def _view(engines: Engines, service: str) -> ScaleView:
     desired, version = engines.world.desired(service)
     receipt = engines.receipts.get(service)
     return ScaleView(
-        desired=Instances(desired.prefill, desired.decode),
+        desired=desired,
         ready=engines.world.ready(service),
         resource_version=str(version),
         last_action=receipt.action if receipt else None,
