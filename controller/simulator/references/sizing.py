@@ -46,7 +46,7 @@ def needs(briefing: Briefing, begin_s: Floats) -> Floats:
 
 
 def _capacity(briefing: Briefing, demand: Demand) -> Capacity:
-    """Return the capacity; a bin too long for the goal is served one sequence at a time."""
+    """Return the capacity, at the pace of a sequence alone where even that misses the goal."""
     engines = briefing.prefill, briefing.decode
     try:
         return per_instance_capacity(*engines, demand, tbt_goal_s=briefing.slo.tbt_s)
