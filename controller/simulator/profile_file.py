@@ -210,7 +210,7 @@ class _Part:
         self.name = name
         self.path = path
         if not isinstance(value, dict):
-            raise ProfileError(name, path, "is no JSON object")
+            raise ProfileError(name, path.rstrip("."), "is no JSON object")
         self.values: Mapping[str, object] = value
         for key in value:
             if key not in known:
@@ -245,10 +245,7 @@ class _Part:
 
     def number(self, field: str) -> float:
         """Return a number."""
-        value = self._value(field)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            self.refuse(field, f"{value!r} is no number")
-        return self._float(field, value)
+        return self._number(field, self._value(field))
 
     def number_or_unknown(self, field: str) -> float:
         """Return a number, NaN where the file has null."""
@@ -259,7 +256,7 @@ class _Part:
         value = self._value(field)
         if not isinstance(value, list) or len(value) != 2:  # noqa: PLR2004 - a pair
             self.refuse(field, "is no pair [least, most]")
-        least, most = (_Part({"of": each}, self.name, "", ("of",)).number("of") for each in value)
+        least, most = (self._number(field, each) for each in value)
         if not 0 <= least <= most:
             self.refuse(field, f"{least:g} to {most:g} is no range")
         return least, most
@@ -269,7 +266,9 @@ class _Part:
             self.refuse(field, "is missing")
         return self.values[field]
 
-    def _float(self, field: str, value: float) -> float:
+    def _number(self, field: str, value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            self.refuse(field, f"{value!r} is no number")
         try:
             return float(value)
         except OverflowError:
