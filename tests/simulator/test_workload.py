@@ -409,3 +409,21 @@ def test_a_broken_trace_is_named_by_line_and_column(
 def test_a_file_that_is_no_text_is_refused(content: bytes, name: str, says: str) -> None:
     with pytest.raises(TraceError, match=says):
         read_trace(content, name)
+
+
+def _examples() -> dict[str, str]:
+    text = (Path(__file__).parents[2] / "docs" / "workloads.md").read_text()
+    blocks = [block.split("```")[0] for block in text.split("```csv\n")[1:]]
+    return {block.splitlines()[0]: block for block in blocks}
+
+
+def test_the_documented_layouts_can_be_read() -> None:
+    examples = _examples()
+    tables = {head: text for head, text in examples.items() if head.startswith("window_start_s")}
+    traces = {head: text for head, text in examples.items() if head not in tables}
+    kinds = sorted(str(facts(read_trace(text.encode(), "x"))["kind"]) for text in traces.values())
+    assert kinds == ["lengths", "requests", "windows"]
+    windows = next(text for head, text in traces.items() if "rate_rps" in head)
+    (table,) = tables.values()
+    trace = read_trace(windows.encode(), "x_10min.csv", quantiles=table.encode())
+    assert facts(trace)["known_frac"] == 0.75
