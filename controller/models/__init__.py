@@ -10,6 +10,7 @@ from controller.models.loop import (
     ServiceStatus,
     Tick,
 )
+from controller.models.profiles import EngineProfile
 from controller.models.simulated import SimulatedFleet, SimulatedService
 from controller.models.steering import Action, AuditEvent, Freeze, Preference, Proposal
 
@@ -20,6 +21,7 @@ __all__ = [
     "ControllerLease",
     "Decision",
     "DecisionTally",
+    "EngineProfile",
     "Freeze",
     "PoolSample",
     "Preference",

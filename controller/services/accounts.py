@@ -28,6 +28,7 @@ RECORDS: Final = (
     "auditevent",
     "trace",
     "backtest",
+    "engineprofile",
 )
 CONFIGURED: Final = ("service", "rolespec", "slo", "policy")
 
@@ -48,6 +49,7 @@ ROLES: Final[Mapping[str, frozenset[str]]] = {
     "Policy editor": VIEW | _rights("inventory", ("change",), CONFIGURED),
     "Admin": VIEW
     | _rights("inventory", ("add", "change", "delete"), INVENTORY)
+    | _rights("controller", ("add", "delete"), ("engineprofile",))
     | _rights("auth", ("add", "change", "delete", "view"), ("user", "group"))
     | OPERATE
     | STEER,
