@@ -10,7 +10,7 @@ from controller.simulator.references.port import Param
 
 SOURCE: Final = (
     "kubernetes/kubernetes, rules as of v1.33: pkg/controller/podautoscaler/replica_calculator.go,"
-    " horizontal.go (0006726), pkg/apis/autoscaling/v2/defaults.go (1adaa75)"
+    " horizontal.go, pkg/apis/autoscaling/v2/defaults.go (1adaa75)"
 )
 
 MILLI: Final = 1000
