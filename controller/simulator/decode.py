@@ -62,6 +62,24 @@ class Decoded:
     admitted: Floats
 
 
+def _ending(now: Floats, step_s: Floats) -> Floats:
+    """Return the share of sequences that would end within a second."""
+    share: Floats = now[SEQUENCES] / (step_s * np.maximum(now[REMAINING], TINY))
+    return share
+
+
+def _after(now: Floats, share: Floats, made: Floats) -> Floats:
+    """Write the tokens made to ``made`` and return the state when ``share`` has ended.
+
+    Who leaves takes along what it made: without sequences no context is left.
+    """
+    np.multiply(now[REMAINING], share, out=made)
+    state = now.copy()
+    state[CONTEXT] += made
+    state *= 1.0 - share
+    return state
+
+
 class FluidDecode:
     """Sequences, tokens still to come and context tokens of every service.
 
@@ -107,25 +125,23 @@ class FluidDecode:
                 queued[at] = self.queue[SEQUENCES]
                 waits = bool(queued[at].any())
             step_s = self._step_s(now, counts, steps_s[at])
-            share = now[SEQUENCES] / (step_s * np.maximum(now[REMAINING], TINY))
-            np.minimum(share, alive, out=share)
-            np.multiply(now[REMAINING], share, out=made[at])
-            state = now * (1.0 - share)
-            state[CONTEXT] += made[at]
+            state = _after(now, np.minimum(_ending(now, step_s), alive), made[at])
         self.pool = state.reshape(3, 2, rows)
-        self.step_s = steps_s[-1, :rows].copy()
-        self.batch = held[-1, SEQUENCES, :rows] / counts[:rows]
-        sequences = held[:, SEQUENCES, :rows]
-        context = held[:, CONTEXT, :rows] / np.maximum(sequences, TINY)
-        return Decoded(
-            made=made[:, :rows] + made[:, rows:],
-            step_s=steps_s[:, :rows],
-            batch=sequences / counts[:rows],
-            context=context,
-            limit=self._times.limit(context),
-            queued=queued,
-            admitted=admitted,
+        made = made[:, :rows] + made[:, rows:]
+        return self._decoded(
+            held[:, :, :rows], counts[:rows], (made, steps_s[:, :rows], queued, admitted)
         )
+
+    def _decoded(
+        self, held: Floats, counts: Floats, rest: tuple[Floats, Floats, Floats, Floats]
+    ) -> Decoded:
+        made, step_s, queued, admitted = rest
+        sequences = held[:, SEQUENCES]
+        batch = sequences / counts
+        context = held[:, CONTEXT] / np.maximum(sequences, TINY)
+        self.step_s, self.batch = step_s[-1].copy(), batch[-1].copy()
+        limit = self._times.limit(context)
+        return Decoded(made, step_s, batch, context, limit, queued, admitted)
 
     def _step_s(self, now: Floats, counts: Floats, out: Floats) -> Floats:
         """Write and return the step time of the mean batch, at least one sequence [s]."""

@@ -432,6 +432,23 @@ class ExactDecode:
             self._queued + np.cumsum(events(self._arrived_s) - admitted),
         )
 
+    def unstarted(self, asked_s: float) -> int:
+        """Return the requests asked before ``asked_s`` [s] that wait for their first step."""
+        waiting = (*self._queue, *self._coming)
+        # One that was put back to be recomputed has had its first token.
+        return sum(s.asked_s < asked_s and s.first_s != s.first_s for s in waiting)
+
+    def longest_s(self, now_s: float) -> float:
+        """Return about how long the sequence with the most tokens to make still takes [s]."""
+        return max(
+            (
+                (last - engine.steps - engine.begun(now_s)) * engine.first_step_s
+                for engine in self._engines.values()
+                for last, _, _ in engine.leaving
+            ),
+            default=0.0,
+        )
+
     def inside(self) -> Counts:
         """Return what isn't finished at the time run so far, shape ``(3, 3)``.
 

@@ -375,6 +375,10 @@ class Fleet:
             failed=counts[Phase.FAILED],
         )
 
+    def held_gpus(self, key: str) -> int:
+        """Return the GPUs the instances of a service hold, from allocation to release."""
+        return self._used[key].total()
+
     def young(self, key: str, role: Role, since_s: float) -> int:
         """Return how many instances became ready after ``since_s``."""
         if self._newest.get((key, role), -inf) <= since_s:

@@ -64,7 +64,8 @@ class ServiceModel:
 
     Start-up is log-normal with median ``start_median_s``; ``start_failure_frac`` of the attempts
     fail at the end of it. Within ``soft_s`` of leaving, an instance that drains can return
-    without a start; at 0, the default, none does.
+    without a start; at 0, the default, none does. Services of one ``stream`` and workload get the
+    very same requests; without one each draws its own.
     """
 
     key: str
@@ -79,6 +80,7 @@ class ServiceModel:
     soft_s: float = 0.0
     transfer: Transfer = Transfer()
     seed: int = 0
+    stream: str = ""
 
     def profile(self, role: Role) -> Profile:
         """Return the engine of one role."""

@@ -135,6 +135,16 @@ class Prefilled:
     busy: Floats
 
 
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Requests by when they arrived and when their prefill ends [s], and their tokens."""
+
+    t_s: Floats
+    end_s: Floats
+    input_tokens: Floats
+    output_tokens: Floats
+
+
 class ExactPrefill:
     """One service: requests in order of arrival go to the instance that frees first.
 
@@ -153,7 +163,7 @@ class ExactPrefill:
         self._head = 0
         self._seen = 0
         self._due = np.zeros((HORIZON, len(FLOW)))
-        self._ttft_s: list[Floats] = []
+        self._started: list[Floats] = []
         self.started_s = 0.0
 
     @property
@@ -223,7 +233,8 @@ class ExactPrefill:
         self._due[:, REQUESTS] += np.bincount(bins, minlength=HORIZON)
         for field, tokens in zip((INPUT, UNCACHED, OUTPUT), self._tokens, strict=True):
             self._due[:, field] += np.bincount(bins, tokens[rows], HORIZON)
-        self._ttft_s.append(ends_s - np.array(self._t_s[rows]))
+        inputs, _, outputs = self._tokens[:, rows]
+        self._started.append(np.array((self._t_s[rows], ends_s, inputs, outputs)))
 
     def leave(self, bin_s: int) -> Floats:
         """Return what finishes in the second that begins at ``bin_s``, the rows of ``FLOW``."""
@@ -234,8 +245,14 @@ class ExactPrefill:
 
     def ttft_s(self) -> Floats:
         """Return wait plus prefill of the requests started since the last call to it [s]."""
-        found = np.concatenate((*self._ttft_s, np.zeros(0)))
-        self._ttft_s.clear()
+        started = self.started()
+        found: Floats = started.end_s - started.t_s
+        return found
+
+    def started(self) -> "Started":
+        """Return the requests started since the last call to it or to :meth:`ttft_s`."""
+        found = Started(*np.concatenate((*self._started, np.zeros((4, 0))), axis=1))
+        self._started.clear()
         return found
 
     def waiting(self, now_s: float) -> int:
@@ -249,6 +266,11 @@ class ExactPrefill:
         total[REQUESTS] += rows.stop - rows.start
         total[INPUT:] += self._tokens[:, rows].sum(axis=1)
         return total
+
+    def waiting_tokens(self, now_s: float) -> tuple[float, float]:
+        """Return the requests that have arrived and not started, and their output tokens."""
+        rows = self._waiting_rows(now_s)
+        return float(rows.stop - rows.start), float(self._tokens[2, rows].sum())
 
     def _waiting_rows(self, now_s: float) -> slice:
         return slice(self._head, self._head + self.waiting(now_s))
@@ -265,9 +287,13 @@ class ExactPrefill:
             "free": np.array(self._free),
             "queue": np.concatenate((times, self._tokens[:, rows])),
             "due": self._due,
-            "ttft": np.concatenate((*self._ttft_s, np.zeros(0))),
+            "ttft": self._ttft_so_far_s(),
             "started": np.array([self.started_s]),
         }
+
+    def _ttft_so_far_s(self) -> Floats:
+        found: Floats = np.concatenate([s[1] - s[0] for s in (*self._started, np.zeros((2, 0)))])
+        return found
 
     def load(self, state: Mapping[str, Floats]) -> None:
         """Take over a state."""
@@ -276,5 +302,6 @@ class ExactPrefill:
         self._tokens = state["queue"][2:]
         self._head = self._seen = 0
         self._due = state["due"].copy()
-        self._ttft_s = [state["ttft"]]
+        # Nobody asks for more than the TTFT of what had started before.
+        self._started = [np.pad(state["ttft"][np.newaxis], ((1, 2), (0, 0)))]
         self.started_s = float(state["started"][0])

@@ -10,8 +10,16 @@ import numpy as np
 from controller.core.types import ROLE_INDEX, SIGNAL_INDEX, SIGNALS, Counts, Flags, Floats, Window
 from controller.simulator.arrivals import stream_key
 from controller.simulator.decode import StepTimes
+from controller.simulator.exact_service import (
+    ASKED,
+    BOTH_KEPT,
+    TBT_KEPT,
+    TOKENS,
+    TOKENS_KEPT,
+    TTFT_KEPT,
+    Measured,
+)
 from controller.simulator.model import Fault, ServiceModel
-from controller.simulator.profiles import HARDWARE
 from controller.simulator.workload import LEVELS, NODES, NORMAL
 
 NOISE_FRAC: Final = 0.01
@@ -42,6 +50,7 @@ RATES: Final = tuple(
 )
 GAUGES: Final = (SIGNAL_INDEX["prefill_waiting"], SIGNAL_INDEX["decode_waiting"])
 SHARES: Final = tuple(i for i, kind in enumerate(SIGNALS) if kind.unit == "share")
+BUSY: Final = SIGNAL_INDEX["decode_util"]
 TTFT: Final = tuple(SIGNAL_INDEX[name] for name in ("ttft_p50_s", "ttft_s", "ttft_p99_s"))
 TBT: Final = tuple(SIGNAL_INDEX[name] for name in ("tbt_p50_s", "tbt_s", "tbt_p99_s"))
 ROLES: Final = np.array([ROLE_INDEX[kind.role] for kind in SIGNALS])
@@ -54,8 +63,6 @@ _EXPONENTIAL: Final = -np.log1p(-LEVELS)[_ORDERS[1]]
 
 # Batches in units of their spread around the mean: at the percentiles, then equally likely ones.
 _BATCH_NODES: Final = np.concatenate((NORMAL[list(PERCENTILES)], NORMAL[5::10]))[:, np.newaxis]
-
-ASKED, TTFT_KEPT, TBT_KEPT = range(3)
 
 
 class Record:
@@ -98,9 +105,10 @@ class Now:
     """What a sample needs besides the bins, arrays of shape ``(n,)`` unless said otherwise.
 
     ``ready`` are instances ``(2, n)`` and ``young`` those of them that have no rate yet;
-    ``stationary_s`` the prefill wait without a backlog, ``placement`` the factor on transfer
-    times, ``waiting`` requests waiting for prefill; ``ttft_s`` and ``busy`` what exact queues
-    measured, by row.
+    ``stationary_s`` the prefill wait without a backlog, ``per_token_s`` the transfer time per
+    prompt token, ``waiting`` requests waiting for prefill, ``tokens`` the output tokens asked for
+    since the last sample; ``ttft_s`` and ``busy`` what exact
+    prefill measured, and ``measured`` what services simulated exactly throughout did, by row.
     """
 
     at_s: float
@@ -108,10 +116,12 @@ class Now:
     ready: Floats
     young: Floats
     stationary_s: Floats
-    placement: Floats
+    per_token_s: Floats
     waiting: Floats
+    tokens: Floats
     ttft_s: Mapping[int, Floats]
     busy: Mapping[int, float]
+    measured: Mapping[int, Measured]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +151,11 @@ class Sampler:
         self._prefill = np.array([(s.prefill.a, s.prefill.b, s.prefill.c) for s in services])
         self._shape = np.array([s.workload.lengths.input for s in services])
         self._shape = self._shape.reshape(-1, NODES)[:, _ORDERS[0]]
-        self._kv_bytes = np.array([float(s.prefill.kv_bytes_per_token) for s in services])
-        self._links = np.array([_link_bytes_s(s) for s in services])
         self._setup_s = np.array([s.transfer.setup_s for s in services])
-        self._open_frac = np.array([1 - s.transfer.overlap_frac for s in services])
         self._rows = np.arange(len(services))[:, np.newaxis]
         self._goals_s = np.full((2, len(services)), np.inf)
         self.utilisation = np.zeros((2, len(services)))
-        self.attained = np.zeros((3, len(services)))
+        self.attained = np.zeros((6, len(services)))
 
     def judge(self, goals_s: Floats) -> None:
         """Count from now on what keeps the goals of (TTFT, TBT), shape ``(2, n)`` [s]."""
@@ -158,10 +165,10 @@ class Sampler:
         """Return the sample of the bins in ``record``; at least one bin is there.
 
         Also sets ``utilisation``, shape ``(2, n)``: the share of prefill time in work, and decode
-        throughput as a share of that at the batch limit; and ``attained``, shape ``(3, n)``:
-        requests that came, and the shares of them within the goals of TTFT and of TBT.
+        throughput as a share of that at the batch limit; and ``attained``, shape ``(6, n)``: what
+        of the requests that came was kept within the goals (the rows of ``Measured.kept``).
         """
-        values = np.full((len(self._kv_bytes), len(SIGNALS)), np.nan)
+        values = np.full((len(self._setup_s), len(SIGNALS)), np.nan)
         mean = record.rows[: record.count].mean(axis=0)
         figures = dict(zip(Record.FIGURES, mean, strict=True))
         for row, busy in now.busy.items():
@@ -184,7 +191,17 @@ class Sampler:
             values[:, SIGNAL_INDEX[name]] = column
         values[:, TTFT] = self._ttft(record, figures, now)
         values[:, TBT] = self._tbt(figures, record.of("batch").var(axis=0))
-        self.attained[ASKED] = record.of("requests").sum(axis=0)
+        kept = self.attained
+        kept[ASKED], kept[TOKENS] = figures["requests"] * record.count, now.tokens
+        kept[BOTH_KEPT] = kept[TOKENS_KEPT] = kept[TTFT_KEPT] * kept[TBT_KEPT]
+        for row, seen in now.measured.items():
+            values[row, TTFT] = np.nan
+            if len(seen.ttft_s):
+                at = [len(seen.ttft_s) * place // NODES for place in PERCENTILES]
+                values[row, TTFT] = seen.ttft_s[at]
+            values[row, TBT] = seen.tbt_s
+            values[row, BUSY] = seen.busy_frac
+            kept[:, row] = seen.kept
         self.utilisation = np.stack((figures["busy"], self._occupancy(figures)))
         return self._reported(values, figures, now)
 
@@ -237,9 +254,9 @@ class Sampler:
         mean = figures["computed"] / np.maximum(figures["requests"], TINY)
         tokens = np.minimum(mean, 1e7)[:, np.newaxis] * self._shape
         a, b, c = self._prefill.T[:, :, np.newaxis]
-        per_token_s, after_s = self._after_prefill(record, figures, now)
+        after_s = self._after_prefill_s(figures)
         moved = figures["prefilled"] / np.maximum(figures["computed"], 1.0)
-        carried_s = (per_token_s * moved)[:, np.newaxis]
+        carried_s = (now.per_token_s * moved)[:, np.newaxis]
         ttft_s = wait_s + tokens * (b + carried_s + c * tokens) + (a + after_s[:, np.newaxis])
         self.attained[TTFT_KEPT] = (ttft_s <= self._goals_s[0, :, np.newaxis]).mean(axis=1)
         ttft_s.partition(PERCENTILES, axis=1)
@@ -249,23 +266,17 @@ class Sampler:
             found[row] = np.nan
             if len(measured):
                 length = figures["prefilled"][row] / max(figures["requests"][row], TINY)
-                whole_s = np.sort(measured) + (after_s[row] + per_token_s[row] * length)
+                whole_s = np.sort(measured) + (after_s[row] + now.per_token_s[row] * length)
                 found[row] = whole_s[[len(whole_s) * place // NODES for place in PERCENTILES]]
                 self.attained[TTFT_KEPT, row] = (whole_s <= self._goals_s[0, row]).mean()
         return found
 
-    def _after_prefill(
-        self, record: Record, figures: Mapping[str, Floats], now: Now
-    ) -> tuple[Floats, Floats]:
-        """Return the transfer time per token and all else behind prefill, shape ``(n,)`` [s]."""
-        link = self._links / now.placement
-        demand = figures["prefilled"] * self._kv_bytes / np.maximum(now.ready[0], 1.0)
-        congestion = 1 / (1 - np.minimum(demand / link, 0.97))
-        per_token_s = self._open_frac * self._kv_bytes / link * congestion
-        queued = record.of("queued").mean(axis=0)
-        wait_s = queued / np.maximum(figures["admitted"], TINY)
-        wait_s = np.where(queued > FEW, np.minimum(wait_s, LONGEST_WAIT_S), 0.0)
-        return per_token_s, self._setup_s + wait_s + figures["step_s"]
+    def _after_prefill_s(self, figures: Mapping[str, Floats]) -> Floats:
+        """Return all behind prefill but the time per token of the transfer, shape ``(n,)``."""
+        wait_s = figures["queued"] / np.maximum(figures["admitted"], TINY)
+        wait_s = np.where(figures["queued"] > FEW, np.minimum(wait_s, LONGEST_WAIT_S), 0.0)
+        after_s: Floats = self._setup_s + wait_s + figures["step_s"]
+        return after_s
 
     def _tbt(self, figures: Mapping[str, Floats], varied: Floats) -> Floats:
         """Return TBT p50, p95, p99, shape ``(n, 3)`` [s]; NaN where no token was made.
@@ -302,13 +313,6 @@ def _bins_of(requests: Floats) -> Counts:
     edges[-1] = NODES
     counts = np.diff(edges, axis=0, prepend=0)
     return np.repeat(np.tile(np.arange(bins), rows), counts.T.ravel()).reshape(rows, NODES)
-
-
-def _link_bytes_s(service: ServiceModel) -> float:
-    """Return what one prefill instance can send under one switch [bytes/s]."""
-    from_hardware = service.prefill.hardware
-    gigabytes = HARDWARE[from_hardware].nic_gb_s * service.transfer.bandwidth_frac
-    return gigabytes * 1e9 * service.prefill.tp
 
 
 def damaged(sample: Sample, faults: Mapping[int, Fault]) -> Sample:

@@ -4,6 +4,8 @@ import io
 import json
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from math import ceil, floor
 from typing import Final, Literal, TypedDict
 from zipfile import BadZipFile
@@ -28,20 +30,24 @@ from controller.simulator.arrivals import (
     OUTPUT,
     REQUESTS,
     UNCACHED,
+    Block,
     Feed,
     LoadClock,
     slowest_prefill_s,
 )
 from controller.simulator.decode import DRAINING, FluidDecode, StepTimes
+from controller.simulator.exact_service import ExactService
 from controller.simulator.fleet import Fleet, FleetState
-from controller.simulator.model import Fault, NodeSpec, ServiceModel
+from controller.simulator.links import NON_BLOCKING, Links, line_bytes_s, sent_bytes_per_token
+from controller.simulator.model import Fabric, Fault, NodeSpec, ServiceModel
 from controller.simulator.pools import Holding, holdings
 from controller.simulator.prefill import ExactPrefill, FluidPrefill
 from controller.simulator.sampling import Now, Record, Sample, Sampler, damaged, window
 
-__all__ = ["Fault", "NodeSpec", "ServiceModel", "World"]
+__all__ = ["Fault", "NodeSpec", "ServiceModel", "Setup", "World"]
 
-Fidelity = Literal["fluid", "exact prefill"]
+Fidelity = Literal["fluid", "exact prefill", "exact"]
+Wanted = Literal["auto", "exact", "fluid"]
 
 EXACT_ABOVE_S: Final = 0.5
 """Half a bin: with slower prompts (99th percentile) the fluid overestimates waiting."""
@@ -79,6 +85,18 @@ class Header(TypedDict):
     fleet: FleetState
 
 
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """How a world is simulated: fidelity, network, and the load time at which it begins [s]."""
+
+    fidelity: Wanted = "auto"
+    fabric: Fabric = NON_BLOCKING
+    load_from_s: float = 0.0
+
+
+_USUAL: Final = Setup()
+
+
 class World:
     """Advances in 1 s bins; every service is a column of the same arrays.
 
@@ -86,7 +104,7 @@ class World:
     time plus an offset that :meth:`skip` moves, and load time runs ``speed`` times as fast.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a world is, where it is in time, and its luck
         self,
         services: Sequence[ServiceModel],
         nodes: Sequence[NodeSpec],
@@ -94,15 +112,17 @@ class World:
         start_s: float,
         seed: int,
         speed: float = 1.0,
+        setup: Setup = _USUAL,
     ) -> None:
         """Start at ``start_s`` [s since the epoch] with the initial instances ready."""
+        self._setup = setup
         self._services = {service.key: service for service in services}
         self._row = {service.key: row for row, service in enumerate(services)}
         self._seed = seed
         self.speed = speed
         self._run_s = 0
         self._offset_s = float(floor(start_s))
-        self._clocks = [LoadClock(0.0, 0.0, speed) for _ in services]
+        self._clocks = [LoadClock(setup.load_from_s, 0.0, speed) for _ in services]
         self._make_engines()
         self._states: dict[str, ServiceState] = {}
         self._instances: dict[str, tuple[InstanceRef, ...]] = {}
@@ -110,21 +130,26 @@ class World:
         self._fleet = Fleet(nodes, seed)
         for service in services:
             self._fleet.add(service, 0.0)
+        self._links = Links.of(self._fleet, services, setup.fabric)
         self._count_instances(self._row)
 
     def _make_engines(self) -> None:
         services = list(self._services.values())
         rows = len(services)
-        self._exact = {
+        self._slowest_s = [slowest_prefill_s(service) for service in services]
+        self._whole = {
+            row: ExactService(service.prefill, service.decode)
+            for row, service in enumerate(services)
+            if self._setup.fidelity == "exact"
+        }
+        self._exact = {row: whole.prefill for row, whole in self._whole.items()} or {
             row: ExactPrefill(service.prefill.a)
             for row, service in enumerate(services)
-            if slowest_prefill_s(service) > EXACT_ABOVE_S
+            if self._setup.fidelity == "auto" and self._slowest_s[row] > EXACT_ABOVE_S
         }
         self._fluid = np.array([float(row not in self._exact) for row in range(rows)])
-        self._feeds = [
-            Feed(service, self._seed, single=row in self._exact)
-            for row, service in enumerate(services)
-        ]
+        self._flows = np.array([float(row not in self._whole) for row in range(rows)])
+        self._feeds = self._shared_feeds(services)
         times = StepTimes([service.decode for service in services])
         self._prefill = FluidPrefill(np.array([s.prefill.a for s in services]), rows)
         self._decode = FluidDecode(times, rows)
@@ -135,14 +160,38 @@ class World:
         self._load = np.zeros((BLOCK, FIELDS, rows))
         self._known = np.ones((BLOCK, rows))
         self._block = -1
+        self._gather_transfers(services)
         self._count_from_nothing(rows)
+
+    def _shared_feeds(self, services: Sequence[ServiceModel]) -> list[Feed]:
+        """Return the feed of each row; rows with the same stream of requests share one."""
+        made: dict[tuple[object, ...], Feed] = {}
+        feeds = []
+        for row, service in enumerate(services):
+            single = row in self._exact
+            same = service.stream, id(service.workload), service.prefill, service.seed, single
+            key = same if service.stream else (service.key,)
+            if key not in made:
+                made[key] = Feed(service, self._seed, single=single)
+            feeds.append(made[key])
+        return feeds
+
+    def _gather_transfers(self, services: Sequence[ServiceModel]) -> None:
+        self._sent_bytes = np.array([sent_bytes_per_token(service) for service in services])
+        self._setup_s = [service.transfer.setup_s for service in services]
+        open_frac = np.array([1 - service.transfer.overlap_frac for service in services])
+        lines = np.array([line_bytes_s(service) for service in services])
+        self._free_per_token_s = open_frac * self._sent_bytes / lines
+        self._per_token_s = self._free_per_token_s.copy()
 
     def _count_from_nothing(self, rows: int) -> None:
         self._sampled = 0
         self._ready = np.zeros((2, rows))
         self._serving = np.zeros((2, rows))
-        self._placement = np.ones(rows)
         self._in_flight_s = np.zeros(rows)
+        self._tokens_before = np.zeros(rows)
+        self.gpus = np.zeros(rows)
+        self.gpu_s = np.zeros(rows)
         self.asked = np.zeros((4, rows))
         self.made = np.zeros(rows)
 
@@ -157,7 +206,13 @@ class World:
         return frozenset(self._services)
 
     def fidelity(self, key: str) -> Fidelity:
-        """How prefill of a service is simulated: exact when its p99 prompt takes over 0.5 s."""
+        """How a service is simulated.
+
+        By itself prefill is exact when the 99th percentile of a prompt takes over
+        ``EXACT_ABOVE_S``, and decode fluid.
+        """
+        if self._row[key] in self._whole:
+            return "exact"
         return "exact prefill" if self._row[key] in self._exact else "fluid"
 
     def advance(self, to_s: float) -> None:
@@ -168,11 +223,21 @@ class World:
                 self._end_phases()
             until = min(end, self._next_stop())
             self._load_block(self._run_s)
-            for queue in self._exact.values():
-                queue.run(until)
+            self._run_exact(until)
             self._stretch(until)
             if self.now_s % SAMPLE_S == 0:
                 self._sample()
+
+    def _run_exact(self, until: int) -> None:
+        for row, queue in self._exact.items():
+            if row in self._whole:
+                self._whole[row].run(until, partial(self._transfer_s, row))
+            else:
+                queue.run(until)
+
+    def _transfer_s(self, row: int, tokens: Floats) -> Floats:
+        taken: Floats = self._setup_s[row] + self._per_token_s[row] * tokens
+        return taken
 
     def _next_stop(self) -> int:
         """Return the running time up to which nothing but the bins themselves happens."""
@@ -195,7 +260,12 @@ class World:
         for row, queue in self._exact.items():
             flow[:, :, row] = [queue.leave(bin_s) for bin_s in range(begin, until)]
         # Sequences, tokens to come, context: the first token counts as one of the output.
-        decoded = self._decode.run(flow[:, [REQUESTS, OUTPUT, INPUT]], self._serving)
+        joining = flow[:, [REQUESTS, OUTPUT, INPUT]] * self._flows
+        decoded = self._decode.run(joining, self._serving)
+        for row, whole in self._whole.items():
+            for figure, values in whole.bins(until - begin).items():
+                getattr(decoded, figure)[:, row] = values
+        self.gpu_s += self.gpus * (until - begin)
         self.asked = _added(self.asked, load[:, :4])
         self.made = _added(self.made, decoded.made)
         self._record.add(
@@ -222,8 +292,12 @@ class World:
         block = run_s // BLOCK
         if block == self._block:
             return
+        blocks: dict[tuple[int, LoadClock], Block] = {}
         for row, feed in enumerate(self._feeds):
-            made = feed.block(block * BLOCK, self._clocks[row])
+            key = id(feed), self._clocks[row]
+            if key not in blocks:
+                blocks[key] = feed.block(block * BLOCK, self._clocks[row])
+            made = blocks[key]
             self._load[:, :, row] = made.fields.T
             self._known[:, row] = made.known
             if row in self._exact and made.single is not None:
@@ -236,6 +310,9 @@ class World:
         self._count_instances(changed)
         for row in np.flatnonzero((draining > 0) & (self._serving[DRAINING] == 0)):
             self._decode.release(int(row))
+        for at, whole in self._whole.items():
+            if self._serving[DRAINING, at] < draining[at]:
+                whole.decode.release(self._run_s, int(self._serving[DRAINING, at]))
 
     def _count_instances(self, keys: Iterable[str]) -> None:
         for key in keys:
@@ -247,9 +324,12 @@ class World:
             self._holdings = []
             self._ready[:, row] = [state.ready for state in states]
             self._serving[:, row] = states[1].ready, states[1].draining
-            self._placement[row] = self._fleet.placement_factor(key)
-            if row in self._exact:
+            self.gpus[row] = self._fleet.held_gpus(key)
+            if row in self._whole:
+                self._whole[row].resize(self._states[key].ready, self._run_s)
+            elif row in self._exact:
                 self._exact[row].resize(states[0].ready, self._run_s)
+        self._links = self._links.moved(self._fleet)
 
     def _sample(self) -> None:
         run_s = self._run_s
@@ -258,17 +338,24 @@ class World:
         for row, queue in self._exact.items():
             waiting[row] = queue.waiting(run_s)
         load = self._load[(run_s - 1) % BLOCK]
+        sent_bytes_s = self._record.of("prefilled").mean(axis=0) * self._sent_bytes
+        self._per_token_s = self._free_per_token_s * self._links.delay_factor(sent_bytes_s)
         now = Now(
             at_s=self.now_s,
             index=self._sampled,
             ready=self._ready,
             young=self._young(),
             stationary_s=self._prefill.stationary_s(load, self._ready[0]),
-            placement=self._placement,
+            per_token_s=self._per_token_s,
             waiting=waiting,
-            ttft_s={row: queue.ttft_s() for row, queue in self._exact.items()},
+            tokens=self.asked[OUTPUT] - self._tokens_before,
+            ttft_s={
+                row: queue.ttft_s() for row, queue in self._exact.items() if row not in self._whole
+            },
             busy=busy,
+            measured={row: whole.measured() for row, whole in self._whole.items()},
         )
+        self._tokens_before = self.asked[OUTPUT].copy()
         sample = self._sampler.take(self._record, now)
         self._samples.append(damaged(sample, self._faults))
         self._faults = {r: f for r, f in self._faults.items() if f is not Fault.RESET}
@@ -296,19 +383,24 @@ class World:
     def scale(self, key: str, want: Instances) -> None:
         """Ask for instances: new ones start, surplus ones drain. Raises ``KeyError``."""
         service, row = self._services[key], self._row[key]
-        before = self._states[key].decode.ready
+        before = self._states[key].decode
         drain_s = {
-            Role.PREFILL: slowest_prefill_s(service),
+            Role.PREFILL: self._slowest_s[row],
             Role.DECODE: self._drain_s(service, row),
         }
         self._fleet.scale(service, want, self._run_s, drain_s)
         self._count_instances([key])
-        gone = before - self._states[key].decode.ready
-        if gone:
-            self._decode.drain(row, gone / before)
+        more = self._states[key].decode.ready - before.ready
+        if more < 0:
+            self._decode.drain(row, -more / before.ready)
+        elif more:
+            self._decode.give_back(row, more / before.draining)
 
     def _drain_s(self, service: ServiceModel, row: int) -> float:
         """Return how long the longest running sequence (99th percentile) still takes, capped."""
+        if row in self._whole:
+            left_s = self._whole[row].decode.longest_s(self._run_s)
+            return min(max(left_s, 1.0), LONGEST_DRAIN_S)
         if self._decode.batch[row] < IDLE_BATCH:
             return 1.0
         held = self._decode.pool[:, 0, row]
@@ -369,7 +461,7 @@ class World:
 
     def held_gpus(self, key: str) -> int:
         """Return the GPUs the instances of a service hold, from allocation to release."""
-        return sum(sum(i.nodes.values()) for i in self._fleet.instances[key])
+        return self._fleet.held_gpus(key)
 
     def in_flight(self) -> Floats:
         """Return requests, and output tokens still to make, of every service, shape ``(2, n)``."""
@@ -377,10 +469,45 @@ class World:
         for row, queue in self._exact.items():
             prefill[:, row] = queue.inside(self._run_s)
         decode = self._decode.inside()
-        return np.stack((prefill[REQUESTS] + decode[0], prefill[OUTPUT] + decode[1]))
+        total = np.stack((prefill[REQUESTS] + decode[0], prefill[OUTPUT] + decode[1]))
+        for row, whole in self._whole.items():
+            total[:, row] = whole.in_flight(self._run_s)
+        return total
+
+    def judge(self, goals_s: Mapping[str, tuple[float, float]]) -> None:
+        """Count from now on which requests keep the goals of (TTFT, TBT) by service [s]."""
+        goals = np.full((2, len(self._row)), np.inf)
+        for key, goal in goals_s.items():
+            goals[:, self._row[key]] = goal
+            if self._row[key] in self._whole:
+                self._whole[self._row[key]].goals_s = goal
+        self._sampler.judge(goals)
+
+    @property
+    def kept(self) -> Floats:
+        """What the newest sample's requests had within the goals (see ``Measured.kept``)."""
+        return self._sampler.attained
+
+    @property
+    def utilisation(self) -> Floats:
+        """Shares of the newest sample, shape ``(2, n)`` (see :meth:`Sampler.take`)."""
+        return self._sampler.utilisation
+
+    def late(self, key: str) -> int:
+        """Return the requests of an exact service that have missed the TTFT goal unfinished.
+
+        The fluid counts a request when it comes, so none is left over.
+        """
+        row = self._row[key]
+        return self._whole[row].late(self._run_s) if row in self._whole else 0
 
     def dump(self) -> bytes:
-        """Return the state as an npz archive (plain arrays and JSON, nothing executable)."""
+        """Return the state as an npz archive (plain arrays and JSON, nothing executable).
+
+        Raises ``ValueError`` for a world that is exact throughout: those are run to their end.
+        """
+        if self._whole:
+            raise ValueError("a world that is exact throughout can't be stored")
         header = Header(
             run_s=self._run_s,
             offset_s=self._offset_s,
