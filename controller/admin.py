@@ -18,19 +18,22 @@ from controller.models import (
     Action,
     AuditEvent,
     Decision,
+    EngineProfile,
     Freeze,
     Proposal,
     ServiceStatus,
     Tick,
 )
-from controller.services import audit
+from controller.services import audit, profiles
 from controller.services.policies import save_policy
+from controller.simulator.profile_file import ProfileError, read_profile
 from inventory.models import Policy, RoleSpec, Service, Slo
 from inventory.services.policies import KEPT
 
 if TYPE_CHECKING:
     PolicyModelForm = forms.ModelForm[Policy]
     SloModelForm = forms.ModelForm[Slo]
+    ProfileModelForm = forms.ModelForm[EngineProfile]
     RoleModelFormSet = forms.BaseInlineFormSet[RoleSpec, Service, forms.ModelForm[RoleSpec]]
     RoleTable = admin.TabularInline[RoleSpec, Service]
     SloStack = admin.StackedInline[Slo, Service]
@@ -41,7 +44,7 @@ if TYPE_CHECKING:
     AnyModelAdmin = admin.ModelAdmin[Any]
 else:
     # Django's classes take no parameters while the program runs.
-    PolicyModelForm = SloModelForm = forms.ModelForm
+    PolicyModelForm = SloModelForm = ProfileModelForm = forms.ModelForm
     RoleModelFormSet = forms.BaseInlineFormSet
     RoleTable, SloStack, PolicyStack = (
         admin.TabularInline,
@@ -92,6 +95,34 @@ class SloForm(SloModelForm):
             values = {name: given[name] for name in SLO_FIELDS}
             for problem in config_check.validate_slo(SloValue(**values)):
                 self.add_error(problem.field, problem.message)
+        return given
+
+
+class ProfileForm(ProfileModelForm):
+    """A profile as its file, refused like a file with the field and what is wrong with it."""
+
+    text = forms.CharField(
+        label="profile file",
+        widget=forms.Textarea(attrs={"rows": 24, "cols": 80, "spellcheck": "false"}),
+        help_text="The JSON that ./heteroscale profile fit writes.",
+    )
+
+    class Meta:
+        model = EngineProfile
+        fields = ()
+
+    def clean(self) -> dict[str, Any]:
+        """Read the file as the command does; its name must be free."""
+        given = super().clean() or self.cleaned_data
+        if self.errors:
+            return given
+        try:
+            given["profile"] = profile = read_profile(given["text"].encode(), "profile file")
+        except ProfileError as fault:
+            self.add_error("text", str(fault))
+            return given
+        if taken := profiles.who_has(profile.name):
+            self.add_error("text", taken)
         return given
 
 
@@ -372,3 +403,59 @@ class AuditEventAdmin(RecordAdmin):
     list_display = ("at", "actor", "verb", "object_type", "service", "reason")
     list_filter = ("verb", "object_type")
     search_fields = ("actor", "service", "reason", "object_id", "request_id")
+
+
+@admin.register(EngineProfile)
+class EngineProfileAdmin(AnyModelAdmin):
+    """Profiles people keep: added and removed, never changed, so that a name stays what it was."""
+
+    list_display = ("name", "model_name", "provenance", "created_at", "created_by_name")
+    search_fields = ("name", "provenance")
+    readonly_fields = ("name", "body", "provenance", "created_at", "created_by_name")
+
+    @admin.display(description="model")
+    def model_name(self, row: EngineProfile) -> str:
+        """Return the model the profile is for."""
+        return str(row.body["model"])
+
+    def get_form(
+        self,
+        request: HttpRequest,
+        obj: Any | None = None,  # noqa: ANN401 - Django's signature
+        change: bool = False,  # noqa: FBT001, FBT002 - Django's signature
+        **kwargs: Any,  # noqa: ANN401 - Django's signature
+    ) -> type[forms.ModelForm[Any]]:
+        """Return the form for a new profile; one that is there is shown without."""
+        if not change:
+            kwargs["form"] = ProfileForm
+        return super().get_form(request, obj, change, **kwargs)
+
+    def get_fields(
+        self, _request: HttpRequest, obj: EngineProfile | None = None
+    ) -> tuple[str, ...]:
+        """Return the file to give, or what was kept of it."""
+        return self.readonly_fields if obj else ("text",)
+
+    def has_change_permission(self, _request: HttpRequest, _obj: object = None) -> bool:
+        """Return False: remove it and add another."""
+        return False
+
+    def save_model(
+        self,
+        request: HttpRequest,
+        obj: EngineProfile,
+        form: forms.ModelForm[EngineProfile],
+        _change: bool,  # noqa: FBT001 - Django's signature
+    ) -> None:
+        """Keep and audit."""
+        row = profiles.save_profile(form.cleaned_data["profile"], user=_user(request))
+        obj.pk, obj.name = row.pk, row.name
+
+    def delete_model(self, request: HttpRequest, obj: EngineProfile) -> None:
+        """Remove and audit."""
+        profiles.remove_profile(obj.name, user=_user(request))
+
+    def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:  # noqa: ANN401 - Django's
+        """Remove and audit each."""
+        for row in queryset:
+            profiles.remove_profile(row.name, user=_user(request))

@@ -21,8 +21,8 @@ def save_profile(profile: Profile, *, user: Person) -> EngineProfile:
         check_profile(profile)
     except ProfileError as fault:
         raise InvalidError(fault.field, str(fault)) from fault
-    if profile.name.lower() in {name.lower() for name in PROFILES}:
-        raise ConflictError(f"{profile.name} is built in: choose another name.")
+    if taken := who_has(profile.name):
+        raise ConflictError(taken)
     try:
         with transaction.atomic():
             row = EngineProfile.objects.create(
@@ -35,7 +35,8 @@ def save_profile(profile: Profile, *, user: Person) -> EngineProfile:
             )
             audit.record(actor=user.get_username(), verb="added profile", obj=row, after=row.body)
     except IntegrityError:
-        raise ConflictError(_taken(profile.name)) from None
+        held = who_has(profile.name) or f"{profile.name} was taken a moment ago: try again."
+        raise ConflictError(held) from None
     row.refresh_from_db()
     return row
 
@@ -55,10 +56,13 @@ def remove_profile(name: str, *, user: Person) -> None:
         row.delete()
 
 
-def _taken(name: str) -> str:
+def who_has(name: str) -> str:
+    """Return in a sentence what has this name already, empty when it is free."""
+    if name.lower() in {built_in.lower() for built_in in PROFILES}:
+        return f"{name} is built in: choose another name."
     holder = EngineProfile.objects.filter(name__iexact=name).first()
     if holder is None:
-        return f"The name {name} was taken a moment ago: try again."
+        return ""
     return (
         f"{holder.created_by_name} keeps a profile {holder.name} since"
         f" {holder.created_at:%Y-%m-%d %H:%M} UTC: remove it first, or choose another name."
