@@ -232,6 +232,7 @@ class WindowTrace:
     recorded: bool = field(init=False, default=False)
     lengths: Lengths = field(init=False, compare=False, repr=False)
     _edges: Floats = field(init=False, compare=False, repr=False)
+    _figures: Floats = field(init=False, compare=False, repr=False)
     _flow: Floats = field(init=False, compare=False, repr=False)
     _sums: Floats = field(init=False, compare=False, repr=False)
 
@@ -243,8 +244,10 @@ class WindowTrace:
         flow[:, ::2] = _flow_of(self.offered, self.scale)
         sums = np.zeros_like(flow)
         np.cumsum(flow[:, :-1] * np.diff(edges), axis=1, out=sums[:, 1:])
-        for name, value in (("_edges", edges), ("_flow", flow), ("_sums", sums)):
-            object.__setattr__(self, name, value)
+        object.__setattr__(self, "_edges", edges)
+        object.__setattr__(self, "_flow", flow)
+        object.__setattr__(self, "_sums", sums)
+        object.__setattr__(self, "_figures", _figures(flow, flow[0] > 0, sums[:, -1]))
         object.__setattr__(self, "lengths", self._mixed())
 
     @property
@@ -271,25 +274,17 @@ class WindowTrace:
         Lengths are weighted by requests, cached shares by input tokens; the trace's own means
         stand where the rate is known to be zero.
         """
-        amount = self._until(load_s + step_s) - self._until(load_s)
-        known: Flags = amount[0] > LEAST_KNOWN_FRAC * step_s
-        known_s = np.where(known, amount[0], np.nan)
-        whole = self._sums[:, -1]
-        count, inputs, outputs, cached = amount[1:]
-        some, any_in = count > 0, inputs > 0
-        mean_in, mean_out, mean_cached = (
-            whole[2] / max(whole[1], 1e-9),
-            whole[3] / max(whole[1], 1e-9),
-            whole[4] / max(whole[2], 1e-9),
-        )
-        count_or_one, inputs_or_one = np.where(some, count, 1.0), np.where(any_in, inputs, 1.0)
-        blank = np.where(known, 0.0, np.nan)
-        return Offered(
-            count / known_s,
-            np.where(some, inputs / count_or_one, mean_in) + blank,
-            np.where(some, outputs / count_or_one, mean_out) + blank,
-            np.where(any_in, cached / inputs_or_one, mean_cached) + blank,
-        )
+        rest_s = load_s % self.span_s
+        at = np.searchsorted(self._edges, rest_s, side="right") - 1
+        figures = self._figures[:, at]
+        # Short steps mostly lie in one window, whose figures are there already.
+        across = np.flatnonzero(rest_s + step_s > np.append(self._edges[1:], 0.0)[at])
+        if len(across):
+            begin_s = load_s[across]
+            amount = self._until(begin_s + step_s) - self._until(begin_s)
+            known: Flags = amount[0] > LEAST_KNOWN_FRAC * step_s
+            figures[:, across] = _figures(amount, known, self._sums[:, -1])
+        return Offered(*figures)
 
     def requests(
         self, start_s: float, end_s: float, keep_frac: float, rng: np.random.Generator
@@ -336,3 +331,24 @@ def _flow_of(offered: Offered, scale: float) -> Floats:
     outputs = rps * np.where(asked, offered.output_tokens, 0.0)
     cached = inputs * np.where(asked, offered.cached_frac, 0.0)
     return np.stack((known.astype(np.float64), rps, inputs, outputs, cached))
+
+
+def _figures(amount: Floats, known: Flags, whole: Floats) -> Floats:
+    """Return rate, tokens in and out and cached share out of amounts ``(5, n)``, shape (4, n).
+
+    ``whole`` ``(5,)`` is the amount of a whole pass, whose means stand where nobody asked.
+    """
+    known_s, count, inputs, outputs, cached = amount
+    one = np.maximum(whole, 1e-9)
+    asked, read = count > 0, inputs > 0
+    count_or_one = np.where(asked, count, 1.0)
+    figures: Floats = np.stack(
+        (
+            count / np.where(known, known_s, 1.0),
+            np.where(asked, inputs / count_or_one, whole[2] / one[1]),
+            np.where(asked, outputs / count_or_one, whole[3] / one[1]),
+            np.where(read, cached / np.where(read, inputs, 1.0), whole[4] / one[2]),
+        )
+    )
+    figures[:, ~known] = np.nan
+    return figures
