@@ -5,12 +5,17 @@ from typing import Final
 
 import numpy as np
 
+from controller.core.types import PolicyConfig
 from controller.simulator.arrivals import mean_lengths, moments
 from controller.simulator.profiles import Profile
 from controller.simulator.workload import Workload
 
 BUSY_FRAC: Final = 0.8
 """Share of its time a prefill instance works at capacity: the rest keeps waiting short."""
+
+
+TARGET_FRAC: Final = 0.75
+"""Share of its capacity an instance is asked for: what is left covers start-up and bursts."""
 
 
 class TooSlowError(ValueError):
@@ -92,3 +97,18 @@ def per_instance_capacity(
         batch=batch,
         tbt_s=tbt_s,
     )
+
+
+def default_policy(capacity: Capacity, driver: str = "decode_tps") -> PolicyConfig:
+    """Return the policy of a service of which only engines, load and goals are known.
+
+    The target is ``TARGET_FRAC`` of what an instance sustains, to two digits; the ratio keeps
+    both roles equally loaded. Raises ``KeyError`` for a driver without a known capacity.
+    """
+    sustained = {
+        "decode_tps": capacity.decode_tps,
+        "prefill_tps_uncached": capacity.prefill_tps_uncached,
+    }
+    target = float(f"{TARGET_FRAC * sustained[driver]:.2g}")
+    ratio = max(round(capacity.pd_ratio, 2), 0.01)
+    return PolicyConfig("proportional", driver, target, ratio)

@@ -7,13 +7,10 @@ from typing import Final
 import numpy as np
 
 from controller.core.types import Instances, Limits, Mode, PolicyConfig, Role, Slo
-from controller.simulator.capacity import Capacity, demand_of, per_instance_capacity
+from controller.simulator.capacity import default_policy, demand_of, per_instance_capacity
 from controller.simulator.model import NodeSpec, NodeState, ServiceModel
 from controller.simulator.profiles import PROFILES, Profile
 from controller.simulator.workload import Generator, Workload
-
-TARGET_FRAC: Final = 0.75
-"""Share of its capacity an instance is asked for: what is left covers start-up and bursts."""
 
 TRACED_SERVICE: Final = "chat"
 """The service that plays a recorded trace in place of its generated load: small GPUs with little
@@ -173,7 +170,7 @@ def policy_for(
     capacity = per_instance_capacity(
         service.prefill, service.decode, demand_of(workload), tbt_goal_s=service.slo.tbt_s
     )
-    return _policy(driver or service.policy.driver, capacity)
+    return default_policy(capacity, driver or service.policy.driver)
 
 
 def scale_for(service: DemoService, workload: Workload) -> float:
@@ -190,15 +187,6 @@ def scale_for(service: DemoService, workload: Workload) -> float:
     room = (service.limits.maximum.decode, service.limits.maximum.prefill)
     share = min(most / 2 / max(count, 1e-9) for count, most in zip(needed, room, strict=True))
     return min(1.0, float(f"{share:.2g}"))
-
-
-def _policy(driver: str, capacity: Capacity) -> PolicyConfig:
-    sustained = {
-        "decode_tps": capacity.decode_tps,
-        "prefill_tps_uncached": capacity.prefill_tps_uncached,
-    }
-    target = float(f"{TARGET_FRAC * sustained[driver]:.2g}")
-    return PolicyConfig("proportional", driver, target, round(capacity.pd_ratio, 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +221,7 @@ def _service(
     cluster, prefill, decode = where[0], PROFILES[where[1]], PROFILES[where[2]]
     capacity = per_instance_capacity(prefill, decode, demand_of(load), tbt_goal_s=slo.tbt_s)
     policy = replace(
-        _policy(sizing.driver, capacity),
+        default_policy(capacity, sizing.driver),
         ratio_tolerance=sizing.ratio_tolerance,
         stabilisation_s=sizing.stabilisation_s,
     )

@@ -96,7 +96,7 @@ class FluidPrefill:
             if (waiting[REQUESTS] > some).any():
                 work[at] -= self._shared_s(arrivals[at, REQUESTS], total, waiting, some)
             before = backlog_s[at] + work[at]
-            rest = np.subtract(before, instances, out=backlog_s[at + 1])
+            rest = np.maximum(before - instances, 0.0, out=backlog_s[at + 1])
             rest *= rest > TINY
             before += before == 0.0
             waiting = np.multiply(total, rest / before, out=left[at])

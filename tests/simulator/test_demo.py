@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 
 from controller.core.types import SIGNAL_INDEX, Instances, Mode, Role, Window
-from controller.simulator.capacity import demand_of, per_instance_capacity
+from controller.simulator.capacity import TARGET_FRAC, demand_of, per_instance_capacity
 from controller.simulator.demo import (
     DEMO_CLUSTERS,
     DEMO_NODES,
     DEMO_SERVICES,
-    TARGET_FRAC,
     TRACED_SERVICE,
     DemoService,
     policy_for,
