@@ -15,7 +15,7 @@ from controller.simulator.prefill import ExactPrefill
 from controller.simulator.profiles import Profile
 from controller.simulator.workload import Requests
 
-__all__ = ["Bins", "ExactDecode", "Outcome", "Taken", "simulate"]
+__all__ = ["Bins", "ExactDecode", "Outcome", "Taken", "simulate", "weighted_quantiles"]
 
 QUEUED: Final = -1
 COMING: Final = -2
@@ -169,15 +169,18 @@ class Taken:
     step_s: Floats
     tokens: Counts
 
-    def tbt_quantiles_s(self, levels: Sequence[float]) -> Floats:
-        """Return quantiles of TBT over tokens, one per level [s]; NaN when none was made."""
-        if not len(self.tokens):
-            return np.full(len(levels), np.nan)
-        order = np.argsort(self.step_s, kind="stable")
-        share = np.cumsum(self.tokens[order]) / self.tokens.sum()
-        at = np.minimum(np.searchsorted(share, levels), len(order) - 1)
-        found: Floats = self.step_s[order][at]
-        return found
+
+def weighted_quantiles(values: Floats, weights: Counts, levels: Sequence[float]) -> Floats:
+    """Return the quantiles at ``levels`` of values that count ``weights`` times each.
+
+    So ``step_s`` and ``tokens`` of :class:`Taken` give TBT over tokens [s]. NaN of no values.
+    """
+    if not len(values):
+        return np.full(len(levels), np.nan)
+    order = np.argsort(values, kind="stable")
+    share = np.cumsum(weights[order]) / weights.sum()
+    found: Floats = values[order][np.minimum(np.searchsorted(share, levels), len(order) - 1)]
+    return found
 
 
 class ExactDecode:
