@@ -391,20 +391,6 @@ class Fleet:
             self._spreads[key] = Spread(*(self._where(key, role) for role in Role))
         return self._spreads[key]
 
-    def placement_factor(self, key: str) -> float:
-        """Return the mean of 1 / bandwidth factor over pairs of prefill and decode instances.
-
-        A pair under one S1 has the full bandwidth, under one S2 0.95, across S2 0.8 of it.
-        """
-        spread = self.spread(key)
-        pairs = sum(spread.prefill.values()) * sum(spread.decode.values())
-        cost = sum(
-            _pair_cost(source, target) * here * there
-            for source, here in spread.prefill.items()
-            for target, there in spread.decode.items()
-        )
-        return cost / pairs if pairs else 1.0
-
     def _where(self, key: str, role: Role) -> Counter[Where]:
         serving = (i for i in self.of(key, role) if i.phase is Phase.READY and i.nodes)
         nodes = (self.nodes[next(iter(i.nodes))] for i in serving)
@@ -488,10 +474,3 @@ def _joined(nodes: Sequence[NodeSpec], gpus: int) -> dict[str, int]:
         if sum(taken.values()) == gpus:
             return taken
     return {}
-
-
-def _pair_cost(source: Where, target: Where) -> float:
-    """Return 1 / bandwidth factor between two places."""
-    if source == target:
-        return 1.0
-    return 1 / 0.95 if source[2] == target[2] else 1 / 0.8

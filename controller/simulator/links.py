@@ -45,7 +45,7 @@ def sent_bytes_per_token(service: ServiceModel) -> float:
 
 def line_bytes_s(service: ServiceModel) -> float:
     """Return what the network cards of one prefill instance can send under one S1 [bytes/s]."""
-    rate = HARDWARE[service.prefill.hardware].nic_gb_s * service.prefill.tp * 1e9
+    rate = service.prefill.spec.nic_gb_s * service.prefill.tp * 1e9
     return rate * service.transfer.bandwidth_frac
 
 
