@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from django import forms
 from django.contrib import admin
 from django.contrib.auth.models import User
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
 from controller.core import config_check
@@ -17,12 +17,14 @@ from controller.core.types import Slo as SloValue
 from controller.models import (
     Action,
     AuditEvent,
+    Backtest,
     Decision,
     EngineProfile,
     Freeze,
     Proposal,
     ServiceStatus,
     Tick,
+    Trace,
 )
 from controller.services import audit, profiles
 from controller.services.policies import save_policy
@@ -459,3 +461,34 @@ class EngineProfileAdmin(AnyModelAdmin):
         """Remove and audit each."""
         for row in queryset:
             profiles.remove_profile(row.name, user=_user(request))
+
+
+@admin.register(Trace)
+class TraceAdmin(RecordAdmin):
+    """Uploaded traces; their bytes are downloaded from the backtests' pages."""
+
+    list_display = ("created_at", "name", "kind", "rows", "span_s", "packed_bytes", "uploaded_by")
+    list_select_related = ("uploaded_by",)
+    search_fields = ("name", "sha256")
+    exclude = ("content",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Trace]:
+        """Return the rows without their bytes."""
+        rows: QuerySet[Trace] = super().get_queryset(request)
+        return rows.defer("content")
+
+
+@admin.register(Backtest)
+class BacktestAdmin(RecordAdmin):
+    """Backtests; their answers are read on their own pages."""
+
+    list_display = ("created_at", "load_name", "state", "created_by", "attempts", "error")
+    list_filter = ("state", "source")
+    list_select_related = ("created_by",)
+    search_fields = ("load_name", "created_by__username", "error")
+    exclude = ("answer", "series")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Backtest]:
+        """Return the rows without their answers."""
+        rows: QuerySet[Backtest] = super().get_queryset(request)
+        return rows.defer("answer", "series")

@@ -2,9 +2,11 @@
 
 from django.urls import path
 
+from controller.api import backtests as backtest_api
 from controller.api import figures
 from controller.views import (
     approvals,
+    backtests,
     decisions,
     freezes,
     overview,
@@ -32,6 +34,15 @@ urlpatterns = [
     path("approvals/<int:pk>/reject/", approvals.reject, name="reject"),
     path("decisions/", decisions.index, name="decisions"),
     path("decisions/<int:pk>/", decisions.page, name="decision"),
+    path("backtests/", backtests.index, name="backtests"),
+    path("backtests/new/", backtests.new, name="backtest-new"),
+    path("backtests/traces/<int:pk>/", backtests.trace, name="backtest-trace"),
+    path("backtests/<uuid:pk>/", backtests.page, name="backtest"),
+    path("backtests/<uuid:pk>/cancel/", backtests.cancel, name="backtest-cancel"),
+    path("backtests/<uuid:pk>/scores.csv", backtest_api.scores, name="backtest-scores"),
+    path("backtests/<uuid:pk>/series.csv", backtest_api.series, name="backtest-series"),
+    path("api/v1/backtests/", backtest_api.index, name="api-backtests"),
+    path("api/v1/backtests/<uuid:pk>", backtest_api.one, name="api-backtest"),
     path("api/v1/figures/<slug:name>", figures.figure, name="figure"),
     path("me/preferences/", preferences.save, name="preferences"),
     path("sign-in/", sign_in.SignIn.as_view(), name="sign-in"),

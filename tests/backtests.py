@@ -132,7 +132,7 @@ def make_backtest(user: User | None, state: str = "queued", **fields: Any) -> Ba
         "id": uuid.uuid4(),
         "created_at": now - timedelta(minutes=10),
         "created_by": user,
-        "asked": ASKED,
+        "asked": dict(ASKED),
         "source": "generated",
         "load_name": "generated 2–8 requests/s",
         "generator": GENERATOR,

@@ -16,7 +16,19 @@ if TYPE_CHECKING:
     from controller.charts import Figure
 
 KNOWN: Final = frozenset(
-    {"service", "decision", "range", "from", "to", "tz", "page", "format", "table"}
+    {
+        "service",
+        "decision",
+        "backtest",
+        "runs",
+        "range",
+        "from",
+        "to",
+        "tz",
+        "page",
+        "format",
+        "table",
+    }
 )
 FORMATS: Final = ("json", "csv")
 SHORTEST: Final = timedelta(minutes=1)
@@ -26,6 +38,8 @@ LARGEST_NUMBER: Final = 2**63 - 1
 _RANGE: Final = re.compile(r"([1-9][0-9]{0,5})([mhd])", re.ASCII)
 _SLUG: Final = re.compile(r"[A-Za-z0-9_-]{1,63}", re.ASCII)
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
+_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+_PLACES: Final = re.compile(r"[0-9]{1,3}(,[0-9]{1,3}){0,99}", re.ASCII)
 _MINUTES: Final = {"m": 1, "h": 60, "d": 1_440}
 _BOUNDS: Final = "a number of m, h or d from 1m to 14d, such as 3h"
 
@@ -81,6 +95,8 @@ def wanted(given: Mapping[str, str], figure: Figure, moment: Moment) -> Wanted:
         service=_slug(given.get("service", "")),
         decision=_number(given, "decision", 0),
         page=_number(given, "page", 1),
+        backtest=_id(given.get("backtest", "")),
+        runs=_places(given.get("runs", "")),
     )
     return Wanted(ask, zone, form == "csv", given.get("table") != "0", live)
 
@@ -143,6 +159,20 @@ def _slug(text: str) -> str:
     if text and not _SLUG.fullmatch(text):
         raise BadAskError("service", "Use the service's slug: letters, digits, - and _.")
     return text
+
+
+def _id(text: str) -> str:
+    if text and not _ID.fullmatch(text):
+        raise BadAskError("backtest", "Use the id in the address of the backtest's page.")
+    return text
+
+
+def _places(text: str) -> tuple[int, ...]:
+    if not text:
+        return ()
+    if not _PLACES.fullmatch(text):
+        raise BadAskError("runs", "Use places of policies from 0 on with commas: 0,2.")
+    return tuple(int(part) for part in text.split(","))
 
 
 def _number(given: Mapping[str, str], name: str, default: int) -> int:

@@ -20,6 +20,11 @@ from controller.api.asks import BadAskError, Moment, Wanted, wanted
 from controller.charts import FIGURES, Figure
 from controller.charts.clock import Clock
 from controller.charts.plot import Cell, Plot, Table
+from controller.selectors.backtest_series import (
+    UnansweredBacktestError,
+    UnknownBacktestError,
+    backtest_series,
+)
 from controller.selectors.fleet_series import fleet_trend, pools_now, slo_bins
 from controller.selectors.preferences import read_preferences
 from controller.selectors.series import (
@@ -39,6 +44,7 @@ READERS: Final[Mapping[str, Callable[[Ask], Any]]] = {
     "fleet_trend": fleet_trend,
     "decision": decision_record,
     "decision_window": decision_window,
+    "backtest": backtest_series,
 }
 # What a spreadsheet would take for a formula.
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\0")
@@ -64,6 +70,8 @@ REFUSALS: Final[Mapping[type[Exception], tuple[int, str, str, str]]] = {
     ),
     UnknownServiceError: (404, "unknown_service", "No service has this slug.", "service"),
     UnknownDecisionError: (404, "unknown_decision", "No decision has this number.", "decision"),
+    UnknownBacktestError: (404, "unknown_backtest", "No backtest has this id.", "backtest"),
+    UnansweredBacktestError: (409, "no_answer", "", "backtest"),
     BrokenServiceError: (409, "config_invalid", "", "service"),
 }
 
@@ -73,22 +81,23 @@ REFUSALS: Final[Mapping[type[Exception], tuple[int, str, str, str]]] = {
 def figure(request: HttpRequest, name: str) -> HttpResponse:
     """Return a figure as JSON, or its table as CSV with ``format=csv``."""
     try:
-        _signed_in(request)
+        require_session(request)
         made = _named(name)
         asked = wanted(request.GET.dict(), made, _moment(request))
         clock = Clock.at(asked.zone, asked.ask.until.timestamp())
         plot = made.build(READERS[made.reads](asked.ask), clock)
     except BadAskError as error:
-        return _refusal(400, "bad_parameter", str(error), error.where)
+        return refusal(400, "bad_parameter", str(error), error.where)
     except tuple(REFUSALS) as error:
         status, code, message, where = REFUSALS[type(error)]
-        return _refusal(status, code, message or str(error), where)
+        return refusal(status, code, message or str(error), where)
     if asked.csv:
         return _csv(plot["table"], f"heteroscale-{name}.csv")
     return _json(request, _body(name, plot, asked, clock))
 
 
-def _signed_in(request: HttpRequest) -> None:
+def require_session(request: HttpRequest) -> None:
+    """Raise :class:`StrangerError` unless somebody is signed in."""
     # A script can't follow a redirect to a form: it is told in its own language.
     if not request.user.is_authenticated:
         raise StrangerError
@@ -160,7 +169,8 @@ def safe(value: Cell) -> Cell:
     return value
 
 
-def _refusal(status: int, code: str, message: str, where: str) -> HttpResponse:
+def refusal(status: int, code: str, message: str, where: str) -> HttpResponse:
+    """Return an error in the one form that scripts read."""
     body = {"error": {"code": code, "message": message, "where": where}}
     response = HttpResponse(orjson.dumps(body), content_type="application/json", status=status)
     response["Cache-Control"] = "no-store"

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from controller.charts.backtest import backtest
+from controller.charts.backtest_frontier import backtest_frontier
 from controller.charts.capacity import capacity
 from controller.charts.clock import Clock
 from controller.charts.decision_steps import decision_steps
@@ -40,4 +42,6 @@ FIGURES: Final[Mapping[str, Figure]] = {
     "service": Figure(service, "service", needs=("service",)),
     "decision-steps": Figure(decision_steps, "decision", needs=("decision",)),
     "decision-window": Figure(decision_window, "decision_window", needs=("decision",)),
+    "backtest": Figure(backtest, "backtest", needs=("backtest",)),
+    "backtest-frontier": Figure(backtest_frontier, "backtest", needs=("backtest",)),
 }

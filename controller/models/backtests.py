@@ -1,13 +1,12 @@
 """Backtests people asked for, and the traces they uploaded to play."""
 
-from collections.abc import Mapping
-from enum import StrEnum
 from typing import Final
 
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 
+from controller.core.backtest_states import ENDED, Source, State
 from inventory.models import Service
 
 MOST_ATTEMPTS: Final = 3
@@ -15,35 +14,6 @@ MOST_ATTEMPTS: Final = 3
 
 LARGEST_TRACE: Final = 16 * 2**20
 """Most bytes of a stored trace, packed."""
-
-
-class State(StrEnum):
-    """Where a backtest stands."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-# running -> queued: the worker died, and the run begins again.
-MOVES: Final[Mapping[State, frozenset[State]]] = {
-    State.QUEUED: frozenset({State.RUNNING, State.CANCELLED}),
-    State.RUNNING: frozenset({State.DONE, State.FAILED, State.CANCELLED, State.QUEUED}),
-    State.DONE: frozenset(),
-    State.FAILED: frozenset(),
-    State.CANCELLED: frozenset(),
-}
-ENDED: Final = tuple(state for state, following in MOVES.items() if not following)
-
-
-class Source(StrEnum):
-    """Where the load of a backtest comes from."""
-
-    TRACE = "trace"
-    RECORDED = "recorded"
-    GENERATED = "generated"
 
 
 class Trace(models.Model):

@@ -54,6 +54,7 @@ class Ask:
     """What a reader wants to see: of whom, from when until when, as of which moment.
 
     ``tick_s`` is the time between two samples and ``window_s`` the evaluation window [s].
+    ``runs`` are the places of a backtest's policies; none means all.
     """
 
     since: datetime
@@ -64,6 +65,8 @@ class Ask:
     service: str = ""
     decision: int = 0
     page: int = 1
+    backtest: str = ""
+    runs: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

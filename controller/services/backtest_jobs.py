@@ -17,8 +17,9 @@ from django.db.models.functions import Now
 from redis.exceptions import RedisError
 from rq.timeouts import JobTimeoutException
 
+from controller.core.backtest_states import MOVES, State
 from controller.models import Backtest
-from controller.models.backtests import MOST_ATTEMPTS, MOVES, State
+from controller.models.backtests import MOST_ATTEMPTS
 from controller.simulator.backtest.answer import Answer, Plain, as_plain
 from controller.simulator.backtest.question import Question, QuestionError
 

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from controller.core.backtest_states import Source
 from controller.models import Backtest
-from controller.models.backtests import Source
 from controller.services import traces
 from controller.services.backtest_engine import Asked, question_from
 from controller.services.backtests import Load

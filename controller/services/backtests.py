@@ -9,8 +9,8 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
+from controller.core.backtest_states import Source, State
 from controller.models import Backtest, Trace
-from controller.models.backtests import Source, State
 from controller.services import audit, backtest_jobs, people
 from controller.services.errors import ConflictError, MissingError, SteeringError
 from controller.services.people import Person

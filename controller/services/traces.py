@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-from dataclasses import dataclass
 from typing import Final
 
 from django.db import transaction
@@ -20,15 +19,7 @@ LONGEST_NAME: Final = 120
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A trace as a row, and as the load in it."""
-
-    row: Trace
-    load: Workload
-
-
-def keep(name: str, data: bytes, *, user: Person) -> Kept:
+def keep(name: str, data: bytes, *, user: Person) -> Trace:
     """Keep an uploaded trace; content that is known already is the row it was.
 
     ``data`` is CSV, plain or gzipped. Raises :class:`TraceError` with line and column,
@@ -66,7 +57,7 @@ def keep(name: str, data: bytes, *, user: Person) -> Kept:
                 obj=row,
                 after={"name": row.name, "sha256": row.sha256, "rows": rows},
             )
-    return Kept(row, load)
+    return row
 
 
 def load_of(trace: Trace, scale: float) -> Workload:

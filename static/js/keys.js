@@ -25,6 +25,7 @@ const KEYS = [
   ["g s", "Go to the services", go("/services/")],
   ["g a", "Go to the approvals", go("/approvals/")],
   ["g d", "Go to the decisions", go("/decisions/")],
+  ["g b", "Go to the backtests", go("/backtests/")],
   ["j", "Next row", () => move(1)],
   ["k", "Previous row", () => move(-1)],
   ["Enter", "Open the row", null],

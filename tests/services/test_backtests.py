@@ -12,8 +12,8 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
 
+from controller.core.backtest_states import MOVES, Source, State
 from controller.models import AuditEvent, Backtest
-from controller.models.backtests import MOVES, Source, State
 from controller.services import backtest_jobs, backtests
 from controller.services.backtest_jobs import GIVEN_UP, UNFORESEEN, carry_out, pick_up
 from controller.services.backtests import Load, TooManyError

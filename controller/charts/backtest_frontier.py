@@ -1,0 +1,148 @@
+"""What each policy of a backtest cost against what it kept: the frontier."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from controller.charts.backtest import SYMBOLS, color_of
+from controller.charts.plot import (
+    Layout,
+    Plot,
+    Trace,
+    axis,
+    cell,
+    escape,
+    layout,
+    nothing,
+    titled,
+    token,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from controller.charts.clock import Clock
+    from controller.selectors.backtest_series import BacktestSeries, RunSeries
+
+COLUMNS: Final = ("policy", "GPU-hours", "× bound", "within both goals [%]", "on the frontier")
+
+
+def backtest_frontier(found: BacktestSeries, clock: Clock) -> Plot:
+    """Return a point a policy; a line joins those that no other beats in both, left to right."""
+    del clock
+    known = [run for run in found.runs if run.attained is not None]
+    if not known:
+        return nothing("No request arrived, so no policy kept or missed a goal.", COLUMNS)
+    frontier = _frontier(known)
+    lowest = min(_percent(run) for run in known)
+    highest = max(run.gpu_hours for run in known)
+    return {
+        "data": [_line(frontier), *(_point(run) for run in known)],
+        "layout": layout(
+            margin={"l": 56, "r": 24, "t": 28, "b": 48},
+            hovermode="closest",
+            xaxis=axis(title=titled("GPU-hours"), range=[0, highest * 1.18], nticks=7),
+            yaxis=axis(
+                title=titled("Requests within both goals [%]"),
+                range=[max(-2.0, lowest - max(2.0, (100 - lowest) * 0.25)), 101.5],
+                nticks=6,
+            ),
+            shapes=[_bound(found.bound_gpu_hours)],
+            annotations=[_bound_label(found.bound_gpu_hours)],
+        ),
+        "summary": _summary(frontier),
+        "table": {
+            "columns": list(COLUMNS),
+            "rows": [
+                [
+                    run.label,
+                    cell(run.gpu_hours, 2),
+                    cell(run.over_bound, 3),
+                    None if run.attained is None else cell(_percent(run), 2),
+                    "yes" if run in frontier else "no",
+                ]
+                for run in found.runs
+            ],
+        },
+        "live": False,
+    }
+
+
+def _percent(run: RunSeries) -> float:
+    return 100.0 * (run.attained or 0.0)
+
+
+def _frontier(runs: Sequence[RunSeries]) -> list[RunSeries]:
+    """Return the runs that no other beats: dearer ones only while they keep more."""
+    chosen: list[RunSeries] = []
+    for run in sorted(runs, key=lambda each: (each.gpu_hours, -_percent(each))):
+        if not chosen or _percent(run) > _percent(chosen[-1]):
+            chosen.append(run)
+    return chosen
+
+
+def _line(frontier: Sequence[RunSeries]) -> Trace:
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": "frontier",
+        "x": [run.gpu_hours for run in frontier],
+        "y": [_percent(run) for run in frontier],
+        "line": {"color": token("control"), "width": 1, "dash": "dot", "shape": "hv"},
+        "hoverinfo": "skip",
+    }
+
+
+def _point(run: RunSeries) -> Trace:
+    name = escape(run.label)
+    return {
+        "type": "scatter",
+        "mode": "markers+text",
+        "name": name,
+        "x": [run.gpu_hours],
+        "y": [_percent(run)],
+        "marker": {
+            "symbol": SYMBOLS[(run.index + run.index // len(SYMBOLS)) % len(SYMBOLS)],
+            "size": 11,
+            "color": color_of(run.index),
+        },
+        "text": [name],
+        "textposition": "bottom center" if run.index % 2 else "top center",
+        "textfont": {"size": 12, "color": token("text")},
+        "hovertemplate": f"{name}: %{{x:,.4~g}} GPU-hours, %{{y:.2f}} %<extra></extra>",
+        "cliponaxis": False,
+    }
+
+
+def _bound(gpu_hours: float) -> Layout:
+    return {
+        "type": "line",
+        "xref": "x",
+        "yref": "y domain",
+        "x0": gpu_hours,
+        "x1": gpu_hours,
+        "y0": 0,
+        "y1": 1,
+        "line": {"width": 1, "color": token("text")},
+    }
+
+
+def _bound_label(gpu_hours: float) -> Layout:
+    return {
+        "text": "clairvoyant bound",
+        "xref": "x",
+        "yref": "paper",
+        "x": gpu_hours,
+        "y": 1,
+        "xanchor": "right",
+        "yanchor": "bottom",
+        "showarrow": False,
+        "font": {"size": 12, "color": token("text-2")},
+    }
+
+
+def _summary(frontier: Sequence[RunSeries]) -> str:
+    said = [
+        f"{run.label} ({run.gpu_hours:,.4g} GPU-hours, {_percent(run):.1f} %)" for run in frontier
+    ]
+    return f"No policy beats {', '.join(said)} in both cost and goals kept."
