@@ -17,6 +17,7 @@ from benchmarks.validation_rows import Row, engine_rows
 
 KNOWN: Final[Mapping[str, str]] = {
     "Mooncake, fluid prefill": "single prompts outlast a bin; the world takes exact prefill there",
+    "Median of fluid": "a bin's wait is everybody's, though half of its requests find nobody",
 }
 """Checks that may fail, by how they begin, and why."""
 
