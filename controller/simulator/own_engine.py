@@ -71,7 +71,9 @@ def fit_profile(engine: Engine, prefill: PrefillPoints, decode: DecodePoints) ->
     Raises :class:`ProfileError` naming what is unknown about the engine or can't be.
     """
     own_spec = _own_spec(engine)
-    kv_bytes = engine.kv_bytes_per_token or _known_kv_bytes(engine)
+    kv_bytes = engine.kv_bytes_per_token
+    if kv_bytes is None:
+        kv_bytes = _known_kv_bytes(engine)
     spec = own_spec or HARDWARE[engine.hardware]
     prefills, steps = fit_prefill(prefill), fit_decode(decode, engine.experts)
     a, b, c = map(float, prefills.figures)

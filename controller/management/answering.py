@@ -1,0 +1,48 @@
+"""How a command answers a program: one JSON document, and exit statuses that mean something."""
+
+import json
+import sys
+from typing import Final, NoReturn
+
+from django.core.management.base import CommandParser
+
+FAILED: Final = 1
+BAD_INPUT: Final = 2
+
+
+class AnswerError(Exception):
+    """Why a command has no answer: ``code`` is stable, ``where`` names the input at fault."""
+
+    def __init__(
+        self, code: str, message: str, where: str = "", *, status: int = BAD_INPUT
+    ) -> None:
+        super().__init__(f"{where}: {message}" if where else message)
+        self.code = code
+        self.message = message
+        self.where = where
+        self.status = status
+
+
+class AnsweringParser(CommandParser):
+    """A parser whose refusals are JSON too when ``--json`` was asked for."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the command line and exit 2."""
+        if self.called_from_command_line and "--json" in sys.argv:
+            fault = AnswerError("bad_usage", message, "command line")
+            sys.stdout.write(f"{error_document(fault)}\n")
+        else:
+            super().error(message)
+        # Django's parser has left by now, which its types don't say.
+        sys.exit(BAD_INPUT)
+
+
+def error_document(fault: AnswerError) -> str:
+    """Return the JSON document that reports a fault."""
+    error = {"code": fault.code, "message": fault.message, "where": fault.where}
+    return document({"error": error})
+
+
+def document(answer: object) -> str:
+    """Return an answer as a JSON document; raises :class:`ValueError` for NaN."""
+    return json.dumps(answer, ensure_ascii=False, allow_nan=False, indent=2)
