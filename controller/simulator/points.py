@@ -21,6 +21,10 @@ MOST_BYTES: Final = 16 * 2**20
 KEPT_UP_FRAC: Final = 0.9
 """Share of the asked batch that must have run for a point to be about that batch."""
 
+LEAST: Final = 1e-6
+MOST: Final = 1e12
+"""No length, batch or time in milliseconds is beyond these, and their squares stay finite."""
+
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 
 TOKENS: Final = ("tokens", "input_tokens", "prompt_tokens", "prompt_size", "input_len", "isl")
@@ -129,10 +133,11 @@ class _Table:
             value = float(cell)
         except ValueError:
             value = math.nan
-        if not (math.isfinite(value) and value > 0):
-            where = f"{self.name}, line {line}, column {column}"
-            raise PointsError(where, f"'{cell}' is no number above 0")
-        return value
+        if LEAST <= value <= MOST:
+            return value
+        size = "above 0" if math.isnan(value) or value <= 0 else f"from {LEAST:g} to {MOST:g}"
+        where = f"{self.name}, line {line}, column {column}"
+        raise PointsError(where, f"'{cell}' is no number {size}")
 
 
 def _text(data: bytes, name: str) -> str:

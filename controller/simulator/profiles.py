@@ -194,9 +194,9 @@ _INFERSIM: Final = (
     " is 0.9 x memory less weights and 3.5 GiB."
 )
 _INFERSIM_8B: Final = _Source(
-    "modelled", "SGLang", _INFERSIM + " Weights 8.8 GiB (embeddings stay bf16)."
+    "modelled", "InferSim", _INFERSIM + " Weights 8.8 GiB (embeddings stay bf16)."
 )
-_INFERSIM_30B: Final = _Source("modelled", "SGLang", _INFERSIM + " Weights 56.9 GiB.")
+_INFERSIM_30B: Final = _Source("modelled", "InferSim", _INFERSIM + " Weights 56.9 GiB.")
 _DYNAMO: Final = _Source(
     "measured",
     "vLLM",
@@ -214,7 +214,7 @@ _AGGREGATED: Final = _Source(
 )
 _SPLITWISE: Final = _Source(
     "measured",
-    "vLLM (2023)",
+    "unstated (2023)",
     "Fitted to stopwatch measurements (Mutinifni/splitwise-sim, perf_model.csv; Splitwise, ISCA"
     " 2024): single prompts of 128 to 8,192 tokens, batches up to 64 with 576 tokens each. Kernels"
     " of 2023: decode is slow by today's standard. KV capacity is 0.9 x memory less 128.5 GiB of"

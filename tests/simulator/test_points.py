@@ -77,6 +77,12 @@ def test_a_point_whose_batch_did_not_run_is_set_aside() -> None:
             "'nan' is no number above 0",
             id="NaN",
         ),
+        pytest.param(
+            b"tokens,latency_ms\n1e300,2\n",
+            "p.csv, line 2, column tokens",
+            "'1e300' is no number from 1e-06 to 1e+12",
+            id="its square is infinite",
+        ),
         pytest.param(b"tokens,latency_ms\n1,\xff\n", "p.csv, line 2", "neither", id="no text"),
         pytest.param(b"\x1f\x8bbroken", "p.csv", "gzip data is damaged", id="broken gzip"),
     ],
