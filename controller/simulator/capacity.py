@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from controller.core.types import PolicyConfig
+from controller.core.types import Floats, PolicyConfig
 from controller.simulator.arrivals import mean_lengths, moments
 from controller.simulator.profiles import Profile
 from controller.simulator.workload import Workload
@@ -78,16 +78,14 @@ def per_instance_capacity(
     uncached = demand.uncached_tokens
     service_s = prefill.a + prefill.b * uncached + prefill.c * uncached**2 * demand.spread
     context = demand.input_tokens + demand.output_tokens
-    most = int(min(decode.max_seqs, max(decode.kv_capacity_tokens // context, 1)))
-    batches = np.arange(1, most + 1, dtype=np.float64)
-    steps_s = decode.step_s(batches, batches * context)
-    fitting = np.flatnonzero(steps_s <= tbt_goal_s)
-    if not len(fitting):
+    alone_s = float(decode.step_s(1.0, context))
+    if alone_s > tbt_goal_s:
         raise TooSlowError(
-            f"one sequence of {context:.0f} tokens takes {steps_s[0] * 1e3:.1f} ms a token,"
+            f"one sequence of {context:.0f} tokens takes {alone_s * 1e3:.1f} ms a token,"
             f" the goal is {tbt_goal_s * 1e3:.1f} ms"
         )
-    batch, tbt_s = int(batches[fitting[-1]]), float(steps_s[fitting[-1]])
+    fitting = float(largest_batch(decode, np.array([context]), tbt_goal_s)[0])
+    batch, tbt_s = int(fitting), float(decode.step_s(fitting, fitting * context))
     rps = BUSY_FRAC / service_s
     return Capacity(
         prefill_rps=rps,
@@ -97,6 +95,19 @@ def per_instance_capacity(
         batch=batch,
         tbt_s=tbt_s,
     )
+
+
+def largest_batch(decode: Profile, context: Floats, tbt_goal_s: float) -> Floats:
+    """Return the largest batch within the TBT goal, memory and limit on sequences, shape ``(n,)``.
+
+    ``context`` is tokens per sequence. A sequence that alone misses the goal is served alone.
+    """
+    batches = np.arange(1, decode.max_seqs + 1, dtype=np.float64)
+    held = batches * context[:, np.newaxis]
+    fits = (decode.step_s(batches, held) <= tbt_goal_s) & (held <= decode.kv_capacity_tokens)
+    # Both grow with the batch, so those that fit are the first ones.
+    batch: Floats = np.maximum(fits.sum(axis=1), 1).astype(np.float64)
+    return batch
 
 
 def default_policy(capacity: Capacity, driver: str = "decode_tps") -> PolicyConfig:

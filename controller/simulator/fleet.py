@@ -115,9 +115,11 @@ class Fleet:
         self._serials: dict[str, int] = {}
         self._order: dict[str, int] = {}
         self._usable: dict[tuple[str, str], list[NodeSpec]] = defaultdict(list)
+        self.room: dict[tuple[str, str], int] = defaultdict(int)
         for node in self.nodes.values():
             if node.usable:
                 self._usable[node.cluster, node.hardware].append(node)
+                self.room[node.cluster, node.hardware] += node.gpus
         # Fewest GPUs found not to fit since any came free there: spares those that wait for room
         # the search every few seconds.
         self._too_many: dict[tuple[str, str], int] = {}
@@ -283,9 +285,14 @@ class Fleet:
 
     def _take(self, instance: Instance, nodes: Mapping[str, int]) -> None:
         for name, gpus in nodes.items():
-            self.free[name] -= gpus
+            self._give(self.nodes[name], -gpus)
         self._used[instance.key].update(nodes)
         instance.nodes = dict(nodes)
+
+    def _give(self, node: NodeSpec, gpus: int) -> None:
+        self.free[node.name] += gpus
+        if node.usable:
+            self.room[node.cluster, node.hardware] += gpus
 
     def _fit(self, service: ServiceModel, instance: Instance) -> dict[str, int]:
         """Choose nodes: near the service's others (S1, then S2), then the tightest fit, by name.
@@ -317,11 +324,11 @@ class Fleet:
     def _let_go(self, instance: Instance) -> None:
         used = self._used[instance.key]
         for name, gpus in instance.nodes.items():
-            self.free[name] += gpus
+            node = self.nodes[name]
+            self._give(node, gpus)
             used[name] -= gpus
             if not used[name]:
                 del used[name]
-            node = self.nodes[name]
             self._too_many.pop((node.cluster, node.hardware), None)
         instance.nodes = {}
 

@@ -187,6 +187,7 @@ class World:
     def _count_from_nothing(self, rows: int) -> None:
         self._sampled = 0
         self._ready = np.zeros((2, rows))
+        self.wished = np.zeros((2, rows))
         self._serving = np.zeros((2, rows))
         self._in_flight_s = np.zeros(rows)
         self._tokens_before = np.zeros(rows)
@@ -323,6 +324,7 @@ class World:
             self._instances[key] = self._fleet.refs(key)
             self._holdings = []
             self._ready[:, row] = [state.ready for state in states]
+            self.wished[:, row] = self._fleet.desired[key]
             self._serving[:, row] = states[1].ready, states[1].draining
             self.gpus[row] = self._fleet.held_gpus(key)
             if row in self._whole:
@@ -453,11 +455,7 @@ class World:
 
     def free_gpus(self, cluster: str, hardware: str) -> int:
         """Return the GPUs new instances can have."""
-        return sum(
-            self._fleet.free[node.name]
-            for node in self._fleet.nodes.values()
-            if node.usable and (node.cluster, node.hardware) == (cluster, hardware)
-        )
+        return self._fleet.room.get((cluster, hardware), 0)
 
     def held_gpus(self, key: str) -> int:
         """Return the GPUs the instances of a service hold, from allocation to release."""
@@ -482,6 +480,16 @@ class World:
             if self._row[key] in self._whole:
                 self._whole[self._row[key]].goals_s = goal
         self._sampler.judge(goals)
+
+    @property
+    def serving(self) -> Floats:
+        """Instances that are ready, shape ``(2, n)``."""
+        return self._ready
+
+    @property
+    def newest(self) -> Sample:
+        """The last sample. Raises ``IndexError`` before the first."""
+        return self._samples[-1]
 
     @property
     def kept(self) -> Floats:

@@ -1,0 +1,170 @@
+"""Who takes part in a backtest: our policies as they run live, and the reference policies."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Final
+
+from controller.core.config_check import validate_spec
+from controller.core.types import (
+    Instances,
+    Limits,
+    Mode,
+    PolicyConfig,
+    Role,
+    ServiceSpec,
+)
+from controller.simulator.backtest.question import Candidate, QuestionError
+from controller.simulator.capacity import Capacity, default_policy
+from controller.simulator.profiles import Profile
+from controller.simulator.references import REFERENCES
+from controller.simulator.references.port import Briefing, Controller
+
+OURS: Final[Mapping[str, str]] = {
+    "default": "What a new service gets of which only engines and goals are known.",
+    "proportional": "Proportional control on one linear signal that sizes both roles at a ratio.",
+}
+POLICY_NAMES: Final = (*OURS, *REFERENCES)
+
+_FIXED: Final = frozenset({"name", "version", "proposal_ttl_s"})
+"""Fields of a policy that a backtest has no use for."""
+
+PARAMETERS: Final = tuple(f.name for f in fields(PolicyConfig) if f.name not in _FIXED)
+
+
+def describe(name: str) -> str:
+    """Return a policy in one sentence. Raises ``KeyError``."""
+    return OURS[name] if name in OURS else REFERENCES[name].summary
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What is the same for every contestant."""
+
+    prefill: Profile
+    decode: Profile
+    capacity: Capacity
+    limits: Limits
+    briefing: Briefing
+
+    def spec(self, key: str, policy: PolicyConfig) -> ServiceSpec:
+        """Return the service as the loop knows it, in automatic mode, on a cluster of its own."""
+        return ServiceSpec(
+            key=key,
+            cluster=key,
+            mode=Mode.AUTOMATIC,
+            slo=self.briefing.slo,
+            limits=self.limits,
+            policy=policy,
+            gpus_per_instance=Instances(self.prefill.tp, self.decode.tp),
+            hardware={Role.PREFILL: self.prefill.hardware, Role.DECODE: self.decode.hardware},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """One policy ready to run: ours has no ``reference``; its ``spec`` says how it is sized."""
+
+    candidate: Candidate
+    spec: ServiceSpec
+    params: Mapping[str, float | str]
+    reference: Controller | None = None
+
+    @property
+    def key(self) -> str:
+        """What it is called in the simulated world."""
+        return self.spec.key
+
+
+def enter(candidates: Sequence[Candidate], stage: Stage) -> list[Contestant]:
+    """Return the candidates ready to run, in order.
+
+    Raises :class:`QuestionError` for one that is there twice, that nobody knows, or whose
+    parameters can't be used.
+    """
+    entered: list[Contestant] = []
+    for candidate in candidates:
+        if candidate.label in {other.candidate.label for other in entered}:
+            raise QuestionError(
+                "bad_policy", f"'{candidate.label}' is there twice: leave one out", "policy"
+            )
+        if candidate.name in OURS:
+            entered.append(_ours(candidate, stage))
+        elif candidate.name in REFERENCES:
+            entered.append(_reference(candidate, stage))
+        else:
+            raise QuestionError(
+                "unknown_policy",
+                f"there is no policy '{candidate.name}': choose from {', '.join(POLICY_NAMES)}",
+                "policy",
+            )
+    return entered
+
+
+def _ours(candidate: Candidate, stage: Stage) -> Contestant:
+    driver = candidate.params.get("driver", "decode_tps")
+    policy = _told(candidate, _sized(driver, candidate, stage))
+    spec = stage.spec(candidate.label, policy)
+    for problem in validate_spec(spec):
+        raise QuestionError("bad_policy", f"{candidate.label}: {problem.message}", "policy")
+    params = {name: getattr(policy, name) for name in PARAMETERS}
+    return Contestant(candidate, spec, params)
+
+
+def _sized(driver: str, candidate: Candidate, stage: Stage) -> PolicyConfig:
+    """Return the policy before parameters; a driver of unknown capacity needs a target."""
+    try:
+        return default_policy(stage.capacity, driver)
+    except KeyError as error:
+        if "target" in candidate.params:
+            return replace(default_policy(stage.capacity), driver=driver)
+        raise QuestionError(
+            "bad_policy",
+            f"{candidate.label}: how much {driver} an instance sustains isn't known: add target=…",
+            "policy",
+        ) from error
+
+
+def _told(candidate: Candidate, policy: PolicyConfig) -> PolicyConfig:
+    """Return the policy with the candidate's parameters."""
+    kinds: dict[str, Callable[[str], float | str]] = {
+        f.name: str if f.type is str else int if f.type is int else float
+        for f in fields(PolicyConfig)
+    }
+    given: dict[str, float | str] = {}
+    for key, text in candidate.params.items():
+        if key not in PARAMETERS:
+            raise _no_such(candidate, key, PARAMETERS)
+        given[key] = _read(candidate, key, text, kinds[key])
+    return replace(policy, **given)  # type: ignore[arg-type]
+
+
+def _reference(candidate: Candidate, stage: Stage) -> Contestant:
+    reference = REFERENCES[candidate.name]
+    params = {name: param.default for name, param in reference.params.items()}
+    for key, text in candidate.params.items():
+        if key not in params:
+            raise _no_such(candidate, key, tuple(params))
+        params[key] = float(_read(candidate, key, text, float))
+    try:
+        controller = reference.build(stage.briefing, params)
+    except ValueError as error:
+        raise QuestionError("bad_policy", f"{candidate.label}: {error}", "policy") from error
+    spec = stage.spec(candidate.label, default_policy(stage.capacity))
+    return Contestant(candidate, spec, params, controller)
+
+
+def _read(
+    candidate: Candidate, key: str, text: str, kind: Callable[[str], float | str]
+) -> float | str:
+    try:
+        return kind(text)
+    except ValueError as error:
+        what = {"int": "a whole number"}.get(getattr(kind, "__name__", ""), "a number")
+        raise QuestionError(
+            "bad_policy", f"{candidate.label}: {key} is '{text}', {what} is wanted", "policy"
+        ) from error
+
+
+def _no_such(candidate: Candidate, key: str, known: Sequence[str]) -> QuestionError:
+    text = f"{candidate.name} has no parameter '{key}'"
+    return QuestionError("bad_policy", f"{text}: it has {', '.join(known) or 'none'}", "policy")

@@ -1,0 +1,206 @@
+"""From a question to a world: limits, nodes, first counts, and the load all contestants share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Final
+
+import numpy as np
+
+from controller.core.types import Floats, Instances, Limits
+from controller.simulator.backtest.contestants import Contestant, Stage, enter
+from controller.simulator.backtest.question import Question, QuestionError
+from controller.simulator.capacity import (
+    Capacity,
+    TooSlowError,
+    demand_of,
+    largest_batch,
+    per_instance_capacity,
+)
+from controller.simulator.model import NodeSpec, ServiceModel
+from controller.simulator.profiles import Profile
+from controller.simulator.references.port import Briefing
+
+MOST_CONTESTANTS: Final = 24
+MOST_REQUESTS: Final = 5_000_000
+"""Most requests of an exact backtest: about five minutes of computing per contestant."""
+
+ROOM: Final = 3
+"""GPUs there are, in multiples of what the peak needs, when nobody says how many."""
+
+FIRST_LOOK_S: Final = 600.0
+"""How much of the load decides with how many instances everybody begins."""
+
+STEP_S: Final = 60.0
+NODES_PER_S1: Final = 16
+S1_PER_S2: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything fixed before the clock runs."""
+
+    question: Question
+    stage: Stage
+    initial: Instances
+    contestants: Sequence[Contestant]
+
+    def services(self) -> list[ServiceModel]:
+        """Return a service per contestant; all get the very same requests."""
+        asked = self.question
+        return [
+            ServiceModel(
+                key=contestant.key,
+                cluster=contestant.key,
+                prefill=asked.prefill,
+                decode=asked.decode,
+                workload=asked.workload,
+                initial=self.initial,
+                start_median_s=asked.start_up_s,
+                stream="load",
+            )
+            for contestant in self.contestants
+        ]
+
+    def nodes(self) -> list[NodeSpec]:
+        """Return the nodes of every contestant's own cluster: its GPUs for each type it uses."""
+        profiles = {p.hardware: p for p in (self.question.prefill, self.question.decode)}
+        return [
+            node
+            for contestant in self.contestants
+            for profile in profiles.values()
+            for node in _nodes(contestant.key, profile, self.stage.limits.max_gpus)
+        ]
+
+
+def plan(question: Question) -> Plan:
+    """Return how a question will be played. Raises :class:`QuestionError`."""
+    if not question.candidates:
+        raise QuestionError("bad_policy", "no policy to compare: name at least one", "policy")
+    if len(question.candidates) > MOST_CONTESTANTS:
+        said = f"{len(question.candidates)} policies at once: at most {MOST_CONTESTANTS}"
+        raise QuestionError("too_many", said, "policy")
+    need = _needs(question)
+    stage = _stage(question, need)
+    _check_size(question)
+    return Plan(question, stage, _initial(need, stage), enter(question.candidates, stage))
+
+
+def _capacity(question: Question) -> Capacity:
+    demand = demand_of(question.workload)
+    try:
+        return per_instance_capacity(
+            question.prefill, question.decode, demand, tbt_goal_s=question.slo.tbt_s
+        )
+    except TooSlowError as error:
+        raise QuestionError(
+            "too_slow", f"{question.decode.name} can't keep the TBT goal: {error}", "tbt_slo_s"
+        ) from error
+
+
+def _needs(question: Question) -> Floats:
+    """Return the instances (prefill, decode) each minute needs, unrounded, shape ``(2, n)``.
+
+    NaN where the load is unknown. Lengths are those of the minute.
+    """
+    begin_s = question.start_s + np.arange(0.0, question.span_s, STEP_S)
+    offered = question.workload.rates(begin_s, STEP_S)
+    if np.isnan(offered.rps).all():
+        raise QuestionError(
+            "unknown_load", "the load is unknown in the whole span: choose another one", "hours"
+        )
+    demand = demand_of(question.workload)
+    uncached = offered.input_tokens * (1 - offered.cached_frac)
+    prefill = question.prefill
+    service_s = prefill.a + prefill.b * uncached + prefill.c * uncached**2 * demand.spread
+    context = offered.input_tokens + offered.output_tokens
+    batch = largest_batch(question.decode, np.nan_to_num(context), question.slo.tbt_s)
+    sustained_tps = batch / question.decode.step_s(batch, batch * context)
+    busy_frac = 0.8
+    return np.array(
+        (
+            offered.rps * service_s / busy_frac,
+            offered.rps * offered.output_tokens / sustained_tps,
+        )
+    )
+
+
+def _stage(question: Question, need: Floats) -> Stage:
+    per_instance = Instances(question.prefill.tp, question.decode.tp)
+    least = Instances(1, 1).gpus(per_instance)
+    peak = [ceil(count) for count in np.nanmax(need, axis=1)]
+    most_gpus = question.max_gpus
+    if most_gpus is None:
+        most_gpus = ROOM * Instances(*peak).gpus(per_instance) + 2 * least
+    if most_gpus < least:
+        raise QuestionError(
+            "too_few_gpus",
+            f"{most_gpus} GPUs hold no pair: one of each role needs {least}",
+            "max_gpus",
+        )
+    limits = Limits(
+        Instances(1, 1),
+        Instances(
+            (most_gpus - per_instance.decode) // per_instance.prefill,
+            (most_gpus - per_instance.prefill) // per_instance.decode,
+        ),
+        most_gpus,
+    )
+    capacity = _capacity(question)
+    briefing = Briefing(
+        slo=question.slo,
+        limits=limits,
+        prefill=question.prefill,
+        decode=question.decode,
+        demand=demand_of(question.workload),
+        workload=question.workload,
+        span_s=(question.start_s, question.start_s + question.span_s),
+        tick_s=question.tick_s,
+    )
+    return Stage(question.prefill, question.decode, capacity, limits, briefing)
+
+
+def _initial(need: Floats, stage: Stage) -> Instances:
+    """Return what the first minutes need with a quarter to spare, as far as the GPUs go."""
+    first = need[:, : max(int(FIRST_LOOK_S / STEP_S), 1)]
+    known = first[:, ~np.isnan(first[0])]
+    wanted = [1.25 * float(role.mean()) if known.size else 1.0 for role in known]
+    gpus = wanted[0] * stage.prefill.tp + wanted[1] * stage.decode.tp
+    share = min(stage.limits.max_gpus / max(gpus, 1.0), 1.0)
+    prefill, decode = (max(ceil(share * count), 1) for count in wanted)
+    over = Instances(prefill, decode).gpus(Instances(stage.prefill.tp, stage.decode.tp))
+    if over > stage.limits.max_gpus:
+        prefill, decode = max(prefill - 1, 1), max(decode - 1, 1)
+    return Instances(prefill, decode)
+
+
+def _check_size(question: Question) -> None:
+    if question.fidelity != "exact":
+        return
+    begin_s = question.start_s + np.arange(0.0, question.span_s, STEP_S)
+    requests = float(np.nansum(question.workload.rates(begin_s, STEP_S).rps) * STEP_S)
+    if requests > MOST_REQUESTS:
+        raise QuestionError(
+            "too_large",
+            f"{requests:,.0f} requests are too many to play one by one: at most"
+            f" {MOST_REQUESTS:,}. Take fewer hours, or the fluid",
+            "fidelity",
+        )
+
+
+def _nodes(cluster: str, profile: Profile, gpus: int) -> list[NodeSpec]:
+    size = profile.spec.gpus_per_node
+    made = []
+    for at in range(-(-gpus // size)):
+        s1 = at // NODES_PER_S1
+        made.append(
+            NodeSpec(
+                name=f"{cluster}/{profile.hardware}-{at:04}",
+                cluster=cluster,
+                hardware=profile.hardware,
+                s1=f"s1-{s1:03}",
+                s2=f"s2-{s1 // S1_PER_S2:02}",
+                gpus=min(size, gpus - at * size),
+            )
+        )
+    return made
