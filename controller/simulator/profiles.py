@@ -177,17 +177,20 @@ _LLAMA_8B_FP8: Final = _Model(
 _LLAMA2_70B: Final = _Model("llama-2-70b", "meta-llama/Llama-2-70b", "fp16", 327_680)
 _DEEPSEEK_V3: Final = _Model("deepseek-v3", "deepseek-ai/DeepSeek-V3", "fp8", 70_272, (8, 256))
 
+_GRID: Final = (
+    "static batching; prompts of 128 to 16,384 tokens, batches of 1 to 256, contexts of 528 to"
+    " 32,784 tokens as far as they fit in memory."
+)
 _KERNELS: Final = _Source(
     "modelled",
     "TensorRT-LLM",
     "Computed from measured kernel times (aiconfigurator-core 0.12.0, TensorRT-LLM kernels),"
-    " static batching.",
+    f" {_GRID}",
 )
 _SGLANG_KERNELS: Final = _Source(
     "modelled",
     "SGLang",
-    "Computed from measured kernel times (aiconfigurator-core 0.12.0, SGLang kernels), static"
-    " batching.",
+    f"Computed from measured kernel times (aiconfigurator-core 0.12.0, SGLang kernels), {_GRID}",
 )
 _INFERSIM: Final = (
     "Computed from measured kernel utilisation (alibaba/InferSim f2293da), one GPU; KV capacity"

@@ -1,13 +1,16 @@
 """Engine profiles: the table, its sources and its documentation."""
 
 import csv
+import gzip
 import json
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from controller.core.types import Floats
 from controller.simulator.fitting import DecodePoints, PrefillPoints, fit_decode, fit_prefill
 from controller.simulator.profile_table import left_out_table, profile_table
 from controller.simulator.profiles import (
@@ -38,6 +41,7 @@ MODELS = {
     ("Qwen3-30B-A3B", "bf16"): "Qwen/Qwen3-30B-A3B",
     ("DeepSeek-V3", "fp8"): "deepseek-ai/DeepSeek-V3",
 }
+LONGEST_FITTED = 16_384
 NUMBERS = ("prompt_size", "batch_size", "token_size", "prompt_ms", "token_ms")
 
 Place = tuple[str, str, int, str]
@@ -108,6 +112,53 @@ def test_nothing_is_built_in_that_no_source_has(fits: dict[Place, dict[str, Any]
         and p.hardware != "h800"
     ]
     assert without == []
+
+
+@pytest.fixture(scope="module")
+def grid(shared: Path) -> dict[str, list[dict[str, str]]]:
+    """Return the points kernels were added up for, by the name of the profile."""
+    names = {
+        (p.model, p.precision, p.hardware, p.tp): p.name
+        for p in PROFILES.values()
+        if p.kind == "modelled"
+    }
+    points: dict[str, list[dict[str, str]]] = defaultdict(list)
+    with gzip.open(shared / "data/perf/modelled_gpu_grid.csv.gz", "rt") as file:
+        for row in csv.DictReader(file):
+            place = row["model"], row["precision"], GPUS[row["gpu"]], int(row["tp"])
+            points[names[place]].append(row)
+    return points
+
+
+def _points(rows: list[dict[str, str]], phase: str, columns: tuple[str, ...]) -> list[Floats]:
+    chosen = [row for row in rows if row["phase"] == phase and row["oom"] == "0"]
+    return [np.array([float(row[column]) for row in chosen]) for column in columns]
+
+
+def test_modelled_profiles_are_fitted_to_the_times_of_their_kernels(
+    grid: dict[str, list[dict[str, str]]],
+) -> None:
+    assert len(grid) == 36
+    for name, rows in grid.items():
+        p = PROFILES[name]
+        tokens, batch, took_ms = _points(rows, "prefill", ("input_len", "batch", "latency_ms"))
+        near = tokens <= LONGEST_FITTED
+        prefill = fit_prefill(PrefillPoints(tokens[near], batch[near], took_ms[near] * 1e-3))
+        batch, context, step_ms = _points(rows, "decode", ("batch", "context_len", "latency_ms"))
+        decode = fit_decode(DecodePoints(batch, context, step_ms * 1e-3), (p.top_k, p.experts))
+        assert _figures(p) == pytest.approx([*prefill.figures, *decode.figures], rel=2e-5), name
+        assert (*prefill.doubts, *decode.doubts) == (), name
+
+
+def test_prompts_twice_as_long_as_those_fitted_are_off_by_up_to_an_eighth(
+    grid: dict[str, list[dict[str, str]]],
+) -> None:
+    errors = []
+    for name, rows in grid.items():
+        tokens, took_ms = _points(rows, "prefill", ("input_len", "latency_ms"))
+        far = tokens == 2 * LONGEST_FITTED
+        errors += list(PROFILES[name].prefill_s(tokens[far]) * 1e3 / took_ms[far] - 1)
+    assert (len(errors), min(errors) > -0.125, max(errors) < 0.055) == (36, True, True)
 
 
 @pytest.mark.parametrize("hardware", ["a100", "h100"])
