@@ -15,13 +15,13 @@ from controller.models.clock import database_now
 from controller.services import (
     actions,
     approvals,
-    backtest_engine,
     backtest_jobs,
     backtest_load,
     leadership,
     retention,
 )
 from controller.services.errors import NotLeadingError
+from controller.simulator.backtest import run as backtest_run
 
 log = structlog.get_logger(__name__)
 
@@ -103,7 +103,7 @@ def run_backtest(pk: str) -> str:
         question_of=lambda row: backtest_load.question_of(
             row.asked, backtest_load.load_of_row(row), sources
         ),
-        run=backtest_engine.run,
+        run=backtest_run.run,
         clock=time.perf_counter,
     )
     said = backtest_jobs.carry_out(UUID(pk), tools)

@@ -1,23 +1,25 @@
 """Names to objects: which source answers for a cluster, and which actuator acts on it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
-from uuid import UUID
 
+import structlog
 from django.conf import settings
 
 from controller.adapters.actuators.record import RecordOnly
 from controller.adapters.metrics.nothing import NoSource
 from controller.core.ports import Actuator, MetricsSource, Pool, View
 from controller.core.types import Observation, ServiceSpec
+from controller.selectors.profiles import every_profile
+from controller.selectors.recordings import recorded_load
 from controller.services import simulated
 from controller.services.backtest_load import Sources
-from controller.simulator.backtest.question import QuestionError
 from controller.simulator.engines import OpenEngines
 from controller.simulator.ports import SimulatedCluster, SimulatorSource
+from controller.simulator.profile_file import ProfileError
 from controller.simulator.profiles import PROFILES
-from controller.simulator.workload import Workload
 from inventory.models import Cluster, Service
+
+log = structlog.get_logger(__name__)
 
 METRICS: Mapping[str, Callable[[OpenEngines], MetricsSource]] = {
     Cluster.Kind.SIMULATED: lambda lend: SimulatorSource(lend, window_s=settings.WINDOW_S),
@@ -74,10 +76,14 @@ def actuator_of(service: Service, *, lend: OpenEngines = simulated.lend) -> Actu
     return ACTUATORS[service.cluster.kind](lend)
 
 
-def _no_recording(_service: UUID, _since: datetime, _until: datetime) -> Workload:
-    raise QuestionError("no_recording", "Recordings can't be played yet.", "source")
-
-
 def backtest_sources() -> Sources:
-    """Return what questions of backtests are made of, as it is now."""
-    return Sources(PROFILES, _no_recording)
+    """Return what questions of backtests are made of, as it is now; one query.
+
+    A kept profile that can't be read hides all kept ones, and no page.
+    """
+    try:
+        profiles = every_profile()
+    except ProfileError as fault:
+        log.warning("kept profiles left out", fault=str(fault))
+        profiles = PROFILES
+    return Sources(profiles, recorded_load)

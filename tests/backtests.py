@@ -135,7 +135,6 @@ def make_backtest(user: User | None, state: str = "queued", **fields: Any) -> Ba
         "asked": dict(ASKED),
         "source": "generated",
         "load_name": "generated 2–8 requests/s",
-        "generator": GENERATOR,
         "state": state,
     }
     if state != "queued":
@@ -148,6 +147,8 @@ def make_backtest(user: User | None, state: str = "queued", **fields: Any) -> Ba
         made["answer"] = as_plain(found, series=False)
         made["series"] = backtest_jobs.series_of(found)
         made["progress_frac"] = 1.0
+    if fields.get("source", "generated") == "generated":
+        made["generator"] = GENERATOR
     return Backtest.objects.create(**made | fields)
 
 

@@ -9,10 +9,12 @@ from uuid import UUID
 from controller.core.backtest_states import Source
 from controller.models import Backtest
 from controller.services import traces
-from controller.services.backtest_engine import Asked, question_from
 from controller.services.backtests import Load
+from controller.simulator.backtest.ask import Asked, question_from
+from controller.simulator.backtest.plan import plan
 from controller.simulator.backtest.question import Question, QuestionError
 from controller.simulator.profiles import Profile
+from controller.simulator.recorded import TooLittleRecordedError
 from controller.simulator.workload import (
     Generator,
     RequestTrace,
@@ -28,8 +30,8 @@ RecordedLoad = Callable[[UUID, datetime, datetime], Workload]
 class Sources:
     """What questions are made of beside their own words: engine profiles, and recordings.
 
-    ``recorded`` is given a service and two times and raises :class:`QuestionError` when too
-    little is known of them.
+    ``recorded`` is given a service and two times and raises :class:`TooLittleRecordedError` when
+    too little is known of them.
     """
 
     profiles: Mapping[str, Profile]
@@ -53,6 +55,11 @@ def question_of(asked: Mapping[str, Any], load: Load, sources: Sources) -> Quest
     """Return the question; raises :class:`QuestionError` naming the field that is at fault."""
     workload = workload_of(load, asked["rate_scale"], sources.recorded)
     return question_from(asked_of(asked), workload, sources.profiles)
+
+
+def check(asked: Mapping[str, Any], load: Load, sources: Sources) -> None:
+    """Raise :class:`QuestionError` for what could not be played, before anybody waits for it."""
+    plan(question_of(asked, load, sources))
 
 
 def asked_of(asked: Mapping[str, Any]) -> Asked:
@@ -86,7 +93,10 @@ def workload_of(load: Load, scale: float, recorded: RecordedLoad) -> Workload:
 def _recording(load: Load, recorded: RecordedLoad) -> Workload:
     if load.service is None or load.since is None or load.until is None:
         raise QuestionError("no_service", "The service is gone: choose another load.", "service")
-    return recorded(load.service.pk, load.since, load.until)
+    try:
+        return recorded(load.service.pk, load.since, load.until)
+    except TooLittleRecordedError as fault:
+        raise QuestionError("too_little_recorded", str(fault), "recorded_hours") from fault
 
 
 def _scaled(workload: Workload, scale: float) -> Workload:

@@ -17,8 +17,8 @@ from controller.core.backtest_states import Source
 from controller.core.words import clean
 from controller.selectors import backtests as selectors
 from controller.selectors.backtests import TraceLine
-from controller.services.backtest_engine import POLICY_NAMES, describe
 from controller.services.backtests import Load
+from controller.simulator.backtest.ask import DEFAULT_PROFILE, POLICY_NAMES, describe
 from controller.simulator.backtest.question import FIDELITIES, QuestionError, parse_candidate
 from inventory.models import Service
 
@@ -42,7 +42,7 @@ NEEDS: Final[Mapping[str, Sequence[str]]] = {
     Source.GENERATED: ("low_rps", "peak_rps", "input_tokens", "output_tokens", "day_hours"),
 }
 # Where the engine says something of a field that the form calls otherwise.
-RENAMED: Final = {"policy": "policies", "workload": "source", "span_s": "hours"}
+RENAMED: Final = {"policy": "policies"}
 
 
 def _number(label: str, *, least: float, most: float, **parts: Any) -> forms.FloatField:  # noqa: ANN401
@@ -210,7 +210,6 @@ def _swapped(given: Mapping[str, Any]) -> list[tuple[str, str]]:
 class Defaults:
     """What a new form begins with."""
 
-    profile: str
     has_traces: bool
 
     def values(self) -> dict[str, Any]:
@@ -225,7 +224,7 @@ class Defaults:
             "output_tokens": 300,
             "day_hours": 24,
             "rate_scale": 1,
-            "profile": self.profile,
+            "profile": DEFAULT_PROFILE,
             "ttft_slo_s": 1,
             "tbt_slo_s": 0.05,
             "policies": ["default", "static-peak", "hpa-util"],

@@ -84,7 +84,7 @@ def new(request: HttpRequest) -> HttpResponse:
 
 def _initial(request: HttpRequest, names: list[str]) -> dict[str, Any]:
     """Return the form's first values: usual ones, a service's, or those of an earlier one."""
-    usual = backtest_form.Defaults(names[0], bool(backtests.traces())).values()
+    usual = backtest_form.Defaults(bool(backtests.traces())).values()
     copied = _copied(request.GET.get("copy", ""))
     if copied is not None:
         return usual | copied
@@ -130,7 +130,7 @@ def _queued(request: HttpRequest, form: BacktestForm) -> HttpResponse | None:
     """Queue a checked form; ``None`` when the engine refuses it, which the form then says."""
     asked, load = form.asked(), backtest_form.load_of(form.cleaned_data, timezone.now())
     try:
-        backtest_load.question_of(asked, load, wiring.backtest_sources())
+        backtest_load.check(asked, load, wiring.backtest_sources())
         made = service.ask(form.cleaned_data["key"], asked=asked, load=load, user=request.user)
     except QuestionError as fault:
         form.refuse(fault.where, fault.message)

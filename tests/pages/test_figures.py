@@ -14,7 +14,9 @@ from django.test.utils import CaptureQueriesContext
 
 from controller.api.figures import safe
 from controller.charts import FIGURES
+from controller.models import Backtest
 from tests import factories
+from tests.backtests import make_backtest
 
 if TYPE_CHECKING:
     import time_machine
@@ -33,7 +35,12 @@ def reader(client: Client, time_machine: time_machine.TimeMachineFixture) -> Cli
 
 
 def needed(name: str, service: Any) -> dict[str, Any]:
-    given = {"service": service.slug, "decision": service.status.decision_id}
+    done = Backtest.objects.first() or make_backtest(None, "done")
+    given = {
+        "service": service.slug,
+        "decision": service.status.decision_id,
+        "backtest": str(done.pk),
+    }
     return {need: given[need] for need in FIGURES[name].needs}
 
 
@@ -126,6 +133,8 @@ def test_the_same_figure_is_not_sent_twice(reader: Client) -> None:
         ({"format": "xml"}, "format"),
         ({"page": "-1"}, "page"),
         ({"service": "a b"}, "service"),
+        ({"backtest": "7"}, "backtest"),
+        ({"runs": "0,x"}, "runs"),
         ({"colour": "red"}, "colour"),
     ],
 )

@@ -1,0 +1,206 @@
+"""A backtest as figures: policies over time beside the bound, and cost against goals kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from controller.charts.backtest import MOST_ROWS, backtest, color_of, dash_of
+from controller.charts.backtest_frontier import backtest_frontier
+from controller.charts.clock import Clock
+from controller.selectors.backtest_series import BacktestSeries, RunSeries
+from tests.backtests import series
+from tests.charts.reading import numbers, texts, validated
+
+NAN = float("nan")
+UTC = Clock()
+
+
+def a_run(
+    index: int, label: str, gpu_hours: float, attained: float | None, level: float = 2.0
+) -> RunSeries:
+    made = series(level)
+    values = {name: getattr(made, name) for name in type(made).__dataclass_fields__}
+    over = gpu_hours / 300
+    return RunSeries(index, label, gpu_hours, attained, over, values)
+
+
+FOUND = BacktestSeries(
+    load="azure-conv",
+    ttft_slo_s=1.0,
+    tbt_slo_s=0.05,
+    bound_gpu_hours=300.0,
+    t_s=np.array([0.0, 900.0, 1800.0, 2700.0]),
+    request_rps=np.array([2.0, 4.0, NAN, 8.0]),
+    bound_gpus=np.array([8.0, 10.0, NAN, 16.0]),
+    runs=(a_run(0, "default", 414.0, 0.992), a_run(1, "hpa-util", 510.0, 0.97, 3.0)),
+)
+
+
+def test_each_policy_has_a_line_in_each_panel_under_one_legend_entry() -> None:
+    plot = backtest(FOUND, UTC)
+    validated(plot)
+
+    lines = [(t["name"], t["yaxis"], t.get("showlegend")) for t in plot["data"]]
+
+    assert lines == [
+        ("load", "y", False),
+        ("clairvoyant bound", "y2", None),
+        *((name, axis, axis == "y2") for name in ("default", "hpa-util") for axis in AXES),
+    ]
+    groups = {trace["name"]: trace.get("legendgroup") for trace in plot["data"]}
+    assert groups == {"load": None, "clairvoyant bound": None, "default": "0", "hpa-util": "1"}
+
+
+AXES = ("y2", "y3", "y4", "y5", "y6", "y7")
+
+
+def test_the_axis_counts_hours_and_unknown_stays_a_gap() -> None:
+    plot = backtest(FOUND, UTC)
+    load, bound, *lines = plot["data"]
+
+    assert load["x"] == [0.0, 0.25, 0.5, 0.75]
+    assert numbers(load) == [2.0, 4.0, None, 8.0]
+    assert numbers(bound) == [8.0, 10.0, None, 16.0]
+    assert [numbers(line) for line in lines[:6]] == [
+        [12.0] * 4,
+        [2.0] * 4,
+        [4.0] * 4,
+        pytest.approx([0.4, None, 0.8, 1.2]),
+        pytest.approx([30.0] * 4),
+        pytest.approx([99.0] * 4),
+    ]
+    assert plot["layout"]["xaxis"]["range"] == [0.0, 1.0]
+    assert plot["layout"]["xaxis"]["title"]["text"] == "Time since the begin [h]"
+    assert not plot["live"]
+
+
+def test_the_goals_are_lines_in_their_own_panels() -> None:
+    plot = backtest(FOUND, UTC)
+
+    assert [(s["yref"], s["y0"]) for s in plot["layout"]["shapes"]] == [("y5", 1.0), ("y6", 50.0)]
+    assert [t for t in texts(plot["layout"]["annotations"]) if t.startswith("SLO")] == [
+        "SLO 1 s",
+        "SLO 50 ms",
+    ]
+
+
+def test_a_latency_axis_ends_at_four_goals() -> None:
+    late = replace(FOUND.runs[0], values=FOUND.runs[0].values | {"ttft_p95_s": np.full(4, 3600.0)})
+    layout = backtest(replace(FOUND, runs=(late,)), UTC)["layout"]
+    assert layout["yaxis5"]["range"] == [0, 4.0]
+
+
+def test_ten_policies_look_different_and_neighbours_differ_in_dash() -> None:
+    looks = [(color_of(i), dash_of(i)) for i in range(10)]
+
+    assert len(set(looks)) == 10
+    assert all(dash_of(i) != dash_of(i + 1) for i in range(9))
+
+
+def test_a_policy_keeps_its_look_whichever_are_shown() -> None:
+    alone = backtest(replace(FOUND, runs=FOUND.runs[1:]), UTC)["data"][2]
+    among = backtest(FOUND, UTC)["data"][8]
+    assert (alone["name"], alone["line"]) == (among["name"], among["line"])
+
+
+def test_the_table_says_the_same_with_units() -> None:
+    table = backtest(replace(FOUND, runs=FOUND.runs[:1]), UTC)["table"]
+
+    assert table["columns"] == [
+        "time [h]",
+        "load [requests/s]",
+        "bound [GPUs]",
+        "default: GPUs held",
+        "default: Prefill instances ready",
+        "default: Decode instances ready",
+        "default: TTFT p95 [s]",
+        "default: TBT p95 [ms]",
+        "default: Requests within both goals [%]",
+    ]
+    assert table["rows"] == [
+        [0, 2, 8, 12, 2, 4, 0.4, 30, 99],
+        [0.25, 4, 10, 12, 2, 4, None, 30, 99],
+        [0.5, None, None, 12, 2, 4, 0.8, 30, 99],
+        [0.75, 8, 16, 12, 2, 4, 1.2, 30, 99],
+    ]
+    assert "note" not in table
+
+
+def test_a_long_table_says_what_it_leaves_out() -> None:
+    count = MOST_ROWS * 4 + 1
+    flat = np.ones(count)
+    long = replace(
+        FOUND,
+        t_s=15.0 * np.arange(count),
+        request_rps=flat,
+        bound_gpus=flat,
+        runs=(replace(FOUND.runs[0], values=dict.fromkeys(FOUND.runs[0].values, flat)),),
+    )
+    table = backtest(long, UTC)["table"]
+
+    assert len(table["rows"]) == 241  # every fifth of 1,201
+    assert table["note"] == "Every 5th of 1,201 times; the CSV has all."
+
+
+def test_the_summary_reads_as_sentences() -> None:
+    assert backtest(FOUND, UTC)["summary"] == (
+        "1 h of azure-conv. default held 12–12 GPUs; hpa-util held 18–18 GPUs."
+        " The bound needs 16 GPUs at most."
+    )
+
+
+def test_names_cannot_become_markup() -> None:
+    odd = replace(FOUND, runs=(replace(FOUND.runs[0], label="<b>x</b>"),))
+    for plot in (backtest(odd, UTC), backtest_frontier(odd, UTC)):
+        assert not [t for t in texts([plot["data"], plot["layout"]]) if "<b>" in t]
+
+
+# Cost against goals.
+
+
+def test_the_frontier_joins_what_nothing_beats() -> None:
+    runs = (
+        a_run(0, "default", 414.0, 0.992),
+        a_run(1, "hpa-util", 510.0, 0.97),
+        a_run(2, "static-peak", 900.0, 1.0),
+        a_run(3, "latency-only", 350.0, 0.9),
+    )
+    plot = backtest_frontier(replace(FOUND, runs=runs), UTC)
+    validated(plot)
+    line, *points = plot["data"]
+
+    assert (line["x"], line["y"]) == ([350.0, 414.0, 900.0], pytest.approx([90.0, 99.2, 100.0]))
+    assert [(p["name"], p["x"], p["y"]) for p in points] == [
+        (run.label, [run.gpu_hours], [pytest.approx(100 * (run.attained or 0))]) for run in runs
+    ]
+    assert plot["layout"]["shapes"][0]["x0"] == 300.0
+    assert plot["table"]["rows"] == [
+        ["default", 414, 1.38, 99.2, "yes"],
+        ["hpa-util", 510, 1.7, 97, "no"],
+        ["static-peak", 900, 3, 100, "yes"],
+        ["latency-only", 350, 1.167, 90, "yes"],
+    ]
+    assert plot["summary"] == (
+        "No policy beats latency-only (350 GPU-hours, 90.0 %), default (414 GPU-hours, 99.2 %),"
+        " static-peak (900 GPU-hours, 100.0 %) in both cost and goals kept."
+    )
+
+
+def test_ten_points_differ_in_shape_or_colour() -> None:
+    runs = [a_run(i, f"p{i}", 300.0 + i, 0.9) for i in range(10)]
+    points = backtest_frontier(replace(FOUND, runs=runs), UTC)["data"][1:]
+    assert len({(p["marker"]["symbol"], p["marker"]["color"]) for p in points}) == 10
+
+
+def test_without_requests_there_is_no_frontier_and_words_say_so() -> None:
+    plot = backtest_frontier(replace(FOUND, runs=(a_run(0, "default", 12.0, None),)), UTC)
+    assert plot["empty"] == "No request arrived, so no policy kept or missed a goal."
+
+
+def test_without_time_series_words_say_so() -> None:
+    none = np.empty(0)
+    plot = backtest(replace(FOUND, t_s=none, request_rps=none, bound_gpus=none), UTC)
+    assert plot["empty"] == "The answer holds no time series."
