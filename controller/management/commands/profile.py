@@ -176,14 +176,18 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", default="unstated", help="of the weights")
     parser.add_argument("--engine", default="", help="software and version")
     parser.add_argument("--source", default="", help="who measured what, when")
-    parser.add_argument("--experts", type=_experts, default=(0, 0), metavar="ACTIVE/ALL")
-    parser.add_argument("--max-seqs", type=_whole, default=MAX_SEQS, metavar="N")
-    for name in ("kv-bytes-per-token", "kv-capacity-tokens"):
-        parser.add_argument(f"--{name}", type=_whole, metavar="N")
-    parser.add_argument("--weights-gib", type=_positive, metavar="N")
+    parser.add_argument(
+        "--experts", type=_experts, default=(0, 0), metavar="ACTIVE/ALL", help="of a mixture"
+    )
+    parser.add_argument(
+        "--max-seqs", type=_whole, default=MAX_SEQS, metavar="N", help="most sequences at once"
+    )
+    for name, kind, meaning in MEMORY:
+        parser.add_argument(f"--{name}", type=kind, metavar="N", help=meaning)
     for name in SPEC_FIGURES:
         kind = _whole if name == "gpus_per_node" else _positive
-        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N")
+        option = f"--{name.replace('_', '-')}"
+        parser.add_argument(option, type=kind, metavar="N", help="of a GPU that is not known")
     parser.add_argument("--out", metavar="FILE", help="write the profile to this file")
     parser.add_argument("--save", action="store_true", help="keep the profile in the product")
 
@@ -270,3 +274,10 @@ def _experts(text: str) -> tuple[int, int]:
     if not (slash and active.isdecimal() and every.isdecimal() and 0 < int(active) <= int(every)):
         raise argparse.ArgumentTypeError(f"'{text}' is not written as ACTIVE/ALL, like 8/128")
     return int(active), int(every)
+
+
+MEMORY: Final[tuple[tuple[str, Callable[[str], float], str], ...]] = (
+    ("kv-bytes-per-token", _whole, "taken from the table for a model that is in it"),
+    ("kv-capacity-tokens", _whole, "what the engine reports at its start"),
+    ("weights-gib", _positive, "gives the capacity where the engine's is not known"),
+)
