@@ -259,15 +259,32 @@ class ExactDecode:
 
     def _drain(self, engine: _Engine, now_s: float) -> None:
         self._serving.remove(engine)
-        if not engine.batch:
-            del self._engines[engine.serial]
-            return
+        del self._engines[engine.serial]
+        if engine.batch:
+            self._turn(engine, now_s, draining=True)
+
+    def _turn(self, engine: _Engine, now_s: float, *, draining: bool) -> None:
+        """Let an instance with sequences drain, or serve again; it counts as the latest."""
         self._move_on(engine, engine.begun(now_s))
-        engine.draining = True
+        engine.draining = draining
         self._restart(engine)
+        self._engines[engine.serial] = engine
+
+    def give_back(self, count: int, now_s: float) -> None:
+        """Let the ``count`` instances that began to drain last serve again, with all they hold.
+
+        Those that have finished are gone: :meth:`resize` brings them back empty.
+        """
+        self.run(now_s)
+        draining = [engine for engine in self._engines.values() if engine.draining]
+        for engine in draining[max(len(draining) - count, 0) :]:
+            del self._engines[engine.serial]
+            self._turn(engine, now_s, draining=False)
+            self._serving.append(engine)
+        self._admit(now_s)
 
     def release(self, now_s: float, keep: int = 0) -> None:
-        """Take all draining instances but the ``keep`` latest away.
+        """Take all draining instances away but the ``keep`` that began to drain last.
 
         What they haven't finished goes back to the front of the queue with the tokens it still
         has to make, and is counted in ``recomputed``.

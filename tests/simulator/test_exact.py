@@ -85,6 +85,7 @@ def test_tokens_and_sequences_are_conserved_through_every_change(
     decode = offered(TIGHT, 2, arrivals)
     made = finished = 0
     for second, (instances, release) in enumerate(moves, start=1):
+        decode.give_back(instances // 2, second)
         decode.resize(instances, second)
         if release:
             decode.release(second + 0.3)
@@ -190,6 +191,27 @@ def test_a_draining_instance_finishes_and_takes_nothing_new() -> None:
     draining = decode.take().bins.made[1]
     # Steps of 14.56 ms: 69 of its 300 tokens were made in the second before.
     assert draining.sum() == 300 - 69
+
+
+def test_the_instance_that_began_to_drain_last_stays_or_returns() -> None:
+    # Outstanding 900 > 600 > 300: the third instance drains first, then the second.
+    arrivals = (np.zeros(3), np.full(3, 100.0), np.array([900.0, 600.0, 300.0]))
+    kept, returned = (offered(DENSE, 3, arrivals) for _ in range(2))
+    for decode in (kept, returned):
+        decode.resize(2, 0.5)
+        decode.resize(1, 1.0)
+        assert decode.instances == (1, 2)
+    kept.release(2.0, keep=1)
+    assert (kept.instances, kept.recomputed) == ((1, 1), 1)
+    returned.give_back(1, 2.0)
+    assert returned.instances == (2, 1)
+    late = (np.array([2.5]), np.array([2.5]), np.array([100.0]), np.array([10.0]))
+    returned.offer(*late)
+    returned.run(inf)
+    # Steps of 14.57 ms: 35 of 300 tokens were made before 0.5 s, and 69 of the 600 from 1 to 2 s.
+    draining = (300 - 35) + 69
+    assert returned.take().bins.made.sum(axis=1).tolist() == [1_810 - draining, draining]
+    assert returned.recomputed == 0
 
 
 def test_what_a_lost_instance_has_not_finished_goes_on_elsewhere() -> None:
