@@ -47,6 +47,7 @@ MODELS: Final = (
     "Qwen/Qwen3-32B",
     "nvidia/Llama-3.1-70B-Instruct-FP8",
 )
+RATIO_FORMATS: Final = ("", "", "", ".0f", ".2f", ".2f", "d", ".1f", ".2f", ",.0f", ".2f")
 COST_FORMATS: Final = ("", "", "", "", ".2f", ".3f", ".0%")
 PREMIUM_FORMATS: Final = ("", "", "", ".3f", "", ".0%", ".0%", "", ".0%")
 LOAD_FORMATS: Final = ("", ".0f", ".0%", ".1f", ".1f", ".0f", ".0f")
@@ -83,11 +84,11 @@ def ratio(shared: Path) -> None:
         Case.of("deepseek-r1", reasoning, (H100, H100), 50),
         Case.of("deepseek-r1", reasoning, (H100, H200), 50),
     ]
-    print(f"\n{table(ratio_rows(cases), ('', '', '', '.0f', '.2f', '.2f', 'd', '.1f', '.2f'))}")
-    patient = replace(cases[7], ttft_goal_s=2.0)
+    print(f"\n{table(ratio_rows(cases), RATIO_FORMATS)}")
+    patient = replace(cases[7], ttft_goal_s=5.0)
     for one, simulated, seconds in (
         (cases[0], range(2, 23, 2), 400.0),
-        (patient, (2, 3, 4, 5, 6, 8, 12), 2_400.0),
+        (patient, (1, 2, 3, 4, 5, 6, 8, 12), 2_400.0),
     ):
         print(f"\n24 H100, {one.trace}, TTFT {one.ttft_goal_s:g} s\n")
         rows = tent(one, 24, simulated, seconds=seconds)

@@ -1,17 +1,18 @@
 """Throughput within goals against the P/D ratio: a tent, by formula and request by request."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from controller.core.types import Instances
-from controller.simulator.capacity import Capacity, demand_of, per_instance_capacity
+from controller.simulator.capacity import Capacity, Demand, demand_of, per_instance_capacity
 from controller.simulator.exact import simulate
 from controller.simulator.profiles import PROFILES, Profile
 from controller.simulator.workload import Requests, Workload
 
+DAY_S: Final = 86_400.0
 KEPT_FRAC: Final = 0.99
 STEPS: Final = 7
 SOUGHT: Final = (0.2, 1.4)
@@ -37,14 +38,32 @@ class Case:
 
     def capacity(self) -> Capacity:
         """Return what one instance of each role sustains at the trace's mean lengths."""
-        return per_instance_capacity(
-            self.prefill, self.decode, demand_of(self.workload), tbt_goal_s=self.tbt_goal_s
-        )
+        return self._capacity(demand_of(self.workload))
+
+    def _capacity(self, demand: Demand) -> Capacity:
+        return per_instance_capacity(self.prefill, self.decode, demand, tbt_goal_s=self.tbt_goal_s)
+
+    def held(self) -> tuple[float, Capacity]:
+        """Return the tokens a running sequence reserves on average, and the capacity with them.
+
+        A long answer holds memory for longer, so among those that run there are more long ones
+        than among those that come.
+        """
+        seen = one_day(self.workload, np.random.default_rng(1))
+        whole = seen.input_tokens + seen.output_tokens
+        tokens = float((seen.output_tokens * whole).sum() / seen.output_tokens.sum())
+        demand = demand_of(self.workload)
+        longer = replace(demand, input_tokens=max(tokens - demand.output_tokens, 1.0))
+        capacity = self.capacity()
+        return tokens, replace(capacity, decode_rps=self._capacity(longer).decode_rps)
 
 
 @dataclass(frozen=True, slots=True)
 class RatioRow:
-    """The best ratio of a case by formula: requests/s per instance and P per D."""
+    """The best ratio of a case by formula: requests/s per instance and P per D.
+
+    The last two are with the tokens that a running sequence reserves (see :meth:`Case.held`).
+    """
 
     trace: str
     prefill: str
@@ -55,6 +74,8 @@ class RatioRow:
     batch: int
     tbt_ms: float
     prefill_per_decode: float
+    reserved_tokens: float
+    ratio_reserved: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +94,7 @@ def ratio_rows(cases: Sequence[Case]) -> list[RatioRow]:
     rows = []
     for one in cases:
         found = one.capacity()
+        reserved, held = one.held()
         rows.append(
             RatioRow(
                 one.trace,
@@ -84,6 +106,8 @@ def ratio_rows(cases: Sequence[Case]) -> list[RatioRow]:
                 found.batch,
                 found.tbt_s * 1e3,
                 found.pd_ratio,
+                reserved,
+                held.pd_ratio,
             )
         )
     return rows
@@ -141,14 +165,16 @@ def kept_frac(of: Case, split: Instances, rps: float, run: tuple[float, int]) ->
     return float(kept[judged].mean())
 
 
-def poisson(workload: Workload, rps: float, seconds: float, rng: np.random.Generator) -> Requests:
-    """Return requests of a workload's lengths that come at random at a steady rate.
-
-    The lengths of a request are those of one in the first day of the workload.
-    """
-    offered = workload.rates(np.arange(0.0, 86_400.0, 600.0), 600.0)
+def one_day(workload: Workload, rng: np.random.Generator) -> Requests:
+    """Return up to about 50,000 requests of the first day of a workload."""
+    offered = workload.rates(np.arange(0.0, DAY_S, 600.0), 600.0)
     day = float(np.nansum(offered.rps)) * 600.0
-    seen = workload.requests(0.0, 86_400.0, min(50_000.0 / day, 1.0), rng)
+    return workload.requests(0.0, DAY_S, min(50_000.0 / day, 1.0), rng)
+
+
+def poisson(workload: Workload, rps: float, seconds: float, rng: np.random.Generator) -> Requests:
+    """Return requests with the lengths of a workload's first day that come at a steady rate."""
+    seen = one_day(workload, rng)
     count = int(rng.poisson(rps * seconds))
     pick = rng.integers(len(seen.t_s), size=count)
     return Requests(

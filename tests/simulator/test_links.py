@@ -40,7 +40,7 @@ def fleet(targets: Mapping[str, tuple[str, str]], *services: ServiceModel) -> Fl
 
 def factor(made: Fleet, gb_s: float, fabric: Fabric, *services: ServiceModel) -> list[float]:
     links = Links.of(made, services or (APART,), fabric)
-    return links.delay_factor(np.full(len(services) or 1, gb_s * 1e9)).tolist()
+    return [float(one) for one in links.delay_factor(np.full(len(services) or 1, gb_s * 1e9))]
 
 
 @pytest.mark.parametrize(

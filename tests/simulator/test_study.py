@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.study.hardware import EVEN, PRICES, Load, cost_rows, premium_rows
-from benchmarks.study.ratio import Case, kept_frac, ratio_rows, sustained_rps, tent
+from benchmarks.study.ratio import Case, formula_rps, kept_frac, ratio_rows, sustained_rps, tent
 from benchmarks.study.recordings import (
     AZURE,
     LANGUAGE,
@@ -138,6 +138,20 @@ def test_request_by_request_the_tent_has_its_top_there_too(shared: Path) -> None
     assert rates[5, 1] < 0.7 * rates[4, 2]
     # The formula leaves a fifth of prefill time free; goals of 1 s and 50 ms need less.
     assert rates[4, 2] > 0.95 * 36.6
+
+
+def test_long_answers_reserve_more_than_the_mean_and_want_more_decode(shared: Path) -> None:
+    long = replace(
+        Case.of("reasoning", recording(shared, REASONING), (H100, H100), 50), ttft_goal_s=5.0
+    )
+    tokens, reserved = long.held()
+    # Sequences of mean length 2,800 come, of 6,700 run: 22 fit instead of 54.
+    assert tokens > 2 * 2_800
+    assert reserved.pd_ratio < 0.5 * long.capacity().pd_ratio
+    # Seven decode instances: 10.8 requests/s by the mean, 4.5 by what is reserved.
+    split = Instances(3, 7)
+    assert formula_rps(long.capacity(), split) == pytest.approx(10.8, abs=0.1)
+    assert 3.5 < sustained_rps(long, split, seconds=1_200.0) < 5.5
 
 
 def test_overload_breaks_the_goals_and_light_load_keeps_them(shared: Path) -> None:
