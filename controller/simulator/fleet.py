@@ -197,10 +197,23 @@ class Fleet:
                 due[self._order[instance.key], instance.serial] = instance
         # By service and serial, not by time: a change of the cut of time must not change who
         # gets the last free node.
+        changed: set[str] = set()
         for place in sorted(due):
-            self._end_phase(services[due[place].key], due[place], now_s)
+            instance = due[place]
+            service = services[instance.key]
+            if instance.phase is Phase.PENDING and self._full(service, instance):
+                instance.until_s = now_s + RETRY_S
+                self._expect(instance)
+            else:
+                self._end_phase(service, instance, now_s)
+                changed.add(instance.key)
         self._plan()
-        return {instance.key for instance in due.values()}
+        return changed
+
+    def _full(self, service: ServiceModel, instance: Instance) -> bool:
+        """Return whether as much was looked for in vain, and nothing came free since."""
+        place = service.cluster, service.profile(instance.role).hardware
+        return instance.gpus >= self._too_many.get(place, inf)
 
     def _end_phase(self, service: ServiceModel, instance: Instance, now_s: float) -> None:
         if instance.phase is Phase.DRAINING:
@@ -225,13 +238,16 @@ class Fleet:
 
     def _moved(self, instance: Instance) -> None:
         """Note when the instance is due; forget what its service looked like."""
-        if instance.until_s < inf:
-            heappush(self._due, (instance.until_s, next(self._pushed), instance))
+        self._expect(instance)
         self._refs.pop(instance.key, None)
         self._spreads.pop(instance.key, None)
         if instance.phase is Phase.READY:
             place = instance.key, instance.role
             self._newest[place] = max(self._newest.get(place, -inf), instance.since_s)
+
+    def _expect(self, instance: Instance) -> None:
+        if instance.until_s < inf:
+            heappush(self._due, (instance.until_s, next(self._pushed), instance))
 
     def _try(self, service: ServiceModel, instance: Instance, now_s: float) -> None:
         """Take GPUs and begin loading, or look again in ``RETRY_S``."""
@@ -280,7 +296,8 @@ class Fleet:
 
     def _place(self, service: ServiceModel, instance: Instance) -> bool:
         nodes = self._fit(service, instance)
-        self._take(instance, nodes)
+        if nodes:
+            self._take(instance, nodes)
         return bool(nodes)
 
     def _take(self, instance: Instance, nodes: Mapping[str, int]) -> None:
@@ -299,14 +316,14 @@ class Fleet:
 
         An instance larger than a node takes whole free nodes under one S1.
         """
-        place = service.cluster, service.profile(instance.role).hardware
-        if instance.gpus >= self._too_many.get(place, inf):
+        if self._full(service, instance):
             return {}
         near1, near2 = self._domains(service.key)
 
         def rank(node: NodeSpec) -> tuple[bool, bool, int, str]:
             return node.s1 not in near1, node.s2 not in near2, self.free[node.name], node.name
 
+        place = service.cluster, service.profile(instance.role).hardware
         nodes = self._usable[place]
         roomy = [node for node in nodes if self.free[node.name] >= instance.gpus]
         if roomy:
