@@ -95,10 +95,10 @@ def run(name: str, made: Score, level: float = 2.0) -> Run:
 def answer(*runs: Run) -> Answer:
     """Return an answer of the runs; by default of ``default`` and ``hpa-util``."""
     return Answer(
-        workload={"name": "generated 2–8 requests/s", "requests": 9000},
-        profile={"prefill": "qwen3-32b-fp8/h100-tp2", "decode": "qwen3-32b-fp8/h100-2"},
-        slo={"ttft_s": 1.0, "tbt_s": 0.05},
-        fidelity={"mode": "fluid", "rule": "more than 50 requests/s"},
+        workload={"kind": "generated", "span_s": 3600.0, "mean_rps": 4.7, "cached_frac": None},
+        profile={"prefill": {"name": "qwen3-32b-fp8/h100-tp2"}, "pd_ratio": 0.5},
+        slo={"ttft_s": 1.0, "tbt_s": 0.05, "goal": 0.99},
+        fidelity={"asked": "auto", "used": "fluid", "rule": "a fluid in 1 s bins"},
         clairvoyant_gpu_hours=300.0,
         t_s=np.array([0.0, 900.0, 1800.0, 2700.0]),
         request_rps=np.array([2.0, 4.0, np.nan, 8.0]),

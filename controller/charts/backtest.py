@@ -43,6 +43,21 @@ DASHES: Final = ("solid", "dash", "dot", "dashdot", "longdash")
 SYMBOLS: Final = ("circle", "square", "diamond", "triangle-up", "x")
 HOUR_S: Final = 3600.0
 MOST_ROWS: Final = 300
+BELOW_PX: Final = 52
+LEGEND_ROW_PX: Final = 21
+WIDE_PX: Final = 1000
+COMPACT_PX: Final = 260
+# Above the panels, from where the lines are read; below it would be a screen away.
+LEGEND: Final[Layout] = {
+    "orientation": "h",
+    "x": 0,
+    "xanchor": "left",
+    "y": 1,
+    "yanchor": "bottom",
+    "font": {"size": 12, "color": token("text")},
+    "itemclick": "toggle",
+    "itemdoubleclick": "toggleothers",
+}
 MOST_LATENCY: Final = 4.0
 """A latency axis ends at so many goals: beyond, how late a request was no longer matters."""
 
@@ -93,14 +108,15 @@ def backtest(found: BacktestSeries, clock: Clock) -> Plot:
             _line(found, run, panel, view) for panel, view in zip(panels[1:], VIEWS, strict=True)
         ]
     tops = _tops(found)
-    margin_b = 64 + 20 * -(-(len(found.runs) + 2) // 3)
+    rows, compact_rows = (legend_rows(found.runs, width) for width in (WIDE_PX, COMPACT_PX))
+    top_px, compact_px = LEGEND_ROW_PX * rows + 8, LEGEND_ROW_PX * compact_rows + 8
     return {
         "data": lines,
         "layout": layout(
-            margin={"l": 52, "r": 96, "t": 8, "b": margin_b},
-            height=round(height_of(panels) + 8 + margin_b),
+            margin={"l": 52, "r": 96, "t": top_px, "b": BELOW_PX},
+            height=round(height_of(panels)) + top_px + BELOW_PX,
             showlegend=True,
-            legend=_legend(panels, margin_b),
+            legend=LEGEND,
             hoversubplots="axis",
             xaxis=_time_axis(found, panels[-1]),
             **{
@@ -115,7 +131,12 @@ def backtest(found: BacktestSeries, clock: Clock) -> Plot:
         ),
         "summary": _summary(found),
         "table": _table(found),
-        "compact": {"margin.r": 76, "legend.font.size": 11},
+        "compact": {
+            "margin.r": 76,
+            "margin.t": compact_px,
+            "height": round(height_of(panels)) + compact_px + BELOW_PX,
+            "legend.font.size": 11,
+        },
         "live": False,
     }
 
@@ -191,17 +212,11 @@ def _end_h(found: BacktestSeries) -> float:
     return (float(found.t_s[-1]) + step_s) / HOUR_S
 
 
-def _legend(panels: Sequence[Panel], margin_px: float) -> Layout:
-    return {
-        "orientation": "h",
-        "x": 0,
-        "xanchor": "left",
-        "y": -(margin_px - 8) / height_of(panels),
-        "yanchor": "bottom",
-        "font": {"size": 12, "color": token("text")},
-        "itemclick": "toggle",
-        "itemdoubleclick": "toggleothers",
-    }
+def legend_rows(runs: Sequence[RunSeries], width_px: int) -> int:
+    """Return how many rows the legend needs; Plotly gives every entry the widest one's room."""
+    names = ["clairvoyant bound", *(escape(run.label) for run in runs)]
+    entry_px = 50 + 7 * max(map(len, names))
+    return -(-len(names) // max(1, width_px // entry_px))
 
 
 def _tops(found: BacktestSeries) -> list[float]:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from controller.charts.backtest import SYMBOLS, color_of
+from controller.charts.backtest import (
+    COMPACT_PX,
+    LEGEND,
+    LEGEND_ROW_PX,
+    SYMBOLS,
+    color_of,
+    legend_rows,
+)
+from controller.charts.panels import LABEL_PX, spread
 from controller.charts.plot import (
     Layout,
     Plot,
@@ -24,6 +32,10 @@ if TYPE_CHECKING:
     from controller.charts.clock import Clock
     from controller.selectors.backtest_series import BacktestSeries, RunSeries
 
+TOP: Final = 101.5
+PLOT_PX: Final = 244.0
+"""Height of the figure between its margins."""
+
 COLUMNS: Final = ("policy", "GPU-hours", "× bound", "within both goals [%]", "on the frontier")
 
 
@@ -35,6 +47,7 @@ def backtest_frontier(found: BacktestSeries, clock: Clock) -> Plot:
         return nothing("No request arrived, so no policy kept or missed a goal.", COLUMNS)
     frontier = _frontier(known)
     lowest = min(_percent(run) for run in known)
+    span = max(-2.0, lowest - max(2.0, (100 - lowest) * 0.25)), TOP
     highest = max(run.gpu_hours for run in known)
     return {
         "data": [_line(frontier), *(_point(run) for run in known)],
@@ -44,11 +57,11 @@ def backtest_frontier(found: BacktestSeries, clock: Clock) -> Plot:
             xaxis=axis(title=titled("GPU-hours"), range=[0, highest * 1.18], nticks=7),
             yaxis=axis(
                 title=titled("Requests within both goals [%]"),
-                range=[max(-2.0, lowest - max(2.0, (100 - lowest) * 0.25)), 101.5],
+                range=list(span),
                 nticks=6,
             ),
             shapes=[_bound(found.bound_gpu_hours)],
-            annotations=[_bound_label(found.bound_gpu_hours)],
+            annotations=[_bound_label(found.bound_gpu_hours), *_names(known, span)],
         ),
         "summary": _summary(frontier),
         "table": {
@@ -63,6 +76,13 @@ def backtest_frontier(found: BacktestSeries, clock: Clock) -> Plot:
                 ]
                 for run in found.runs
             ],
+        },
+        # Names beside the points would leave a narrow figure at its right.
+        "compact": {
+            "showlegend": True,
+            "legend": LEGEND,
+            "annotations": [],
+            "margin.t": LEGEND_ROW_PX * legend_rows(found.runs, COMPACT_PX) + 8,
         },
         "live": False,
     }
@@ -90,6 +110,7 @@ def _line(frontier: Sequence[RunSeries]) -> Trace:
         "y": [_percent(run) for run in frontier],
         "line": {"color": token("control"), "width": 1, "dash": "dot", "shape": "hv"},
         "hoverinfo": "skip",
+        "showlegend": False,
     }
 
 
@@ -97,7 +118,7 @@ def _point(run: RunSeries) -> Trace:
     name = escape(run.label)
     return {
         "type": "scatter",
-        "mode": "markers+text",
+        "mode": "markers",
         "name": name,
         "x": [run.gpu_hours],
         "y": [_percent(run)],
@@ -106,12 +127,34 @@ def _point(run: RunSeries) -> Trace:
             "size": 11,
             "color": color_of(run.index),
         },
-        "text": [name],
-        "textposition": "bottom center" if run.index % 2 else "top center",
-        "textfont": {"size": 12, "color": token("text")},
         "hovertemplate": f"{name}: %{{x:,.4~g}} GPU-hours, %{{y:.2f}} %<extra></extra>",
         "cliponaxis": False,
     }
+
+
+def _names(runs: Sequence[RunSeries], span: tuple[float, float]) -> list[Layout]:
+    """Return each point's name at its right, moved apart where points are close."""
+    rising = sorted(runs, key=lambda run: (_percent(run), -run.gpu_hours))
+    wanted = [(_percent(run) - span[0]) / (span[1] - span[0]) * PLOT_PX for run in rising]
+    placed = spread(wanted, gap=LABEL_PX, top=PLOT_PX)
+    return [
+        {
+            "name": "point",
+            "text": escape(run.label),
+            "x": run.gpu_hours,
+            "y": _percent(run),
+            "ax": 22,
+            "ay": round(want - at, 1),
+            "xanchor": "left",
+            "standoff": 6,
+            "showarrow": True,
+            "arrowhead": 0,
+            "arrowwidth": 1,
+            "arrowcolor": token("control"),
+            "font": {"size": 12, "color": token("text")},
+        }
+        for run, want, at in zip(rising, wanted, placed, strict=True)
+    ]
 
 
 def _bound(gpu_hours: float) -> Layout:
@@ -134,7 +177,7 @@ def _bound_label(gpu_hours: float) -> Layout:
         "yref": "paper",
         "x": gpu_hours,
         "y": 1,
-        "xanchor": "right",
+        "xanchor": "left",
         "yanchor": "bottom",
         "showarrow": False,
         "font": {"size": 12, "color": token("text-2")},

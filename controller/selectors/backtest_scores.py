@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from controller.core import wording
-from controller.selectors.backtests import attained, best_run, hours, times
+from controller.selectors.backtests import attained, by_merit, goal_of, hours, times
 
 Runs = Sequence[Mapping[str, Any]]
 
@@ -67,6 +67,8 @@ COLUMNS: Final = (
 )
 BY_NAME: Final = {column.name: column for column in COLUMNS}
 BOUND: Final = "clairvoyant bound"
+COSTS: Final = frozenset({"gpu_hours", "gpu_hours_over_clairvoyant", "peak_gpus"})
+"""Holding little is no merit where the goals are missed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +82,15 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class ScoreRow:
-    """One policy's scores. ``index`` is its place in the answer, absent for the bound."""
+    """One policy's scores. ``index`` is its place in the answer, absent for the bound.
+
+    ``merit`` says why it is the best one, of all the others it is empty.
+    """
 
     label: str
     index: int | None
     cells: Sequence[Cell]
-    is_best: bool = False
+    merit: str = ""
 
 
 def table(answer: Mapping[str, Any], sort: str) -> Sequence[ScoreRow]:
@@ -95,7 +100,7 @@ def table(answer: Mapping[str, Any], sort: str) -> Sequence[ScoreRow]:
     leaves the order they were asked in, the bound at the end.
     """
     runs: Runs = answer["runs"]
-    best, chosen = _best_values(runs), best_run(runs)
+    best, chosen = _best_values(answer), by_merit(answer)[:1]
     rows = [
         (
             run,
@@ -110,7 +115,7 @@ def table(answer: Mapping[str, Any], sort: str) -> Sequence[ScoreRow]:
                     )
                     for column in COLUMNS
                 ],
-                is_best=run is chosen,
+                merit=_merit(answer, run) if run in chosen else "",
             ),
         )
         for i, run in enumerate(runs)
@@ -131,10 +136,25 @@ def _bound(answer: Mapping[str, Any]) -> tuple[Mapping[str, Any], ScoreRow]:
     return known, ScoreRow(BOUND, None, cells)
 
 
-def _best_values(runs: Runs) -> Mapping[str, float]:
+def _keeping(answer: Mapping[str, Any]) -> Runs:
+    goal = goal_of(answer)
+    return [run for run in answer["runs"] if (run["slo_attainment"] or 0.0) >= goal]
+
+
+def _merit(answer: Mapping[str, Any], run: Mapping[str, Any]) -> str:
+    if len(answer["runs"]) == 1:
+        return ""
+    if run in _keeping(answer):
+        return f"cheapest that keeps {wording.percent(goal_of(answer))}"
+    return "keeps most" if run["slo_attainment"] is not None else ""
+
+
+def _best_values(answer: Mapping[str, Any]) -> Mapping[str, float]:
     """Return the best value of each column in which policies differ."""
     found: dict[str, float] = {}
+    everyone: Runs = answer["runs"]
     for column in COLUMNS:
+        runs = (_keeping(answer) or everyone) if column.name in COSTS else everyone
         values = [run[column.name] for run in runs if run[column.name] is not None]
         if column.better and len(set(values)) > 1:
             found[column.name] = min(values) if column.better == "low" else max(values)
@@ -155,16 +175,11 @@ def _sorted(
 
 def headline(answer: Mapping[str, Any]) -> str:
     """Return what came out in one sentence: the best policy, then the next two."""
-    runs: Runs = answer["runs"]
-    chosen = best_run(runs)
-    if chosen is None:
+    ranked = by_merit(answer)
+    if not ranked:
         return "No policy was compared."
-    others = sorted(
-        (run for run in runs if run is not chosen),
-        key=lambda run: (-(run["slo_attainment"] or 0.0), run["gpu_hours"]),
-    )
-    said = [_first(chosen), *(_next(run) for run in others[:2])]
-    more = len(others) - 2
+    said = [_first(ranked[0]), *(_next(run) for run in ranked[1:3])]
+    more = len(ranked) - 3
     tail = f"; {more} more below" if more > 0 else ""
     return "; ".join(said) + tail + "."
 

@@ -19,7 +19,7 @@ from inventory.models import Service
 PAGE: Final = 25
 LEAST_TOLD: Final = 0.1
 GOAL_FRAC: Final = 0.99
-"""A policy that keeps fewer requests than this within both goals is best only among its like."""
+"""The share of requests that should be within both goals, where an answer names no other."""
 
 TONES: Final[Mapping[str, str]] = {
     State.QUEUED: "muted",
@@ -130,7 +130,6 @@ def listing(filters: Filters, page: int, reader: int | None) -> Listing:
 
 def row_of(backtest: Backtest) -> Row:
     """Return a backtest as one line."""
-    runs = runs_of(backtest)
     return Row(
         pk=backtest.pk,
         state=backtest.state,
@@ -138,7 +137,7 @@ def row_of(backtest: Backtest) -> Row:
         by=backtest.created_by.get_username() if backtest.created_by else "",
         load=backtest.load_name,
         policies=[str(name) for name in backtest.asked.get("policies", ())],
-        best=best_of(runs),
+        best=best_of(backtest.answer),
         percent=math.floor(100 * backtest.progress_frac),
         took_s=_took_s(backtest),
         error=backtest.error,
@@ -151,28 +150,28 @@ def _took_s(backtest: Backtest) -> float | None:
     return (backtest.finished_at - backtest.started_at).total_seconds()
 
 
-def runs_of(backtest: Backtest) -> Sequence[Mapping[str, Any]]:
-    """Return the scores of each policy in the order they were asked, none before the end."""
-    answer = backtest.answer or {}
-    runs: Sequence[Mapping[str, Any]] = answer.get("runs", ())
-    return runs
+def goal_of(answer: Mapping[str, Any]) -> float:
+    """Return the share of requests that should be within both goals."""
+    return float(answer["slo"].get("goal", GOAL_FRAC))
 
 
-def best_run(runs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Return the cheapest that keeps the goals; where none does, the one that keeps most."""
-    keeping = [run for run in runs if (run["slo_attainment"] or 0.0) >= GOAL_FRAC]
-    if keeping:
-        return min(keeping, key=lambda run: float(run["gpu_hours"]))
-    if not runs:
+def by_merit(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the scores, the best first: cheapest of those that keep the goals, then most kept."""
+    goal = goal_of(answer)
+
+    def merit(run: Mapping[str, Any]) -> tuple[bool, float, float]:
+        kept = run["slo_attainment"] or 0.0
+        keeps = kept >= goal
+        return (not keeps, 0.0 if keeps else -kept, run["gpu_hours"])
+
+    return sorted(answer["runs"], key=merit)
+
+
+def best_of(answer: Mapping[str, Any] | None) -> Best | None:
+    """Return the best policy in words, ``None`` without an answer."""
+    if not answer or not answer["runs"]:
         return None
-    return max(runs, key=lambda run: (run["slo_attainment"] or 0.0, -run["gpu_hours"]))
-
-
-def best_of(runs: Sequence[Mapping[str, Any]]) -> Best | None:
-    """Return the best policy in words."""
-    run = best_run(runs)
-    if run is None:
-        return None
+    run = by_merit(answer)[0]
     return Best(
         label=run["label"],
         gpu_hours=hours(run["gpu_hours"]),

@@ -76,7 +76,7 @@ class BacktestForm(forms.Form):
     input_tokens = _number("Input [tokens/request]", least=1, most=1e6, required=False)
     output_tokens = _number("Output [tokens/request]", least=1, most=1e6, required=False)
     day_hours = _number("One swing, low to low [h]", least=0.1, most=MOST_HOURS, required=False)
-    rate_scale = _number("Rate times", least=0.001, most=1000)
+    rate_scale = _number("Rate multiplied by", least=0.001, most=1000)
     profile = forms.ChoiceField(label="Engines of prefill")
     decode_profile = forms.ChoiceField(label="Engines of decode", required=False)
     ttft_slo_s = _number("TTFT goal [s]", least=0.001, most=600)

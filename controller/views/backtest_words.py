@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
@@ -28,6 +28,35 @@ class Fact:
     word: str
     value: str
     code: bool = False
+
+
+def _unit(unit: str) -> Callable[[Any], str]:
+    return lambda value: f"{wording.number(value)} {unit}"
+
+
+# What an answer says of itself, in the order of the page: its name, our words, its value in words.
+FOUND: Final[Sequence[tuple[str, str, Callable[[Any], str]]]] = (
+    ("fidelity.used", "simulated as", str),
+    ("fidelity.rule", "that is", str),
+    ("workload.kind", "load", str),
+    ("workload.span_s", "time played", wording.duration),
+    ("workload.known_frac", "of which the load is known", wording.percent),
+    ("workload.mean_rps", "mean rate", _unit("requests/s")),
+    ("workload.min_rps", "lowest rate of a minute", _unit("requests/s")),
+    ("workload.max_rps", "highest rate of a minute", _unit("requests/s")),
+    ("workload.input_tokens", "mean input", _unit("tokens")),
+    ("workload.output_tokens", "mean output", _unit("tokens")),
+    ("workload.cached_frac", "input found in caches", wording.percent),
+    ("workload.lengths", "lengths of requests", str),
+    ("profile.prefill.name", "engines of prefill", str),
+    ("profile.prefill.gpus_per_instance", "GPUs of a prefill instance", wording.number),
+    ("profile.prefill_rps_per_instance", "a prefill instance sustains", _unit("requests/s")),
+    ("profile.decode.name", "engines of decode", str),
+    ("profile.decode.gpus_per_instance", "GPUs of a decode instance", wording.number),
+    ("profile.decode_tps_per_instance", "a decode instance sustains", _unit("tok/s")),
+    ("profile.pd_ratio", "balanced prefill per decode", wording.ratio),
+    ("profile.max_gpus", "GPUs each policy may hold", wording.number),
+)
 
 
 def asked(row: Backtest) -> list[Fact]:
@@ -63,20 +92,22 @@ def _load_facts(row: Backtest) -> list[Fact]:
 
 def found(answer: Mapping[str, Any]) -> list[Fact]:
     """Return what the answer says about its load, its engines and how it was simulated."""
+    flat = {
+        **_flat("workload", answer["workload"]),
+        **_flat("profile", answer["profile"]),
+        **_flat("fidelity", answer["fidelity"]),
+    }
     return [
-        Fact(f"{group}: {name.replace('_', ' ')}", _plain(value))
-        for group in ("workload", "profile", "fidelity")
-        for name, value in answer.get(group, {}).items()
-        if not isinstance(value, dict | list)
+        Fact(word, write(flat[name])) for name, word, write in FOUND if flat.get(name) is not None
     ]
 
 
-def _plain(value: object) -> str:
-    if value is None:
-        return wording.UNKNOWN
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return wording.number(value) if isinstance(value, int | float) else str(value)
+def _flat(group: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for name, value in values.items():
+        inner = value.items() if isinstance(value, dict) else [("", value)]
+        made |= {f"{group}.{name}{'.' if key else ''}{key}": one for key, one in inner}
+    return made
 
 
 def command(row: Backtest) -> str:
