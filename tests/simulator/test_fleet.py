@@ -4,16 +4,18 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.core.types import Instances, Role, RoleState
+from controller.core.types import SIGNAL_INDEX, Instances, Role, RoleState
 from controller.simulator.demo import DEMO_NODES, DEMO_SERVICES
 from controller.simulator.fleet import Fleet, Phase
 from controller.simulator.model import NodeSpec, ServiceModel
-from tests.simulator.examples import NODES, SERVICE
+from controller.simulator.world import Setup, World
+from tests.simulator.examples import NODES, SERVICE, START_S
 
 DRAIN_S: Mapping[Role, float] = {Role.PREFILL: 1.0, Role.DECODE: 40.0}
 SOFT = replace(SERVICE, soft_s=300.0)
@@ -156,3 +158,19 @@ def test_a_stored_fleet_lets_the_same_instances_return() -> None:
         each.scale(SOFT, Instances(2, 2), 100.0, DRAIN_S)
     assert made.dump() == again.dump()
     assert serials(again, Phase.READY) == [3, 4]
+
+
+@pytest.mark.parametrize("fidelity", ["exact", "fluid"])
+def test_what_a_returning_instance_holds_it_finishes(fidelity: Literal["exact", "fluid"]) -> None:
+    made = World([SOFT], NODES, start_s=START_S, seed=7, setup=Setup(fidelity=fidelity))
+    made.advance(START_S + 300)
+    made.scale("chat", Instances(2, 1))
+    made.advance(START_S + 302)
+    assert made.state("chat").decode == RoleState(desired=1, ready=1, draining=2)
+    made.scale("chat", Instances(2, 3))
+    assert made.state("chat").decode == RoleState(desired=3, ready=3)
+    made.advance(START_S + 600)
+    assert made.asked[3] == pytest.approx(made.made + made.in_flight()[1], rel=1e-9)
+    tbt = made.observe(["chat"], made.now_s, 60)["chat"].window.values[SIGNAL_INDEX["tbt_s"]]
+    # Three share 5 requests/s again: 1,000 tokens/s in steps of 15 ms, five sequences each.
+    assert tbt == pytest.approx(0.0155, rel=0.05)

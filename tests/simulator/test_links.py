@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from controller.core.types import Instances, Role
+from controller.core.types import SIGNAL_INDEX, Instances, Role
 from controller.simulator.fleet import Fleet
 from controller.simulator.links import (
     LineRateError,
@@ -16,7 +16,8 @@ from controller.simulator.links import (
 )
 from controller.simulator.model import Fabric, NodeSpec, ServiceModel, Transfer
 from controller.simulator.profiles import PROFILES
-from tests.simulator.examples import SERVICE
+from controller.simulator.world import Setup, World
+from tests.simulator.examples import SERVICE, START_S, STEADY
 
 # A node of 8 GPUs has 8 cards of 50 GB/s: 400 GB/s.
 
@@ -195,3 +196,24 @@ def test_replicated_heads_are_sent_as_often_as_they_are_held(copies: float, kib:
 def test_a_prefill_instance_sends_through_the_cards_of_its_gpus() -> None:
     two = replace(APART, prefill=PROFILES["qwen3-32b/h800-tp2"])
     assert line_bytes_s(two) == pytest.approx(2 * 50e9 * 0.8)
+
+
+def test_a_world_waits_for_its_uplinks() -> None:
+    busy = replace(STEADY, low_rps=80.0, peak_rps=80.0, input_tokens=1_200.0, output_tokens=100.0)
+    service = replace(APART, workload=busy, initial=Instances(16, 6))
+    nodes = [
+        *(NodeSpec(f"p-{at}", "here", "h800", "a", "x", 8) for at in range(2)),
+        NodeSpec("d", "here", "h200", "b", "y", 8),
+    ]
+    p50_s = []
+    for over in (1.0, 8.0):
+        setup = Setup(fabric=Fabric(s1_oversubscription=over, s2_oversubscription=over))
+        made = World([service], nodes, start_s=START_S, seed=1, setup=setup)
+        made.advance(START_S + 300)
+        values = made.observe(["chat"], made.now_s, 180)["chat"].window.values
+        p50_s.append(float(values[SIGNAL_INDEX["ttft_p50_s"]].mean()))
+    # 80 x 1,200 x 262 kB = 25 GB/s: 0.05 of the cards, or half of the 50 GB/s into one node. Half
+    # of a median prompt of 870 tokens takes 2.9 ms alone, across S2 1.25 x 2.9 / (1 - 0.05) = 3.8
+    # or 1.25 x 2.9 / (1 - 0.5) = 7.1 ms.
+    assert made.fidelity(service.key) == "fluid"
+    assert p50_s[1] - p50_s[0] == pytest.approx(0.0033, abs=0.0007)
