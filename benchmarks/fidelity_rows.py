@@ -189,9 +189,11 @@ def fluid_run(service: ServiceModel, end_s: int, *, separate: bool = False) -> F
     rows = []
     for begin in range(0, end_s, SAMPLE_S):
         bins = load[begin : begin + SAMPLE_S]
-        prefilled = prefill.run(bins, count)
+        prefilled = prefill.run(bins, np.tile(count, (len(bins), 1)))
         flow = bins if separate else prefilled.flow
-        decoded = decode.run(flow[:, [REQUESTS, OUTPUT, INPUT]], serving)
+        decoded = decode.run(
+            flow[:, [REQUESTS, OUTPUT, INPUT]], np.tile(serving, (len(bins), 1, 1))
+        )
         stationary_s = np.full_like(decoded.made, prefill.stationary_s(bins[-1], count)[0])
         rows.append((prefilled.wait_s, stationary_s, decoded.step_s, decoded.made))
     return FluidRun(*(np.concatenate(column)[:, 0] for column in zip(*rows, strict=True)))

@@ -37,8 +37,8 @@ class Case:
         return cls(trace, workload, prefill, decode, tbt_ms / 1e3)
 
     def capacity(self) -> Capacity:
-        """Return what one instance of each role sustains at the trace's mean lengths."""
-        return self._capacity(demand_of(self.workload))
+        """Return what one instance of each role sustains with memory for mean lengths only."""
+        return self._capacity(replace(demand_of(self.workload), output_spread=1.0))
 
     def _capacity(self, demand: Demand) -> Capacity:
         return per_instance_capacity(self.prefill, self.decode, demand, tbt_goal_s=self.tbt_goal_s)

@@ -8,7 +8,7 @@ import numpy as np
 
 from controller.core.types import Flags, Floats
 from controller.simulator.model import ServiceModel
-from controller.simulator.workload import Offered, Requests, Workload
+from controller.simulator.workload import Lengths, Offered, Requests, Workload
 
 BLOCK: Final = 900
 """Bins prepared at once."""
@@ -54,16 +54,20 @@ class Single:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """``BLOCK`` bins: ``fields`` has shape ``(FIELDS, BLOCK)``, ``known`` ``(BLOCK,)``."""
+    """``BLOCK`` bins: ``fields`` has shape ``(FIELDS, BLOCK)``, ``known`` ``(BLOCK,)``.
+
+    ``shape`` is how lengths spread in it.
+    """
 
     fields: Floats
     known: Flags
     single: Single | None
+    shape: Lengths
 
 
-def moments(workload: Workload) -> Floats:
+def moments(shape: Lengths) -> Floats:
     """Return the first four moments of the shape of computed prompt lengths, shape ``(4,)``."""
-    return np.array([np.mean(workload.lengths.input**power) for power in (1, 2, 3, 4)])
+    return np.array([np.mean(shape.input**power) for power in (1, 2, 3, 4)])
 
 
 def mean_lengths(workload: Workload) -> Offered:
@@ -87,11 +91,13 @@ def mean_lengths(workload: Workload) -> Offered:
     )
 
 
-def service_moments(service: ServiceModel, uncached: Floats) -> tuple[Floats, Floats]:
+def service_moments(
+    service: ServiceModel, uncached: Floats, shape: Lengths
+) -> tuple[Floats, Floats]:
     """Return E[S] and E[S^2] of prefill for mean computed lengths ``uncached``, same shape."""
     a, b, c = service.prefill.a, service.prefill.b, service.prefill.c
     m1, m2, m3, m4 = (
-        uncached**power * moment for power, moment in enumerate(moments(service.workload), start=1)
+        uncached**power * moment for power, moment in enumerate(moments(shape), start=1)
     )
     first = a + b * m1 + c * m2
     second = a * a + 2 * a * b * m1 + (b * b + 2 * a * c) * m2 + 2 * b * c * m3 + c * c * m4
@@ -115,8 +121,6 @@ class Feed:
         self._seed = [seed, service.seed, stream_key(service.stream or service.key)]
         self._single = single or service.workload.recorded
         self._mean = mean_lengths(service.workload)
-        shape = service.workload.lengths
-        self._spread = np.array([shape.input.std(), shape.output.std()])
 
     def block(self, start_s: int, clock: LoadClock) -> Block:
         """Return the bins ``[start_s, start_s + BLOCK)`` of running time."""
@@ -124,19 +128,21 @@ class Feed:
         bins: Floats = clock.load_s(start_s) + clock.speed * np.arange(BLOCK, dtype=np.float64)
         offered = self._service.workload.rates(bins, clock.speed)
         known: Flags = ~np.isnan(offered.rps)
+        shape = self._service.workload.shape(float(bins[BLOCK // 2]))
         if self._single:
-            return self._listed(start_s, clock, known, rng)
-        return Block(self._summed(offered, rng), known, None)
+            fields, single = self._listed(start_s, clock, shape, rng)
+            return Block(fields, known, single, shape)
+        return Block(self._summed(offered, shape, rng), known, None, shape)
 
     def _listed(
-        self, start_s: int, clock: LoadClock, known: Flags, rng: np.random.Generator
-    ) -> Block:
+        self, start_s: int, clock: LoadClock, shape: Lengths, rng: np.random.Generator
+    ) -> tuple[Floats, Single]:
         span_s = clock.load_s(start_s), clock.load_s(start_s + BLOCK)
         found = self._service.workload.requests(*span_s, 1 / clock.speed, rng)
         single = self._with_service_time(found, clock)
         at = np.clip((single.t_s - start_s).astype(np.int64), 0, BLOCK - 1)
         uncached = self._mean.input_tokens * (1 - self._mean.cached_frac)
-        first, second = service_moments(self._service, uncached)
+        first, second = service_moments(self._service, uncached, shape)
         fields = np.empty((FIELDS, BLOCK))
         fields[REQUESTS] = np.bincount(at, minlength=BLOCK)
         fields[INPUT] = np.bincount(at, single.input_tokens, BLOCK)
@@ -144,7 +150,7 @@ class Feed:
         fields[OUTPUT] = np.bincount(at, single.output_tokens, BLOCK)
         fields[WORK] = np.bincount(at, single.service_s, BLOCK)
         fields[SERVICE], fields[SERVICE2] = first, second
-        return Block(fields, known, single)
+        return fields, single
 
     def _with_service_time(self, found: Requests, clock: LoadClock) -> Single:
         uncached = np.maximum(found.input_tokens - found.cached_tokens, 1.0)
@@ -156,15 +162,15 @@ class Feed:
             found.output_tokens,
         )
 
-    def _summed(self, offered: Offered, rng: np.random.Generator) -> Floats:
+    def _summed(self, offered: Offered, shape: Lengths, rng: np.random.Generator) -> Floats:
         """Return sums per bin: Poisson counts, and totals with the spread of that many lengths."""
         inputs, outputs = np.nan_to_num(offered.input_tokens), np.nan_to_num(offered.output_tokens)
         miss = 1 - np.nan_to_num(offered.cached_frac)
-        first, second = service_moments(self._service, inputs * miss)
+        first, second = service_moments(self._service, inputs * miss, shape)
         count = rng.poisson(np.nan_to_num(offered.rps)).astype(np.float64)
         root = np.sqrt(count)
         noise = rng.standard_normal((2, BLOCK))
-        spread = self._spread[:, np.newaxis] * noise * root
+        spread = np.array([[shape.input.std()], [shape.output.std()]]) * noise * root
         spread_s = np.sqrt(np.maximum(second - first * first, 0.0)) * noise[0] * root
         fields = np.empty((FIELDS, BLOCK))
         fields[REQUESTS] = count

@@ -24,12 +24,25 @@ class TooSlowError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """Mean lengths of requests [tokens]; ``spread`` is E[L^2] / E[L]^2 of computed prompts."""
+    """Mean lengths of requests [tokens].
+
+    ``spread`` is E[L^2] / E[L]^2 of computed prompts, ``output_spread`` that of answers.
+    """
 
     input_tokens: float
     output_tokens: float
     cached_frac: float = 0.0
     spread: float = 1.0
+    output_spread: float = 1.0
+
+    @property
+    def held_tokens(self) -> float:
+        """KV tokens set aside for a running sequence, on average.
+
+        A long answer runs for longer, so among those that run there are more long ones than
+        among those that come: of answers alone it is E[out^2] / E[out].
+        """
+        return self.input_tokens + self.output_tokens * self.output_spread
 
     @property
     def uncached_tokens(self) -> float:
@@ -57,12 +70,13 @@ class Capacity:
 def demand_of(workload: Workload) -> Demand:
     """Return the mean demand of a workload over its first day."""
     mean = mean_lengths(workload)
-    first, second, _, _ = moments(workload)
+    first, second, _, _ = moments(workload.lengths)
     return Demand(
         float(mean.input_tokens[0]),
         float(mean.output_tokens[0]),
         float(mean.cached_frac[0]),
         float(second / first**2),
+        float(np.mean(workload.lengths.output**2)),
     )
 
 
@@ -72,8 +86,9 @@ def per_instance_capacity(
     """Return what one instance of each role sustains within ``tbt_goal_s``.
 
     Prefill is busy ``BUSY_FRAC`` of its time. Decode runs the largest batch whose step keeps the
-    goal, at the mean context at the end of a request, within the engine's memory and its limit on
-    sequences. Raises :class:`TooSlowError` when one sequence alone misses the goal.
+    goal, at the mean context at the end of a request, within the engine's memory for what running
+    sequences will hold at their end, and its limit on sequences. Raises :class:`TooSlowError` when
+    one sequence alone misses the goal.
     """
     uncached = demand.uncached_tokens
     service_s = prefill.a + prefill.b * uncached + prefill.c * uncached**2 * demand.spread
@@ -84,7 +99,8 @@ def per_instance_capacity(
             f"one sequence of {context:.0f} tokens takes {alone_s * 1e3:.1f} ms a token,"
             f" the goal is {tbt_goal_s * 1e3:.1f} ms"
         )
-    fitting = float(largest_batch(decode, np.array([context]), tbt_goal_s)[0])
+    held = np.array([demand.held_tokens])
+    fitting = float(largest_batch(decode, np.array([context]), held, tbt_goal_s)[0])
     batch, tbt_s = int(fitting), float(decode.step_s(fitting, fitting * context))
     rps = BUSY_FRAC / service_s
     return Capacity(
@@ -97,14 +113,15 @@ def per_instance_capacity(
     )
 
 
-def largest_batch(decode: Profile, context: Floats, tbt_goal_s: float) -> Floats:
+def largest_batch(decode: Profile, context: Floats, held: Floats, tbt_goal_s: float) -> Floats:
     """Return the largest batch within the TBT goal, memory and limit on sequences, shape ``(n,)``.
 
-    ``context`` is tokens per sequence. A sequence that alone misses the goal is served alone.
+    Per sequence a step reads ``context`` tokens and memory is set aside for ``held``, shape
+    ``(n,)``. A sequence that alone misses the goal is served alone.
     """
     batches = np.arange(1, decode.max_seqs + 1, dtype=np.float64)
-    held = batches * context[:, np.newaxis]
-    fits = (decode.step_s(batches, held) <= tbt_goal_s) & (held <= decode.kv_capacity_tokens)
+    read, aside = (batches * tokens[:, np.newaxis] for tokens in (context, held))
+    fits = (decode.step_s(batches, read) <= tbt_goal_s) & (aside <= decode.kv_capacity_tokens)
     # Both grow with the batch, so those that fit are the first ones.
     batch: Floats = np.maximum(fits.sum(axis=1), 1).astype(np.float64)
     return batch

@@ -38,9 +38,9 @@ class StepTimes:
             step_s = step_s + self.c3 * (1 - np.exp(self.log_miss * batch))
         return step_s
 
-    def limit(self, context: Floats) -> Floats:
-        """Return the most sequences per instance at ``context`` tokens each, shape ``(n,)``."""
-        limit: Floats = np.minimum(self.max_seqs, self.capacity / np.maximum(context, 1.0))
+    def limit(self, held: Floats) -> Floats:
+        """Return the most sequences per instance with ``held`` tokens each, shape ``(n,)``."""
+        limit: Floats = np.minimum(self.max_seqs, self.capacity / np.maximum(held, 1.0))
         return limit
 
 
@@ -86,23 +86,37 @@ class FluidDecode:
     ``pool`` has shape ``(3, 2, n)``: what serving and what draining instances hold; ``queue``
     ``(3, n)``: what waits in front. A step takes the mean batch's time; sequences end at the rate
     of tokens made over tokens remaining, which is exact for geometric output lengths.
+
+    Among those that run, long answers are more frequent than among those that come: with the
+    spread ``v = E[out^2] / E[out]^2`` a running sequence holds ``in + v/2 * out`` tokens on
+    average and ``in + v * out`` at its end, which memory is set aside for. Here geometric lengths,
+    whose ``v`` is 2, make ``context`` the former and ``remaining`` one ``out``.
     """
 
     def __init__(self, times: StepTimes, rows: int) -> None:
+        """Start empty, with geometric lengths."""
         self._times = times
-        self._c0, self._c1, self._c2, self._c3, self._log_miss = (
-            np.tile(row, 2) for row in (times.c0, times.c1, times.c2, times.c3, times.log_miss)
+        self.expect(np.full(rows, 2.0))
+        self._c0, self._c3, self._log_miss = (
+            np.tile(row, 2) for row in (times.c0, times.c3, times.log_miss)
         )
         self.pool = np.zeros((3, 2, rows))
         self.queue = np.zeros((3, rows))
         self.step_s = times.c0.copy()
         self.batch = np.zeros(rows)
 
+    def expect(self, spread: Floats) -> None:
+        """Take output lengths of this spread from now on, shape ``(n,)``."""
+        times, rows = self._times, len(spread)
+        longer = np.maximum(spread / 2 - 1, 0.0)
+        self._slopes = np.tile(np.array((times.c1, times.c2 * longer, times.c2)), 2)
+        self._aside = np.array((np.zeros(rows), np.maximum(spread - 1, 0.0), np.ones(rows)))
+
     def run(self, arrivals: Floats, instances: Floats) -> Decoded:
         """Advance as many seconds as ``arrivals`` has bins, shape ``(T, 3, n)``.
 
         Arrivals are sequences, their output and their input tokens; ``instances``, shape
-        ``(2, n)``, are the (serving, draining) counts and stay the same. What comes out doesn't
+        ``(T, 2, n)``, are the (serving, draining) counts of each bin. What comes out doesn't
         depend on how time is cut into calls. Sets ``step_s`` and ``batch`` to the last bin's.
         """
         bins, _, rows = arrivals.shape
@@ -110,26 +124,30 @@ class FluidDecode:
         held = np.empty((bins, 3, 2 * rows))
         steps_s, made = np.empty((2, bins, 2 * rows))
         queued, admitted = np.zeros((bins, rows)), arrivals[:, SEQUENCES].copy()
-        counts = np.maximum(instances, 1.0).reshape(-1)
-        alive = (instances > 0).reshape(-1).astype(np.float64)
-        room = instances[SERVING] * np.array((self._times.max_seqs, self._times.capacity))
+        counts = np.maximum(instances, 1.0).reshape(bins, -1)
+        alive = (instances > 0).reshape(bins, -1).astype(np.float64)
+        seqs, tokens = (
+            instances[:, SERVING] * most for most in (self._times.max_seqs, self._times.capacity)
+        )
         state = self.pool.reshape(3, 2 * rows)
         waits = bool(self.queue[SEQUENCES].any())
         for at, (now, coming) in enumerate(zip(held, arrivals, strict=True)):
             now[:] = state
             serving = now[:, :rows]
             serving += coming
-            if waits or (serving[::2] > room).any():
+            aside = (serving * self._aside).sum(axis=0)
+            full = (serving[SEQUENCES] > seqs[at]) | (aside > tokens[at])
+            if waits or full.any():
                 serving[:] = state[:, :rows]
-                admitted[at] = self._admit(coming, serving, instances[SERVING])
+                admitted[at] = self._admit(coming, serving, instances[at, SERVING])
                 queued[at] = self.queue[SEQUENCES]
                 waits = bool(queued[at].any())
-            step_s = self._step_s(now, counts, steps_s[at])
-            state = _after(now, np.minimum(_ending(now, step_s), alive), made[at])
+            step_s = self._step_s(now, counts[at], steps_s[at])
+            state = _after(now, np.minimum(_ending(now, step_s), alive[at]), made[at])
         self.pool = state.reshape(3, 2, rows)
         made = made[:, :rows] + made[:, rows:]
         return self._decoded(
-            held[:, :, :rows], counts[:rows], (made, steps_s[:, :rows], queued, admitted)
+            held[:, :, :rows], counts[:, :rows], (made, steps_s[:, :rows], queued, admitted)
         )
 
     def _decoded(
@@ -140,14 +158,14 @@ class FluidDecode:
         batch = sequences / counts
         context = held[:, CONTEXT] / np.maximum(sequences, TINY)
         self.step_s, self.batch = step_s[-1].copy(), batch[-1].copy()
-        limit = self._times.limit(context)
+        aside = (held * self._aside).sum(axis=1) / np.maximum(sequences, TINY)
+        limit = self._times.limit(aside)
         return Decoded(made, step_s, batch, context, limit, queued, admitted)
 
     def _step_s(self, now: Floats, counts: Floats, out: Floats) -> Floats:
         """Write and return the step time of the mean batch, at least one sequence [s]."""
         sequences = np.maximum(now[SEQUENCES], TINY)
-        np.multiply(now[CONTEXT], self._c2, out=out)
-        out += self._c1 * sequences
+        (now * self._slopes).sum(axis=0, out=out)
         out /= np.minimum(sequences, counts)
         out += self._c0
         if self._times.moe:
@@ -158,10 +176,11 @@ class FluidDecode:
     def _admit(self, coming: Floats, inside: Floats, serving: Floats) -> Floats:
         """Let in what there is room for; return the sequences, shape ``(n,)``."""
         queue = self.queue + coming
-        total = queue + inside
-        limit = self._times.limit(total[CONTEXT] / np.maximum(total[SEQUENCES], TINY))
-        room = np.maximum(serving * limit - inside[SEQUENCES], 0.0)
-        moved = queue * np.minimum(room / np.maximum(queue[SEQUENCES], TINY), 1.0)
+        waiting = np.maximum(queue[SEQUENCES], TINY)
+        each = np.maximum((queue * self._aside).sum(axis=0) / waiting, 1.0)
+        free = serving * self._times.capacity - (inside * self._aside).sum(axis=0)
+        room = np.minimum(serving * self._times.max_seqs - inside[SEQUENCES], free / each)
+        moved = queue * np.clip(room / waiting, 0.0, 1.0)
         self.queue = queue - moved
         inside += moved
         admitted: Floats = moved[SEQUENCES]

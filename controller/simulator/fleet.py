@@ -19,7 +19,7 @@ SCHEDULE_LAG_S: Final = (5.0, 30.0)
 """Between the wish for an instance and the start of loading."""
 
 RETRY_S: Final = 5.0
-"""How often an instance without a node looks for one."""
+"""How long after GPUs came free an instance without a node looks for one."""
 
 BACK_OFF_S: Final = (10.0, 300.0)
 """Wait after the first failed start, doubled each time up to the second figure."""
@@ -120,9 +120,11 @@ class Fleet:
             if node.usable:
                 self._usable[node.cluster, node.hardware].append(node)
                 self.room[node.cluster, node.hardware] += node.gpus
-        # Fewest GPUs found not to fit since any came free there: spares those that wait for room
-        # the search every few seconds.
+        # Fewest GPUs found not to fit since any came free there: spares others the search.
         self._too_many: dict[tuple[str, str], int] = {}
+        # Who waits for room looks again when some comes free, not every few seconds.
+        self._parked: dict[tuple[str, str], dict[tuple[int, int], Instance]] = defaultdict(dict)
+        self._freed: set[tuple[str, str]] = set()
         self._used: dict[str, Counter[str]] = defaultdict(Counter)
         self._counts: dict[tuple[str, Role], Counter[Phase]] = defaultdict(Counter)
         self._newest: dict[tuple[str, Role], float] = {}
@@ -138,7 +140,9 @@ class Fleet:
             for instance in self._wanted(service, role, service.initial.of(role), now_s):
                 if self._place(service, instance):
                     self._enter(instance, Phase.READY, inf)
-        self._plan()
+                else:
+                    self._park(service, instance)
+        self._plan(now_s)
 
     def _begin(self, key: str, desired: Instances, version: int, serial: int) -> None:
         self._order[key] = len(self._order)
@@ -162,7 +166,7 @@ class Fleet:
         self.versions[service.key] += 1
         for role in Role:
             self._resize(service, role, now_s, drain_s[role])
-        self._plan()
+        self._plan(now_s)
 
     def _resize(self, service: ServiceModel, role: Role, now_s: float, drain_s: float) -> None:
         mine = self.of(service.key, role)
@@ -197,23 +201,10 @@ class Fleet:
                 due[self._order[instance.key], instance.serial] = instance
         # By service and serial, not by time: a change of the cut of time must not change who
         # gets the last free node.
-        changed: set[str] = set()
         for place in sorted(due):
-            instance = due[place]
-            service = services[instance.key]
-            if instance.phase is Phase.PENDING and self._full(service, instance):
-                instance.until_s = now_s + RETRY_S
-                self._expect(instance)
-            else:
-                self._end_phase(service, instance, now_s)
-                changed.add(instance.key)
-        self._plan()
-        return changed
-
-    def _full(self, service: ServiceModel, instance: Instance) -> bool:
-        """Return whether as much was looked for in vain, and nothing came free since."""
-        place = service.cluster, service.profile(instance.role).hardware
-        return instance.gpus >= self._too_many.get(place, inf)
+            self._end_phase(services[due[place].key], due[place], now_s)
+        self._plan(now_s)
+        return {instance.key for instance in due.values()}
 
     def _end_phase(self, service: ServiceModel, instance: Instance, now_s: float) -> None:
         if instance.phase is Phase.DRAINING:
@@ -252,7 +243,8 @@ class Fleet:
     def _try(self, service: ServiceModel, instance: Instance, now_s: float) -> None:
         """Take GPUs and begin loading, or look again in ``RETRY_S``."""
         if not self._place(service, instance):
-            self._enter(instance, Phase.PENDING, now_s + RETRY_S)
+            self._enter(instance, Phase.PENDING, inf)
+            self._park(service, instance)
             return
         instance.tries += 1
         rng = self._rng(service, instance)
@@ -261,6 +253,24 @@ class Fleet:
         load_s = service.start_median_s * exp(service.start_sigma * float(rng.standard_normal()))
         instance.since_s = now_s
         self._enter(instance, Phase.STARTING, now_s + lag_s + load_s)
+
+    def _park(self, service: ServiceModel, instance: Instance) -> None:
+        place = service.cluster, service.profile(instance.role).hardware
+        instance.until_s = inf
+        self._parked[place][self._order[instance.key], instance.serial] = instance
+
+    def _wake(self, now_s: float) -> None:
+        """Have as many instances look for room as could find some where GPUs came free."""
+        for place in sorted(self._freed):
+            parked, room = self._parked[place], self.room[place]
+            for number in sorted(parked):
+                if room <= 0:
+                    break
+                instance = parked.pop(number)
+                room -= instance.gpus
+                instance.until_s = now_s + RETRY_S
+                self._expect(instance)
+        self._freed.clear()
 
     def _rng(self, service: ServiceModel, instance: Instance) -> np.random.Generator:
         """Return the luck of one try of one instance: the same whenever it is asked."""
@@ -309,21 +319,24 @@ class Fleet:
     def _give(self, node: NodeSpec, gpus: int) -> None:
         self.free[node.name] += gpus
         if node.usable:
-            self.room[node.cluster, node.hardware] += gpus
+            place = node.cluster, node.hardware
+            self.room[place] += gpus
+            if gpus > 0 and self._parked.get(place):
+                self._freed.add(place)
 
     def _fit(self, service: ServiceModel, instance: Instance) -> dict[str, int]:
         """Choose nodes: near the service's others (S1, then S2), then the tightest fit, by name.
 
         An instance larger than a node takes whole free nodes under one S1.
         """
-        if self._full(service, instance):
+        place = service.cluster, service.profile(instance.role).hardware
+        if instance.gpus >= self._too_many.get(place, inf):
             return {}
         near1, near2 = self._domains(service.key)
 
         def rank(node: NodeSpec) -> tuple[bool, bool, int, str]:
             return node.s1 not in near1, node.s2 not in near2, self.free[node.name], node.name
 
-        place = service.cluster, service.profile(instance.role).hardware
         nodes = self._usable[place]
         roomy = [node for node in nodes if self.free[node.name] >= instance.gpus]
         if roomy:
@@ -354,9 +367,14 @@ class Fleet:
         self.instances[instance.key].remove(instance)
         self._counts[instance.key, instance.role][instance.phase] -= 1
         instance.until_s = inf
+        if instance.phase is Phase.PENDING:
+            for parked in self._parked.values():
+                parked.pop((self._order[instance.key], instance.serial), None)
         self._moved(instance)
 
-    def _plan(self) -> None:
+    def _plan(self, now_s: float) -> None:
+        if self._freed:
+            self._wake(now_s)
         while self._due and self._due[0][2].until_s != self._due[0][0]:
             heappop(self._due)
         self.next_event_s = self._due[0][0] if self._due else inf
@@ -461,7 +479,13 @@ class Fleet:
             if saved["key"] in self.instances:
                 self._adopt(services[saved["key"]], saved, now_s)
         self.newest_s = max(self._newest.values(), default=-inf)
-        self._plan()
+        for instance in self.all():
+            service = services[instance.key]
+            if instance.phase is Phase.PENDING and instance.until_s == inf:
+                self._park(service, instance)
+                if self._fit(service, instance):
+                    self._freed.add((service.cluster, service.profile(instance.role).hardware))
+        self._plan(now_s)
 
     def _adopt(self, service: ServiceModel, row: InstanceRow, now_s: float) -> None:
         role = Role(row["role"])

@@ -66,8 +66,8 @@ class FluidPrefill:
     def run(self, arrivals: Floats, instances: Floats) -> "Prefilled":
         """Advance as many seconds as ``arrivals`` has bins, shape ``(T, FIELDS, n)``.
 
-        ``instances``, shape ``(n,)``, stay the same. What comes out doesn't depend on how time
-        is cut into calls.
+        ``instances`` are those of each bin, shape ``(T, n)``. What comes out doesn't depend on
+        how time is cut into calls.
         """
         some = np.maximum(instances, 1.0)
         work = arrivals[:, WORK]
@@ -77,14 +77,14 @@ class FluidPrefill:
             flow, backlog_s = arrivals[:, :4], np.zeros((len(work) + 1, work.shape[1]))
         self._smooth(np.minimum(work / some, 2.0))
         wait_s = (backlog_s[:-1] + backlog_s[1:]) / (2 * some)
-        wait_s[:, instances == 0] = LONGEST_WAIT_S
+        wait_s[instances == 0] = LONGEST_WAIT_S
         return Prefilled(flow, wait_s, (backlog_s[:-1] + work - backlog_s[1:]) / some)
 
     def _queued(
         self, arrivals: Floats, instances: Floats, some: Floats
     ) -> tuple[Floats, Floats, Floats]:
         """Return what leaves, the work after merging, and the backlog around each bin."""
-        bins, rows = len(arrivals), len(some)
+        bins, rows = some.shape
         held = np.empty((bins, 4, rows))
         left = np.empty((bins, 4, rows))
         work = arrivals[:, WORK].copy()
@@ -93,10 +93,10 @@ class FluidPrefill:
         waiting = self.waiting
         for at in range(bins):
             total = np.add(waiting, arrivals[at, :4], out=held[at])
-            if (waiting[REQUESTS] > some).any():
-                work[at] -= self._shared_s(arrivals[at, REQUESTS], total, waiting, some)
+            if (waiting[REQUESTS] > some[at]).any():
+                work[at] -= self._shared_s(arrivals[at, REQUESTS], total, waiting, some[at])
             before = backlog_s[at] + work[at]
-            rest = np.maximum(before - instances, 0.0, out=backlog_s[at + 1])
+            rest = np.maximum(before - instances[at], 0.0, out=backlog_s[at + 1])
             rest *= rest > TINY
             before += before == 0.0
             waiting = np.multiply(total, rest / before, out=left[at])

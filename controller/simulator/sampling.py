@@ -20,7 +20,7 @@ from controller.simulator.exact_service import (
     Measured,
 )
 from controller.simulator.model import Fault, ServiceModel
-from controller.simulator.workload import LEVELS, NODES, NORMAL
+from controller.simulator.workload import LEVELS, NODES, NORMAL, Lengths
 
 NOISE_FRAC: Final = 0.01
 """Spread of real counters around what they count."""
@@ -156,6 +156,10 @@ class Sampler:
         self._goals_s = np.full((2, len(services)), np.inf)
         self.utilisation = np.zeros((2, len(services)))
         self.attained = np.zeros((6, len(services)))
+
+    def expect(self, row: int, shape: Lengths) -> None:
+        """Take prompts that spread so from now on."""
+        self._shape[row] = shape.input[_ORDERS[0]]
 
     def judge(self, goals_s: Floats) -> None:
         """Count from now on what keeps the goals of (TTFT, TBT), shape ``(2, n)`` [s]."""

@@ -17,11 +17,11 @@ from controller.core.types import (
     SIGNALS,
     Counts,
     Floats,
-    InstanceRef,
     Instances,
     Observation,
     Role,
     ServiceState,
+    Window,
 )
 from controller.simulator.arrivals import (
     BLOCK,
@@ -125,12 +125,12 @@ class World:
         self._clocks = [LoadClock(setup.load_from_s, 0.0, speed) for _ in services]
         self._make_engines()
         self._states: dict[str, ServiceState] = {}
-        self._instances: dict[str, tuple[InstanceRef, ...]] = {}
         self._holdings: list[Holding] = []
         self._fleet = Fleet(nodes, seed)
         for service in services:
             self._fleet.add(service, 0.0)
         self._links = Links.of(self._fleet, services, setup.fabric)
+        self._moved = False
         self._count_instances(self._row)
 
     def _make_engines(self) -> None:
@@ -220,12 +220,13 @@ class World:
         """Simulate up to the last whole second not after ``to_s``."""
         end = self._run_s + max(floor(to_s - self.now_s), 0)
         while self._run_s < end:
-            if self._run_s >= self._fleet.next_event_s:
-                self._end_phases()
-            until = min(end, self._next_stop())
             self._load_block(self._run_s)
+            counts, released = self._foresee(min(end, self._next_stop()))
+            until = self._run_s + len(counts)
             self._run_exact(until)
-            self._stretch(until)
+            self._stretch(until, counts)
+            for row in released:
+                self._decode.release(row)
             if self.now_s % SAMPLE_S == 0:
                 self._sample()
 
@@ -241,32 +242,58 @@ class World:
         return taken
 
     def _next_stop(self) -> int:
-        """Return the running time up to which nothing but the bins themselves happens."""
+        """Return the running time up to which nothing is sampled and the load is at hand."""
         to_sample = SAMPLE_S - int(self.now_s) % SAMPLE_S
         to_block = BLOCK - self._run_s % BLOCK
-        stop = self._run_s + min(to_sample, to_block)
-        event_s = self._fleet.next_event_s
-        return min(stop, ceil(event_s)) if event_s < stop else stop
+        return self._run_s + min(to_sample, to_block)
+
+    def _foresee(self, until: int) -> tuple[Floats, list[int]]:
+        """Let instances come and go up to ``until``; return who serves in each bin till then.
+
+        Instances start and leave at times known beforehand, so the bins need no stop for them:
+        the counts, shape ``(T, 3, n)``, are ready prefill, ready and draining decode instances.
+        The stretch ends early where the last draining instance of a service leaves: then its row
+        is returned, for what it didn't finish to be put back. Exact services do stop.
+        """
+        begin = at = self._run_s
+        counts = np.empty((until - begin, 3, len(self._row)))
+        released: list[int] = []
+        while at < until:
+            if at >= self._fleet.next_event_s:
+                if self._exact and at > begin:
+                    break
+                released = self._end_phases(at)
+                if released and at > begin:
+                    break
+                for row in released:
+                    self._decode.release(row)
+                released = []
+            event_s = self._fleet.next_event_s
+            then = until if event_s >= until else max(ceil(event_s), at + 1)
+            counts[at - begin : then - begin, :1] = self._ready[:1]
+            counts[at - begin : then - begin, 1:] = self._serving
+            self.gpu_s += self.gpus * (then - at)
+            at = then
+        return counts[: at - begin], released
 
     def skip(self, to_s: float) -> None:
         """Let product time pass while engines, load and actuation rest."""
         self._offset_s += max(floor(to_s) - self.now_s, 0.0)
 
-    def _stretch(self, until: int) -> None:
-        """Advance bins of one block in which nothing comes, goes or is sampled."""
+    def _stretch(self, until: int, counts: Floats) -> None:
+        """Advance bins of one block, none of which is sampled."""
         begin = self._run_s
         load = self._load[begin % BLOCK : begin % BLOCK + until - begin]
-        prefilled = self._prefill.run(load * self._fluid, self._ready[0])
+        prefilled = self._prefill.run(load * self._fluid, counts[:, 0])
         flow = prefilled.flow
         for row, queue in self._exact.items():
             flow[:, :, row] = [queue.leave(bin_s) for bin_s in range(begin, until)]
         # Sequences, tokens to come, context: the first token counts as one of the output.
         joining = flow[:, [REQUESTS, OUTPUT, INPUT]] * self._flows
-        decoded = self._decode.run(joining, self._serving)
+        decoded = self._decode.run(joining, counts[:, 1:])
         for row, whole in self._whole.items():
             for figure, values in whole.bins(until - begin).items():
                 getattr(decoded, figure)[:, row] = values
-        self.gpu_s += self.gpus * (until - begin)
         self.asked = _added(self.asked, load[:, :4])
         self.made = _added(self.made, decoded.made)
         self._record.add(
@@ -294,6 +321,7 @@ class World:
         if block == self._block:
             return
         blocks: dict[tuple[int, LoadClock], Block] = {}
+        spread = np.empty(len(self._row))
         for row, feed in enumerate(self._feeds):
             key = id(feed), self._clocks[row]
             if key not in blocks:
@@ -301,19 +329,23 @@ class World:
             made = blocks[key]
             self._load[:, :, row] = made.fields.T
             self._known[:, row] = made.known
+            spread[row] = np.mean(made.shape.output**2)
+            self._sampler.expect(row, made.shape)
             if row in self._exact and made.single is not None:
                 self._exact[row].offer(made.single, run_s)
+        self._decode.expect(spread)
         self._block = block
 
-    def _end_phases(self) -> None:
-        changed = self._fleet.advance(self._services, self._run_s)
+    def _end_phases(self, run_s: int) -> list[int]:
+        """Let phases end that are due; return the rows whose last draining instance left."""
+        changed = self._fleet.advance(self._services, run_s)
         draining = self._serving[DRAINING].copy()
         self._count_instances(changed)
-        for row in np.flatnonzero((draining > 0) & (self._serving[DRAINING] == 0)):
-            self._decode.release(int(row))
-        for at, whole in self._whole.items():
-            if self._serving[DRAINING, at] < draining[at]:
-                whole.decode.release(self._run_s, int(self._serving[DRAINING, at]))
+        for row, whole in self._whole.items():
+            if self._serving[DRAINING, row] < draining[row]:
+                whole.decode.release(run_s, int(self._serving[DRAINING, row]))
+        gone = (draining > 0) & (self._serving[DRAINING] == 0) & (self._flows > 0)
+        return [int(row) for row in np.flatnonzero(gone)]
 
     def _count_instances(self, keys: Iterable[str]) -> None:
         for key in keys:
@@ -321,7 +353,6 @@ class World:
             states = [self._fleet.state(key, role) for role in Role]
             version = str(self._fleet.versions[key])
             self._states[key] = ServiceState(states[0], states[1], version)
-            self._instances[key] = self._fleet.refs(key)
             self._holdings = []
             self._ready[:, row] = [state.ready for state in states]
             self.wished[:, row] = self._fleet.desired[key]
@@ -331,7 +362,7 @@ class World:
                 self._whole[row].resize(self._states[key].ready, self._run_s)
             elif row in self._exact:
                 self._exact[row].resize(states[0].ready, self._run_s)
-        self._links = self._links.moved(self._fleet)
+        self._moved = True
 
     def _sample(self) -> None:
         run_s = self._run_s
@@ -341,6 +372,9 @@ class World:
             waiting[row] = queue.waiting(run_s)
         load = self._load[(run_s - 1) % BLOCK]
         sent_bytes_s = self._record.of("prefilled").mean(axis=0) * self._sent_bytes
+        if self._moved:
+            self._links = self._links.moved(self._fleet)
+            self._moved = False
         self._per_token_s = self._free_per_token_s * self._links.delay_factor(sent_bytes_s)
         now = Now(
             at_s=self.now_s,
@@ -435,12 +469,15 @@ class World:
         An instance counts as expected from its first full sample period on: before, its counters
         have no rate, and the totals lack its share. Raises ``KeyError`` for an unknown service.
         """
-        rows = [self._row[key] for key in keys]
-        windows = window(self._samples, rows, (now_s - window_s, now_s))
         return {
-            key: Observation(found, self.state(key), self._instances[key])
-            for key, found in zip(keys, windows, strict=True)
+            key: Observation(found, self.state(key), self._fleet.refs(key))
+            for key, found in zip(keys, self.windows(keys, now_s, window_s), strict=True)
         }
+
+    def windows(self, keys: Sequence[str], now_s: float, window_s: float) -> list[Window]:
+        """Return the samples of the last ``window_s`` of each service. Raises ``KeyError``."""
+        rows = [self._row[key] for key in keys]
+        return window(self._samples, rows, (now_s - window_s, now_s))
 
     def pools(self, now_s: float) -> list[Pool]:
         """Return the GPUs per cluster and hardware type at the newest state (see ``pools``)."""

@@ -86,11 +86,12 @@ def test_room_that_comes_free_is_found_by_those_who_wait() -> None:
     made.add(waiting, 0.0)
     services = {"chat": full, "late": waiting}
     assert made.state("late", Role.DECODE).starting == 1
-    # Looking again in vain changes nothing that anybody must count anew.
-    assert made.advance(services, 5.0) == set()
-    assert (made.free, made.next_event_s) == ({"n": 0}, 10.0)
+    # Nobody looks again before something comes free.
+    assert (made.free, made.next_event_s) == ({"n": 0}, float("inf"))
     made.scale(full, Instances(2, 1), 6.0, DRAIN_S)
     made.advance(services, 50.0)
+    assert made.next_event_s == 55.0
+    made.advance(services, 55.0)
     held = [i.gpus for i in made.of("late", Role.PREFILL) if i.nodes]
     assert (held, made.free) == ([1], {"n": 0})
 

@@ -100,7 +100,7 @@ def fluid_ttft_s(fields: Floats, single: Single, instances: int, fixed_s: float)
     waits_s, stationary_s = [], []
     for at in range(fields.shape[1]):
         arrivals = fields[:, at, np.newaxis]
-        waits_s.append(fluid.run(arrivals[np.newaxis], count).wait_s[0, 0])
+        waits_s.append(fluid.run(arrivals[np.newaxis], count[np.newaxis]).wait_s[0, 0])
         stationary_s.append(fluid.stationary_s(arrivals, count)[0])
     bins = single.t_s.astype(np.int64)
     rng = np.random.default_rng(9)

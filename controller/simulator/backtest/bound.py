@@ -28,11 +28,16 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """Engines of both roles and the spread of prompt lengths, multiples of the mean ``(k,)``."""
+    """Engines of both roles, and how lengths spread.
+
+    ``prompts`` are equally likely multiples of the mean, shape ``(k,)``; ``output_spread`` is
+    E[out^2] / E[out]^2 of answers.
+    """
 
     prefill: Profile
     decode: Profile
-    spread: Floats
+    prompts: Floats
+    output_spread: float
 
 
 def fewest_gpus(load: Load, engines: Engines, slo: Slo) -> Floats:
@@ -53,14 +58,15 @@ def fewest_decode(load: Load, engines: Engines, slo: Slo) -> Floats:
     """Return the fewest decode instances of each bin, shape ``(n,)``.
 
     Throughput over that of the largest batch within the TBT goal, the memory and the limit on
-    sequences, at the mean context during a request.
+    sequences, at the mean context of a running sequence.
     """
     output = np.maximum(np.nan_to_num(load.output_tokens), 1.0)
-    context = np.nan_to_num(load.input_tokens) + output / 2
+    inputs = np.nan_to_num(load.input_tokens)
+    context, held = (inputs + output * engines.output_spread * share for share in (0.5, 1.0))
     batch = np.concatenate(
         [
-            largest_batch(engines.decode, context[at : at + CHUNK], slo.tbt_s)
-            for at in range(0, len(context), CHUNK)
+            largest_batch(engines.decode, context[part], held[part], slo.tbt_s)
+            for part in (slice(at, at + CHUNK) for at in range(0, len(context), CHUNK))
         ]
     )
     sustained_tps = batch / engines.decode.step_s(batch, batch * context)
@@ -85,7 +91,7 @@ def fewest_prefill(load: Load, engines: Engines, slo: Slo) -> Floats:
 
 
 def _fewest_of(rps: Floats, uncached: Floats, engines: Engines, slo: Slo) -> Floats:
-    service_s = engines.prefill.prefill_s(uncached[:, np.newaxis] * engines.spread)
+    service_s = engines.prefill.prefill_s(uncached[:, np.newaxis] * engines.prompts)
     left_s = slo.ttft_s - float(engines.decode.step_s(1.0, 0.0)) - service_s
     first, second = service_s.mean(axis=1), (service_s**2).mean(axis=1)
     count = np.maximum(np.ceil(rps * first / MOST_LOAD), 1.0)

@@ -11,6 +11,7 @@ from controller.core.types import Floats, Instances, Limits
 from controller.simulator.backtest.contestants import Contestant, Stage, enter
 from controller.simulator.backtest.question import Question, QuestionError
 from controller.simulator.capacity import (
+    BUSY_FRAC,
     Capacity,
     TooSlowError,
     demand_of,
@@ -114,12 +115,14 @@ def _needs(question: Question) -> Floats:
     prefill = question.prefill
     service_s = prefill.a + prefill.b * uncached + prefill.c * uncached**2 * demand.spread
     context = offered.input_tokens + offered.output_tokens
-    batch = largest_batch(question.decode, np.nan_to_num(context), question.slo.tbt_s)
+    held = offered.input_tokens + offered.output_tokens * demand.output_spread
+    batch = largest_batch(
+        question.decode, np.nan_to_num(context), np.nan_to_num(held), question.slo.tbt_s
+    )
     sustained_tps = batch / question.decode.step_s(batch, batch * context)
-    busy_frac = 0.8
     return np.array(
         (
-            offered.rps * service_s / busy_frac,
+            offered.rps * service_s / BUSY_FRAC,
             offered.rps * offered.output_tokens / sustained_tps,
         )
     )

@@ -8,7 +8,7 @@ from controller.core import cycle
 from controller.core.cycle import Look
 from controller.core.memory import Memory, remember
 from controller.core.ports import Pool, ScaleOrder, View
-from controller.core.types import Gate, Hold, Instances, ServiceSpec
+from controller.core.types import Gate, Hold, Instances, Observation, ServiceSpec
 from controller.simulator.backtest.answer import Answer
 from controller.simulator.backtest.contestants import Contestant
 from controller.simulator.backtest.plan import Plan, plan
@@ -56,7 +56,12 @@ class _Source:
         """Advance the engines to ``now_s`` and read them."""
         self._world.advance(now_s)
         keys = [spec.key for spec in services]
-        observations = self._world.observe(keys, now_s, WINDOW_S)
+        windows = self._world.windows(keys, now_s, WINDOW_S)
+        # Nobody here asks which instances there are, and there are thousands.
+        observations = {
+            key: Observation(window, self._world.state(key))
+            for key, window in zip(keys, windows, strict=True)
+        }
         places = {(spec.cluster, kind) for spec in services for kind in spec.hardware.values()}
         return View(observations, [self._pool(place) for place in sorted(places)], {})
 

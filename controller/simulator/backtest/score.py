@@ -86,7 +86,9 @@ def _load(plan: Plan, record: Record) -> Load:
 
 def _engines(plan: Plan) -> Engines:
     asked = plan.question
-    return Engines(asked.prefill, asked.decode, asked.workload.lengths.input[::4])
+    shape = asked.workload.lengths
+    spread = float(np.mean(shape.output**2))
+    return Engines(asked.prefill, asked.decode, shape.input[::4], spread)
 
 
 def _profile(plan: Plan) -> Mapping[str, Plain]:

@@ -39,7 +39,8 @@ def needs(briefing: Briefing, begin_s: Floats) -> Floats:
     for at in np.flatnonzero(known):
         rps, input_tokens, output_tokens, cached_frac = (float(value) for value in load[at])
         tokens = max(input_tokens, 1.0), max(output_tokens, 1.0)
-        demand = Demand(*tokens, cached_frac, briefing.demand.spread)
+        spreads = briefing.demand.spread, briefing.demand.output_spread
+        demand = Demand(*tokens, cached_frac, *spreads)
         capacity = _capacity(briefing, demand)
         found[:, at] = rps / capacity.prefill_rps, rps / capacity.decode_rps
     return found
