@@ -1,7 +1,7 @@
 """From a question to a world: limits, nodes, first counts, and the load all contestants share."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Final
 
@@ -152,7 +152,7 @@ def _stage(question: Question, need: Floats) -> Stage:
     capacity = _capacity(question)
     briefing = Briefing(
         slo=question.slo,
-        limits=limits,
+        limits=replace(limits, maximum=_shares(most_gpus, Instances(*peak), per_instance)),
         prefill=question.prefill,
         decode=question.decode,
         demand=demand_of(question.workload),
@@ -161,6 +161,17 @@ def _stage(question: Question, need: Floats) -> Stage:
         tick_s=question.tick_s,
     )
     return Stage(question.prefill, question.decode, capacity, limits, briefing)
+
+
+def _shares(most_gpus: int, peak: Instances, per_instance: Instances) -> Instances:
+    """Return the most instances of each role for references, which size their roles apart.
+
+    The GPUs are split as the peaks need them: what one role holds can't be missing in the other.
+    """
+    decode = most_gpus * peak.decode * per_instance.decode / max(peak.gpus(per_instance), 1)
+    counts = max(int(decode // per_instance.decode), 1)
+    left = most_gpus - counts * per_instance.decode
+    return Instances(max(left // per_instance.prefill, 1), counts)
 
 
 def _initial(need: Floats, stage: Stage) -> Instances:
