@@ -18,6 +18,7 @@ from controller.management.answering import (
     document,
     error_document,
 )
+from controller.management.inputs import named_profile, read_file
 from controller.selectors.profiles import every_profile, own_profiles
 from controller.services import profiles
 from controller.services.errors import SteeringError
@@ -26,7 +27,6 @@ from controller.simulator.points import PointsError, read_decode_points, read_pr
 from controller.simulator.profile_file import (
     ProfileError,
     profile_body,
-    read_profile,
     write_profile,
 )
 from controller.simulator.profile_table import left_out_table, profile_table
@@ -84,8 +84,8 @@ class Command(BaseCommand):
     def _fit(self, options: dict[str, Any]) -> None:
         files = {role: Path(options[role]) for role in ("prefill", "decode")}
         try:
-            prefill = read_prefill_points(_read(files["prefill"]), files["prefill"].name)
-            decode = read_decode_points(_read(files["decode"]), files["decode"].name)
+            prefill = read_prefill_points(read_file(files["prefill"]), files["prefill"].name)
+            decode = read_decode_points(read_file(files["decode"]), files["decode"].name)
             options["source"] = options["source"] or _sources(files.values())
             if options["kv_capacity_tokens"] is None and options["weights_gib"] is None:
                 options["kv_capacity_tokens"] = decode.kv_capacity_tokens
@@ -216,33 +216,18 @@ def _engine(options: dict[str, Any]) -> Engine:
 
 
 def _named(name: str) -> Profile:
-    """Return a built-in profile, that of a file, or a kept one, whichever is there first."""
-    if name in PROFILES:
-        return PROFILES[name]
-    path = Path(name)
-    if path.suffix == ".json" or path.is_file():
-        try:
-            return read_profile(_read(path), path.name)
-        except ProfileError as fault:
-            where = f"{path.name}, {fault.field}" if fault.field else path.name
-            raise AnswerError("bad_profile", fault.problem, where) from fault
-    kept = own_profiles()
-    if name not in kept:
-        raise AnswerError("no_such_profile", f"there is no profile and no file {name!r}", "name")
-    return kept[name]
+    try:
+        return named_profile(name, {})
+    except AnswerError as fault:
+        if fault.code != "no_such_profile":
+            raise
+    return named_profile(name, own_profiles())
 
 
 def _option(field: str) -> str:
     part = field.split(".")
     name = part[-1] if part[0] == "hardware_spec" else part[0]
     return OPTIONS.get(name, f"--{name.replace('_', '-')}")
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as fault:
-        raise AnswerError("unreadable", fault.strerror or "can't be read", str(path)) from fault
 
 
 def _write(path: Path, data: bytes) -> None:
