@@ -167,11 +167,13 @@ def _shares(most_gpus: int, peak: Instances, per_instance: Instances) -> Instanc
     """Return the most instances of each role for references, which size their roles apart.
 
     The GPUs are split as the peaks need them: what one role holds can't be missing in the other.
+    One instance of each role must fit.
     """
     decode = most_gpus * peak.decode * per_instance.decode / max(peak.gpus(per_instance), 1)
-    counts = max(int(decode // per_instance.decode), 1)
+    most = (most_gpus - per_instance.prefill) // per_instance.decode
+    counts = min(max(int(decode // per_instance.decode), 1), most)
     left = most_gpus - counts * per_instance.decode
-    return Instances(max(left // per_instance.prefill, 1), counts)
+    return Instances(left // per_instance.prefill, counts)
 
 
 def _initial(need: Floats, stage: Stage) -> Instances:
@@ -179,13 +181,11 @@ def _initial(need: Floats, stage: Stage) -> Instances:
     first = need[:, : max(int(FIRST_LOOK_S / STEP_S), 1)]
     known = first[:, ~np.isnan(first[0])]
     wanted = [1.25 * float(role.mean()) if known.size else 1.0 for role in known]
-    gpus = wanted[0] * stage.prefill.tp + wanted[1] * stage.decode.tp
-    share = min(stage.limits.max_gpus / max(gpus, 1.0), 1.0)
-    prefill, decode = (max(ceil(share * count), 1) for count in wanted)
-    over = Instances(prefill, decode).gpus(Instances(stage.prefill.tp, stage.decode.tp))
-    if over > stage.limits.max_gpus:
-        prefill, decode = max(prefill - 1, 1), max(decode - 1, 1)
-    return Instances(prefill, decode)
+    counts = Instances(*(max(ceil(count), 1) for count in wanted))
+    per_instance = Instances(stage.prefill.tp, stage.decode.tp)
+    if counts.gpus(per_instance) <= stage.limits.max_gpus:
+        return counts
+    return _shares(stage.limits.max_gpus, counts, per_instance)
 
 
 def _check_size(question: Question) -> None:
