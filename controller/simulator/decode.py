@@ -62,24 +62,6 @@ class Decoded:
     admitted: Floats
 
 
-def _ending(now: Floats, step_s: Floats) -> Floats:
-    """Return the share of sequences that would end within a second."""
-    share: Floats = now[SEQUENCES] / (step_s * np.maximum(now[REMAINING], TINY))
-    return share
-
-
-def _after(now: Floats, share: Floats, made: Floats) -> Floats:
-    """Write the tokens made to ``made`` and return the state when ``share`` has ended.
-
-    Who leaves takes along what it made: without sequences no context is left.
-    """
-    np.multiply(now[REMAINING], share, out=made)
-    state = now.copy()
-    state[CONTEXT] += made
-    state *= 1.0 - share
-    return state
-
-
 class FluidDecode:
     """Sequences, tokens still to come and context tokens of every service.
 
@@ -111,6 +93,7 @@ class FluidDecode:
         longer = np.maximum(spread / 2 - 1, 0.0)
         self._slopes = np.tile(np.array((times.c1, times.c2 * longer, times.c2)), 2)
         self._aside = np.array((np.zeros(rows), np.maximum(spread - 1, 0.0), np.ones(rows)))
+        self._most = np.array((times.max_seqs, times.capacity))
 
     def run(self, arrivals: Floats, instances: Floats) -> Decoded:
         """Advance as many seconds as ``arrivals`` has bins, shape ``(T, 3, n)``.
@@ -121,34 +104,59 @@ class FluidDecode:
         """
         bins, _, rows = arrivals.shape
         # Serving and draining instances are columns side by side: one pass for both.
-        held = np.empty((bins, 3, 2 * rows))
+        held = np.zeros((bins, 3, 2 * rows))
+        held[:, :, :rows] = arrivals
         steps_s, made = np.empty((2, bins, 2 * rows))
         queued, admitted = np.zeros((bins, rows)), arrivals[:, SEQUENCES].copy()
         counts = np.maximum(instances, 1.0).reshape(bins, -1)
         alive = (instances > 0).reshape(bins, -1).astype(np.float64)
-        seqs, tokens = (
-            instances[:, SERVING] * most for most in (self._times.max_seqs, self._times.capacity)
-        )
+        room = instances[:, SERVING, np.newaxis] * self._most
         state = self.pool.reshape(3, 2 * rows)
         waits = bool(self.queue[SEQUENCES].any())
-        for at, (now, coming) in enumerate(zip(held, arrivals, strict=True)):
-            now[:] = state
-            serving = now[:, :rows]
-            serving += coming
-            aside = (serving * self._aside).sum(axis=0)
-            full = (serving[SEQUENCES] > seqs[at]) | (aside > tokens[at])
-            if waits or full.any():
-                serving[:] = state[:, :rows]
-                admitted[at] = self._admit(coming, serving, instances[at, SERVING])
+        for at in range(bins):
+            now = np.add(held[at], state, out=held[at])
+            if waits or self._is_full(now[:, :rows], room[at]):
+                now[:, :rows] = state[:, :rows]
+                admitted[at] = self._admit(arrivals[at], now[:, :rows], instances[at, SERVING])
                 queued[at] = self.queue[SEQUENCES]
-                waits = bool(queued[at].any())
-            step_s = self._step_s(now, counts[at], steps_s[at])
-            state = _after(now, np.minimum(_ending(now, step_s), alive[at]), made[at])
+                waits = bool(np.count_nonzero(queued[at]))
+            state = self._next(now, (counts[at], alive[at]), steps_s[at], made[at])
         self.pool = state.reshape(3, 2, rows)
         made = made[:, :rows] + made[:, rows:]
         return self._decoded(
             held[:, :, :rows], counts[:, :rows], (made, steps_s[:, :rows], queued, admitted)
         )
+
+    def _is_full(self, serving: Floats, room: Floats) -> bool:
+        """Return whether somebody has more sequences, or sets more memory aside, than there is."""
+        if np.count_nonzero(serving[SEQUENCES] > room[0]):
+            return True
+        return bool(np.count_nonzero(np.add.reduce(serving * self._aside) > room[1]))
+
+    def _next(
+        self, now: Floats, served: tuple[Floats, Floats], step_s: Floats, made: Floats
+    ) -> Floats:
+        """Write step time and tokens made of a second; return the state after it.
+
+        Sequences end in the share of their remaining tokens that is made, and who leaves takes
+        along what it made: without sequences no context is left. A lone sequence is a batch of
+        one.
+        """
+        counts, alive = served
+        sequences = np.maximum(now[SEQUENCES], TINY)
+        np.add.reduce(now * self._slopes, out=step_s)
+        step_s /= np.minimum(sequences, counts)
+        step_s += self._c0
+        if self._times.moe:
+            batch = np.maximum(sequences / counts, 1.0)
+            step_s += self._c3 * (1.0 - np.exp(self._log_miss * batch))
+        share = now[SEQUENCES] / (step_s * np.maximum(now[REMAINING], TINY))
+        np.minimum(share, alive, out=share)
+        np.multiply(now[REMAINING], share, out=made)
+        state = now.copy()
+        state[CONTEXT] += made
+        state *= np.subtract(1.0, share, out=share)
+        return state
 
     def _decoded(
         self, held: Floats, counts: Floats, rest: tuple[Floats, Floats, Floats, Floats]
@@ -162,25 +170,16 @@ class FluidDecode:
         limit = self._times.limit(aside)
         return Decoded(made, step_s, batch, context, limit, queued, admitted)
 
-    def _step_s(self, now: Floats, counts: Floats, out: Floats) -> Floats:
-        """Write and return the step time of the mean batch, at least one sequence [s]."""
-        sequences = np.maximum(now[SEQUENCES], TINY)
-        (now * self._slopes).sum(axis=0, out=out)
-        out /= np.minimum(sequences, counts)
-        out += self._c0
-        if self._times.moe:
-            batch = np.maximum(sequences / counts, 1.0)
-            out += self._c3 * (1.0 - np.exp(self._log_miss * batch))
-        return out
-
     def _admit(self, coming: Floats, inside: Floats, serving: Floats) -> Floats:
         """Let in what there is room for; return the sequences, shape ``(n,)``."""
         queue = self.queue + coming
         waiting = np.maximum(queue[SEQUENCES], TINY)
-        each = np.maximum((queue * self._aside).sum(axis=0) / waiting, 1.0)
-        free = serving * self._times.capacity - (inside * self._aside).sum(axis=0)
-        room = np.minimum(serving * self._times.max_seqs - inside[SEQUENCES], free / each)
-        moved = queue * np.clip(room / waiting, 0.0, 1.0)
+        each = np.maximum(np.add.reduce(queue * self._aside), waiting)
+        free = serving * self._times.capacity - np.add.reduce(inside * self._aside)
+        share = np.minimum(
+            (serving * self._times.max_seqs - inside[SEQUENCES]) / waiting, free / each
+        )
+        moved = queue * np.minimum(np.maximum(share, 0.0), 1.0)
         self.queue = queue - moved
         inside += moved
         admitted: Floats = moved[SEQUENCES]

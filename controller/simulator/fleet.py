@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from heapq import heappop, heappush
 from itertools import count
-from math import exp, inf
+from math import ceil, exp, inf
+from statistics import NormalDist
 from typing import Final, TypedDict
-
-import numpy as np
 
 from controller.core.types import InstanceRef, Instances, Role, RoleState
 from controller.simulator.arrivals import stream_key
@@ -27,6 +26,16 @@ BACK_OFF_S: Final = (10.0, 300.0)
 
 Where = tuple[str, str, str]
 """Cluster, S1 and S2 switch."""
+
+
+PROBE_S: Final = 5.0
+"""How often somebody looks whether a starting instance is ready."""
+
+FAILURE, LAG, LOADING = range(3)
+"""What luck decides of a start."""
+
+_NORMAL: Final = NormalDist()
+_MASK: Final = 2**64 - 1
 
 
 class InstanceRow(TypedDict):
@@ -211,7 +220,7 @@ class Fleet:
             self._remove(instance)
         elif instance.phase is not Phase.STARTING:
             self._try(service, instance, now_s)
-        elif self._rng(service, instance).random(3)[2] < service.start_failure_frac:
+        elif self._luck(service, instance, FAILURE) < service.start_failure_frac:
             self._let_go(instance)
             back_off_s = min(BACK_OFF_S[0] * 2.0 ** (instance.tries - 1), BACK_OFF_S[1])
             instance.since_s = now_s
@@ -247,12 +256,13 @@ class Fleet:
             self._park(service, instance)
             return
         instance.tries += 1
-        rng = self._rng(service, instance)
         low_s, high_s = SCHEDULE_LAG_S
-        lag_s = low_s + (high_s - low_s) * float(rng.random(3)[0])
-        load_s = service.start_median_s * exp(service.start_sigma * float(rng.standard_normal()))
+        lag_s = low_s + (high_s - low_s) * self._luck(service, instance, LAG)
+        spread = _NORMAL.inv_cdf(self._luck(service, instance, LOADING))
+        load_s = service.start_median_s * exp(service.start_sigma * spread)
+        ready_s = ceil((now_s + lag_s + load_s) / PROBE_S) * PROBE_S
         instance.since_s = now_s
-        self._enter(instance, Phase.STARTING, now_s + lag_s + load_s)
+        self._enter(instance, Phase.STARTING, ready_s)
 
     def _park(self, service: ServiceModel, instance: Instance) -> None:
         place = service.cluster, service.profile(instance.role).hardware
@@ -272,18 +282,12 @@ class Fleet:
                 self._expect(instance)
         self._freed.clear()
 
-    def _rng(self, service: ServiceModel, instance: Instance) -> np.random.Generator:
-        """Return the luck of one try of one instance: the same whenever it is asked."""
+    def _luck(self, service: ServiceModel, instance: Instance, what: int) -> float:
+        """Return a number between 0 and 1 for one try of an instance, the same at any time."""
         role = tuple(Role).index(instance.role)
-        return np.random.default_rng(
-            [
-                self._seed,
-                service.seed,
-                stream_key(service.key),
-                role,
-                instance.serial,
-                instance.tries,
-            ]
+        key = stream_key(service.key)
+        return _uniform(
+            (self._seed, service.seed, key, role, instance.serial, instance.tries, what)
         )
 
     def _wanted(
@@ -511,6 +515,16 @@ class Fleet:
             and self.free[name] >= taken
             for name, taken in nodes.items()
         )
+
+
+def _uniform(numbers: Sequence[int]) -> float:
+    """Return a number strictly between 0 and 1 that depends on ``numbers`` only (SplitMix64)."""
+    state = 0
+    for number in numbers:
+        state = (state ^ number) * 0x9E3779B97F4A7C15 + 0xD1B54A32D192ED03 & _MASK
+        state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 & _MASK
+        state ^= state >> 27
+    return ((state >> 11) + 0.5) / 2.0**53
 
 
 def _joined(nodes: Sequence[NodeSpec], gpus: int) -> dict[str, int]:

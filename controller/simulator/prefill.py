@@ -71,7 +71,7 @@ class FluidPrefill:
         """
         some = np.maximum(instances, 1.0)
         work = arrivals[:, WORK]
-        if self.backlog_s.any() or (work > instances).any():
+        if np.count_nonzero(self.backlog_s) or np.count_nonzero(work > instances):
             flow, work, backlog_s = self._queued(arrivals, instances, some)
         else:
             flow, backlog_s = arrivals[:, :4], np.zeros((len(work) + 1, work.shape[1]))
@@ -90,11 +90,12 @@ class FluidPrefill:
         work = arrivals[:, WORK].copy()
         backlog_s = np.empty((bins + 1, rows))
         backlog_s[0] = self.backlog_s
+        fixed_s = arrivals[:, REQUESTS] * self._fixed_s
         waiting = self.waiting
         for at in range(bins):
             total = np.add(waiting, arrivals[at, :4], out=held[at])
-            if (waiting[REQUESTS] > some[at]).any():
-                work[at] -= self._shared_s(arrivals[at, REQUESTS], total, waiting, some[at])
+            if np.count_nonzero(waiting[REQUESTS] > some[at]):
+                work[at] -= fixed_s[at] * self._shared(total, waiting, some[at])
             before = backlog_s[at] + work[at]
             rest = np.maximum(before - instances[at], 0.0, out=backlog_s[at + 1])
             rest *= rest > TINY
@@ -103,11 +104,14 @@ class FluidPrefill:
         self.backlog_s, self.waiting = backlog_s[-1].copy(), waiting.copy()
         return held - left, work, backlog_s
 
-    def _shared_s(self, requests: Floats, total: Floats, waiting: Floats, some: Floats) -> Floats:
-        """Return the work that merging waiting prompts saves, shape ``(n,)`` [s]."""
-        mean = np.maximum(total[UNCACHED], 1.0) / np.maximum(total[REQUESTS], TINY)
-        merged = np.minimum(waiting[REQUESTS] / some, MERGED_TOKENS / mean)
-        saved: Floats = requests * self._fixed_s * (1 - 1 / np.maximum(merged, 1.0))
+    def _shared(self, total: Floats, waiting: Floats, some: Floats) -> Floats:
+        """Return the share of their fixed time that merged prompts save, shape ``(n,)``.
+
+        As many are merged as wait for an instance, up to ``MERGED_TOKENS``: of ``k``, ``1 - 1/k``.
+        """
+        for_tokens = total[UNCACHED] / (MERGED_TOKENS * np.maximum(total[REQUESTS], TINY))
+        left = np.maximum(some / np.maximum(waiting[REQUESTS], TINY), for_tokens)
+        saved: Floats = 1.0 - np.minimum(left, 1.0)
         return saved
 
     def _smooth(self, share: Floats) -> None:

@@ -50,9 +50,20 @@ RATES: Final = tuple(
 )
 GAUGES: Final = (SIGNAL_INDEX["prefill_waiting"], SIGNAL_INDEX["decode_waiting"])
 SHARES: Final = tuple(i for i, kind in enumerate(SIGNALS) if kind.unit == "share")
+DIRECT: Final = [
+    SIGNAL_INDEX[name]
+    for name in (
+        *("decode_tps", "prefill_tps", "prefill_tps_uncached", "request_rps"),
+        *("prefill_util", "prefill_sm", "decode_util", "decode_sm"),
+        *("prefill_waiting", "decode_waiting"),
+    )
+]
+"""Signals that are no percentiles, in the order in which they are taken."""
+
 BUSY: Final = SIGNAL_INDEX["decode_util"]
 TTFT: Final = tuple(SIGNAL_INDEX[name] for name in ("ttft_p50_s", "ttft_s", "ttft_p99_s"))
 TBT: Final = tuple(SIGNAL_INDEX[name] for name in ("tbt_p50_s", "tbt_s", "tbt_p99_s"))
+RATE_ROLES: Final = [ROLE_INDEX[SIGNALS[at].role] for at in RATES]
 ROLES: Final = np.array([ROLE_INDEX[kind.role] for kind in SIGNALS])
 
 # Two fixed shuffles: lengths and waits of the requests of a sample vary independently.
@@ -154,7 +165,8 @@ class Sampler:
         self._setup_s = np.array([s.transfer.setup_s for s in services])
         self._rows = np.arange(len(services))[:, np.newaxis]
         self._goals_s = np.full((2, len(services)), np.inf)
-        self.utilisation = np.zeros((2, len(services)))
+        self._figures: Mapping[str, Floats] | None = None
+        self._utilisation = np.zeros((2, len(services)))
         self.attained = np.zeros((6, len(services)))
 
     def expect(self, row: int, shape: Lengths) -> None:
@@ -168,33 +180,34 @@ class Sampler:
     def take(self, record: Record, now: Now) -> Sample:
         """Return the sample of the bins in ``record``; at least one bin is there.
 
-        Also sets ``utilisation``, shape ``(2, n)``: the share of prefill time in work, and decode
-        throughput as a share of that at the batch limit; and ``attained``, shape ``(6, n)``: what
-        of the requests that came was kept within the goals (the rows of ``Measured.kept``).
+        Also sets ``attained``, shape ``(6, n)``: what of the requests that came was kept within
+        the goals (the rows of ``Measured.kept``).
         """
         values = np.full((len(self._setup_s), len(SIGNALS)), np.nan)
-        mean = record.rows[: record.count].mean(axis=0)
+        mean = np.add.reduce(record.rows[: record.count]) / record.count
         figures = dict(zip(Record.FIGURES, mean, strict=True))
         for row, busy in now.busy.items():
             figures["busy"][row] = busy
         batch, limit = figures["batch"], np.maximum(figures["limit"], 1.0)
-        active = 1 - np.exp(-record.of("batch")).mean(axis=0)
-        simple = {
-            "decode_tps": figures["made"],
-            "prefill_tps": figures["prefilled"],
-            "prefill_tps_uncached": figures["computed"],
-            "request_rps": figures["requests"],
-            "prefill_util": figures["busy"],
-            "prefill_sm": SM_PREFILL_FRAC * figures["busy"],
-            "decode_util": active,
-            "decode_sm": active * (SM_DECODE[0] + SM_DECODE[1] * np.minimum(batch / limit, 1.0)),
-            "prefill_waiting": now.waiting,
-            "decode_waiting": record.of("queued")[-1],
-        }
-        for name, column in simple.items():
-            values[:, SIGNAL_INDEX[name]] = column
+        batches = record.of("batch")
+        active = 1 - np.add.reduce(np.exp(-batches)) / record.count
+        varied = np.maximum(np.add.reduce(batches * batches) / record.count - batch * batch, 0.0)
+        values[:, DIRECT] = np.array(
+            (
+                figures["made"],
+                figures["prefilled"],
+                figures["computed"],
+                figures["requests"],
+                figures["busy"],
+                SM_PREFILL_FRAC * figures["busy"],
+                active,
+                active * (SM_DECODE[0] + SM_DECODE[1] * np.minimum(batch / limit, 1.0)),
+                now.waiting,
+                record.of("queued")[-1],
+            )
+        ).T
         values[:, TTFT] = self._ttft(record, figures, now)
-        values[:, TBT] = self._tbt(figures, record.of("batch").var(axis=0))
+        values[:, TBT] = self._tbt(figures, varied)
         kept = self.attained
         kept[ASKED], kept[TOKENS] = figures["requests"] * record.count, now.tokens
         kept[BOTH_KEPT] = kept[TOKENS_KEPT] = kept[TTFT_KEPT] * kept[TBT_KEPT]
@@ -206,14 +219,14 @@ class Sampler:
             values[row, TBT] = seen.tbt_s
             values[row, BUSY] = seen.busy_frac
             kept[:, row] = seen.kept
-        self.utilisation = np.stack((figures["busy"], self._occupancy(figures)))
+        self._figures = figures
         return self._reported(values, figures, now)
 
     def _reported(self, values: Floats, figures: Mapping[str, Floats], now: Now) -> Sample:
         """Apply what a collector sees: counters of young instances have no rate yet, noise."""
         expected = (now.ready - now.young).T
         seen_frac = expected / np.maximum(now.ready.T, 1.0)
-        values[:, RATES] *= seen_frac[:, ROLES[list(RATES)]]
+        values[:, RATES] *= seen_frac[:, RATE_ROLES]
         values *= self._noise_of(now.index)
         values[:, GAUGES] = np.rint(values[:, GAUGES])
         values[:, SHARES] = np.minimum(values[:, SHARES], 1.0)
@@ -262,7 +275,7 @@ class Sampler:
         moved = figures["prefilled"] / np.maximum(figures["computed"], 1.0)
         carried_s = (now.per_token_s * moved)[:, np.newaxis]
         ttft_s = wait_s + tokens * (b + carried_s + c * tokens) + (a + after_s[:, np.newaxis])
-        self.attained[TTFT_KEPT] = (ttft_s <= self._goals_s[0, :, np.newaxis]).mean(axis=1)
+        self.attained[TTFT_KEPT] = _share_of(ttft_s <= self._goals_s[0, :, np.newaxis], 1)
         ttft_s.partition(PERCENTILES, axis=1)
         found: Floats = ttft_s[:, PERCENTILES]
         found[figures["requests"] == 0] = np.nan
@@ -293,16 +306,33 @@ class Sampler:
         most = np.maximum(figures["limit"], 1.0)
         uneven = np.clip(batch + spread * _BATCH_NODES, 1.0, most)
         step_s = self._times.step_s(uneven, figures["context"])
-        self.attained[TBT_KEPT] = (step_s[3:] <= self._goals_s[1]).mean(axis=0)
+        self.attained[TBT_KEPT] = _share_of(step_s[3:] <= self._goals_s[1], 0)
         found = step_s[:3].T
         found[figures["made"] == 0] = np.nan
         return found
 
-    def _occupancy(self, figures: Mapping[str, Floats]) -> Floats:
+    @property
+    def utilisation(self) -> Floats:
+        """Shares of the newest sample, shape ``(2, n)``.
+
+        Of prefill the time in work, of decode throughput over that at the batch limit. Worked out
+        when somebody asks.
+        """
+        if self._figures is not None:
+            self._utilisation[:] = self._used(self._figures)
+            self._figures = None
+        return self._utilisation
+
+    def _used(self, figures: Mapping[str, Floats]) -> Floats:
         limit = np.maximum(figures["limit"], 1.0)
         best = limit / self._times.step_s(limit, figures["context"])
         now = figures["batch"] / np.maximum(figures["step_s"], TINY)
-        return np.minimum(now / np.maximum(best, TINY), 1.0)
+        return np.array((figures["busy"], np.minimum(now / np.maximum(best, TINY), 1.0)))
+
+
+def _share_of(flags: Flags, axis: int) -> Floats:
+    share: Floats = np.add.reduce(flags, axis=axis, dtype=np.float64) / flags.shape[axis]
+    return share
 
 
 def _bins_of(requests: Floats) -> Counts:

@@ -533,11 +533,6 @@ class World:
         """What the newest sample's requests had within the goals (see ``Measured.kept``)."""
         return self._sampler.attained
 
-    @property
-    def utilisation(self) -> Floats:
-        """Shares of the newest sample, shape ``(2, n)`` (see :meth:`Sampler.take`)."""
-        return self._sampler.utilisation
-
     def late(self, key: str) -> int:
         """Return the requests of an exact service that have missed the TTFT goal unfinished.
 

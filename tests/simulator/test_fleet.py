@@ -47,7 +47,7 @@ def test_an_hour_of_the_demonstration_places_every_instance_where_it_always_has(
         made.advance(services, 30.0 * turn + 29)
         seen.update(repr([made.refs(each) for each in services]).encode())
     # Found with a search over all nodes and instances at every step.
-    assert seen.hexdigest()[:16] == "ebe82eee94aa9d2d"
+    assert seen.hexdigest()[:16] == "27ac834ea002345f"
 
 
 @settings(max_examples=30, deadline=None)
