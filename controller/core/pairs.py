@@ -103,8 +103,8 @@ class Pairing:
         return min(whole_up(follow / self.most_frac), rounded)
 
     def most_leading(self, follow: int) -> int:
-        """Return the most leading instances that ``follow`` can serve."""
-        return whole_down(follow / self.least_frac)
+        """Return the most leading instances that ``follow`` can serve; the fewest are allowed."""
+        return max(whole_down(follow / self.least_frac), self.fewest_leading(follow))
 
     def paired_leading(self, follow: int) -> int:
         """Return the most leading instances that ``follow`` serve at the target ratio."""

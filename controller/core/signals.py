@@ -83,12 +83,21 @@ def summarise_all(
     return found
 
 
+Columns = tuple[
+    Sequence[Quality],
+    Sequence[float | None],
+    Sequence[float | None],
+    Sequence[int],
+    Sequence[int],
+]
+
+
 class SignalTable(Mapping[str, Signal]):
     """Signals made when somebody asks: a decision reads four of sixteen."""
 
     __slots__ = ("_columns", "_made")
 
-    def __init__(self, columns: tuple[Sequence[object], ...]) -> None:
+    def __init__(self, columns: Columns) -> None:
         """Take quality, value, time, reporting and expected, each in the order of ``SIGNALS``."""
         self._columns = columns
         self._made: dict[str, Signal] = {}
@@ -101,8 +110,10 @@ class SignalTable(Mapping[str, Signal]):
 
     def _make(self, at: int) -> Signal:
         kind = SIGNALS[at]
-        quality, value, at_s, reporting, expected = (column[at] for column in self._columns)
-        return Signal(kind.name, value, kind.unit, at_s, reporting, expected, quality)  # type: ignore[arg-type]
+        quality, value, at_s, reporting, expected = self._columns
+        return Signal(
+            kind.name, value[at], kind.unit, at_s[at], reporting[at], expected[at], quality[at]
+        )
 
     def __iter__(self) -> Iterator[str]:
         return iter(SIGNAL_INDEX)

@@ -140,6 +140,7 @@ class Fleet:
         self._due: list[tuple[float, int, Instance]] = []
         self._pushed = count()
         self._refs: dict[str, tuple[InstanceRef, ...]] = {}
+        self._where: dict[tuple[str, Role], Counter[Where]] = defaultdict(Counter)
         self._spreads: dict[str, Spread] = {}
 
     def add(self, service: ServiceModel, now_s: float) -> None:
@@ -233,14 +234,23 @@ class Fleet:
         counts = self._counts[instance.key, instance.role]
         counts[instance.phase] -= 1
         counts[phase] += 1
+        if instance.phase is Phase.READY:
+            self._serve(instance, -1)
         instance.phase, instance.until_s = phase, until_s
+        if phase is Phase.READY:
+            self._serve(instance, 1)
         self._moved(instance)
+
+    def _serve(self, instance: Instance, more: int) -> None:
+        """Count an instance in or out where it serves."""
+        node = self.nodes[next(iter(instance.nodes))]
+        self._where[instance.key, instance.role][node.cluster, node.s1, node.s2] += more
+        self._spreads.pop(instance.key, None)
 
     def _moved(self, instance: Instance) -> None:
         """Note when the instance is due; forget what its service looked like."""
         self._expect(instance)
         self._refs.pop(instance.key, None)
-        self._spreads.pop(instance.key, None)
         if instance.phase is Phase.READY:
             place = instance.key, instance.role
             self._newest[place] = max(self._newest.get(place, -inf), instance.since_s)
@@ -306,6 +316,8 @@ class Fleet:
     def _join(self, instance: Instance) -> None:
         self.instances[instance.key].append(instance)
         self._counts[instance.key, instance.role][instance.phase] += 1
+        if instance.phase is Phase.READY:
+            self._serve(instance, 1)
         self._moved(instance)
 
     def _place(self, service: ServiceModel, instance: Instance) -> bool:
@@ -434,13 +446,9 @@ class Fleet:
     def spread(self, key: str) -> Spread:
         """Return where the serving instances of a service are; the same object until they move."""
         if key not in self._spreads:
-            self._spreads[key] = Spread(*(self._where(key, role) for role in Role))
+            # A unary plus leaves out the places where nobody serves any more.
+            self._spreads[key] = Spread(*(+self._where[key, role] for role in Role))
         return self._spreads[key]
-
-    def _where(self, key: str, role: Role) -> Counter[Where]:
-        serving = (i for i in self.of(key, role) if i.phase is Phase.READY and i.nodes)
-        nodes = (self.nodes[next(iter(i.nodes))] for i in serving)
-        return Counter((node.cluster, node.s1, node.s2) for node in nodes)
 
     def dump(self) -> FleetState:
         """Return the state as plain values."""
