@@ -52,3 +52,10 @@ def test_what_rounding_gives_is_inside_the_band(
     ideal = pairing.ideal(lead)
     assert pairing.least(lead) <= ideal <= pairing.most(lead)
     assert pairing.fewest_leading(ideal) <= lead
+
+
+def test_the_most_that_may_lead_are_never_fewer_than_the_fewest_that_must() -> None:
+    # 21 decode at 0.1 prefill per decode, no tolerance: 2.1 prefill, so 3 are needed and allowed.
+    exact = PolicyConfig("proportional", "prefill_sm", 0.6, pd_ratio=0.1, ratio_tolerance=0.0)
+    pairing = Pairing.of(exact)
+    assert (pairing.fewest_leading(21), pairing.most_leading(21)) == (3, 3)
