@@ -163,7 +163,6 @@ class Sampler:
         self._shape = np.array([s.workload.lengths.input for s in services])
         self._shape = self._shape.reshape(-1, NODES)[:, _ORDERS[0]]
         self._setup_s = np.array([s.transfer.setup_s for s in services])
-        self._rows = np.arange(len(services))[:, np.newaxis]
         self._goals_s = np.full((2, len(services)), np.inf)
         self._figures: Mapping[str, Floats] | None = None
         self._utilisation = np.zeros((2, len(services)))
@@ -225,19 +224,21 @@ class Sampler:
     def _reported(self, values: Floats, figures: Mapping[str, Floats], now: Now) -> Sample:
         """Apply what a collector sees: counters of young instances have no rate yet, noise."""
         expected = (now.ready - now.young).T
-        seen_frac = expected / np.maximum(now.ready.T, 1.0)
-        values[:, RATES] *= seen_frac[:, RATE_ROLES]
+        if np.count_nonzero(now.young):
+            seen_frac = expected / np.maximum(now.ready.T, 1.0)
+            values[:, RATES] *= seen_frac[:, RATE_ROLES]
         values *= self._noise_of(now.index)
         values[:, GAUGES] = np.rint(values[:, GAUGES])
         values[:, SHARES] = np.minimum(values[:, SHARES], 1.0)
         # Engines without instances report nothing, and percentiles of no request don't exist.
-        present = (expected > 0)[:, ROLES]
-        present &= (figures["known"] == 1)[:, np.newaxis]
-        present &= ~np.isnan(values)
         counts = expected.astype(np.int64)
+        present = (counts > 0)[:, ROLES]
+        present &= (figures["known"] == 1)[:, np.newaxis]
+        present &= values == values  # noqa: PLR0124 - NaN is the one that differs from itself
+        values[~present] = np.nan
         return Sample(
             now.at_s,
-            np.where(present, values, np.nan),
+            values,
             present,
             counts,
             counts.copy(),
@@ -265,8 +266,7 @@ class Sampler:
         ``NODES`` equally likely ones: from the bins in proportion to arrivals, with the lengths
         and (without a backlog) exponential waits shuffled over them.
         """
-        requests = record.of("requests")
-        wait_s = record.of("wait_s")[_bins_of(requests), self._rows]
+        wait_s = _shared_out(record.of("requests"), record.of("wait_s"))
         wait_s = np.maximum(wait_s, now.stationary_s[:, np.newaxis] * _EXPONENTIAL)
         mean = figures["computed"] / np.maximum(figures["requests"], TINY)
         tokens = np.minimum(mean, 1e7)[:, np.newaxis] * self._shape
@@ -335,18 +335,19 @@ def _share_of(flags: Flags, axis: int) -> Floats:
     return share
 
 
-def _bins_of(requests: Floats) -> Counts:
-    """Return the bin each of ``NODES`` requests of a row comes from, shape ``(n, NODES)``.
+def _shared_out(requests: Floats, values: Floats) -> Floats:
+    """Return the value of the bin that each of ``NODES`` requests of a row comes in, ascending.
 
-    ``requests``, shape ``(bins, n)``, are shared out in proportion; of nobody's, all come last.
+    ``requests`` and ``values`` have shape ``(bins, n)``, the result ``(n, NODES)``. Requests are
+    shared out in proportion; of nobody's, all come last.
     """
-    bins, rows = requests.shape
     until = np.cumsum(requests, axis=0)
     until *= NODES / np.maximum(until[-1], TINY)
-    edges = np.floor(until + 0.5).astype(np.int64)
-    edges[-1] = NODES
-    counts = np.diff(edges, axis=0, prepend=0)
-    return np.repeat(np.tile(np.arange(bins), rows), counts.T.ravel()).reshape(rows, NODES)
+    until += 0.5
+    counts = until.astype(np.int64)
+    counts[-1] = NODES
+    counts[1:] -= counts[:-1].copy()
+    return np.repeat(values.T.ravel(), counts.T.ravel()).reshape(-1, NODES)
 
 
 def damaged(sample: Sample, faults: Mapping[int, Fault]) -> Sample:
