@@ -28,7 +28,14 @@ from controller.simulator.model import NodeSpec, ServiceModel, Transfer
 from controller.simulator.prefill import ExactPrefill, FluidPrefill
 from controller.simulator.profiles import PROFILES
 from controller.simulator.sampling import PERCENTILES
-from controller.simulator.workload import LEVELS, NODES, Requests, RequestTrace, read_trace
+from controller.simulator.workload import (
+    LEVELS,
+    NODES,
+    Generator,
+    Requests,
+    RequestTrace,
+    read_trace,
+)
 from controller.simulator.world import EXACT_ABOVE_S, SAMPLE_S, Setup, World
 
 PROFILE: Final = PROFILES["qwen3-32b-fp8/h100"]
@@ -434,6 +441,43 @@ def conservation_rows(traces: Path, case: Case) -> Iterator[Row]:
     yield row(check, "s", (ends_s - begins_s, batch_s), 1e-9)
 
 
+LONG: Final = Generator(
+    "long",
+    seed=1,
+    low_rps=12.0,
+    peak_rps=12.0,
+    input_tokens=900,
+    output_tokens=3000,
+    bursts_per_day=0,
+    noise_frac=0.0,
+    drift_frac=0.0,
+)
+"""Answers for which 20 decode instances have no memory when they spread."""
+
+SIGMAS: Final = (0.5, 0.83, 1.1)
+"""Of log-normal answers whose spread, cut at the outermost nodes, is 1.3, 1.9 and 2.9."""
+
+FULL: Final = 0.08
+"""How far the fluid's throughput may be off while memory is full."""
+
+
+def saturation_rows() -> Iterator[Row]:
+    """Yield the tokens/s of decode without free memory, after ten minutes to fill it."""
+    for sigma in SIGMAS:
+        load = replace(LONG, output_sigma=sigma)
+        service = ServiceModel("chat", "here", PROFILE, PROFILE, load, Instances(4, 20))
+        made = []
+        for fidelity in ("exact", "fluid"):
+            world = world_of(service, Setup(fidelity))
+            world.advance(600)
+            before = float(world.made[0])
+            world.advance(1_800)
+            made.append((float(world.made[0]) - before) / 1_200)
+        spread = float(np.mean(load.lengths.output**2))
+        check = f"Full memory, answers of spread {spread:.1f}: decode TPS"
+        yield row(check, "tokens/s", (made[0], made[1]), FULL)
+
+
 def fidelity_rows(traces: Path) -> Iterator[Row]:
     """Yield every check of the two fidelities against each other and against theory."""
     for at, case in enumerate(CASES):
@@ -443,6 +487,7 @@ def fidelity_rows(traces: Path) -> Iterator[Row]:
         yield from exact_world_rows(traces, case)
     yield from prefill_rows(traces)
     yield from mooncake_rows(traces)
+    yield from saturation_rows()
     yield from closed_form_rows()
     for case in CASES:
         yield from conservation_rows(traces, case)

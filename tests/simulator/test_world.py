@@ -12,7 +12,7 @@ from controller.simulator.demo import DEMO_NODES, DEMO_SERVICES
 from controller.simulator.model import Fault, ServiceModel
 from controller.simulator.pools import holdings
 from controller.simulator.workload import read_trace
-from controller.simulator.world import World
+from controller.simulator.world import Setup, World
 from tests.simulator.examples import NODES, SERVICE, SLOW_SERVICE, START_S, STEADY, world
 
 
@@ -55,6 +55,48 @@ def test_tokens_asked_for_are_made_or_in_flight_through_every_change() -> None:
         made.advance(START_S + 400 * (at + 1))
     assert made.asked[3] == pytest.approx(made.made + made.in_flight()[1], rel=1e-9)
     assert made.asked[3].min() > 100_000
+
+
+@pytest.mark.parametrize(
+    ("rps", "instances"),
+    [
+        pytest.param(5.0, Instances(2, 3), id="5/s x 3.0 s"),
+        pytest.param(20.0, Instances(4, 4), id="20/s x 3.1 s"),
+        pytest.param(35.0, Instances(6, 5), id="35/s x 3.3 s"),
+    ],
+)
+def test_what_is_in_flight_is_the_rate_times_the_time_it_takes(
+    rps: float, instances: Instances
+) -> None:
+    load = replace(STEADY, low_rps=rps, peak_rps=rps)
+    service = replace(SERVICE, workload=load, initial=instances)
+    made = World([service], NODES, start_s=0.0, seed=7, setup=Setup("fluid"))
+    made.advance(300)
+    before = made.asked.copy()
+    inside, step_s = [], []
+    for second in range(301, 1_201):
+        made.advance(second)
+        inside.append(made.in_flight()[0, 0])
+        step_s.append(made._decode.step_s[0])
+    requests, _, _, tokens = (made.asked - before)[:, 0] / 900
+    # Requests of a second come together at its begin and leave together at its end, where what
+    # is left is counted: those that leave were inside as well.
+    assert requests + np.mean(inside) == pytest.approx(tokens * np.mean(step_s), rel=0.02)
+
+
+def test_the_fluid_holds_as_many_requests_as_the_exact_engine_does() -> None:
+    load = replace(STEADY, low_rps=20.0, peak_rps=20.0)
+    service = replace(SERVICE, workload=load, initial=Instances(4, 4))
+    means = {}
+    for fidelity in ("exact", "fluid"):
+        made = World([service], NODES, start_s=0.0, seed=7, setup=Setup(fidelity))
+        made.advance(300)
+        inside = []
+        for second in range(301, 1_201):
+            made.advance(second)
+            inside.append(made.in_flight()[0, 0])
+        means[fidelity] = float(np.mean(inside))
+    assert means["fluid"] + 20 == pytest.approx(means["exact"], rel=0.05)
 
 
 # Actuation
