@@ -8,7 +8,7 @@ import numpy as np
 
 from controller.core.types import Floats, Instances
 from controller.simulator.arrivals import Single
-from controller.simulator.exact import ExactDecode, Taken
+from controller.simulator.exact import ExactDecode, Taken, weighted_quantiles
 from controller.simulator.prefill import ExactPrefill
 from controller.simulator.profiles import Profile
 
@@ -98,7 +98,7 @@ class ExactService:
         tokens = np.concatenate([t.tokens for t in taken])
         return Measured(
             ttft_s=np.sort(np.concatenate([t.ttft_s for t in taken])),
-            tbt_s=_weighted_quantiles(step_s, tokens.astype(np.float64)),
+            tbt_s=weighted_quantiles(step_s, tokens, LEVELS),
             kept=self._kept(taken),
             busy_frac=min(sum(t.bins.busy_s[0].sum() for t in taken) / max(instance_s, 1.0), 1.0),
         )
@@ -128,13 +128,3 @@ class ExactService:
         """Return the requests that miss the TTFT goal for certain, without a first token yet."""
         ttft_s = self.goals_s[0]
         return self.prefill.waiting(now_s - ttft_s) + self.decode.unstarted(now_s - ttft_s)
-
-
-def _weighted_quantiles(values: Floats, weights: Floats) -> Floats:
-    """Return the quantiles at ``LEVELS`` of weighted values; NaN of none."""
-    if not len(values):
-        return np.full(len(LEVELS), np.nan)
-    order = np.argsort(values, kind="stable")
-    share = np.cumsum(weights[order]) / weights.sum()
-    found: Floats = values[order][np.minimum(np.searchsorted(share, LEVELS), len(order) - 1)]
-    return found

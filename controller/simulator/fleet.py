@@ -123,12 +123,8 @@ class Fleet:
         self._seed = seed
         self._serials: dict[str, int] = {}
         self._order: dict[str, int] = {}
-        self._usable: dict[tuple[str, str], list[NodeSpec]] = defaultdict(list)
         self.room: dict[tuple[str, str], int] = defaultdict(int)
-        for node in self.nodes.values():
-            if node.usable:
-                self._usable[node.cluster, node.hardware].append(node)
-                self.room[node.cluster, node.hardware] += node.gpus
+        self._usable = self._by_place()
         # Fewest GPUs found not to fit since any came free there: spares others the search.
         self._too_many: dict[tuple[str, str], int] = {}
         # Who waits for room looks again when some comes free, not every few seconds.
@@ -142,6 +138,15 @@ class Fleet:
         self._refs: dict[str, tuple[InstanceRef, ...]] = {}
         self._where: dict[tuple[str, Role], Counter[Where]] = defaultdict(Counter)
         self._spreads: dict[str, Spread] = {}
+
+    def _by_place(self) -> dict[tuple[str, str], list[NodeSpec]]:
+        """Return the nodes that take instances by cluster and hardware; note their room."""
+        found: dict[tuple[str, str], list[NodeSpec]] = defaultdict(list)
+        for node in self.nodes.values():
+            if node.usable:
+                found[node.cluster, node.hardware].append(node)
+                self.room[node.cluster, node.hardware] += node.gpus
+        return found
 
     def add(self, service: ServiceModel, now_s: float) -> None:
         """Bring a new service up: initial instances are ready at once where nodes have room."""

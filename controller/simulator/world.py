@@ -425,8 +425,11 @@ class World:
             Role.DECODE: self._drain_s(service, row),
         }
         self._fleet.scale(service, want, self._run_s, drain_s)
+        more = self._fleet.state(key, Role.DECODE).ready - before.ready
+        if row in self._whole and more > 0:
+            # Before the counts: else an empty engine would come beside the one that returns.
+            self._whole[row].decode.give_back(more, self._run_s)
         self._count_instances([key])
-        more = self._states[key].decode.ready - before.ready
         if more < 0:
             self._decode.drain(row, -more / before.ready)
         elif more:
