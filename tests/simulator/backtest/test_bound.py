@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.core.types import Slo
+from controller.core.types import Instances, Slo
 from controller.simulator.backtest.bound import (
     CHUNK,
     Engines,
@@ -18,7 +18,10 @@ from controller.simulator.backtest.bound import (
     fewest_prefill,
 )
 from controller.simulator.capacity import largest_batch
+from controller.simulator.model import NodeSpec, ServiceModel
 from controller.simulator.offered import lognormal
+from controller.simulator.workload import Generator
+from controller.simulator.world import Setup, World
 from tests.simulator.backtest.examples import H100, STEADY, answered, by_label, question
 
 SLO = Slo(1.0, 0.05)
@@ -145,10 +148,38 @@ def test_more_load_never_needs_fewer_and_looser_goals_never_more(
     assert (fewest_decode(bins, engines, slow_step) <= fewest_decode(bins, engines, SLO)).all()
 
 
-def test_on_a_steady_load_the_bound_is_no_more_than_a_peak_sized_by_hand() -> None:
+@pytest.mark.parametrize("rps", [30.0, 60.0])
+def test_what_the_bound_says_keeps_the_goals_and_one_less_does_not(rps: float) -> None:
+    load_ = replace(STEADY, low_rps=rps, peak_rps=rps)
+    shape = load_.lengths
+    engines = Engines(H100, H100, shape.input[::4], float(np.mean(shape.output**2)))
+    bin_ = load(rps, tokens=1_000.0)
+    prefill, decode = (
+        int(fewest(bin_, engines, SLO)[0]) for fewest in (fewest_prefill, fewest_decode)
+    )
+    assert kept(load_, Instances(prefill, decode)) >= SLO.goal_frac
+    assert kept(load_, Instances(prefill - 1, decode)) < 0.5
+    assert kept(load_, Instances(prefill, decode - 1)) < 0.5
+
+
+def kept(load_: Generator, counts: Instances) -> float:
+    """Return the share of requests within the goals in 15 minutes after 5 to fill up, exact."""
+    service = ServiceModel("chat", "here", H100, H100, load_, counts)
+    nodes = [NodeSpec(f"n{at}", "here", "h100", "a", "a", 8) for at in range(2)]
+    world = World([service], nodes, start_s=0.0, seed=3, setup=Setup("exact"))
+    world.judge({"chat": (SLO.ttft_s, SLO.tbt_s)})
+    ended = []
+    for now_s in range(15, 1_201, 15):
+        world.advance(now_s)
+        if now_s > 300:
+            ended.append(world.kept[[0, 3], 0])
+    requests, both = np.array(ended).T
+    return float(requests @ both / (requests.sum() + world.late("chat")))
+
+
+def test_on_a_steady_load_a_peak_sized_by_hand_is_little_more() -> None:
     load_ = replace(STEADY, low_rps=60.0, peak_rps=60.0)
     answer = answered(question("static-peak", workload=load_, span_s=1_800.0))
-    fixed = by_label(answer)["static-peak"]
     # 60 / 10.45 = 5.7 prefill and 60 / 13.9 = 4.3 decode, in whole ones.
-    assert fixed.series.gpus[-1] == 6 + 5
+    assert by_label(answer)["static-peak"].series.gpus[-1] == 6 + 5
     assert 0.6 * 11 < answer.clairvoyant_gpus.max() <= 11

@@ -208,6 +208,44 @@ def test_gpu_hours_of_a_hole_do_not_count_against_the_bound() -> None:
     assert score.gpu_hours_over_clairvoyant == pytest.approx(over)
 
 
+ODD: dict[str, Workload] = {
+    "nobody comes": minutes(*[0.0] * 15),
+    "somebody comes at last": minutes(*[0.0] * 10, *[20.0] * 5),
+    "the hole comes first": minutes(*[NAN] * 10, *[20.0] * 5),
+    "the hole comes last": minutes(*[20.0] * 10, *[NAN] * 5),
+    "a request in three hours": replace(STEADY, low_rps=1e-4, peak_rps=1e-4),
+    "prompts and answers of one token": minutes(*[1.0] * 15, tokens=(1.0, 1.0)),
+}
+
+
+@pytest.mark.parametrize("fidelity", ["auto", "exact"])
+@pytest.mark.parametrize("load", sorted(ODD))
+def test_odd_loads_have_an_answer_for_every_policy(load: str, fidelity: Fidelity) -> None:
+    asked = question(*POLICY_NAMES, workload=ODD[load], span_s=900.0, fidelity=fidelity)
+    answer = answered(asked)
+    assert text(answer)
+    assert answer.clairvoyant_gpu_hours >= 2 * 5 * 60 / 3600
+    for one in answer.runs:
+        assert one.score.gpu_hours >= 2 * 15 / 60
+        shares = (one.score.slo_attainment, one.score.slo_attainment_tokens)
+        assert all(share is None or 0.0 <= share <= 1.0 for share in shares)
+        assert (shares == (None, None)) == (load == "nobody comes")
+
+
+@pytest.mark.parametrize(
+    ("span_s", "ticks"),
+    [
+        pytest.param(1.0, 1, id="a second is a tick of 15 s"),
+        pytest.param(29.0, 1, id="29 s are one tick"),
+        pytest.param(60.0, 4, id="a minute is four"),
+    ],
+)
+def test_a_run_is_whole_ticks_and_says_so(span_s: float, ticks: int) -> None:
+    answer = answered(question("default", span_s=span_s))
+    assert answer.workload["span_s"] == 15.0 * ticks
+    assert answer.t_s.tolist() == [15.0 * tick for tick in range(ticks)]
+
+
 # The decision code is the one that runs live: its guards show in what comes out.
 
 
