@@ -18,7 +18,13 @@ from controller.core.words import clean
 from controller.selectors import backtests as selectors
 from controller.selectors.backtests import TraceLine
 from controller.services.backtests import Load
-from controller.simulator.backtest.ask import DEFAULT_PROFILE, POLICY_NAMES, describe
+from controller.simulator.backtest.ask import (
+    DEFAULT_PROFILE,
+    LONGEST_START_S,
+    MOST_GPUS,
+    POLICY_NAMES,
+    describe,
+)
 from controller.simulator.backtest.question import FIDELITIES, QuestionError, parse_candidate
 from inventory.models import Service
 
@@ -80,7 +86,7 @@ class BacktestForm(forms.Form):
     profile = forms.ChoiceField(label="Engines of prefill")
     decode_profile = forms.ChoiceField(label="Engines of decode", required=False)
     ttft_slo_s = _number("TTFT goal [s]", least=0.001, most=600)
-    tbt_slo_s = _number("TBT goal [s]", least=0.001, most=60)
+    tbt_slo_s = _number("TBT goal [s]", least=0.001, most=10)
     policies = forms.MultipleChoiceField(
         label="Policies",
         required=False,
@@ -101,11 +107,11 @@ class BacktestForm(forms.Form):
         required=False,
         help_text="Empty: the whole load.",
     )
-    start_up_s = _number("Start-up of an instance [s]", least=0, most=7200)
+    start_up_s = _number("Start-up of an instance [s]", least=0, most=LONGEST_START_S)
     max_gpus = forms.IntegerField(
         label="Most GPUs",
         min_value=1,
-        max_value=1_000_000,
+        max_value=MOST_GPUS,
         required=False,
         help_text="Empty: several times what the load needs.",
     )
