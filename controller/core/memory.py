@@ -57,11 +57,15 @@ def joins(decision: Decision, head: Head | None) -> bool:
     What is carried out never is, nor what comes after a stretch that nobody watched: a row stands
     for the time from its first to its last without a break, and scale-in rests on that.
     """
+    return _continues(decision, head, identity(decision))
+
+
+def _continues(decision: Decision, head: Head | None, mine: Identity) -> bool:
     return (
         head is not None
         and decision.gate is not Gate.ACT
         and decision.now_s - head.last_s <= UNWATCHED_S
-        and head.identity == identity(decision)
+        and head.identity == mine
     )
 
 
@@ -98,12 +102,12 @@ def remember(
         history = replace(history, last_scale_out_s=now_s)
     if acted and shrinks(decision):
         history = replace(history, last_scale_in_s=now_s)
-    head = memory.head or Head(None, 0, ())
-    seq = head.seq if joins(decision, memory.head) else head.seq + 1
+    head, mine = memory.head or Head(None, 0, ()), identity(decision)
+    seq = head.seq if _continues(decision, memory.head, mine) else head.seq + 1
     ttft_s, tbt_s = breaches(memory, decision, slo)
     return Memory(
         history=history,
-        head=Head(None, seq, identity(decision), decision.now_s),
+        head=Head(None, seq, mine, decision.now_s),
         current=decision.final if acted else decision.current,
         ttft_breach_since_s=ttft_s,
         tbt_breach_since_s=tbt_s,

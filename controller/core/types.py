@@ -384,7 +384,7 @@ class Target:
     def moved_to(self, want: Instances, name: str, code: Code, detail: str) -> Self:
         """Return the target at ``want``, with the step that says why."""
         step = Step(name, self.want, want, code, detail)
-        return replace(self, want=want, steps=(*self.steps, step))
+        return type(self)(want, (*self.steps, step), self.blocked)
 
     def blocked_at(self, want: Instances, name: str, code: Code, detail: str) -> Self:
         """Return the target stopped at ``want``: later guards see it and leave it."""
