@@ -43,6 +43,7 @@ def backtest_frontier(found: BacktestSeries, clock: Clock) -> Plot:
     """Return a point a policy; a line joins those that no other beats in both, left to right."""
     del clock
     known = [run for run in found.runs if run.attained is not None]
+    legend_px = LEGEND_ROW_PX * legend_rows(found.runs, COMPACT_PX) + 8
     if not known:
         return nothing("No request arrived, so no policy kept or missed a goal.", COLUMNS)
     frontier = _frontier(known)
@@ -82,7 +83,8 @@ def backtest_frontier(found: BacktestSeries, clock: Clock) -> Plot:
             "showlegend": True,
             "legend": LEGEND,
             "annotations": [],
-            "margin.t": LEGEND_ROW_PX * legend_rows(found.runs, COMPACT_PX) + 8,
+            "margin.t": legend_px,
+            "height": round(PLOT_PX) + 48 + legend_px,
         },
         "live": False,
     }

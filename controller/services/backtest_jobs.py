@@ -3,7 +3,9 @@
 A broker entry holds the id and nothing else; the row in PostgreSQL says what is to be done.
 """
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Protocol
@@ -11,7 +13,7 @@ from uuid import UUID
 
 import django_rq
 import structlog
-from django.db import DatabaseError, IntegrityError, transaction
+from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 from redis.exceptions import RedisError
@@ -31,6 +33,7 @@ DEAD_AFTER: Final = timedelta(seconds=60)
 """A worker that was not heard of for so long is thought dead, and its run begins again."""
 
 BEAT_S: Final = 1.0
+ALIVE_S: Final = 10.0
 TOO_LONG: Final = (
     f"It was not done after {JOB_TIMEOUT_S // 60} min: ask for fewer policies or fewer hours."
 )
@@ -103,8 +106,9 @@ def _answer(claim: Claim, tools: Tools) -> Answer:
     """Return the answer; what can't be answered is raised as :class:`QuestionError`."""
     try:
         row = claim.row().select_related("trace", "service").get()
-        question = tools.question_of(row)
-        return tools.run(question, clock=tools.clock, progress=_Beat(claim, tools.clock))
+        with _kept_alive(claim):
+            question = tools.question_of(row)
+            return tools.run(question, clock=tools.clock, progress=_Beat(claim, tools.clock))
     except (InterruptedRunError, Backtest.DoesNotExist, QuestionError, DatabaseError):
         raise  # without a database nothing can be written; the sweep begins it again
     except JobTimeoutException as fault:
@@ -129,6 +133,29 @@ def _claim(pk: UUID) -> Claim | None:
             return Claim(pk, mine.model.objects.get(pk=pk).attempts) if taken else None
     except IntegrityError:
         return None  # another one runs
+
+
+@contextmanager
+def _kept_alive(claim: Claim) -> Iterator[None]:
+    """Tell that the worker lives, from a thread: one step of the engine may take a minute."""
+    over = threading.Event()
+
+    def tell() -> None:
+        while not over.wait(ALIVE_S):
+            try:
+                claim.row().update(heartbeat_at=Now())
+            except DatabaseError as fault:
+                log.warning("no heartbeat", backtest=str(claim.pk), fault=str(fault))
+            finally:
+                connection.close()
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 @dataclass(slots=True)

@@ -111,14 +111,15 @@ def _flat(group: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def command(row: Backtest) -> str:
-    """Return the command line that gives the same answer, empty where there is no file to name."""
-    if row.trace is None or row.asked["rate_scale"] != 1:
+    """Return the command line that gives the same answer, empty where no words name the load."""
+    load = _workload(row)
+    if not load:
         return ""
     given = row.asked
-    words = ["./heteroscale", "backtest", "--workload", file_of(row.trace)]
-    words += ["--profile", given["profile"]]
+    words = ["./heteroscale", "backtest", "--workload", load, "--profile", given["profile"]]
     for flag, value in (
         ("--decode-profile", given["decode_profile"]),
+        ("--scale", None if given["rate_scale"] == 1 else given["rate_scale"]),
         ("--hours", given["hours"]),
         ("--start-up-s", given["start_up_s"]),
         ("--ttft-slo-s", given["ttft_slo_s"]),
@@ -128,10 +129,19 @@ def command(row: Backtest) -> str:
         ("--fidelity", given["fidelity"]),
     ):
         if value not in {None, ""}:
-            words += [flag, f"{value:g}" if isinstance(value, float) else str(value)]
+            words += [flag, f"{value:.12g}" if isinstance(value, float) else str(value)]
     for label in given["policies"]:
         words += ["--policy", label]
     return shlex.join([*words, "--json"])
+
+
+def _workload(row: Backtest) -> str:
+    if row.trace is not None:
+        return file_of(row.trace)
+    if row.generator is None:
+        return ""
+    figures = {name: value for name, value in row.generator.items() if name != "name"}
+    return "generated:" + ",".join(f"{name}={value:.12g}" for name, value in figures.items())
 
 
 def file_of(trace: Trace) -> str:

@@ -194,7 +194,7 @@ def cancel(request: HttpRequest, pk: UUID) -> HttpResponse:
         messages.warning(request, str(conflict))
         return redirect("backtest", pk=pk)
     if found.finished_at is None:
-        messages.success(request, "Cancelling: it stops within seconds.")
+        messages.success(request, "Cancelling: it stops at its next step.")
     else:
         messages.success(request, "Cancelled.")
     return redirect("backtest", pk=pk)

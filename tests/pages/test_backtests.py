@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import shlex
 import uuid
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,9 +16,12 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from controller.management.commands.backtest import _workload
 from controller.models import AuditEvent, Backtest, Trace
 from controller.models.clock import database_now
 from controller.selectors.backtests import PAGE
+from controller.selectors.recordings import recorded_load
+from controller.services import backtest_load
 from tests import factories
 from tests.backtests import CSV, answer, make_backtest, make_trace, run, score
 from tests.pages.reading import reading, words
@@ -404,7 +409,7 @@ def test_a_running_one_tells_how_far_it_is(client: Client, otto: User) -> None:
 
     assert "25 % 25 % for 5 min , attempt 2 of 3, about 14 min left" in page
     client.post(f"/backtests/{row.pk}/cancel/")
-    assert "cancelling: it stops within seconds" in reading(client, f"/backtests/{row.pk}/")
+    assert "cancelling: it stops at its next step" in reading(client, f"/backtests/{row.pk}/")
 
 
 @pytest.mark.django_db
@@ -504,6 +509,20 @@ def test_what_was_asked_is_there_with_the_command_that_asks_it_again(
         " mean rate 4.70 requests/s engines of prefill qwen3-32b-fp8/h100-tp2"
         " balanced prefill per decode 0.50 " in page
     )
+
+
+@pytest.mark.django_db
+def test_the_command_of_a_generated_load_makes_the_same_load(client: Client, otto: User) -> None:
+    row = make_backtest(otto, "done")
+    row.asked |= {"rate_scale": 1.5}
+    row.save()
+    page = reading(client, f"/backtests/{row.pk}/")
+    words = shlex.split(page.split("./heteroscale backtest ")[1].split(" --json")[0])
+
+    load = backtest_load.workload_of(backtest_load.load_of_row(row), 1.5, recorded_load)
+    typed = {"workload": words[1], "scale": float(words[words.index("--scale") + 1])}
+
+    assert replace(_workload(typed), name=load.name) == load
 
 
 @pytest.mark.django_db

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
@@ -258,6 +259,27 @@ def test_the_database_lets_no_second_one_run() -> None:
     make_backtest(None, "running")
     with pytest.raises(IntegrityError, match="one_backtest_runs_at_a_time"), transaction.atomic():
         make_backtest(None, "running")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_long_step_of_the_engine_is_no_death(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = make_backtest(None)
+    monkeypatch.setattr(backtest_jobs, "ALIVE_S", 0.01)
+    seen: list[bool] = []
+
+    def compute() -> None:
+        die(row)
+        until_s = time.monotonic() + 10
+        young = Backtest.objects.filter(pk=row.pk, heartbeat_at__gt=Now() - timedelta(seconds=60))
+        while not young.exists() and time.monotonic() < until_s:
+            pass
+        seen.append(young.exists())
+        pick_up()
+
+    carry_out(row.pk, tools(compute))
+
+    assert seen == [True]
+    assert now_of(row) == ("done", 1, 1.0)
 
 
 @pytest.mark.django_db
