@@ -12,6 +12,7 @@ from inventory.models import Service
 MOST_ATTEMPTS: Final = 3
 """A run that lost its worker begins again; one that always loses it is given up."""
 
+KINDS: Final = ("requests", "lengths", "windows")
 LARGEST_TRACE: Final = 16 * 2**20
 """Most bytes of a stored trace, packed."""
 
@@ -23,9 +24,9 @@ class Trace(models.Model):
     content = models.BinaryField(help_text="The CSV, gzipped.")
     packed_bytes = models.PositiveIntegerField()
     sha256 = models.CharField(max_length=64, unique=True, help_text="Of the CSV, unpacked.")
-    kind = models.CharField(max_length=8, choices=[("requests",) * 2, ("windows",) * 2])
+    kind = models.CharField(max_length=8, choices=[(kind,) * 2 for kind in KINDS])
     rows = models.PositiveIntegerField()
-    span_s = models.FloatField()
+    span_s = models.FloatField(null=True, help_text="None of lengths, which have no times.")
     uploaded_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+"
     )
@@ -38,7 +39,10 @@ class Trace(models.Model):
                 condition=Q(packed_bytes__lte=LARGEST_TRACE), name="trace_is_not_too_large"
             ),
             models.CheckConstraint(
-                condition=Q(rows__gt=0, span_s__gt=0), name="trace_is_not_empty"
+                # NULL > 0 is no refusal to PostgreSQL, so that it is known is asked apart.
+                condition=Q(rows__gt=0)
+                & (Q(span_s__isnull=False, span_s__gt=0) | Q(span_s=None, kind="lengths")),
+                name="trace_is_not_empty",
             ),
         )
 

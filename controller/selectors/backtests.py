@@ -281,12 +281,15 @@ class TraceLine:
     name: str
     kind: str
     rows: int
-    span_s: float
+    span_s: float | None
 
     @property
     def words(self) -> str:
         """Name, size and length."""
-        return f"{self.name}: {self.rows:,} {self.kind} over {wording.duration(self.span_s)}"
+        size = f"{self.name}: {self.rows:,} {self.kind}"
+        if self.span_s is None:
+            return f"{size} without times, played at 1 request/s"
+        return f"{size} over {wording.duration(self.span_s)}"
 
 
 MOST_TRACES: Final = 100

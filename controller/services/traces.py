@@ -13,7 +13,13 @@ from controller.models.backtests import LARGEST_TRACE
 from controller.services import audit, people
 from controller.services.errors import InvalidError
 from controller.services.people import Person
-from controller.simulator.workload import RequestTrace, WindowTrace, Workload, read_trace
+from controller.simulator.workload import (
+    LengthTrace,
+    RequestTrace,
+    WindowTrace,
+    Workload,
+    read_trace,
+)
 
 LONGEST_NAME: Final = 120
 _GZIP_MAGIC: Final = b"\x1f\x8b"
@@ -35,7 +41,7 @@ def keep(name: str, data: bytes, *, user: Person) -> Trace:
     packed = data if is_packed else gzip.compress(data, 6, mtime=0)
     if len(packed) > LARGEST_TRACE:
         raise _too_large(len(packed))
-    kind, rows, span_s = _summary(load)
+    rows, about = _rows(load), load.about
     with transaction.atomic():
         row, made = Trace.objects.get_or_create(
             sha256=hashlib.sha256(plain).hexdigest(),
@@ -43,9 +49,9 @@ def keep(name: str, data: bytes, *, user: Person) -> Trace:
                 "name": label.removesuffix(".gz"),
                 "content": packed,
                 "packed_bytes": len(packed),
-                "kind": kind,
+                "kind": about.kind,
                 "rows": rows,
-                "span_s": span_s,
+                "span_s": about.span_s,
                 "uploaded_by": people.account_of(user),
                 "created_at": Now(),
             },
@@ -65,12 +71,14 @@ def load_of(trace: Trace, scale: float) -> Workload:
     return read_trace(bytes(trace.content), trace.name, scale)
 
 
-def _summary(load: Workload) -> tuple[str, int, float]:
+def _rows(load: Workload) -> int:
     if isinstance(load, RequestTrace):
-        return "requests", len(load.arrivals.t_s), load.span_s
+        return len(load.arrivals.t_s)
+    if isinstance(load, LengthTrace):
+        return len(load.rows.t_s)
     if isinstance(load, WindowTrace):
-        return "windows", len(load.t_s), load.span_s
-    raise TypeError(f"a trace is requests or windows, not {type(load).__name__}")
+        return len(load.t_s)
+    raise TypeError(f"{type(load).__name__} is none of the layouts of a file")
 
 
 def _too_large(found: int) -> InvalidError:
