@@ -563,3 +563,26 @@ def test_looking_changes_nothing_and_the_token_is_needed() -> None:
         assert Client().post(path, FORM).headers["Location"].startswith("/sign-in/")
     assert strict.get(f"/backtests/{row.pk}/cancel/").status_code == 405
     assert list(Backtest.objects.values_list("state", flat=True)) == ["queued"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("model", ["trace", "backtest"])
+def test_the_administration_shows_rows_without_their_contents_and_edits_none(
+    client: Client, model: str
+) -> None:
+    client.force_login(User.objects.create_superuser("root", password="x"))
+    trace = make_trace()
+    row = make_backtest(None, "done", source="trace", trace=trace)
+    place = f"/admin/controller/{model}/"
+    pk = trace.pk if model == "trace" else row.pk
+
+    with CaptureQueriesContext(connection) as queries:
+        listed = client.get(place)
+        shown = client.get(f"{place}{pk}/change/")
+
+    assert (listed.status_code, shown.status_code) == (200, 200)
+    assert "_save" not in shown.content.decode()
+    assert client.get(f"{place}add/").status_code == 403
+    read = " ".join(query["sql"] for query in queries if model in query["sql"])
+    assert '"content"' not in read
+    assert '"series"' not in read
