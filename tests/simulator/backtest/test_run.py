@@ -100,6 +100,17 @@ def test_everybody_is_asked_the_same() -> None:
         assert (asked == asked[:, :1]).all()
 
 
+def test_requests_that_are_late_and_unfinished_have_missed() -> None:
+    load = replace(STEADY, low_rps=60.0, peak_rps=60.0)
+    asked = question("static-peak", workload=load, max_gpus=2, span_s=120.0, fidelity="exact")
+    drive = driven(asked)
+    late = drive.world.late("static-peak")
+    ended, in_time = (drive.record.of(name)[:, 0] for name in ("asked", "ttft_kept"))
+    score = answered(asked).runs[0].score
+    assert late > 1_000
+    assert score.slo_attainment_ttft == pytest.approx(ended @ in_time / (ended.sum() + late))
+
+
 # GPU-hours. 20 requests/s need 20 / 10.45 = 1.91 prefill and 20 / 13.9 = 1.44 decode: everybody
 # begins with ceil(1.25 * 1.91) = 3 and ceil(1.25 * 1.44) = 2.
 
