@@ -114,14 +114,18 @@ def _sized(driver: str, candidate: Candidate, stage: Stage) -> PolicyConfig:
     """Return the policy before parameters; a driver of unknown capacity needs a target."""
     try:
         return default_policy(stage.capacity, driver)
-    except KeyError as error:
-        if "target" in candidate.params:
-            return replace(default_policy(stage.capacity), driver=driver)
+    except KeyError:
+        # A target that any driver may have, until the one that must be given takes its place.
+        policy = replace(default_policy(stage.capacity), driver=driver, target=0.5)
+    for problem in validate_spec(stage.spec(candidate.label, policy)):
+        raise QuestionError("bad_policy", f"{candidate.label}: {problem.message}", "policy")
+    if "target" not in candidate.params:
         raise QuestionError(
             "bad_policy",
             f"{candidate.label}: how much {driver} an instance sustains isn't known: add target=…",
             "policy",
-        ) from error
+        )
+    return policy
 
 
 def _told(candidate: Candidate, policy: PolicyConfig) -> PolicyConfig:
