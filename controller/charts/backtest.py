@@ -46,7 +46,7 @@ MOST_ROWS: Final = 300
 BELOW_PX: Final = 52
 LEGEND_ROW_PX: Final = 21
 WIDE_PX: Final = 1000
-COMPACT_PX: Final = 260
+COMPACT_PX: Final = 250
 # Above the panels, from where the lines are read; below it would be a screen away.
 LEGEND: Final[Layout] = {
     "orientation": "h",
@@ -55,6 +55,7 @@ LEGEND: Final[Layout] = {
     "y": 1,
     "yanchor": "bottom",
     "font": {"size": 12, "color": token("text")},
+    "tracegroupgap": 0,
     "itemclick": "toggle",
     "itemdoubleclick": "toggleothers",
 }
@@ -213,10 +214,14 @@ def _end_h(found: BacktestSeries) -> float:
 
 
 def legend_rows(runs: Sequence[RunSeries], width_px: int) -> int:
-    """Return how many rows the legend needs; Plotly gives every entry the widest one's room."""
-    names = ["clairvoyant bound", *(escape(run.label) for run in runs)]
-    entry_px = 50 + 7 * max(map(len, names))
-    return -(-len(names) // max(1, width_px // entry_px))
+    """Return how many rows the legend needs, each name with its line as wide as it is."""
+    rows, left_px = 1, width_px
+    for name in ("clairvoyant bound", *(escape(run.label) for run in runs)):
+        entry_px = min(46 + 7 * len(name), width_px)
+        if entry_px > left_px:
+            rows, left_px = rows + 1, width_px
+        left_px -= entry_px
+    return rows
 
 
 def _tops(found: BacktestSeries) -> list[float]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from controller.charts.backtest import MOST_ROWS, backtest, color_of, dash_of
+from controller.charts.backtest import MOST_ROWS, backtest, color_of, dash_of, legend_rows
 from controller.charts.backtest_frontier import backtest_frontier
 from controller.charts.clock import Clock
 from controller.selectors.backtest_series import BacktestSeries, RunSeries
@@ -204,3 +204,16 @@ def test_without_time_series_words_say_so() -> None:
     none = np.empty(0)
     plot = backtest(replace(FOUND, t_s=none, request_rps=none, bound_gpus=none), UTC)
     assert plot["empty"] == "The answer holds no time series."
+
+
+@pytest.mark.parametrize(
+    ("labels", "width_px", "rows"),
+    [
+        pytest.param(["default", "hpa-util"], 1000, 1, id="165 + 95 + 102 of 1,000"),
+        pytest.param(["default", "hpa-util"], 250, 2, id="165, then 95 + 102 of 250"),
+        pytest.param(["x" * 40], 250, 2, id="326 of 250 has a row of its own"),
+    ],
+)
+def test_the_legend_has_the_rows_it_needs(labels: list[str], width_px: int, rows: int) -> None:
+    runs = [a_run(i, label, 300.0, 0.9) for i, label in enumerate(labels)]
+    assert legend_rows(runs, width_px) == rows
