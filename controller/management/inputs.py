@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from controller.management.answering import AnswerError
+from controller.selectors.profiles import own_profiles
 from controller.simulator.profile_file import ProfileError, read_profile
 from controller.simulator.profiles import PROFILES, Profile
 
@@ -38,3 +39,17 @@ def named_profile(name: str, kept: Mapping[str, Profile], where: str = "name") -
             "no_such_profile", f"there is no profile and no file {name!r}{hint}", where
         )
     return kept[name]
+
+
+def any_profile(name: str, where: str = "name") -> Profile:
+    """Return a built-in profile, that of a file, or one kept in the product, which is asked last.
+
+    Raises :class:`AnswerError` with ``where`` when there is none, and ``OperationalError`` when
+    the product would have to be asked and its database is away.
+    """
+    try:
+        return named_profile(name, {}, where)
+    except AnswerError as fault:
+        if fault.code != "no_such_profile":
+            raise
+    return named_profile(name, own_profiles(), where)

@@ -47,6 +47,7 @@ FOUND: Final[Sequence[tuple[str, str, Callable[[Any], str]]]] = (
     ("workload.input_tokens", "mean input", _unit("tokens")),
     ("workload.output_tokens", "mean output", _unit("tokens")),
     ("workload.cached_frac", "input found in caches", wording.percent),
+    ("workload.requests", "requests", str),
     ("workload.lengths", "lengths of requests", str),
     ("profile.prefill.name", "engines of prefill", str),
     ("profile.prefill.gpus_per_instance", "GPUs of a prefill instance", wording.number),
@@ -129,7 +130,7 @@ def command(row: Backtest) -> str:
         ("--fidelity", given["fidelity"]),
     ):
         if value not in {None, ""}:
-            words += [flag, f"{value:.12g}" if isinstance(value, float) else str(value)]
+            words += [flag, _exactly(value)]
     for label in given["policies"]:
         words += ["--policy", label]
     return shlex.join([*words, "--json"])
@@ -141,7 +142,12 @@ def _workload(row: Backtest) -> str:
     if row.generator is None:
         return ""
     figures = {name: value for name, value in row.generator.items() if name != "name"}
-    return "generated:" + ",".join(f"{name}={value:.12g}" for name, value in figures.items())
+    return "generated:" + ",".join(f"{name}={_exactly(figures[name])}" for name in figures)
+
+
+def _exactly(value: str | float) -> str:
+    """Return a value so that reading it again gives the very same one."""
+    return str(value).removesuffix(".0")
 
 
 def file_of(trace: Trace) -> str:

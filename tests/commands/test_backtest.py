@@ -81,6 +81,7 @@ def test_a_profile_comes_from_a_file(tmp_path: Path) -> None:
     assert answer["profile"]["prefill"]["hardware"] == "l40s"
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("words", "code", "where", "says"),
     [
@@ -139,7 +140,16 @@ def test_a_person_is_told_the_same_in_a_line() -> None:
     assert refusal.value.returncode == 2
 
 
-def test_it_needs_no_server() -> None:
+@pytest.mark.parametrize(
+    ("words", "status", "told"),
+    [
+        pytest.param((), 0, '"policy": "default"', id="a built-in profile"),
+        pytest.param(
+            ("--profile", "qwen3-32b-fp8/h10"), 2, "did you mean qwen3-32b-fp8/h100", id="a slip"
+        ),
+    ],
+)
+def test_it_needs_no_server(words: tuple[str, ...], status: int, told: str) -> None:
     # In a process of its own, where neither PostgreSQL nor a broker is to be found.
     environment = {
         key: value
@@ -147,14 +157,14 @@ def test_it_needs_no_server() -> None:
         if key not in {"DATABASE_URL", "REDIS_URL", "HETEROSCALE_HOME"}
     }
     done = subprocess.run(  # noqa: S603
-        [sys.executable, BASE_DIR / "manage.py", "backtest", *HOUR, "--json"],
+        [sys.executable, BASE_DIR / "manage.py", "backtest", *HOUR, *words, "--json"],
         capture_output=True,
         text=True,
         check=False,
         env=environment | {"DATABASE_URL": "postgres://nobody@127.0.0.1:9/none"},
     )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout)["runs"][0]["policy"] == "default"
+    assert (done.returncode, done.stderr) == (status, "")
+    assert told in done.stdout
 
 
 def test_a_wrong_option_is_json_too() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import OperationalError
 
 from controller.management.answering import (
     AnswerError,
@@ -18,12 +19,12 @@ from controller.management.answering import (
     error_document,
 )
 from controller.management.backtest_report import lines
-from controller.management.inputs import named_profile, read_file
+from controller.management.inputs import any_profile, named_profile, read_file
 from controller.simulator.backtest.answer import Answer, as_plain
 from controller.simulator.backtest.ask import DEFAULT_PROFILE, Asked, question_from
 from controller.simulator.backtest.question import FIDELITIES, QuestionError
 from controller.simulator.backtest.run import run
-from controller.simulator.profiles import PROFILES
+from controller.simulator.profiles import PROFILES, Profile
 from controller.simulator.workload import (
     CacheScaleError,
     Generator,
@@ -120,7 +121,7 @@ class Command(BaseCommand):
         profiles = dict(PROFILES)
         for name, where in zip(names, ("--profile", "--decode-profile"), strict=True):
             if name and name not in profiles:
-                profiles[name] = named_profile(name, {}, where)
+                profiles[name] = _profile(name, where)
         typed = {name: options[name] for name in Asked.__dataclass_fields__ if name in options}
         asked = Asked(policies=options["policy"] or ["default"], **typed)
         question = question_from(asked, _workload(options), profiles)
@@ -131,6 +132,14 @@ class Command(BaseCommand):
         if self.stderr.isatty():
             self.stderr.write(f"\r{done_frac:4.0%}", ending="" if done_frac < 1 else "\r     \r")
             self.stderr.flush()
+
+
+def _profile(name: str, where: str) -> Profile:
+    """Return a profile; without a database there are those built in and those of files."""
+    try:
+        return any_profile(name, where)
+    except OperationalError:
+        return named_profile(name, {}, where)
 
 
 def _workload(options: dict[str, Any]) -> Workload:

@@ -18,7 +18,7 @@ from controller.management.answering import (
     document,
     error_document,
 )
-from controller.management.inputs import named_profile, read_file
+from controller.management.inputs import any_profile, read_file
 from controller.selectors.profiles import every_profile, own_profiles
 from controller.services import profiles
 from controller.services.errors import SteeringError
@@ -135,7 +135,7 @@ class Command(BaseCommand):
             self.stdout.write("\n".join(profile_report.list_lines(found, own)))
 
     def _show(self, options: dict[str, Any]) -> None:
-        profile = _named(options["name"])
+        profile = any_profile(options["name"])
         if options["json"]:
             self.stdout.write(document({"profile": profile_body(profile)}))
         else:
@@ -213,15 +213,6 @@ def _engine(options: dict[str, Any]) -> Engine:
     )
     gpu = {name: options[name] for name in SPEC_FIGURES if options[name] is not None}
     return Engine(**{name: options[name] for name in given}, gpu=gpu)
-
-
-def _named(name: str) -> Profile:
-    try:
-        return named_profile(name, {})
-    except AnswerError as fault:
-        if fault.code != "no_such_profile":
-            raise
-    return named_profile(name, own_profiles())
 
 
 def _option(field: str) -> str:
