@@ -67,7 +67,8 @@ class BacktestForm(forms.Form):
         label="or upload a file",
         required=False,
         help_text="CSV or .csv.gz, at most 16 MiB: t_s, input_tokens, output_tokens of each "
-        "request, or t_s, rate_rps, mean_input_tokens, mean_output_tokens of windows.",
+        "request (without t_s one comes a second), or t_s, rate_rps, mean_input_tokens, "
+        "mean_output_tokens of windows.",
     )
     service = forms.ChoiceField(label="Service", required=False)
     recorded_hours = _number("Hours of it [h]", least=0.1, most=MOST_HOURS, required=False)

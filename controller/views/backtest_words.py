@@ -73,11 +73,15 @@ def asked(row: Backtest) -> list[Fact]:
         Fact("policies", "; ".join(given["policies"])),
         Fact("length", f"{given['hours']:g} h" if given["hours"] else "the whole load"),
         Fact("start-up of an instance", f"{given['start_up_s']:g} s"),
-        Fact("most GPUs", wording.number(given["max_gpus"]) if given["max_gpus"] else "no limit"),
+        Fact("most GPUs", _most(given["max_gpus"])),
         Fact("seed", str(given["seed"])),
         Fact("fidelity asked", given["fidelity"]),
     ]
     return facts
+
+
+def _most(gpus: int | None) -> str:
+    return wording.number(gpus) if gpus else "several times what the load needs"
 
 
 def _load_facts(row: Backtest) -> list[Fact]:
