@@ -24,8 +24,6 @@ WINDOW_S: Final = 60.0
 MAX_AGE_S: Final = 45.0
 """As the live loop has them by default."""
 
-REPORT_TICKS: Final = 60
-
 
 def run(
     question: Question, *, clock: Callable[[], float], progress: Callable[[float], None]
@@ -33,15 +31,14 @@ def run(
     """Return what became of each candidate.
 
     ``clock`` gives seconds of computing time, for ``wall_s``; ``progress`` is told the share that
-    is done every few seconds of computing, and what it raises ends the run. Raises
+    is done after every tick, and what it raises ends the run. Raises
     :class:`QuestionError` for a question that can't be played.
     """
     begun_s = clock()
     drive = _Drive(plan(question))
     for tick in range(drive.record.ticks):
         drive.tick(tick, clock)
-        if tick % REPORT_TICKS == 0:
-            progress(tick / drive.record.ticks)
+        progress(tick / drive.record.ticks)
     return concluded(drive.plan, drive.world, drive.record, wall_s=clock() - begun_s)
 
 
