@@ -25,10 +25,10 @@ from controller.simulator.backtest.ask import (
     POLICY_NAMES,
     describe,
 )
+from controller.simulator.backtest.plan import MOST_CONTESTANTS
 from controller.simulator.backtest.question import FIDELITIES, QuestionError, parse_candidate
 from inventory.models import Service
 
-MOST_POLICIES: Final = 10
 MOST_HOURS: Final = 168.0
 HOUR_S: Final = 3600.0
 LATE: Final = datetime.max.replace(tzinfo=UTC)
@@ -178,9 +178,9 @@ class BacktestForm(forms.Form):
     def _check_policies(self, labels: list[str]) -> None:
         if not labels:
             self.add_error("policies", "Choose at least one policy.")
-        elif len(labels) > MOST_POLICIES:
+        elif len(labels) > MOST_CONTESTANTS:
             self.add_error(
-                "policies", f"{len(labels)} policies chosen; at most {MOST_POLICIES} compare."
+                "policies", f"{len(labels)} policies chosen; at most {MOST_CONTESTANTS} compare."
             )
         elif len(set(labels)) < len(labels):
             twice = next(label for label in labels if labels.count(label) > 1)

@@ -11,6 +11,7 @@ from controller.core.backtest_states import State
 from controller.management.commands.backtest import GENERATOR_FIELDS, Command
 from controller.selectors.backtest_scores import COLUMNS
 from controller.simulator.backtest.contestants import PARAMETERS, POLICY_NAMES
+from controller.simulator.backtest.plan import MOST_CONTESTANTS
 from controller.urls import urlpatterns
 from controller.views.backtest_form import BacktestForm
 
@@ -49,6 +50,11 @@ def test_every_key_of_a_generated_load_is_there() -> None:
 
 def test_every_policy_is_there_and_no_other() -> None:
     assert names(part("Policies")) == set(POLICY_NAMES)
+
+
+def test_form_and_command_take_the_same_number_of_policies() -> None:
+    assert f"1 to {MOST_CONTESTANTS} in all" in part("The form")
+    assert f"may be given up to {MOST_CONTESTANTS} times" in part("The command")
 
 
 @pytest.mark.parametrize("name", PARAMETERS)

@@ -216,10 +216,10 @@ def test_a_sent_form_queues_a_backtest_and_goes_to_its_page(client: Client, otto
         pytest.param({"ttft_slo_s": "-1"}, "ttft_slo_s", "greater than", id="a goal in the past"),
         pytest.param({"policies": []}, "policies", "Choose at least one policy.", id="no policy"),
         pytest.param(
-            {"more": "\n".join(f"default:a={i}" for i in range(9))},
+            {"more": "\n".join(f"default:a={i}" for i in range(11))},
             "policies",
-            "11 policies chosen; at most 10 compare.",
-            id="eleven policies",
+            "13 policies chosen; at most 12 compare.",
+            id="2 ticked and 11 written: 12 + 1 policies",
         ),
         pytest.param(
             {"more": "hpa util"}, "more", "is no policy: write NAME", id="not written so"

@@ -22,7 +22,7 @@ from controller.simulator.model import NodeSpec, ServiceModel
 from controller.simulator.profiles import Profile
 from controller.simulator.references.port import Briefing
 
-MOST_CONTESTANTS: Final = 24
+MOST_CONTESTANTS: Final = 12
 MOST_REQUESTS: Final = 5_000_000
 """Most requests of an exact backtest: about five minutes of computing per contestant."""
 

@@ -102,8 +102,8 @@ def test_two_types_of_hardware_have_all_gpus_each() -> None:
             question(*(f"default:target={at + 1}" for at in range(MOST_CONTESTANTS + 1))),
             "too_many",
             "policy",
-            "25 policies at once: at most 24",
-            id="24 + 1 policies",
+            "13 policies at once: at most 12",
+            id="12 + 1 policies",
         ),
         pytest.param(
             question("default", max_gpus=1),
