@@ -1,11 +1,12 @@
 """Engine speed agrees with what others measured."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks.validation_rows import CHECKS, engine_rows, published_h20
+from benchmarks.validation_rows import CHECKS, Row, engine_rows, published_h20
 
 
 @pytest.fixture(scope="module")
@@ -14,8 +15,10 @@ def perf(shared: Path) -> Path:
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-def test_every_row_of_a_check_is_within_its_limit(check: object, perf: Path) -> None:
-    rows = list(check(perf))  # type: ignore[operator]
+def test_every_row_of_a_check_is_within_its_limit(
+    check: Callable[[Path], Iterator[Row]], perf: Path
+) -> None:
+    rows = list(check(perf))
     assert rows
     assert [row for row in rows if not row.passed] == []
 
