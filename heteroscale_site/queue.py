@@ -7,11 +7,13 @@ of importing whatever it says.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import re
 import signal
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import structlog
@@ -19,7 +21,9 @@ from django_rq.queues import DjangoRQ
 from rq import Worker
 from rq.job import Job
 from rq.serializers import JSONSerializer
+from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 
+from controller.services.errors import OutOfTimeError
 from heteroscale_site.launch.processes import die_with_parent
 
 TASKS = "controller.tasks"
@@ -105,8 +109,26 @@ class JSONQueue(DjangoRQ):
         super().__init__(*args, **kwargs)
 
 
+class DeathPenalty(UnixSignalDeathPenalty):
+    """Ends a job that is out of time, whatever it catches; other time limits are rq's."""
+
+    def handle_death_penalty(self, signum: int, frame: FrameType | None) -> None:
+        """Raise :class:`OutOfTimeError` in a job, and what rq waits for elsewhere."""
+        # rq's own is an Exception: the isolation of one service from another would swallow it.
+        if self._exception is JobTimeoutException:
+            raise OutOfTimeError(f"The job was not done after {self._timeout} s.")
+        super().handle_death_penalty(signum, frame)  # type: ignore[no-untyped-call]
+
+    def cancel_death_penalty(self) -> None:
+        """Stop the clock; time that ends in this very moment no longer matters."""
+        with contextlib.suppress(OutOfTimeError):
+            super().cancel_death_penalty()  # type: ignore[no-untyped-call]
+
+
 class ListedWorker(Worker):
     """A worker for listed jobs, whose job processes do not outlive it."""
+
+    death_penalty_class = DeathPenalty
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - rq's signature
         """Fix job class and serialiser."""

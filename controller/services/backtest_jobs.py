@@ -17,11 +17,11 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 from redis.exceptions import RedisError
-from rq.timeouts import JobTimeoutException
 
 from controller.core.backtest_states import MOVES, State
 from controller.models import Backtest
 from controller.models.backtests import MOST_ATTEMPTS
+from controller.services.errors import OutOfTimeError
 from controller.simulator.backtest.answer import Answer, Plain, as_plain
 from controller.simulator.backtest.question import Question, QuestionError
 
@@ -35,7 +35,7 @@ DEAD_AFTER: Final = timedelta(seconds=60)
 BEAT_S: Final = 1.0
 ALIVE_S: Final = 10.0
 TOO_LONG: Final = (
-    f"It was not done after {JOB_TIMEOUT_S // 60} min: ask for fewer policies or fewer hours."
+    f"It took longer than {JOB_TIMEOUT_S // 60} minutes: ask for fewer policies or fewer hours."
 )
 GIVEN_UP: Final = (
     f"Its worker died {MOST_ATTEMPTS} times, perhaps for lack of memory: "
@@ -94,6 +94,16 @@ def carry_out(pk: UUID, tools: Tools) -> str:
     if claim is None:
         return f"Backtest {pk} waits for another one, or needs nothing."
     try:
+        return _ended(claim, tools)
+    except OutOfTimeError as fault:
+        log.warning("backtest out of time", backtest=str(pk), fault=str(fault))
+    if not connection.in_atomic_block:
+        connection.close()  # time may have ended in the middle of a query
+    return _failed(claim, TOO_LONG)
+
+
+def _ended(claim: Claim, tools: Tools) -> str:
+    try:
         answer = _answer(claim, tools)
     except (InterruptedRunError, Backtest.DoesNotExist):
         return _interrupted(claim)
@@ -111,8 +121,6 @@ def _answer(claim: Claim, tools: Tools) -> Answer:
             return tools.run(question, clock=tools.clock, progress=_Beat(claim, tools.clock))
     except (InterruptedRunError, Backtest.DoesNotExist, QuestionError, DatabaseError):
         raise  # without a database nothing can be written; the sweep begins it again
-    except JobTimeoutException as fault:
-        raise QuestionError("too_long", TOO_LONG, "") from fault
     except Exception as fault:
         log.exception("backtest failed", backtest=str(claim.pk), attempt=claim.attempt)
         raise QuestionError("unforeseen", UNFORESEEN, "") from fault

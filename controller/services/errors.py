@@ -25,5 +25,9 @@ class InvalidError(SteeringError):
         self.field = field
 
 
+class OutOfTimeError(BaseException):
+    """The time of this job is over; no ``except Exception`` on the way out may keep it going."""
+
+
 class NotLeadingError(Exception):
     """This execution no longer holds the lease: nothing was written."""

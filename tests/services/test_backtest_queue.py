@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import timedelta
 
 import django_rq
 import pytest
 from django.conf import LazySettings
+from django.db import connection
 from rq import SimpleWorker
 
 from controller import tasks
@@ -14,6 +16,7 @@ from controller.models import Backtest, Sample, Trace
 from controller.models.clock import database_now
 from controller.services import backtest_jobs, backtests, retention
 from heteroscale_site.launch.product import WORKER_QUEUES
+from heteroscale_site.queue import ListedWorker
 from tests import factories
 from tests.backtests import make_backtest, make_trace
 from tests.services.people import person
@@ -104,6 +107,37 @@ def test_a_worker_goes_on_until_nothing_waits() -> None:
     django_rq.get_worker("heavy", worker_class=SimpleWorker).work(burst=True)
 
     assert set(Backtest.objects.values_list("state", "attempts")) == {("done", 1)}
+
+
+class Here(SimpleWorker):
+    """A worker that runs jobs in the test's process, with our time limit."""
+
+    death_penalty_class = ListedWorker.death_penalty_class
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("broker")
+def test_a_run_out_of_time_fails_once_even_in_the_middle_of_a_query(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def ask_postgresql(*_: object, **__: object) -> None:
+        with contextlib.suppress(Exception), connection.cursor() as cursor:
+            cursor.execute("SELECT pg_sleep(3)")
+
+    monkeypatch.setattr(tasks.backtest_run, "run", ask_postgresql)
+    monkeypatch.setattr(backtest_jobs, "JOB_TIMEOUT_S", 1)
+    row = ask(person("otto", "Operator"))
+
+    django_rq.get_worker("heavy", worker_class=Here).work(burst=True)
+    tasks.sweep()
+
+    row.refresh_from_db()
+    assert (row.state, row.attempts, row.error) == (
+        "failed",
+        1,
+        "It took longer than 30 minutes: ask for fewer policies or fewer hours.",
+    )
+    assert queued() == []
 
 
 @pytest.mark.django_db

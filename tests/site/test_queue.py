@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -42,8 +43,14 @@ def tasks(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
     RAN.clear()
 
 
+class Here(SimpleWorker):
+    """A worker that runs jobs in the test's process, with our time limit."""
+
+    death_penalty_class = queue.ListedWorker.death_penalty_class
+
+
 def _work() -> None:
-    worker = django_rq.get_worker("default", worker_class=SimpleWorker)
+    worker = django_rq.get_worker("default", worker_class=Here)
     worker.work(burst=True)
 
 
@@ -65,6 +72,41 @@ def test_a_task_runs(tasks: types.ModuleType) -> None:
     django_rq.get_queue("default", commit_mode="auto").enqueue("controller.tasks.note", "real")
     _work()
     assert RAN == ["real"]
+
+
+@pytest.mark.parametrize(
+    "forked",
+    [
+        pytest.param(False, id="in the worker's process"),
+        pytest.param(True, id="in a process of its own, looked after every second"),
+    ],
+)
+@pytest.mark.usefixtures("broker")
+def test_a_job_out_of_time_ends_whatever_it_catches(
+    tasks: types.ModuleType,
+    forked: bool,  # noqa: FBT001
+) -> None:
+    def go_on() -> None:
+        until_s = time.monotonic() + 10.0
+        while time.monotonic() < until_s:
+            with contextlib.suppress(Exception):
+                list(range(1000))
+
+    go_on.__module__ = queue.TASKS
+    tasks.go_on = go_on  # type: ignore[attr-defined]
+    waiting = django_rq.get_queue("default", commit_mode="auto")
+    job = waiting.enqueue("controller.tasks.go_on", job_timeout=2)
+    worker = queue.ListedWorker(
+        [waiting], connection=waiting.connection, job_monitoring_interval=1
+    )
+
+    if forked:
+        worker.work(burst=True)
+    else:
+        _work()
+
+    assert job.get_status() == "failed"
+    assert "OutOfTimeError: The job was not done after 2 s." in job.latest_result().exc_string
 
 
 @pytest.mark.parametrize(
