@@ -73,11 +73,14 @@ def moments(shape: Lengths) -> Floats:
 def mean_lengths(workload: Workload) -> Offered:
     """Return the mean lengths of a workload over its first day, arrays of shape ``(1,)``.
 
-    Weighted by rate; where nothing is known the figures are one token.
+    Weighted by rate, or each minute alike where nobody comes; where nothing is known the figures
+    are one token.
     """
     offered = workload.rates(np.arange(0.0, 86_400.0, 60.0), 60.0)
     known = ~np.isnan(offered.rps)
     weight = np.where(known, offered.rps, 0.0)
+    if not weight.any():
+        weight = known.astype(np.float64)
     total = max(float(weight.sum()), 1e-9)
 
     def mean(values: Floats) -> Floats:

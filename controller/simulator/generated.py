@@ -1,6 +1,8 @@
 """Generated load: day and night, bursts and drifting lengths."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from typing import Final
 
 import numpy as np
 
@@ -29,6 +31,27 @@ def _wander(seed: int, stream: int, load_s: Floats, knot_s: float) -> Floats:
 
 
 _RATE, _INPUT, _OUTPUT, _CACHED, _BURST_AT, _BURST_GAIN = range(6)
+
+
+_RANGES: Final[Mapping[str, tuple[float, float]]] = {
+    "low_rps": (0.0, 1e6),
+    "peak_rps": (0.0, 1e6),
+    "input_tokens": (1.0, 1e7),
+    "output_tokens": (1.0, 1e7),
+    "cached_frac": (0.0, 0.95),
+    "day_s": (1.0, 1e9),
+    "phase": (-1e6, 1e6),
+    "sharpness": (0.0, 100.0),
+    "bursts_per_day": (0.0, 1e5),
+    "burst_frac": (0.0, 1e3),
+    "burst_s": (1e-3, 1e9),
+    "noise_frac": (0.0, 1.0),
+    "drift_frac": (0.0, 0.9),
+    "input_sigma": (0.0, 4.0),
+    "output_sigma": (0.0, 4.0),
+    "scale": (0.0, 1e6),
+}
+"""What each figure may be; NaN is in no range."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +85,11 @@ class Generator:
     recorded: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
+        """Refuse figures that make no load: ``ValueError`` names the field."""
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name} is {value:g}: enter a figure from {low:g} to {high:g}")
         shape = Lengths(lognormal(self.input_sigma), lognormal(self.output_sigma))
         object.__setattr__(self, "lengths", shape)
 

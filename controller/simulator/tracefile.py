@@ -15,7 +15,10 @@ import numpy as np
 from controller.core.types import Floats
 
 MOST_BYTES: Final = 64 * 2**20
-"""Largest trace read, unpacked: about three million requests."""
+"""Largest trace read, unpacked."""
+
+MOST_ROWS: Final = 1_000_000
+"""Most rows read: more would take over half a GiB while they are text."""
 
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 
@@ -185,6 +188,9 @@ def _cells(text: str, name: str) -> tuple[list[str], list[list[str]], list[int]]
             if row:
                 cells.append(row)
                 lines.append(rows.line_num)
+            if len(cells) > MOST_ROWS:
+                problem = f"more than {MOST_ROWS:,} rows: cut it into parts"
+                raise TraceError(name, problem, rows.line_num)
     except csv.Error as error:
         raise TraceError(name, f"not a CSV file: {error}", rows.line_num) from error
     if not any(header):

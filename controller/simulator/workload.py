@@ -62,6 +62,9 @@ __all__ = [
 DEFAULT_RATE_RPS: Final = 1.0
 """Requests/s of lengths without times when nobody says a rate."""
 
+SHORTEST_S: Final = 1.0
+"""Shortest trace of requests: it begins again when it ends, so its length makes its rate."""
+
 FACT_STEP_S: Final = 60.0
 FACT_STEPS: Final = 50_000
 """Rates in facts are means over a minute, or longer ones where a pass has too many minutes."""
@@ -101,7 +104,11 @@ def read_trace(
         return _windows(table, scale, shapes)
     if table.has("t_s"):
         t_s = table.columns["t_s"] - table.columns["t_s"][0]
-        return RequestTrace(name, _rows(table, t_s), scale, table.has(CACHED_COLUMN))
+        trace = RequestTrace(name, _rows(table, t_s), scale, table.has(CACHED_COLUMN))
+        if t_s[-1] < SHORTEST_S:
+            problem = f"all requests come within {t_s[-1]:g} s: a trace lasts at least a second"
+            raise table.fail("t_s", len(t_s) - 1, problem)
+        return trace
     return _lengths(table, scale, DEFAULT_RATE_RPS if rate_rps is None else rate_rps)
 
 

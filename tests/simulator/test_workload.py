@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from controller.simulator import tracefile
+from controller.simulator.arrivals import mean_lengths
 from controller.simulator.workload import (
     NODES,
     Generator,
@@ -427,3 +429,45 @@ def test_the_documented_layouts_can_be_read() -> None:
     (table,) = tables.values()
     trace = read_trace(windows.encode(), "x_10min.csv", quantiles=table.encode())
     assert facts(trace)["known_frac"] == 0.75
+
+
+STEADY = Generator("steady", 1, 2.0, 9.0, 900.0, 200.0)
+
+
+def test_a_trace_without_length_is_refused() -> None:
+    # It begins again when it ends: three requests in half a second would be six a second for ever.
+    text = "t_s,input_tokens,output_tokens\n0,9,9\n0.2,9,9\n0.5,9,9\n"
+    with pytest.raises(TraceError, match=r"line 4, column t_s: all requests come within 0\.5 s"):
+        read_trace(text.encode(), "short.csv")
+
+
+def test_a_trace_of_too_many_rows_is_refused_while_it_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tracefile, "MOST_ROWS", 3)
+    text = "t_s,input_tokens,output_tokens\n" + "".join(f"{at},9,9\n" for at in range(9))
+    with pytest.raises(TraceError, match="line 5: more than 3 rows"):
+        read_trace(text.encode(), "long.csv")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("low_rps", -5.0),
+        ("peak_rps", float("nan")),
+        ("input_tokens", -1000.0),
+        ("output_tokens", float("inf")),
+        ("day_s", 0.0),
+        ("input_sigma", 900.0),
+        ("cached_frac", 1.5),
+    ],
+)
+def test_a_generator_names_the_figure_that_makes_no_load(field: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{field} is .*: enter a figure from"):
+        replace(STEADY, **{field: value})
+
+
+def test_lengths_of_a_load_nobody_asks_for_are_still_those_of_its_requests() -> None:
+    idle = replace(STEADY, low_rps=0.0, peak_rps=0.0)
+    # The means drift over the day by up to an eighth.
+    assert mean_lengths(idle).input_tokens[0] == pytest.approx(STEADY.input_tokens, rel=0.02)

@@ -21,7 +21,7 @@ from controller.management.answering import (
 from controller.management.backtest_report import lines
 from controller.management.inputs import any_profile, named_profile, read_file
 from controller.simulator.backtest.answer import Answer, as_plain
-from controller.simulator.backtest.ask import DEFAULT_PROFILE, Asked, question_from
+from controller.simulator.backtest.ask import DEFAULT_PROFILE, MOST_SEED, Asked, question_from
 from controller.simulator.backtest.question import FIDELITIES, QuestionError
 from controller.simulator.backtest.run import run
 from controller.simulator.profiles import PROFILES, Profile
@@ -49,6 +49,7 @@ NUMBERS: Final = (
         None,
         "how much of the load is played (default: one pass)",
     ),
+    ("--from-hours", "H", float, 0.0, "how far into the load it begins"),
     ("--start-up-s", "S", float, 60.0, "median start-up of an instance [s]"),
     ("--ttft-slo-s", "S", float, 1.0, "goal of time to first token [s]"),
     ("--tbt-slo-s", "S", float, 0.05, "goal of time between tokens [s]"),
@@ -162,7 +163,7 @@ def _workload(options: dict[str, Any]) -> Workload:
 
 def _generated(text: str, scale: float) -> Workload:
     """Return the generator written as ``key=value,…``."""
-    figures: dict[str, float] = {"day_s": 86_400.0, "seed": 0}
+    figures: dict[str, float] = {"day_s": 86_400.0, "seed": 0.0}
     for part in text.split(","):
         key, _, value = (piece.strip() for piece in part.partition("="))
         if key not in GENERATOR_FIELDS:
@@ -176,8 +177,14 @@ def _generated(text: str, scale: float) -> Workload:
     missing = [name for name in NEEDED if name not in figures]
     if missing:
         raise AnswerError("bad_workload", f"{', '.join(missing)} must be said", "--workload")
-    seed = int(figures.pop("seed"))
-    return Generator(name="generated", seed=seed, scale=scale, **figures)
+    seed = figures.pop("seed")
+    if not (seed.is_integer() and 0 <= seed <= MOST_SEED):
+        problem = f"seed is {seed:g}: enter a whole number from 0 to {MOST_SEED}"
+        raise AnswerError("bad_workload", problem, "--workload")
+    try:
+        return Generator(name="generated", seed=int(seed), scale=scale, **figures)
+    except ValueError as error:
+        raise AnswerError("bad_workload", str(error), "--workload") from error
 
 
 @contextmanager

@@ -15,9 +15,10 @@ class Score:
     """What a policy cost and kept.
 
     GPU-hours count from allocation to release, starting and draining included. Attainments are
-    shares of requests, ``None`` when there was none. ``reversals_10min`` are actions against the
-    direction of one not more than 10 minutes before. ``ratio_out_of_tolerance_s`` is the time
-    the ready ratio was outside the tolerance of the target ratio.
+    shares of requests, ``None`` when there was none; utilisations ``None`` when none was read.
+    ``reversals_10min`` are actions against the direction of one not more than 10 minutes before.
+    ``ratio_out_of_tolerance_s`` is the time the ready ratio was outside the tolerance of the
+    target ratio.
     """
 
     gpu_hours: float
@@ -26,8 +27,8 @@ class Score:
     slo_attainment_tbt: float | None
     slo_attainment: float | None
     slo_attainment_tokens: float | None
-    prefill_util: float
-    decode_util: float
+    prefill_util: float | None
+    decode_util: float | None
     actions: int
     reversals_10min: int
     ratio_out_of_tolerance_s: float

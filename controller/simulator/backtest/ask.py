@@ -37,6 +37,7 @@ class Asked:
     profile: str = DEFAULT_PROFILE
     decode_profile: str | None = None
     hours: float | None = None
+    from_hours: float = 0.0
     start_up_s: float = 60.0
     ttft_slo_s: float = 1.0
     tbt_slo_s: float = 0.05
@@ -48,7 +49,8 @@ class Asked:
 def question_from(asked: Asked, workload: Workload, profiles: Mapping[str, Profile]) -> Question:
     """Return the question.
 
-    Without ``hours`` it is one pass of the workload, a day of one without an end. Raises
+    Without ``hours`` it is one pass of the workload, a day of one without an end; it begins
+    ``from_hours`` into it. Raises
     :class:`QuestionError` whose ``where`` is the field's name.
     """
     for field, low, high, unit in (
@@ -56,6 +58,7 @@ def question_from(asked: Asked, workload: Workload, profiles: Mapping[str, Profi
         ("tbt_slo_s", 0.001, 10.0, "s"),
         ("start_up_s", 0.0, LONGEST_START_S, "s"),
         ("hours", SHORTEST_H, LONGEST_H, "hours"),
+        ("from_hours", 0.0, LONGEST_H, "hours"),
         ("max_gpus", 1, MOST_GPUS, "GPUs"),
         ("seed", 0, MOST_SEED, ""),
     ):
@@ -75,6 +78,7 @@ def question_from(asked: Asked, workload: Workload, profiles: Mapping[str, Profi
         slo=Slo(asked.ttft_slo_s, asked.tbt_slo_s),
         candidates=[parse_candidate(text) for text in asked.policies],
         span_s=hours * 3600,
+        start_s=asked.from_hours * 3600,
         start_up_s=asked.start_up_s,
         max_gpus=asked.max_gpus,
         seed=asked.seed,

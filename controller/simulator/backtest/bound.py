@@ -102,7 +102,7 @@ def _fewest_of(rps: Floats, uncached: Floats, engines: Engines, slo: Slo) -> Flo
         wait_s = stationary_wait_s(load, c, first[open_rows], second[open_rows])
         room_s = left_s[open_rows]
         missed = np.exp(-np.maximum(room_s, 0.0) / np.maximum(wait_s, TINY)[:, np.newaxis])
-        missed[room_s < 0] = 0.0
+        missed[room_s <= 0] = 0.0
         short = missed.mean(axis=1) > 1 - slo.goal_frac
         open_rows = open_rows[short]
         count[open_rows] += 1

@@ -21,10 +21,14 @@ from controller.simulator.capacity import (
 from controller.simulator.model import NodeSpec, ServiceModel
 from controller.simulator.profiles import Profile
 from controller.simulator.references.port import Briefing
+from controller.simulator.world import EXACT_ABOVE_S
 
 MOST_CONTESTANTS: Final = 12
-MOST_REQUESTS: Final = 5_000_000
-"""Most requests of an exact backtest: about five minutes of computing per contestant."""
+MOST_REQUESTS: Final = 10_000_000
+"""Most requests played one by one, all contestants together: about ten minutes of computing."""
+
+MOST_HELD: Final = 200_000
+"""Most GPUs of all contestants together: their nodes alone fill 200 MB."""
 
 ROOM: Final = 3
 """GPUs there are, in multiples of what the peak needs, when nobody says how many."""
@@ -83,7 +87,7 @@ def plan(question: Question) -> Plan:
         raise QuestionError("too_many", said, "policy")
     need = _needs(question)
     stage = _stage(question, need)
-    _check_size(question)
+    _check_size(question, stage.limits.max_gpus)
     return Plan(question, stage, _initial(need, stage), enter(question.candidates, stage))
 
 
@@ -188,18 +192,34 @@ def _initial(need: Floats, stage: Stage) -> Instances:
     return _shares(stage.limits.max_gpus, counts, per_instance)
 
 
-def _check_size(question: Question) -> None:
-    if question.fidelity != "exact":
+def _check_size(question: Question, most_gpus: int) -> None:
+    """Refuse what would take more memory or time than there is."""
+    played = len(question.candidates)
+    if most_gpus * played > MOST_HELD:
+        raise QuestionError(
+            "too_large",
+            f"{played} policies with up to {most_gpus:,} GPUs each: at most {MOST_HELD:,} in all."
+            " Scale the rate down, compare fewer, or say how many GPUs there are",
+            "max_gpus",
+        )
+    if question.fidelity == "fluid" or (question.fidelity == "auto" and not _is_slow(question)):
         return
     begin_s = question.start_s + np.arange(0.0, question.span_s, STEP_S)
-    requests = float(np.nansum(question.workload.rates(begin_s, STEP_S).rps) * STEP_S)
+    requests = float(np.nansum(question.workload.rates(begin_s, STEP_S).rps) * STEP_S) * played
     if requests > MOST_REQUESTS:
         raise QuestionError(
             "too_large",
-            f"{requests:,.0f} requests are too many to play one by one: at most"
-            f" {MOST_REQUESTS:,}. Take fewer hours, or the fluid",
+            f"{played} policies with {requests / played:,.0f} requests, played one by one: at most"
+            f" {MOST_REQUESTS:,} in all. Take fewer hours or policies, or the fluid",
             "fidelity",
         )
+
+
+def _is_slow(question: Question) -> bool:
+    """Return whether prefill will be exact by itself."""
+    demand = demand_of(question.workload)
+    prompts = demand.uncached_tokens * question.workload.lengths.input
+    return float(np.quantile(question.prefill.prefill_s(prompts), 0.99)) > EXACT_ABOVE_S
 
 
 def _nodes(cluster: str, profile: Profile, gpus: int) -> list[NodeSpec]:

@@ -12,7 +12,7 @@ from controller.core.types import Gate, Hold, Instances, Observation, ServiceSpe
 from controller.simulator.backtest.answer import Answer
 from controller.simulator.backtest.contestants import Contestant
 from controller.simulator.backtest.plan import Plan, plan
-from controller.simulator.backtest.question import Question
+from controller.simulator.backtest.question import Question, QuestionError
 from controller.simulator.backtest.record import Change, Record
 from controller.simulator.backtest.score import concluded
 from controller.simulator.engines import Engines
@@ -120,6 +120,9 @@ class _Drive:
         outcome = cycle.decide_all(
             self._ours, seen, recall=self._memory.__getitem__, hold_of=_nothing_held
         )
+        for key, failure in outcome.failures.items():
+            # A policy that fails holds still, and would be praised for it.
+            raise QuestionError("decision_failed", f"{key}: {failure}", "policy")
         for decision in outcome.decisions:
             acted = decision.gate is Gate.ACT
             if acted:

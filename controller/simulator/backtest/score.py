@@ -21,6 +21,9 @@ POINTS: Final = 720
 """Most points of a series: two a pixel column of a wide figure."""
 
 REVERSAL_S: Final = 600.0
+BIN_S: Final = 60.0
+"""Bins of the bound."""
+
 TOLERANCE: Final = 0.25
 """Of the ratio, for contestants without one of their own."""
 
@@ -37,8 +40,8 @@ _RULES: Final[Mapping[str, str]] = {
 def concluded(plan: Plan, world: World, record: Record, *, wall_s: float) -> Answer:
     """Return the answer of a run; ``wall_s`` is its computing time, shared by all [s]."""
     asked, tick_s = plan.question, plan.question.tick_s
-    load = _load(plan, record)
-    bound = fewest_gpus(load, _engines(plan), asked.slo)
+    load = _load(plan, record, 1)
+    bound = _bound(plan, record)
     known: Flags = ~np.isnan(bound)
     bound_hours = float(np.nansum(bound)) * tick_s / 3600
     engine_s = (wall_s - sum(record.decided_s)) / max(record.rows, 1)
@@ -69,15 +72,29 @@ def concluded(plan: Plan, world: World, record: Record, *, wall_s: float) -> Ans
     )
 
 
-def _load(plan: Plan, record: Record) -> Load:
-    """Return what came in each tick; NaN in the ticks of which the workload knows nothing."""
-    asked = plan.question
-    begins_s = asked.start_s + asked.tick_s * np.arange(record.ticks, dtype=np.float64)
-    known = ~np.isnan(asked.workload.rates(begins_s, asked.tick_s).rps)
-    requests, inputs, uncached, outputs = record.offered.T
+def _bound(plan: Plan, record: Record) -> Floats:
+    """Return the fewest GPUs of every tick, those of the minute it is in.
+
+    Shorter bins would take each cluster of arrivals for a load that lasts.
+    """
+    every = max(round(BIN_S / plan.question.tick_s), 1)
+    fewest = fewest_gpus(_load(plan, record, every), _engines(plan), plan.question.slo)
+    found: Floats = np.repeat(fewest, every)[: record.ticks]
+    return found
+
+
+def _load(plan: Plan, record: Record, every: int) -> Load:
+    """Return what came in bins of ``every`` ticks; NaN where the workload knows nothing."""
+    asked, bin_s = plan.question, every * plan.question.tick_s
+    bins = -(-record.ticks // every)
+    begins_s = asked.start_s + bin_s * np.arange(bins, dtype=np.float64)
+    known = ~np.isnan(asked.workload.rates(begins_s, bin_s).rps)
+    requests, inputs, uncached, outputs = (_sums(row, every) for row in record.offered.T)
     some = np.maximum(requests, 1.0)
+    # The last bin may be cut short.
+    lasted_s = np.minimum(bin_s, record.ticks * asked.tick_s - bin_s * np.arange(bins))
     return Load(
-        np.where(known, requests / asked.tick_s, np.nan),
+        np.where(known, requests / lasted_s, np.nan),
         inputs / some,
         uncached / some,
         outputs / some,
@@ -166,21 +183,24 @@ def _attained(lane: _Lane) -> tuple[float | None, ...]:
     """
     asked, tokens = lane.of("asked"), lane.of("tokens")
     late = lane.world.late(lane.contestant.key)
-    total = float(asked.sum()) + late
+    counted = float(asked.sum())
+    # Who never got a first token has missed TTFT, and has no TBT.
+    totals = {"ttft_kept": counted + late, "tbt_kept": counted, "both_kept": counted + late}
     shares: list[float | None] = [
         float((asked * lane.of(name)).sum()) / total if total else None
-        for name in ("ttft_kept", "tbt_kept", "both_kept")
+        for name, total in totals.items()
     ]
     made = float(tokens.sum())
     shares.append(float((tokens * lane.of("tokens_kept")).sum()) / made if made else None)
     return tuple(shares)
 
 
-def _busy(lane: _Lane, role: str) -> float:
-    """Return the mean utilisation of a role's GPUs, weighted by instances."""
+def _busy(lane: _Lane, role: str) -> float | None:
+    """Return the mean utilisation of a role's GPUs, weighted by instances; None if unknown."""
     busy, ready = lane.of(f"{role}_util"), lane.of(f"{role}_ready")
     ready = np.where(np.isnan(busy), 0.0, ready)
-    return float((np.nan_to_num(busy) * ready).sum() / max(float(ready.sum()), 1.0))
+    seen = float(ready.sum())
+    return float((np.nan_to_num(busy) * ready).sum() / seen) if seen else None
 
 
 def reversals(changes: Sequence[Change], tick_s: float) -> int:

@@ -44,7 +44,15 @@ class Behaviour:
 
 def behaviour(params: Mapping[str, float]) -> Behaviour:
     """Return the behaviour the parameters describe. Raises ``ValueError`` naming the field."""
-    most = {"tolerance": 1.0, "scale_down_percent": 100.0}
+    most = {
+        "tolerance": 1.0,
+        "scale_down_percent": 100.0,
+        # As the API of Kubernetes validates them.
+        "scale_up_window_s": 3600.0,
+        "scale_down_window_s": 3600.0,
+        "scale_up_period_s": 1800.0,
+        "scale_down_period_s": 1800.0,
+    }
     return Behaviour(**{name: figure(params, name, 0, most.get(name, inf)) for name in PARAMS})
 
 

@@ -46,7 +46,7 @@ def _by_slot(need: Floats, slot: Counts, slots: int, percentile: float) -> Float
 
 def _build(briefing: Briefing, params: Mapping[str, float]) -> _Timetable:
     slot_s = figure(params, "slot_s", 60, DAY_S)
-    headroom = figure(params, "headroom", 0.01)
+    headroom = figure(params, "headroom", 0.01, 1000)
     percentile = figure(params, "percentile", 0, 100)
     begin_s = bins_s(lesson_s(briefing.span_s))
     slot = (begin_s % DAY_S // slot_s).astype(np.int64)

@@ -37,7 +37,7 @@ def _peak(briefing: Briefing, params: Mapping[str, float]) -> _Fixed:
 
 
 def _mean(briefing: Briefing, params: Mapping[str, float]) -> _Fixed:
-    factor = figure(params, "factor", 0.01)
+    factor = figure(params, "factor", 0.01, 1000)
     return _sized(briefing, lambda need: np.asarray(factor * need.mean(axis=1)))
 
 

@@ -127,12 +127,19 @@ def test_two_types_of_hardware_have_all_gpus_each() -> None:
             id="the hole of a load",
         ),
         pytest.param(
-            question("default", fidelity="exact", span_s=260_000.0),
+            question("default", "hpa-util", fidelity="exact", span_s=260_000.0),
             "too_large",
             "fidelity",
-            "5,200,800 requests are too many to play one by one: at most 5,000,000. Take fewer"
-            " hours, or the fluid",
-            id="exact: 20/s x 4,334 min x 60 s",
+            "2 policies with 5,200,800 requests, played one by one: at most 10,000,000 in all."
+            " Take fewer hours or policies, or the fluid",
+            id="exact: 2 x 20/s x 4,334 min x 60 s",
+        ),
+        pytest.param(
+            question("default", "hpa-util", max_gpus=100_001),
+            "too_large",
+            "max_gpus",
+            "2 policies with up to 100,001 GPUs each: at most 200,000 in all.",
+            id="2 x 100,001 GPUs",
         ),
         pytest.param(
             question("default", slo=Slo(1.0, 0.001)),

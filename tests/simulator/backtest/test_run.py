@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from controller.core.types import Floats
+from controller.core import cycle
+from controller.core.types import Context, Decision, Floats
 from controller.simulator.arrivals import slowest_prefill_s
 from controller.simulator.backtest.answer import Answer, Run, as_plain
 from controller.simulator.backtest.contestants import POLICY_NAMES
 from controller.simulator.backtest.plan import plan
-from controller.simulator.backtest.question import Fidelity, Question
+from controller.simulator.backtest.question import Fidelity, Question, QuestionError
 from controller.simulator.backtest.run import _Drive, run
 from controller.simulator.workload import RequestTrace, Workload, read_trace
 from tests.simulator.backtest.examples import (
@@ -371,3 +372,15 @@ def test_an_answer_says_how_it_was_simulated(
     said = answer.fidelity
     assert (said["asked"], said["used"]) == (asked, used)
     assert said["rule"]
+
+
+def test_a_policy_that_fails_is_not_praised_for_holding_still(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(ctx: Context) -> Decision:
+        raise ZeroDivisionError(ctx.spec.key)
+
+    monkeypatch.setattr(cycle, "decide", broken)
+    with pytest.raises(QuestionError, match=r"default: .*ZeroDivisionError") as refusal:
+        run(question("default"), clock=lambda: 0.0, progress=lambda _: None)
+    assert refusal.value.code == "decision_failed"

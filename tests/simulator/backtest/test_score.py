@@ -149,7 +149,7 @@ def test_utilisation_is_a_mean_over_instances_of_which_it_is_known() -> None:
         decode_util=[float("nan")] * 3,
         decode_ready=[1, 1, 1],
     )
-    assert (found.prefill_util, found.decode_util) == (2.5 / 4, 0.0)
+    assert (found.prefill_util, found.decode_util) == (2.5 / 4, None)
 
 
 def test_overshoot_and_peak_are_over_the_whole_run() -> None:

@@ -194,7 +194,7 @@ def test_a_tick_without_a_metric_is_no_wish() -> None:
         pytest.param(
             "scale_down_window_s",
             float("nan"),
-            "scale_down_window_s is nan: enter a figure at least 0",
+            "scale_down_window_s is nan: enter a figure from 0 to 3600",
             id="no number",
         ),
     ],
