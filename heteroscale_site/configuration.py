@@ -117,6 +117,13 @@ def _days(raw: str) -> int:
     return number
 
 
+def _mebibytes(raw: str) -> int:
+    number = int(raw)
+    if not 512 <= number <= 1_048_576:  # noqa: PLR2004 - the program alone takes half of 512; 1 TiB
+        raise _UnusableError("write a whole number of MiB from 512 to 1048576")
+    return number
+
+
 def _speed(raw: str) -> float:
     number = float(raw)
     if not 0.0 < number <= 1000.0:  # noqa: PLR2004 - refuses nan and infinity as well
@@ -353,6 +360,15 @@ class Configuration:
         group="Backtests",
         default="90",
         help="Backtests that ended longer ago are deleted, and traces no backtest used since.",
+    )
+    backtest_memory_mib: int = _setting(
+        "HETEROSCALE_BACKTEST_MEMORY_MIB",
+        _mebibytes,
+        kind="MiB",
+        group="Backtests",
+        default="4096",
+        help="Address space the process of a backtest may take, about 256 MiB of it for the "
+        "program; one that needs more has failed, and the servers beside it live on.",
     )
     demo_speed: float = _setting(
         "HETEROSCALE_DEMO_SPEED",

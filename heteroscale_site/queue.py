@@ -17,14 +17,16 @@ from types import FrameType
 from typing import Any
 
 import structlog
+from django.conf import settings
 from django_rq.queues import DjangoRQ
-from rq import Worker
+from rq import Queue, Worker
+from rq.executions import Execution
 from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 
 from controller.services.errors import OutOfTimeError
-from heteroscale_site.launch.processes import die_with_parent
+from heteroscale_site.launch.processes import die_with_parent, limit_memory
 
 TASKS = "controller.tasks"
 LISTED = re.compile(r"controller\.tasks\.(?P<name>[a-z][a-z0-9_]*)")
@@ -139,3 +141,9 @@ class ListedWorker(Worker):
         """End the job when its worker is killed: a replacement would run beside it."""
         super().setup_work_horse_signals()  # type: ignore[no-untyped-call]
         die_with_parent(signal.SIGTERM)()
+
+    def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
+        """Run the job, in the process made for it, within the memory its queue may take."""
+        if queue.name in settings.JOB_MEMORY_MIB:
+            limit_memory(settings.JOB_MEMORY_MIB[queue.name])
+        return super().perform_job(job, queue, execution)

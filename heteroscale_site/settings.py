@@ -102,6 +102,7 @@ RQ_QUEUES: dict[str, dict[str, Any]] = {
         ("heavy", 1800),
     )
 }
+JOB_MEMORY_MIB = {"heavy": CONFIGURATION.backtest_memory_mib}
 RQ = {
     "JOB_CLASS": "heteroscale_site.queue.ListedJob",
     "WORKER_CLASS": "heteroscale_site.queue.ListedWorker",

@@ -37,6 +37,10 @@ ALIVE_S: Final = 10.0
 TOO_LONG: Final = (
     f"It took longer than {JOB_TIMEOUT_S // 60} minutes: ask for fewer policies or fewer hours."
 )
+TOO_LARGE: Final = (
+    "It needed more memory than HETEROSCALE_BACKTEST_MEMORY_MIB lets it have: "
+    "ask for fewer policies or fewer hours."
+)
 GIVEN_UP: Final = (
     f"Its worker died {MOST_ATTEMPTS} times, perhaps for lack of memory: "
     "ask for fewer policies or fewer hours."
@@ -95,11 +99,15 @@ def carry_out(pk: UUID, tools: Tools) -> str:
         return f"Backtest {pk} waits for another one, or needs nothing."
     try:
         return _ended(claim, tools)
-    except OutOfTimeError as fault:
-        log.warning("backtest out of time", backtest=str(pk), fault=str(fault))
+    except OutOfTimeError:
+        error = TOO_LONG
+    except MemoryError:
+        error = TOO_LARGE
+    # Out here the exception no longer holds what the run allocated.
+    log.warning("backtest stopped", backtest=str(pk), attempt=claim.attempt, error=error)
     if not connection.in_atomic_block:
         connection.close()  # time may have ended in the middle of a query
-    return _failed(claim, TOO_LONG)
+    return _failed(claim, error)
 
 
 def _ended(claim: Claim, tools: Tools) -> str:
@@ -119,7 +127,9 @@ def _answer(claim: Claim, tools: Tools) -> Answer:
         with _kept_alive(claim):
             question = tools.question_of(row)
             return tools.run(question, clock=tools.clock, progress=_Beat(claim, tools.clock))
-    except (InterruptedRunError, Backtest.DoesNotExist, QuestionError, DatabaseError):
+    except (InterruptedRunError, Backtest.DoesNotExist, QuestionError, MemoryError):
+        raise
+    except DatabaseError:
         raise  # without a database nothing can be written; the sweep begins it again
     except Exception as fault:
         log.exception("backtest failed", backtest=str(claim.pk), attempt=claim.attempt)

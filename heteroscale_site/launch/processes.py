@@ -35,6 +35,19 @@ def die_with_parent(sent: signal.Signals) -> Callable[[], None]:
     return setup
 
 
+def limit_memory(mib: int) -> None:
+    """Let this process take no more address space, after which allocating is a MemoryError.
+
+    A limit that is lower already stays, and where the system has none nothing happens.
+    """
+    with contextlib.suppress(ImportError, AttributeError, OSError, ValueError):
+        import resource  # noqa: PLC0415 - only Unix has it
+
+        now, most = resource.getrlimit(resource.RLIMIT_AS)
+        if now == resource.RLIM_INFINITY or now > mib * 2**20:
+            resource.setrlimit(resource.RLIMIT_AS, (mib * 2**20, most))
+
+
 def adopt_orphans() -> None:
     """Become the parent of grandchildren whose own parent dies, so that none escapes."""
     PRCTL(PR_SET_CHILD_SUBREAPER, 1)

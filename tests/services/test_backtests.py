@@ -204,6 +204,13 @@ def test_progress_is_written_once_a_second() -> None:
             id="an unanswerable question names its field",
         ),
         pytest.param(
+            MemoryError(),
+            "It needed more memory than HETEROSCALE_BACKTEST_MEMORY_MIB lets it have: "
+            "ask for fewer policies or fewer hours.",
+            "",
+            id="too much memory",
+        ),
+        pytest.param(
             ZeroDivisionError("1/0"), UNFORESEEN, "", id="a fault of ours hides its trace"
         ),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import resource
 import subprocess
 import sys
 import time
@@ -13,15 +14,16 @@ from collections.abc import Iterator
 
 import django_rq
 import pytest
-from django.conf import settings
+from django.conf import LazySettings, settings
 from django.db import connection
 from redis.exceptions import RedisError
 from rq import SimpleWorker
 from rq.job import Job
 
 from heteroscale_site import connections, queue
-from heteroscale_site.configuration import Broker, ProcessRole
+from heteroscale_site.configuration import BASE_DIR, Broker, ProcessRole
 from heteroscale_site.cron import Cron, beats
+from heteroscale_site.launch import processes
 
 RAN: list[str] = []
 
@@ -107,6 +109,54 @@ def test_a_job_out_of_time_ends_whatever_it_catches(
 
     assert job.get_status() == "failed"
     assert "OutOfTimeError: The job was not done after 2 s." in job.latest_result().exc_string
+
+
+@pytest.mark.usefixtures("broker")
+def test_a_backtest_has_its_memory_and_no_other_process_has_less(
+    tasks: types.ModuleType, settings: LazySettings
+) -> None:
+    settings.JOB_MEMORY_MIB = {"heavy": 3000}
+
+    def told() -> int:
+        return resource.getrlimit(resource.RLIMIT_AS)[0]
+
+    told.__module__ = queue.TASKS
+    tasks.told = told  # type: ignore[attr-defined]
+    before = told()
+    queues = [django_rq.get_queue(name, commit_mode="auto") for name in ("heavy", "actions")]
+    jobs = [each.enqueue("controller.tasks.told") for each in queues]
+
+    queue.ListedWorker(queues, connection=queues[0].connection).work(burst=True)
+
+    assert [job.return_value() for job in jobs] == [3000 * 2**20, before]
+    assert told() == before
+
+
+def test_more_memory_than_the_limit_is_a_memory_error_and_a_lower_limit_stays() -> None:
+    script = (
+        "import resource\n"
+        "from heteroscale_site.launch.processes import limit_memory\n"
+        "limit_memory(512)\n"
+        "limit_memory(4096)\n"
+        "print(resource.getrlimit(resource.RLIMIT_AS)[0] // 2**20)\n"
+        "try:\n"
+        "    bytearray(600 * 2**20)\n"
+        "except MemoryError:\n"
+        "    print('too much')\n"
+    )
+    said = subprocess.check_output(  # noqa: S603 - our own script
+        [sys.executable, "-c", script], cwd=BASE_DIR, text=True
+    )
+    assert said.split("\n") == ["512", "too much", ""]
+
+
+def test_where_memory_cant_be_limited_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "resource", None)
+    before = resource.getrlimit(resource.RLIMIT_AS)
+
+    processes.limit_memory(512)
+
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
 
 
 @pytest.mark.parametrize(
