@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import structlog
@@ -64,16 +64,17 @@ def sweep() -> None:
         _alone(run_action, str(action))
     for action in found.unanswered:
         _alone(resolve_action, str(action))
-    _alone(lambda _: backtest_jobs.pick_up(), "backtests")
+    _alone(backtest_jobs.pick_up)
     _alone(retention.prune, now)
 
 
-def _alone(carry_out: Callable[[Any], object], item: object) -> None:
-    """Carry out one item of a sweep; what goes wrong with it stops no other (S24)."""
+def _alone(carry_out: Callable[..., object], *item: object) -> None:
+    """Carry out one step of a sweep; what goes wrong with it stops no other (S24)."""
     try:
-        carry_out(item)
+        carry_out(*item)
     except Exception:
-        log.exception("swept in vain", item=str(item), what=carry_out.__name__)
+        named = " ".join(str(part) for part in item)
+        log.exception("swept in vain", item=named, what=carry_out.__name__)
 
 
 def run_proposal(pk: int) -> str:

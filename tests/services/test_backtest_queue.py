@@ -60,6 +60,26 @@ def test_what_the_broker_forgot_is_asked_again_once() -> None:
     assert queued() == [f"backtest-{oldest.pk}-1"]
 
 
+@pytest.mark.django_db
+def test_a_step_of_the_sweep_that_fails_is_logged_by_name_and_stops_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse() -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(backtest_jobs, "enqueue_next", refuse)
+    ended = database_now() - timedelta(days=91)
+    times = dict.fromkeys(("created_at", "started_at", "heartbeat_at", "finished_at"), ended)
+    make_backtest(None, "done", **times)
+
+    tasks.sweep()
+
+    (line,) = [record for record in caplog.records if record.name == "controller.tasks"]
+    assert "swept in vain" in line.getMessage()
+    assert "pick_up" in line.getMessage()
+    assert not Backtest.objects.exists()
+
+
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("broker")
 def test_while_one_runs_nobody_else_is_woken() -> None:
