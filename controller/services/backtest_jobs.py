@@ -244,7 +244,10 @@ def pick_up() -> None:
         finished_at=Now(),
         error=GIVEN_UP,
     )
-    move(dead, State.QUEUED, started_at=None, heartbeat_at=None, progress_frac=0.0)
+    unasked = dead.filter(
+        cancel_requested_at=None
+    )  # one that is cancelled just now ends next time
+    move(unasked, State.QUEUED, started_at=None, heartbeat_at=None, progress_frac=0.0)
     enqueue_next()
 
 

@@ -84,18 +84,17 @@ def cancel(pk: UUID, *, user: Person) -> Backtest:
     people.require(user, people.BACKTEST)
     by = {"cancel_requested_at": Now(), "cancel_requested_by": people.account_of(user)}
     with transaction.atomic():
+        # Locked: a run that is queued again meanwhile would be neither the one nor the other.
+        found = Backtest.objects.select_for_update().filter(pk=pk).first()
+        if found is None:
+            raise MissingError(f"There is no backtest {pk}.")
+        if found.state in {State.DONE, State.FAILED}:
+            raise ConflictError(f"It was {found.state} before it could be cancelled.")
         mine = Backtest.objects.filter(pk=pk, cancel_requested_at=None)
-        queued = mine.filter(state=State.QUEUED)
-        if backtest_jobs.move(queued, State.CANCELLED, finished_at=Now(), **by):
-            return _cancelled(pk, user, State.QUEUED)
-        if mine.filter(state=State.RUNNING).update(**by):
-            return _cancelled(pk, user, State.RUNNING)
-    found = Backtest.objects.filter(pk=pk).first()
-    if found is None:
-        raise MissingError(f"There is no backtest {pk}.")
-    if found.state in {State.DONE, State.FAILED}:
-        raise ConflictError(f"It was {found.state} before it could be cancelled.")
-    return found
+        asked = backtest_jobs.move(
+            mine.filter(state=State.QUEUED), State.CANCELLED, finished_at=Now(), **by
+        ) or mine.filter(state=State.RUNNING).update(**by)
+        return _cancelled(pk, user, State(found.state)) if asked else found
 
 
 def _cancelled(pk: UUID, user: Person, before: State) -> Backtest:

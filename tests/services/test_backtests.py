@@ -148,6 +148,54 @@ def test_what_has_not_ended_can_be_cancelled(state: str, after: str, asked: bool
     assert AuditEvent.objects.filter(verb="cancelled a backtest").count() == 1
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("state", "elsewhere", "after"),
+    [
+        pytest.param(
+            "running",
+            lambda row: backtest_jobs.move(
+                Backtest.objects.filter(pk=row.pk), State.QUEUED, started_at=None
+            ),
+            "running",
+            id="a run is queued again meanwhile",
+        ),
+        pytest.param(
+            "queued",
+            lambda row: backtest_jobs._claim(row.pk),
+            "cancelled",
+            id="a worker claims it meanwhile",
+        ),
+    ],
+)
+def test_a_cancellation_is_not_lost_to_what_happens_meanwhile(
+    state: str, elsewhere: Callable[[Backtest], object], after: str
+) -> None:
+    otto = person("otto", "Operator")
+    row = make_backtest(otto, state)
+    met: list[object] = []
+
+    def act() -> None:
+        # Where a lock keeps it out it comes too late, instead of waiting for us to go on.
+        with transaction.atomic():
+            Backtest.objects.select_for_update(nowait=True).get(pk=row.pk)
+            elsewhere(row)
+
+    def meanwhile(execute: Callable[..., object], sql: str, *rest: object) -> object:
+        found = execute(sql, *rest)
+        if "controller_backtest" in sql and not met:
+            met.extend(at_once(act))
+        return found
+
+    with connection.execute_wrapper(meanwhile):
+        backtests.cancel(row.pk, user=otto)
+
+    assert len(met) == 1
+    row.refresh_from_db()
+    assert (row.state, row.cancel_requested_by) == (after, otto)
+    assert AuditEvent.objects.filter(verb="cancelled a backtest").count() == 1
+
+
 @pytest.mark.django_db
 @pytest.mark.parametrize("state", ["done", "failed"])
 def test_what_has_ended_stays_as_it_ended(state: str) -> None:
