@@ -4,19 +4,17 @@ Run it with ``.venv/bin/python -m benchmarks.backtest [HOURS]``; it reads the pu
 ``$HETEROSCALE_SHARED/data/traces``. With fewer hours of the fortnight it is done sooner.
 """
 
-import os
 import resource
 import sys
 import time
-from pathlib import Path
 
+from benchmarks.data import shared
 from controller.simulator.backtest.answer import Answer
 from controller.simulator.backtest.ask import Asked, question_from
 from controller.simulator.backtest.run import run
 from controller.simulator.profiles import PROFILES
 from controller.simulator.workload import companion_name, read_trace
 
-TRACES = Path(os.environ.get("HETEROSCALE_SHARED", "../shared")) / "data/traces"
 FORTNIGHT = "servegen_m-large_10min.csv.gz"
 HOUR = "azure_llm_2023_conv.csv.gz"
 TEN = (
@@ -35,9 +33,10 @@ TEN = (
 
 def played(name: str, asked: Asked) -> tuple[Answer, float]:
     """Return the answer for a trace, and the seconds of one core it took."""
-    beside = TRACES / (companion_name(name) or "none")
+    traces = shared() / "data/traces"
+    beside = traces / (companion_name(name) or "none")
     quantiles = beside.read_bytes() if beside.is_file() else None
-    workload = read_trace((TRACES / name).read_bytes(), name, quantiles=quantiles)
+    workload = read_trace((traces / name).read_bytes(), name, quantiles=quantiles)
     question = question_from(asked, workload, PROFILES)
     begin_s = time.process_time()
     answer = run(question, clock=time.process_time, progress=lambda _: None)

@@ -5,7 +5,6 @@ Run it with ``.venv/bin/python -m benchmarks.signal_study [part ...]``; the part
 ``HETEROSCALE_SHARED`` names, ``../shared`` without it. Prints tables in Markdown.
 """
 
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from benchmarks.data import shared
 from benchmarks.study.hardware import EVEN, PRICES, Load, cost_rows, premium_rows
 from benchmarks.study.ratio import Case, ratio_rows, tent
 from benchmarks.study.recordings import (
@@ -128,11 +128,11 @@ PARTS: Final[Mapping[str, Callable[[Path], None]]] = {
 
 def main() -> None:
     """Print the tables of the parts named, or of all."""
-    shared = Path(os.environ.get("HETEROSCALE_SHARED", "../shared"))
+    found = shared()
     for name in sys.argv[1:] or PARTS:
         begin_s = time.process_time()
         print(f"\n## {name}")
-        PARTS[name](shared)
+        PARTS[name](found)
         print(f"\n{time.process_time() - begin_s:.0f} s")
 
 

@@ -5,7 +5,6 @@ directory ``HETEROSCALE_SHARED`` names, ``../shared`` without it. Prints a table
 how long an hour takes, and exits with 1 when a check fails that isn't known to.
 """
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -14,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
+from benchmarks.data import shared
 from benchmarks.fidelity_rows import (
     AZURE,
     CASES,
@@ -87,9 +87,9 @@ def _seconds(work: Callable[[], object]) -> float:
 
 def main() -> int:
     """Check everything; return 1 when a check fails that may not, else 0."""
-    shared = Path(os.environ.get("HETEROSCALE_SHARED", "../shared")) / "data"
-    traces = shared / "traces"
-    failed = report(chain(fidelity_rows(traces), engine_rows(shared / "perf")))
+    found = shared() / "data"
+    traces = found / "traces"
+    failed = report(chain(fidelity_rows(traces), engine_rows(found / "perf")))
     report_speed(traces)
     return int(failed > 0)
 

@@ -123,19 +123,23 @@ def companion_name(name: str) -> str | None:
     return f"{stem}{QUANTILE_ENDING}{packed}"
 
 
-def facts(workload: Workload) -> Mapping[str, str | float | None]:
+def facts(
+    workload: Workload, played: tuple[float, float] | None = None
+) -> Mapping[str, str | float | None]:
     """Return what a report says of a workload, plain JSON values, ``None`` for what is unknown.
 
     Means are over one pass (``span_s`` [s]), the rates' extremes over minutes: ``mean_rps``,
     ``min_rps``, ``max_rps`` [requests/s], ``input_tokens`` and ``output_tokens`` per request,
     ``cached_frac`` of input tokens, ``known_frac`` of the time. ``requests`` and ``lengths`` say
-    what is recorded and what is drawn; ``scale`` is in the rates already.
+    what is recorded and what is drawn; ``scale`` is in the rates already. With ``played``, from
+    and to in load time [s], all of it is of that part.
     """
     about = workload.about
-    span_s = about.span_s or FACT_STEP_S
+    begin_s, end_s = played or (0.0, about.span_s or FACT_STEP_S)
+    span_s = end_s - begin_s
     count = int(np.clip(np.ceil(span_s / FACT_STEP_S), 1, FACT_STEPS))
     step_s = span_s / count
-    offered = workload.rates(step_s * np.arange(count, dtype=np.float64), step_s)
+    offered = workload.rates(begin_s + step_s * np.arange(count, dtype=np.float64), step_s)
     known: Flags = ~np.isnan(offered.rps)
     rps = offered.rps[known]
     asked = rps * offered.input_tokens[known]
@@ -146,7 +150,7 @@ def facts(workload: Workload) -> Mapping[str, str | float | None]:
         "requests": about.requests,
         "lengths": about.lengths,
         "scale": float(about.scale),
-        "span_s": None if about.span_s is None else _plain(about.span_s),
+        "span_s": _plain(span_s) if played or about.span_s is not None else None,
         "known_frac": _plain(known.mean()),
         "mean_rps": _plain(rps.mean()) if len(rps) else None,
         "min_rps": _plain(rps.min()) if len(rps) else None,

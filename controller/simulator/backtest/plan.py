@@ -21,7 +21,7 @@ from controller.simulator.capacity import (
 from controller.simulator.model import NodeSpec, ServiceModel
 from controller.simulator.profiles import Profile
 from controller.simulator.references.port import Briefing
-from controller.simulator.world import EXACT_ABOVE_S
+from controller.simulator.world import EXACT_ABOVE_S, Wanted
 
 MOST_CONTESTANTS: Final = 12
 MOST_REQUESTS: Final = 10_000_000
@@ -29,6 +29,9 @@ MOST_REQUESTS: Final = 10_000_000
 
 MOST_HELD: Final = 200_000
 """Most GPUs of all contestants together: their nodes alone fill 200 MB."""
+
+FEW_SEQUENCES: Final = 32
+"""With memory for fewer sequences decode is played exactly (compared in the documentation)."""
 
 ROOM: Final = 3
 """GPUs there are, in multiples of what the peak needs, when nobody says how many."""
@@ -49,6 +52,7 @@ class Plan:
     stage: Stage
     initial: Instances
     contestants: Sequence[Contestant]
+    fidelity: "Fidelity"
 
     def services(self) -> list[ServiceModel]:
         """Return a service per contestant; all get the very same requests."""
@@ -88,7 +92,8 @@ def plan(question: Question) -> Plan:
     need = _needs(question)
     stage = _stage(question, need)
     _check_size(question, stage.limits.max_gpus)
-    return Plan(question, stage, _initial(need, stage), enter(question.candidates, stage))
+    entered = enter(question.candidates, stage)
+    return Plan(question, stage, _initial(need, stage), entered, _fidelity(question))
 
 
 def _capacity(question: Question) -> Capacity:
@@ -192,8 +197,59 @@ def _initial(need: Floats, stage: Stage) -> Instances:
     return _shares(stage.limits.max_gpus, counts, per_instance)
 
 
+@dataclass(frozen=True, slots=True)
+class Fidelity:
+    """How a question is played, and the rule that says so."""
+
+    wanted: Wanted
+    rule: str
+
+
+def _fidelity(question: Question) -> Fidelity:
+    """Return how a question is played. Raises :class:`QuestionError` for too many requests."""
+    if question.fidelity == "fluid":
+        return Fidelity("fluid", "a fluid in 1 s bins, as asked")
+    played, requests = len(question.candidates), _requests(question)
+    many = requests * played > MOST_REQUESTS
+    if question.fidelity == "auto":
+        found = _by_itself(question, many=many)
+    else:
+        found = Fidelity("exact", "every request and every decode step, as asked")
+    if many and (found.wanted == "exact" or _is_slow(question)):
+        raise QuestionError(
+            "too_large",
+            f"{played} policies with {requests:,.0f} requests, played one by one: at most"
+            f" {MOST_REQUESTS:,} in all. Take fewer hours or policies, or the fluid",
+            "fidelity",
+        )
+    return found
+
+
+def _by_itself(question: Question, *, many: bool) -> Fidelity:
+    """Return the fidelity of ``auto``: exact where the fluid misjudges decode.
+
+    Where memory holds only few sequences, who waits for whom decides, and a fluid has no queue
+    of single requests. Requests that are too many for that are played as a fluid all the same.
+    """
+    seqs = question.decode.kv_capacity_tokens / demand_of(question.workload).held_tokens
+    few = f"memory holds only {seqs:.0f} sequences of this load"
+    if seqs < FEW_SEQUENCES and not many:
+        return Fidelity("exact", f"every request and every decode step, because {few}")
+    doubt = f"; {few}, so decode waits longer than shown" if seqs < FEW_SEQUENCES else ""
+    if not _is_slow(question):
+        return Fidelity("auto", f"a fluid in 1 s bins{doubt}")
+    slow = f"the 99th percentile of a prompt takes over {EXACT_ABOVE_S:g} s"
+    how = f"prefill request by request, because {slow}; decode as a fluid in 1 s bins"
+    return Fidelity("auto", f"{how}{doubt}")
+
+
+def _requests(question: Question) -> float:
+    begin_s = question.start_s + np.arange(0.0, question.span_s, STEP_S)
+    return float(np.nansum(question.workload.rates(begin_s, STEP_S).rps) * STEP_S)
+
+
 def _check_size(question: Question, most_gpus: int) -> None:
-    """Refuse what would take more memory or time than there is."""
+    """Refuse what would take more memory than there is."""
     played = len(question.candidates)
     if most_gpus * played > MOST_HELD:
         raise QuestionError(
@@ -201,17 +257,6 @@ def _check_size(question: Question, most_gpus: int) -> None:
             f"{played} policies with up to {most_gpus:,} GPUs each: at most {MOST_HELD:,} in all."
             " Scale the rate down, compare fewer, or say how many GPUs there are",
             "max_gpus",
-        )
-    if question.fidelity == "fluid" or (question.fidelity == "auto" and not _is_slow(question)):
-        return
-    begin_s = question.start_s + np.arange(0.0, question.span_s, STEP_S)
-    requests = float(np.nansum(question.workload.rates(begin_s, STEP_S).rps) * STEP_S) * played
-    if requests > MOST_REQUESTS:
-        raise QuestionError(
-            "too_large",
-            f"{played} policies with {requests / played:,.0f} requests, played one by one: at most"
-            f" {MOST_REQUESTS:,} in all. Take fewer hours or policies, or the fluid",
-            "fidelity",
         )
 
 

@@ -83,7 +83,7 @@ class _Drive:
             planned.nodes(),
             start_s=0.0,
             seed=asked.seed,
-            setup=Setup(fidelity=asked.fidelity, load_from_s=asked.start_s),
+            setup=Setup(fidelity=planned.fidelity.wanted, load_from_s=asked.start_s),
         )
         goals = asked.slo.ttft_s, asked.slo.tbt_s
         self.world.judge({contestant.key: goals for contestant in planned.contestants})

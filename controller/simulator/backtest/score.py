@@ -15,7 +15,7 @@ from controller.simulator.backtest.plan import Plan
 from controller.simulator.backtest.record import Change, Record
 from controller.simulator.profiles import Profile
 from controller.simulator.workload import facts
-from controller.simulator.world import EXACT_ABOVE_S, World
+from controller.simulator.world import World
 
 POINTS: Final = 720
 """Most points of a series: two a pixel column of a wide figure."""
@@ -26,15 +26,6 @@ BIN_S: Final = 60.0
 
 TOLERANCE: Final = 0.25
 """Of the ratio, for contestants without one of their own."""
-
-_RULES: Final[Mapping[str, str]] = {
-    "exact": "every request and every decode step",
-    "exact prefill": (
-        f"prefill request by request, because the 99th percentile of a prompt takes over"
-        f" {EXACT_ABOVE_S:g} s; decode as a fluid in 1 s bins"
-    ),
-    "fluid": "a fluid in 1 s bins",
-}
 
 
 def concluded(plan: Plan, world: World, record: Record, *, wall_s: float) -> Answer:
@@ -60,10 +51,10 @@ def concluded(plan: Plan, world: World, record: Record, *, wall_s: float) -> Ans
         )
     fidelity = world.fidelity(plan.contestants[0].key)
     return Answer(
-        workload={**facts(asked.workload), "span_s": record.ticks * tick_s},
+        workload=facts(asked.workload, (asked.start_s, asked.start_s + record.ticks * tick_s)),
         profile=_profile(plan),
         slo={"ttft_s": asked.slo.ttft_s, "tbt_s": asked.slo.tbt_s, "goal": asked.slo.goal_frac},
-        fidelity={"asked": asked.fidelity, "used": fidelity, "rule": _RULES[fidelity]},
+        fidelity={"asked": asked.fidelity, "used": fidelity, "rule": plan.fidelity.rule},
         clairvoyant_gpu_hours=bound_hours,
         t_s=begins_s,
         request_rps=_means(np.where(known, load.rps, np.nan), every),

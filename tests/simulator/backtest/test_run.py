@@ -353,9 +353,14 @@ def test_exact_and_fluid_agree_on_five_minutes_of_a_recorded_load(azure: Request
     [
         pytest.param(STEADY, "auto", "fluid", id="short prompts: the fluid"),
         pytest.param(
-            replace(STEADY, input_tokens=6000.0, low_rps=2.0, peak_rps=2.0),
+            replace(STEADY, input_tokens=4000.0, low_rps=2.0, peak_rps=2.0),
             *("auto", "exact prefill"),
-            id="prompts of 6000 tokens: exact prefill",
+            id="prompts of 4000 tokens, room for 34: exact prefill",
+        ),
+        pytest.param(
+            replace(STEADY, input_tokens=6000.0, low_rps=2.0, peak_rps=2.0),
+            *("auto", "exact"),
+            id="prompts of 6000 tokens, room for 24: exact throughout",
         ),
         pytest.param(STEADY, "exact", "exact", id="exact when asked for"),
         pytest.param(
