@@ -6,23 +6,18 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models.functions import Now
 
 from controller.core.backtest_states import Source, State
 from controller.models import Backtest, Trace
-from controller.services import audit, backtest_jobs, people
-from controller.services.errors import ConflictError, MissingError, SteeringError
+from controller.services import audit, backtest_jobs, caps, people
+from controller.services.errors import ConflictError, MissingError, TooManyError
 from controller.services.people import Person
 from inventory.models import Service
 
 MOST_QUEUED: Final = 20
 MOST_QUEUED_EACH: Final = 5
-_CAP_LOCK: Final = 7_205_861
-
-
-class TooManyError(SteeringError):
-    """Too much waits already; the text says how much and what to do (429)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +41,7 @@ def ask(key: UUID, *, asked: Mapping[str, Any], load: Load, user: Person) -> Bac
     """
     people.require(user, people.BACKTEST)
     with transaction.atomic():
-        _one_at_a_time()
+        caps.one_at_a_time()
         found = Backtest.objects.filter(pk=key).first()
         if found is not None:
             return _again(found, user)
@@ -107,12 +102,6 @@ def _cancelled(pk: UUID, user: Person, before: State) -> Backtest:
         after={"state": found.state, "cancel_requested": True},
     )
     return found
-
-
-def _one_at_a_time() -> None:
-    # Counting and adding must not interleave, or the limits would be wishes.
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_CAP_LOCK])
 
 
 def _again(found: Backtest, user: Person) -> Backtest:

@@ -25,6 +25,10 @@ class InvalidError(SteeringError):
         self.field = field
 
 
+class TooManyError(SteeringError):
+    """Too much is there already; the text says how much and what to do (429)."""
+
+
 class OutOfTimeError(BaseException):
     """The time of this job is over; no ``except Exception`` on the way out may keep it going."""
 

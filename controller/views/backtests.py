@@ -17,8 +17,7 @@ from controller.selectors import backtest_scores, backtests
 from controller.selectors.backtests import Filters, Found, TraceLine
 from controller.services import backtest_load, people, traces
 from controller.services import backtests as service
-from controller.services.backtests import TooManyError
-from controller.services.errors import ConflictError, InvalidError
+from controller.services.errors import ConflictError, InvalidError, TooManyError
 from controller.simulator.backtest.question import QuestionError
 from controller.simulator.workload import TraceError
 from controller.views import backtest_form, backtest_words, fragments, shell
@@ -71,7 +70,7 @@ def new(request: HttpRequest) -> HttpResponse:
         return _form(request, form)
     people.require(request.user, people.BACKTEST)
     sent = request.POST.copy()
-    kept, refused = _keep_upload(request)
+    kept, refused, status = _keep_upload(request)
     if kept is not None:
         sent["trace"], sent["source"] = str(kept.pk), Source.TRACE.value
     form = BacktestForm(sent, request.FILES, profiles=names, kept=kept)
@@ -79,7 +78,8 @@ def new(request: HttpRequest) -> HttpResponse:
     valid = form.is_valid()
     if refused:
         form.refuse("upload", refused)
-    return (_queued(request, form) if valid and not refused else None) or _form(request, form, 400)
+    queued = _queued(request, form) if valid and not refused else None
+    return queued or _form(request, form, status)
 
 
 def _initial(request: HttpRequest, names: list[str]) -> dict[str, Any]:
@@ -112,18 +112,21 @@ def _form(request: HttpRequest, form: BacktestForm, status: int = 200) -> HttpRe
     return render(request, "controller/backtest_new.html", values, status=status)
 
 
-def _keep_upload(request: HttpRequest) -> tuple[TraceLine | None, str]:
-    """Keep an uploaded trace, so that it is there whatever else is wrong; or say why not."""
+def _keep_upload(request: HttpRequest) -> tuple[TraceLine | None, str, int]:
+    """Keep an uploaded trace, so that it is there whatever else is wrong; or say why not.
+
+    The last value is the status of a form that is shown again.
+    """
     if "upload" in getattr(request, "files_too_large", ()):
-        return None, "The file is larger than 16 MiB: cut it, or pack it with gzip."
+        return None, "The file is larger than 16 MiB: cut it, or pack it with gzip.", 400
     upload = request.FILES.get("upload")
     if upload is None or not upload.size:
-        return None, ""
+        return None, "", 400
     try:
         row = traces.keep(upload.name or "", upload.read(), user=request.user)
-    except (TraceError, InvalidError) as fault:
-        return None, str(fault)
-    return backtests.trace_line(row), ""
+    except (TraceError, InvalidError, TooManyError) as fault:
+        return None, str(fault), 429 if isinstance(fault, TooManyError) else 400
+    return backtests.trace_line(row), "", 400
 
 
 def _queued(request: HttpRequest, form: BacktestForm) -> HttpResponse | None:

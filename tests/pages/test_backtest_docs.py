@@ -10,6 +10,8 @@ from controller.api.backtests import SERIES, UNITS
 from controller.core.backtest_states import State
 from controller.management.commands.backtest import GENERATOR_FIELDS, Command
 from controller.selectors.backtest_scores import COLUMNS
+from controller.services.backtests import MOST_QUEUED, MOST_QUEUED_EACH
+from controller.services.traces import MOST_EACH
 from controller.simulator.backtest.contestants import PARAMETERS, POLICY_NAMES
 from controller.simulator.backtest.plan import MOST_CONTESTANTS
 from controller.urls import urlpatterns
@@ -55,6 +57,12 @@ def test_every_policy_is_there_and_no_other() -> None:
 def test_form_and_command_take_the_same_number_of_policies() -> None:
     assert f"1 to {MOST_CONTESTANTS} in all" in part("The form")
     assert f"may be given up to {MOST_CONTESTANTS} times" in part("The command")
+
+
+def test_the_most_a_person_may_leave_behind_is_there() -> None:
+    told = part("From the queue to the answer")
+    assert f"At most {MOST_QUEUED_EACH} of one person and {MOST_QUEUED} in all wait." in told
+    assert f"{MOST_EACH} traces of one person are kept" in told
 
 
 @pytest.mark.parametrize("name", PARAMETERS)

@@ -21,7 +21,7 @@ from controller.models import AuditEvent, Backtest, Trace
 from controller.models.clock import database_now
 from controller.selectors.backtests import PAGE
 from controller.selectors.recordings import recorded_load
-from controller.services import backtest_load
+from controller.services import backtest_load, traces
 from tests import factories
 from tests.backtests import CSV, answer, make_backtest, make_trace, run, score
 from tests.pages.reading import reading, words
@@ -368,6 +368,22 @@ def test_too_many_waiting_are_refused_in_words(client: Client, otto: User) -> No
 
     assert response.status_code == 429
     assert "5 of your backtests wait already, and 5 may" in words(response.content.decode())
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("otto")
+def test_one_trace_too_many_is_refused_beside_the_file(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(traces, "MOST_EACH", 0)
+
+    response = sent(client, source="trace", upload=SimpleUploadedFile("short.csv", CSV))
+
+    assert response.status_code == 429
+    assert "0 traces of yours are kept, and 0 may be" in " ".join(
+        response.context["form"].errors["upload"]
+    )
+    assert not Trace.objects.exists()
 
 
 @pytest.mark.django_db

@@ -17,8 +17,13 @@ from controller.core.backtest_states import MOVES, Source, State
 from controller.models import AuditEvent, Backtest
 from controller.services import backtest_jobs, backtests
 from controller.services.backtest_jobs import GIVEN_UP, UNFORESEEN, carry_out, pick_up
-from controller.services.backtests import Load, TooManyError
-from controller.services.errors import ConflictError, ForbiddenError, MissingError
+from controller.services.backtests import Load
+from controller.services.errors import (
+    ConflictError,
+    ForbiddenError,
+    MissingError,
+    TooManyError,
+)
 from controller.simulator.backtest.question import QuestionError
 from tests.backtests import ASKED, GENERATOR, answer, make_backtest, tools
 from tests.services.people import at_once, person

@@ -1,18 +1,20 @@
 """Uploaded traces: every layout of a file is kept once, and played as it is."""
 
 import gzip
+from functools import partial
 from typing import Final
 
 import pytest
+from django.conf import LazySettings
 from django.db import IntegrityError, transaction
 
 from controller.models import AuditEvent, Trace
 from controller.selectors.backtests import trace_line
 from controller.services import traces
-from controller.services.errors import ForbiddenError
+from controller.services.errors import ForbiddenError, TooManyError
 from controller.simulator.workload import TraceError, facts
 from tests.backtests import make_trace
-from tests.services.people import person
+from tests.services.people import at_once, person
 
 pytestmark = pytest.mark.django_db
 
@@ -81,6 +83,42 @@ def test_the_same_content_is_one_row_and_one_entry_of_the_audit() -> None:
         "otto",
         {"name": "mine.csv", "sha256": first.sha256, "rows": 3},
     )
+
+
+def test_of_two_traces_a_person_may_keep_the_third_is_refused_and_known_ones_are_not(
+    monkeypatch: pytest.MonkeyPatch, settings: LazySettings
+) -> None:
+    monkeypatch.setattr(traces, "MOST_EACH", 2)
+    settings.KEEP_BACKTESTS_D = 30
+    otto, ana = person("otto", "Operator"), person("ana", "Operator")
+    hers = traces.keep("hers.csv", WINDOWS, user=ana)
+    first = traces.keep("first.csv", REQUESTS, user=otto)
+    traces.keep("second.csv", LENGTHS, user=otto)
+
+    with pytest.raises(TooManyError) as caught:
+        traces.keep("third.csv", REQUESTS + b"3,1000,100\n", user=otto)
+
+    assert str(caught.value) == (
+        "2 traces of yours are kept, and 2 may be: choose one of them, or wait; "
+        "those no backtest plays are deleted 30 days after their upload."
+    )
+    again = [traces.keep("again.csv", csv, user=otto).pk for csv in (REQUESTS, WINDOWS)]
+    assert again == [first.pk, hers.pk]
+    assert Trace.objects.count() == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_four_uploads_at_once_two_are_kept_where_two_may_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(traces, "MOST_EACH", 2)
+    otto = person("otto", "Operator")
+    files = [REQUESTS + b"%d,1000,100\n" % (3 + i) for i in range(4)]
+
+    given = at_once(*[partial(traces.keep, "up.csv", csv, user=otto) for csv in files])
+
+    assert sum(isinstance(one, TooManyError) for one in given) == 2
+    assert Trace.objects.count() == 2
 
 
 def test_a_viewer_uploads_nothing() -> None:
