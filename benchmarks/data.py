@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def shared() -> Path:
-    """Return what ``HETEROSCALE_SHARED`` names, ``../shared`` without it; exit if it isn't there."""
+    """Return what ``HETEROSCALE_SHARED`` names, or ``../shared``; exit when it isn't there."""
     found = Path(os.environ.get("HETEROSCALE_SHARED", "../shared"))
     if (found / "data").is_dir():
         return found
