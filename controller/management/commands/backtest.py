@@ -70,7 +70,7 @@ class Command(BaseCommand):
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:  # noqa: ANN401 - Django's signature
         """Return a parser whose refusals are JSON too when that was asked for."""
-        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        parser = super().create_parser("heteroscale", subcommand, **kwargs)
         # Django names the class of its parsers itself, and ours differs in how it refuses alone.
         parser.__class__ = AnsweringParser
         return parser
@@ -147,9 +147,8 @@ def _workload(options: dict[str, Any]) -> Workload:
     """Return the load of a file or of a generator, scaled, its cache as wanted."""
     given, scale = options["workload"], options["scale"]
     if not 0 < scale < MOST_SCALE:
-        raise AnswerError(
-            "out_of_range", f"{scale:g} is not between 0 and {MOST_SCALE:g}", "--scale"
-        )
+        problem = f"{scale:g} is not above 0 and below {MOST_SCALE:,.0f}"
+        raise AnswerError("out_of_range", problem, "--scale")
     if given.startswith(GENERATED):
         return _generated(given.removeprefix(GENERATED), scale)
     path = Path(given)

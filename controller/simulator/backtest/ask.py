@@ -7,6 +7,7 @@ from math import isfinite
 from typing import Final
 
 from controller.core.types import Slo
+from controller.core.words import number
 from controller.simulator.backtest.contestants import POLICY_NAMES, describe
 from controller.simulator.backtest.question import (
     FIDELITIES,
@@ -89,8 +90,9 @@ def question_from(asked: Asked, workload: Workload, profiles: Mapping[str, Profi
 def _check(field: str, value: float | None, low: float, high: float, unit: str) -> None:
     if value is None or (isfinite(value) and low <= value <= high):
         return
-    span = f"between {low:g} and {high:g} {unit}".rstrip()
-    raise QuestionError("out_of_range", f"{value:g} is not {span}", field)
+    span = f"between {number(low)} and {number(high)} {unit}".rstrip()
+    shown = number(value) if isfinite(value) else f"{value:g}"
+    raise QuestionError("out_of_range", f"{shown} is not {span}", field)
 
 
 def _profile(name: str, profiles: Mapping[str, Profile], field: str) -> Profile:

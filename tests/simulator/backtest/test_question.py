@@ -125,20 +125,20 @@ def test_without_hours_it_is_one_pass_of_the_load(workload: Workload, span_s: fl
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        pytest.param("hours", 0.0, "0 is not between 0.0166667 and 744 hours", id="no time"),
-        pytest.param("hours", 745.0, "745 is not between 0.0166667 and 744 hours", id="32 days"),
+        pytest.param("hours", 0.0, "0 is not between 0.0167 and 744 hours", id="no time"),
+        pytest.param("hours", 745.0, "745 is not between 0.0167 and 744 hours", id="32 days"),
+        pytest.param("hours", float("nan"), "nan is not between 0.0167 and 744 hours", id="NaN"),
+        pytest.param("start_up_s", -1.0, "-1 is not between 0 and 3,600 s", id="start before now"),
         pytest.param(
-            "hours", float("nan"), "nan is not between 0.0166667 and 744 hours", id="NaN"
+            "start_up_s", 3601.0, "3,601 is not between 0 and 3,600 s", id="over an hour"
         ),
-        pytest.param("start_up_s", -1.0, "-1 is not between 0 and 3600 s", id="start before now"),
-        pytest.param("start_up_s", 3601.0, "3601 is not between 0 and 3600 s", id="over an hour"),
         pytest.param("ttft_slo_s", 0.0, "0 is not between 0.001 and 600 s", id="no TTFT"),
         pytest.param(
             "ttft_slo_s", float("inf"), "inf is not between 0.001 and 600 s", id="endless TTFT"
         ),
         pytest.param("tbt_slo_s", 11.0, "11 is not between 0.001 and 10 s", id="11 s a token"),
-        pytest.param("max_gpus", 0, "0 is not between 1 and 100000 GPUs", id="no GPU"),
-        pytest.param("seed", -1, "-1 is not between 0 and 4.29497e+09", id="a negative seed"),
+        pytest.param("max_gpus", 0, "0 is not between 1 and 100,000 GPUs", id="no GPU"),
+        pytest.param("seed", -1, "-1 is not between 0 and 4,294,967,295", id="a negative seed"),
     ],
 )
 def test_a_figure_out_of_range_names_its_field_and_the_range(
