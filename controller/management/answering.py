@@ -1,6 +1,7 @@
 """How a command answers a program: one JSON document, and exit statuses that mean something."""
 
 import json
+import re
 import sys
 from typing import Final, NoReturn
 
@@ -29,7 +30,8 @@ class AnsweringParser(CommandParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the command line and exit 2."""
         if self.called_from_command_line and "--json" in sys.argv:
-            fault = AnswerError("bad_usage", message, "command line")
+            option = re.match(r"argument (--[a-z-]+)", message)
+            fault = AnswerError("bad_usage", message, option[1] if option else "command line")
             sys.stdout.write(f"{error_document(fault)}\n")
         else:
             super().error(message)

@@ -68,7 +68,7 @@ class Command(BaseCommand):
     # Nothing here needs a server, so nothing is asked whether it is there.
     requires_system_checks = ()
 
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:  # noqa: ANN401 - Django's signature
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:  # noqa: ANN401, ARG002 - Django's signature
         """Return a parser whose refusals are JSON too when that was asked for."""
         parser = super().create_parser("heteroscale", subcommand, **kwargs)
         # Django names the class of its parsers itself, and ours differs in how it refuses alone.
