@@ -87,7 +87,10 @@ def _line(row: backtests.Row) -> dict[str, Any]:
         "created_by": row.by,
         "load": row.load,
         "policies": row.policies,
-        "best": row.best.label if row.best else None,
+        **{
+            word: row.best.label if row.best and row.best.standing == word else None
+            for word in ("best", "nearest")
+        },
         "took_s": row.took_s,
         "error": row.error or None,
     }

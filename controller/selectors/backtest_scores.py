@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from controller.core import wording
-from controller.selectors.backtests import attained, by_merit, goal_of, hours, times
+from controller.selectors.backtests import attained, by_merit, goal_of, hours, keeps_goal, times
 
 Runs = Sequence[Mapping[str, Any]]
 
@@ -67,13 +67,21 @@ COLUMNS: Final = (
 )
 BY_NAME: Final = {column.name: column for column in COLUMNS}
 BOUND: Final = "clairvoyant bound"
-COSTS: Final = frozenset({"gpu_hours", "gpu_hours_over_clairvoyant", "peak_gpus"})
-"""Holding little is no merit where the goals are missed."""
+ATTAINMENTS: Final = frozenset({"slo_attainment", "slo_attainment_ttft", "slo_attainment_tbt"})
+"""What may be best of any policy; the rest is no merit where the goals are missed."""
+
+DEFAULT: Final = "default"
+NAMED: Final = 3
+"""Policies the headline names, beside ``default``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One score in words; ``best`` when no policy has a better one and some have a worse one."""
+    """One score in words.
+
+    ``best`` when of the policies that are compared none has a better one and some a worse one:
+    of those that keep the goals, for attainments of all.
+    """
 
     word: str
     text: str
@@ -84,13 +92,15 @@ class Cell:
 class ScoreRow:
     """One policy's scores. ``index`` is its place in the answer, absent for the bound.
 
-    ``merit`` says why it is the best one, of all the others it is empty.
+    ``merit`` says why it comes first, of all the others it is empty; ``keeps`` whether it keeps
+    the goals.
     """
 
     label: str
     index: int | None
     cells: Sequence[Cell]
     merit: str = ""
+    keeps: bool = False
 
 
 def table(answer: Mapping[str, Any], sort: str) -> Sequence[ScoreRow]:
@@ -99,7 +109,6 @@ def table(answer: Mapping[str, Any], sort: str) -> Sequence[ScoreRow]:
     ``sort`` is a column's name, with a ``-`` before it for the largest first; anything else
     leaves the order they were asked in, the bound at the end.
     """
-    runs: Runs = answer["runs"]
     best, chosen = _best_values(answer), by_merit(answer)[:1]
     rows = [
         (
@@ -107,21 +116,28 @@ def table(answer: Mapping[str, Any], sort: str) -> Sequence[ScoreRow]:
             ScoreRow(
                 run["label"],
                 i,
-                [
-                    Cell(
-                        column.word,
-                        column.text(run[column.name]),
-                        best=column.name in best and run[column.name] == best[column.name],
-                    )
-                    for column in COLUMNS
-                ],
+                _cells(run, best, keeps=keeps_goal(answer, run)),
                 merit=_merit(answer, run) if run in chosen else "",
+                keeps=keeps_goal(answer, run),
             ),
         )
-        for i, run in enumerate(runs)
+        for i, run in enumerate(answer["runs"])
     ]
     rows.append(_bound(answer))
     return [row for _, row in _sorted(rows, sort)]
+
+
+def _cells(run: Mapping[str, Any], best: Mapping[str, float], *, keeps: bool) -> list[Cell]:
+    return [
+        Cell(
+            column.word,
+            column.text(run[column.name]),
+            best=(keeps or column.name in ATTAINMENTS)
+            and column.name in best
+            and run[column.name] == best[column.name],
+        )
+        for column in COLUMNS
+    ]
 
 
 def _bound(answer: Mapping[str, Any]) -> tuple[Mapping[str, Any], ScoreRow]:
@@ -136,25 +152,23 @@ def _bound(answer: Mapping[str, Any]) -> tuple[Mapping[str, Any], ScoreRow]:
     return known, ScoreRow(BOUND, None, cells)
 
 
-def _keeping(answer: Mapping[str, Any]) -> Runs:
-    goal = goal_of(answer)
-    return [run for run in answer["runs"] if (run["slo_attainment"] or 0.0) >= goal]
-
-
 def _merit(answer: Mapping[str, Any], run: Mapping[str, Any]) -> str:
-    if len(answer["runs"]) == 1:
+    if len(answer["runs"]) == 1 or run["slo_attainment"] is None:
         return ""
-    if run in _keeping(answer):
-        return f"cheapest that keeps {wording.percent(goal_of(answer))}"
-    return "keeps most" if run["slo_attainment"] is not None else ""
+    return f"cheapest that keeps {_goal(answer)}" if keeps_goal(answer, run) else "nearest"
+
+
+def _goal(answer: Mapping[str, Any]) -> str:
+    return f"{100 * goal_of(answer):.4g} %"
 
 
 def _best_values(answer: Mapping[str, Any]) -> Mapping[str, float]:
-    """Return the best value of each column in which policies differ."""
+    """Return the best value of each column in which the policies it compares differ."""
     found: dict[str, float] = {}
     everyone: Runs = answer["runs"]
+    keeping = [run for run in everyone if keeps_goal(answer, run)]
     for column in COLUMNS:
-        runs = (_keeping(answer) or everyone) if column.name in COSTS else everyone
+        runs = everyone if column.name in ATTAINMENTS else keeping
         values = [run[column.name] for run in runs if run[column.name] is not None]
         if column.better and len(set(values)) > 1:
             found[column.name] = min(values) if column.better == "low" else max(values)
@@ -174,22 +188,31 @@ def _sorted(
 
 
 def headline(answer: Mapping[str, Any]) -> str:
-    """Return what came out in one sentence: the best policy, then the next two."""
+    """Return what came out in one sentence: the policy that comes first, then the next two.
+
+    That none kept the goals is said before anything else, and ``default`` is always named.
+    """
     ranked = by_merit(answer)
     if not ranked:
         return "No policy was compared."
-    said = [_first(ranked[0]), *(_next(run) for run in ranked[1:3])]
-    more = len(ranked) - 3
+    named = [run for i, run in enumerate(ranked) if i < NAMED or run["label"] == DEFAULT]
+    said = [_first(answer, named[0]), *(_next(run) for run in named[1:])]
+    more = len(ranked) - len(named)
     tail = f"; {more} more below" if more > 0 else ""
     return "; ".join(said) + tail + "."
 
 
-def _first(run: Mapping[str, Any]) -> str:
+def _first(answer: Mapping[str, Any], run: Mapping[str, Any]) -> str:
     cost = f"{hours(run['gpu_hours'])} GPU-hours{_over(run, ', ', ' the bound')}"
     if run["slo_attainment"] is None:
         return f"{run['label']} held {cost}; no request arrived, so nothing is known of the goals"
     kept = attained(run["slo_attainment"])
-    return f"{run['label']} kept {kept} of requests within both goals with {cost}"
+    if keeps_goal(answer, run):
+        return f"{run['label']} kept {kept} of requests within both goals with {cost}"
+    return (
+        f"No policy kept {_goal(answer)} of requests within both goals: "
+        f"{run['label']} came nearest with {kept} for {cost}"
+    )
 
 
 def _next(run: Mapping[str, Any]) -> str:

@@ -57,9 +57,14 @@ class Filters:
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The policy an answer speaks for: its label and what it cost and kept, in words."""
+    """The policy an answer speaks for: its label and what it cost and kept, in words.
+
+    ``standing`` is "best", or "nearest" where no policy kept the goals for as many requests as it
+    should; it is empty where nothing is known of the goals.
+    """
 
     label: str
+    standing: str
     gpu_hours: str
     over_bound: str
     attained: str
@@ -89,6 +94,11 @@ class Row:
     def icon(self) -> str:
         """The icon of the state."""
         return ICONS[self.state]
+
+    @property
+    def took(self) -> str:
+        """How long its last try took, in words."""
+        return length(self.took_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,34 +165,54 @@ def goal_of(answer: Mapping[str, Any]) -> float:
     return float(answer["slo"].get("goal", GOAL_FRAC))
 
 
+def keeps_goal(answer: Mapping[str, Any], run: Mapping[str, Any]) -> bool:
+    """Return whether a policy kept both goals for as many requests as it should."""
+    share = run["slo_attainment"]
+    return share is not None and share >= goal_of(answer)
+
+
 def by_merit(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the scores, the best first: cheapest of those that keep the goals, then most kept."""
-    goal = goal_of(answer)
 
     def merit(run: Mapping[str, Any]) -> tuple[bool, float, float]:
-        kept = run["slo_attainment"] or 0.0
-        keeps = kept >= goal
-        return (not keeps, 0.0 if keeps else -kept, run["gpu_hours"])
+        keeps = keeps_goal(answer, run)
+        share = -1.0 if run["slo_attainment"] is None else run["slo_attainment"]
+        return (not keeps, 0.0 if keeps else -share, run["gpu_hours"])
 
     return sorted(answer["runs"], key=merit)
 
 
 def best_of(answer: Mapping[str, Any] | None) -> Best | None:
-    """Return the best policy in words, ``None`` without an answer."""
+    """Return the best policy in words, or the nearest; ``None`` without an answer."""
     if not answer or not answer["runs"]:
         return None
     run = by_merit(answer)[0]
     return Best(
         label=run["label"],
+        standing=_standing(answer, run),
         gpu_hours=hours(run["gpu_hours"]),
         over_bound=times(run["gpu_hours_over_clairvoyant"]),
         attained=attained(run["slo_attainment"]),
     )
 
 
+def _standing(answer: Mapping[str, Any], run: Mapping[str, Any]) -> str:
+    if run["slo_attainment"] is None:
+        return ""
+    return "best" if keeps_goal(answer, run) else "nearest"
+
+
 def hours(value: float | None) -> str:
-    """Return GPU-hours with what digits they deserve."""
-    return wording.number(value)
+    """Return GPU-hours with three digits at least, so that those of a column compare."""
+    if value is None:
+        return wording.UNKNOWN
+    digits = 2 if value < 9.995 else 1 if value < 99.95 else 0  # noqa: PLR2004
+    return f"{value:,.{digits}f}"
+
+
+def length(seconds: float | None) -> str:
+    """Return how long something took: "under 1 s", "4 min"."""
+    return "under 1 s" if seconds is not None and seconds < 1 else wording.duration(seconds)
 
 
 def times(value: float | None) -> str:

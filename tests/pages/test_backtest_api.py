@@ -49,6 +49,7 @@ def test_the_list_is_one_page_of_json(client: Client, vera: User) -> None:
         "load": "generated 2–8 requests/s",
         "policies": ["default", "hpa-util"],
         "best": "default",
+        "nearest": None,
         "took_s": 240.0,
         "error": None,
     }

@@ -499,9 +499,10 @@ def test_unknown_figures_are_dashes(client: Client, otto: User) -> None:
     page = reading(client, f"/backtests/{row.pk}/")
 
     assert (
-        "default held 12 GPU-hours; no request arrived, so nothing is known of the goals." in page
+        "default held 12.0 GPU-hours; no request arrived, so nothing is known of the goals."
+        in page
     )
-    assert "12 — — — —" in page
+    assert "12.0 — — — —" in page
     assert "None" not in page
 
 
