@@ -29,6 +29,7 @@ from controller.charts.plot import (
     token,
 )
 from controller.charts.thinning import downsample
+from controller.core import wording
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +43,7 @@ COLORS: Final = ("prefill", "decode", "third", "fourth", "muted-fill")
 DASHES: Final = ("solid", "dash", "dot", "dashdot", "longdash")
 SYMBOLS: Final = ("circle", "square", "diamond", "triangle-up", "x")
 HOUR_S: Final = 3600.0
+MINUTE_S: Final = 60.0
 MOST_ROWS: Final = 300
 BELOW_PX: Final = 52
 LEGEND_ROW_PX: Final = 21
@@ -60,7 +62,7 @@ LEGEND: Final[Layout] = {
     "itemdoubleclick": "toggleothers",
 }
 MOST_LATENCY: Final = 4.0
-"""A latency axis ends at so many goals: beyond, how late a request was no longer matters."""
+"""A latency axis ends at so many goals, or the goal could not be told from zero."""
 
 
 class View(NamedTuple):
@@ -102,7 +104,9 @@ def backtest(found: BacktestSeries, clock: Clock) -> Plot:
     del clock
     if not len(found.t_s):
         return nothing("The answer holds no time series.", ["time [h]"])
-    panels = stack([("Load [requests/s]", 90), *((view.title, view.height_px) for view in VIEWS)])
+    panels = stack(
+        [("Load [requests/s]", 90), *((_title(found, view), view.height_px) for view in VIEWS)]
+    )
     lines = [_load(found, panels[0]), _bound(found, panels[1])]
     for run in found.runs:
         lines += [
@@ -142,6 +146,30 @@ def backtest(found: BacktestSeries, clock: Clock) -> Plot:
     }
 
 
+def _cap(found: BacktestSeries, view: View) -> float:
+    """Return where the axis of a latency ends, in the view's unit; others have no such end."""
+    goals_s = {"ttft_p95_s": found.ttft_slo_s, "tbt_p95_s": found.tbt_slo_s}
+    return goals_s.get(view.series, np.inf) * MOST_LATENCY * view.factor
+
+
+def _title(found: BacktestSeries, view: View) -> str:
+    """Return a panel's title; where its axis leaves something out, with the worst value."""
+    cap = _cap(found, view)
+    worst = {
+        run.label: float(np.nanmax(run.values[view.series]))
+        for run in found.runs
+        if np.isfinite(run.values[view.series]).any()
+    }
+    if not worst or max(worst.values()) * view.factor <= cap:
+        return view.title
+    label = max(worst, key=lambda name: worst[name])
+    told = wording.duration if worst[label] >= MINUTE_S else wording.latency
+    return (
+        f"{view.title} · cut at {cap:.4g} {view.unit}, worst {told(worst[label])} "
+        f"({escape(label)})"
+    )
+
+
 def _load(found: BacktestSeries, panel: Panel) -> Trace:
     return _trace(found.t_s, found.request_rps, panel) | {
         "name": "load",
@@ -173,7 +201,7 @@ def _line(found: BacktestSeries, run: RunSeries, panel: Panel, view: View) -> Tr
             "dash": dash_of(run.index),
             "shape": "hv" if view.steps else "linear",
         },
-        "hovertemplate": f"%{{y:,.3~g}} {view.unit}<extra>{name}</extra>",
+        "hovertemplate": f"%{{y:,.4~r}} {view.unit}<extra>{name}</extra>",
     }
 
 
@@ -226,16 +254,12 @@ def legend_rows(runs: Sequence[RunSeries], width_px: int) -> int:
 
 def _tops(found: BacktestSeries) -> list[float]:
     """Return the end of each panel's axis; a latency's is a few goals at most."""
-    caps = {
-        "ttft_p95_s": found.ttft_slo_s * MOST_LATENCY,
-        "tbt_p95_s": found.tbt_slo_s * MOST_LATENCY * 1e3,
-    }
     tops = [top_of(found.request_rps, floor=1.0)]
     for view in VIEWS:
         values = [run.values[view.series] * view.factor for run in found.runs]
         if view.series == "gpus":
             values.append(found.bound_gpus)
-        cap = caps.get(view.series, np.inf)
+        cap = _cap(found, view)
         floor = cap / MOST_LATENCY * 1.25 if np.isfinite(cap) else 1.0
         tops.append(min(top_of(*values, floor=floor), cap))
     tops[-1] = 104.0

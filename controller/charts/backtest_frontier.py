@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from controller.charts.backtest import (
@@ -32,7 +33,11 @@ if TYPE_CHECKING:
     from controller.charts.clock import Clock
     from controller.selectors.backtest_series import BacktestSeries, RunSeries
 
-TOP: Final = 101.5
+ROOM: Final = 0.04
+"""Of the axis above 100 %, so that a point there is not cut in half."""
+
+STEPS: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 25.0)
+MOST_STEPS: Final = 7
 PLOT_PX: Final = 244.0
 """Height of the figure between its margins."""
 
@@ -48,7 +53,8 @@ def backtest_frontier(found: BacktestSeries, clock: Clock) -> Plot:
         return nothing("No request arrived, so no policy kept or missed a goal.", COLUMNS)
     frontier = _frontier(known)
     lowest = min(_percent(run) for run in known)
-    span = max(-2.0, lowest - max(2.0, (100 - lowest) * 0.25)), TOP
+    low = max(-2.0, lowest - max(2.0, (100 - lowest) * 0.25))
+    span = low, 100 + ROOM * (100 - low)
     highest = max(run.gpu_hours for run in known)
     return {
         "data": [_line(frontier), *(_point(run) for run in known)],
@@ -59,7 +65,7 @@ def backtest_frontier(found: BacktestSeries, clock: Clock) -> Plot:
             yaxis=axis(
                 title=titled("Requests within both goals [%]"),
                 range=list(span),
-                nticks=6,
+                tickvals=_ticks(span[0]),
             ),
             shapes=[_bound(found.bound_gpu_hours)],
             annotations=[_bound_label(found.bound_gpu_hours), *_names(known, span)],
@@ -95,12 +101,23 @@ def _percent(run: RunSeries) -> float:
 
 
 def _frontier(runs: Sequence[RunSeries]) -> list[RunSeries]:
-    """Return the runs that no other beats: dearer ones only while they keep more."""
+    """Return the runs that no other beats, cheapest first; equal ones are all among them."""
     chosen: list[RunSeries] = []
     for run in sorted(runs, key=lambda each: (each.gpu_hours, -_percent(each))):
-        if not chosen or _percent(run) > _percent(chosen[-1]):
+        if not chosen or _percent(run) > _percent(chosen[-1]) or _place(run) == _place(chosen[-1]):
             chosen.append(run)
     return chosen
+
+
+def _place(run: RunSeries) -> tuple[float, float]:
+    return run.gpu_hours, _percent(run)
+
+
+def _ticks(lowest: float) -> list[float]:
+    """Return about five round percentages from ``lowest`` to 100, none above it."""
+    step = next(size for size in STEPS if (100 - lowest) / size <= MOST_STEPS)
+    first = math.ceil(max(lowest, 0.0) / step)
+    return [round(step * i, 3) for i in range(first, round(100 / step) + 1)]
 
 
 def _line(frontier: Sequence[RunSeries]) -> Trace:

@@ -93,6 +93,56 @@ def test_a_latency_axis_ends_at_four_goals() -> None:
     assert layout["yaxis5"]["range"] == [0, 4.0]
 
 
+def headings(found: BacktestSeries) -> list[str]:
+    """Return the titles of the two latency panels."""
+    notes = backtest(found, UTC)["layout"]["annotations"]
+    return [note["text"] for note in notes if note.get("name") == "heading"][4:6]
+
+
+@pytest.mark.parametrize(
+    ("ttft_s", "tbt_s", "titles"),
+    [
+        pytest.param(4.0, 0.2, ["TTFT p95 [s]", "TBT p95 [ms]"], id="4 × 1 s, 4 × 50 ms: all is"),
+        pytest.param(
+            3420.0,
+            0.25,
+            [
+                "TTFT p95 [s] · cut at 4 s, worst 57 min (hpa-util)",
+                "TBT p95 [ms] · cut at 200 ms, worst 0.25 s (hpa-util)",
+            ],
+            id="57 × 60 s = 3,420 s",
+        ),
+        pytest.param(
+            4.5,
+            0.03,
+            ["TTFT p95 [s] · cut at 4 s, worst 4.5 s (hpa-util)", "TBT p95 [ms]"],
+            id="one of them",
+        ),
+    ],
+)
+def test_a_cut_panel_says_where_and_names_the_worst(
+    ttft_s: float, tbt_s: float, titles: list[str]
+) -> None:
+    slow = {
+        "ttft_p95_s": np.array([0.4, np.nan, ttft_s, 1.2]),
+        "tbt_p95_s": np.array([0.03, 0.03, tbt_s, 0.03]),
+    }
+    late = replace(FOUND.runs[1], values=FOUND.runs[1].values | slow)
+
+    assert headings(replace(FOUND, runs=(FOUND.runs[0], late))) == titles
+
+
+def test_what_the_panel_cuts_hover_and_table_still_tell() -> None:
+    late = replace(FOUND.runs[0], values=FOUND.runs[0].values | {"ttft_p95_s": np.full(4, 3420.0)})
+    plot = backtest(replace(FOUND, runs=(late,)), UTC)
+
+    (line,) = [trace for trace in plot["data"] if trace["yaxis"] == "y5"]
+    assert numbers(line) == [3420.0] * 4
+    assert line["hovertemplate"] == "%{y:,.4~r} s<extra>default</extra>"
+    column = plot["table"]["columns"].index("default: TTFT p95 [s]")
+    assert [row[column] for row in plot["table"]["rows"]] == [3420] * 4
+
+
 def test_ten_policies_look_different_and_neighbours_differ_in_dash() -> None:
     looks = [(color_of(i), dash_of(i)) for i in range(10)]
 
@@ -187,6 +237,42 @@ def test_the_frontier_joins_what_nothing_beats() -> None:
         "No policy beats latency-only (350 GPU-hours, 90.0 %), default (414 GPU-hours, 99.2 %),"
         " static-peak (900 GPU-hours, 100.0 %) in both cost and goals kept."
     )
+
+
+def test_equal_policies_are_all_on_the_frontier() -> None:
+    runs = [
+        a_run(0, "default", 414.0, 0.992),
+        a_run(1, "static-peak", 414.0, 0.992),
+        a_run(2, "hpa-util", 414.0, 0.99),
+        a_run(3, "periodic", 500.0, 0.992),
+    ]
+    rows = backtest_frontier(replace(FOUND, runs=runs), UTC)["table"]["rows"]
+
+    assert [(row[0], row[-1]) for row in rows] == [
+        ("default", "yes"),
+        ("static-peak", "yes"),
+        ("hpa-util", "no"),
+        ("periodic", "no"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lowest", "ticks", "end"),
+    [
+        pytest.param(1.0, [98, 98.5, 99, 99.5, 100], 100.08, id="98 to 100: 2 / 0.5 = 4 steps"),
+        pytest.param(0.9, [88, 90, 92, 94, 96, 98, 100], 100.5, id="87.5 to 100: 12.5 / 2 = 6.25"),
+        pytest.param(0.0, [0, 20, 40, 60, 80, 100], 104.08, id="-2 to 100: 102 / 20 = 5.1"),
+    ],
+)
+def test_the_percent_axis_has_room_above_100_and_no_number(
+    lowest: float, ticks: list[float], end: float
+) -> None:
+    runs = [a_run(0, "default", 414.0, 1.0), a_run(1, "hpa-util", 510.0, lowest)]
+    plot = backtest_frontier(replace(FOUND, runs=runs), UTC)
+    validated(plot)
+
+    assert plot["layout"]["yaxis"]["tickvals"] == ticks
+    assert plot["layout"]["yaxis"]["range"][1] == pytest.approx(end)
 
 
 def test_ten_points_differ_in_shape_or_colour() -> None:
