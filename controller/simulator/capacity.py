@@ -8,11 +8,14 @@ import numpy as np
 from controller.core.types import Floats, PolicyConfig
 from controller.simulator.arrivals import mean_lengths, moments
 from controller.simulator.profiles import Profile
-from controller.simulator.workload import Workload
+from controller.simulator.workload import Offered, Workload
 
 BUSY_FRAC: Final = 0.8
 """Share of its time a prefill instance works at capacity: the rest keeps waiting short."""
 
+
+CHUNK: Final = 4096
+"""Bins looked at in one go: keeps a fortnight of bins under 20 MB."""
 
 TARGET_FRAC: Final = 0.75
 """Share of its capacity an instance is asked for: what is left covers start-up and bursts."""
@@ -120,11 +123,33 @@ def largest_batch(decode: Profile, context: Floats, held: Floats, tbt_goal_s: fl
     ``(n,)``. A sequence that alone misses the goal is served alone.
     """
     batches = np.arange(1, decode.max_seqs + 1, dtype=np.float64)
-    read, aside = (batches * tokens[:, np.newaxis] for tokens in (context, held))
-    fits = (decode.step_s(batches, read) <= tbt_goal_s) & (aside <= decode.kv_capacity_tokens)
-    # Both grow with the batch, so those that fit are the first ones.
-    batch: Floats = np.maximum(fits.sum(axis=1), 1).astype(np.float64)
-    return batch
+    found = np.empty(len(context))
+    for part in (slice(at, at + CHUNK) for at in range(0, len(context), CHUNK)):
+        read, aside = (batches * tokens[part, np.newaxis] for tokens in (context, held))
+        fits = (decode.step_s(batches, read) <= tbt_goal_s) & (aside <= decode.kv_capacity_tokens)
+        # Both grow with the batch, so those that fit are the first ones.
+        found[part] = np.maximum(fits.sum(axis=1), 1)
+    return found
+
+
+def instances_needed(
+    engines: tuple[Profile, Profile], offered: Offered, demand: Demand, *, tbt_goal_s: float
+) -> Floats:
+    """Return the instances (prefill, decode) that a load needs in each bin, shape ``(2, n)``.
+
+    Not rounded, NaN where the load is unknown. Mean lengths are those of the bin, their spread
+    is that of ``demand``; a bin whose sequences miss the TBT goal is served one at a time.
+    """
+    prefill, decode = engines
+    inputs, output = (
+        np.maximum(tokens, 1.0) for tokens in (offered.input_tokens, offered.output_tokens)
+    )
+    uncached = inputs * (1 - offered.cached_frac)
+    service_s = prefill.a + prefill.b * uncached + prefill.c * uncached**2 * demand.spread
+    context, held = inputs + output, inputs + output * demand.output_spread
+    batch = largest_batch(decode, np.nan_to_num(context), np.nan_to_num(held), tbt_goal_s)
+    sustained_rps = batch / decode.step_s(batch, batch * context) / output
+    return np.array((offered.rps * service_s / BUSY_FRAC, offered.rps / sustained_rps))
 
 
 def default_policy(capacity: Capacity, driver: str = "decode_tps") -> PolicyConfig:

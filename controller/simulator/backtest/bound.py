@@ -6,12 +6,9 @@ from typing import Final
 import numpy as np
 
 from controller.core.types import Floats, Slo
-from controller.simulator.capacity import largest_batch
+from controller.simulator.capacity import CHUNK, largest_batch
 from controller.simulator.prefill import MOST_LOAD, stationary_wait_s
 from controller.simulator.profiles import Profile
-
-CHUNK: Final = 4096
-"""Bins looked at in one go: keeps a fortnight of bins under 20 MB."""
 
 TINY: Final = 1e-9
 
@@ -63,12 +60,7 @@ def fewest_decode(load: Load, engines: Engines, slo: Slo) -> Floats:
     output = np.maximum(np.nan_to_num(load.output_tokens), 1.0)
     inputs = np.nan_to_num(load.input_tokens)
     context, held = (inputs + output * engines.output_spread * share for share in (0.5, 1.0))
-    batch = np.concatenate(
-        [
-            largest_batch(engines.decode, context[part], held[part], slo.tbt_s)
-            for part in (slice(at, at + CHUNK) for at in range(0, len(context), CHUNK))
-        ]
-    )
+    batch = largest_batch(engines.decode, context, held, slo.tbt_s)
     sustained_tps = batch / engines.decode.step_s(batch, batch * context)
     need = np.nan_to_num(load.rps) * output / sustained_tps
     return np.maximum(np.ceil(need - TINY), 1.0)

@@ -11,11 +11,10 @@ from controller.core.types import Floats, Instances, Limits
 from controller.simulator.backtest.contestants import Contestant, Stage, enter
 from controller.simulator.backtest.question import Question, QuestionError
 from controller.simulator.capacity import (
-    BUSY_FRAC,
     Capacity,
     TooSlowError,
     demand_of,
-    largest_batch,
+    instances_needed,
     per_instance_capacity,
 )
 from controller.simulator.model import NodeSpec, ServiceModel
@@ -119,22 +118,9 @@ def _needs(question: Question) -> Floats:
         raise QuestionError(
             "unknown_load", "the load is unknown in the whole span: choose another one", "hours"
         )
+    engines = question.prefill, question.decode
     demand = demand_of(question.workload)
-    uncached = offered.input_tokens * (1 - offered.cached_frac)
-    prefill = question.prefill
-    service_s = prefill.a + prefill.b * uncached + prefill.c * uncached**2 * demand.spread
-    context = offered.input_tokens + offered.output_tokens
-    held = offered.input_tokens + offered.output_tokens * demand.output_spread
-    batch = largest_batch(
-        question.decode, np.nan_to_num(context), np.nan_to_num(held), question.slo.tbt_s
-    )
-    sustained_tps = batch / question.decode.step_s(batch, batch * context)
-    return np.array(
-        (
-            offered.rps * service_s / BUSY_FRAC,
-            offered.rps * offered.output_tokens / sustained_tps,
-        )
-    )
+    return instances_needed(engines, offered, demand, tbt_goal_s=question.slo.tbt_s)
 
 
 def _stage(question: Question, need: Floats) -> Stage:
