@@ -37,6 +37,7 @@ UNITS: Final[Mapping[str, str]] = {
     "attained_frac": "1",
 }
 LARGEST_PAGE: Final = 10_000
+MOST_DIGITS: Final = 9
 
 View = Callable[..., HttpResponseBase]
 
@@ -48,6 +49,8 @@ def _answering(view: View) -> View:
     def inside(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponseBase:
         try:
             require_session(request)
+            if "pk" in kwargs:
+                kwargs["pk"] = _id(str(kwargs["pk"]))
             return view(request, *args, **kwargs)
         except StrangerError:
             return refusal(401, "unauthenticated", "Sign in to read backtests.", "session")
@@ -59,13 +62,21 @@ def _answering(view: View) -> View:
     return require_safe(inside)
 
 
+def _id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise UnknownBacktestError(text) from None
+
+
 @_answering
 def index(request: HttpRequest) -> HttpResponse:
     """Return one page of the list, newest first: ``?state=``, ``?mine=1`` and ``?page=``."""
     state, page = request.GET.get("state", ""), request.GET.get("page", "1")
     if state and state not in backtests.states():
         return refusal(400, "bad_parameter", f"Use {', '.join(backtests.states())}.", "state")
-    if not (page.isascii() and page.isdigit() and 0 < int(page) <= LARGEST_PAGE):
+    known = page.isascii() and page.isdigit() and len(page) <= MOST_DIGITS
+    if not (known and 0 < int(page) <= LARGEST_PAGE):
         return refusal(400, "bad_parameter", "Use a whole number from 1 on.", "page")
     filters = backtests.Filters(state, request.GET.get("mine") == "1")
     listing = backtests.listing(filters, int(page), request.user.pk)

@@ -348,6 +348,8 @@ def services() -> Sequence[tuple[str, str]]:
 
 def service(slug: str) -> Service | None:
     """Return one service with its goals and roles, ``None`` when there is none."""
+    if "\0" in slug:  # PostgreSQL refuses to look for one
+        return None
     return (
         Service.objects.select_related("slo")
         .prefetch_related("roles__hardware")

@@ -37,14 +37,14 @@ def ask(key: UUID, *, asked: Mapping[str, Any], load: Load, user: Person) -> Bac
     """Queue a backtest and return it; ``key`` is its id, so the same form makes one only.
 
     Raises :class:`ForbiddenError`, :class:`TooManyError`, and :class:`ConflictError` when the
-    key is somebody else's.
+    key is somebody else's or asked for something else.
     """
     people.require(user, people.BACKTEST)
     with transaction.atomic():
         caps.one_at_a_time()
         found = Backtest.objects.filter(pk=key).first()
         if found is not None:
-            return _again(found, user)
+            return _again(found, asked, user)
         _check_caps(user)
         made = Backtest.objects.create(
             id=key,
@@ -104,10 +104,15 @@ def _cancelled(pk: UUID, user: Person, before: State) -> Backtest:
     return found
 
 
-def _again(found: Backtest, user: Person) -> Backtest:
+def _again(found: Backtest, asked: Mapping[str, Any], user: Person) -> Backtest:
     account = people.account_of(user)
     if account is None or found.created_by_id != account.pk:
-        raise ConflictError("This form was sent by somebody else: open a new one.")
+        raise ConflictError("This form was sent by somebody else: send it again to ask anew.")
+    if found.asked != dict(asked):
+        raise ConflictError(
+            "This form was sent before with other values, and that backtest stays as it is: "
+            "send it again to start another one."
+        )
     return found
 
 

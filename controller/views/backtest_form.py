@@ -47,6 +47,13 @@ NEEDS: Final[Mapping[str, Sequence[str]]] = {
     Source.RECORDED: ("service", "recorded_hours"),
     Source.GENERATED: ("low_rps", "peak_rps", "input_tokens", "output_tokens", "day_hours"),
 }
+# What counts of a load only while it is the chosen one.
+LOAD_FIELDS: Final[Mapping[str, Sequence[str]]] = {
+    Source.TRACE: ("trace", "upload"),
+    Source.RECORDED: ("service", "recorded_hours", "recorded_until"),
+    Source.GENERATED: NEEDS[Source.GENERATED],
+}
+FIRST_YEAR: Final = 1970
 # Where the engine says something of a field that the form calls otherwise.
 RENAMED: Final = {"policy": "policies"}
 
@@ -127,10 +134,15 @@ class BacktestForm(forms.Form):
         *args: Any,  # noqa: ANN401 - Django's signature
         profiles: Sequence[str],
         kept: TraceLine | None = None,
+        refused: str = "",
         **kwargs: Any,  # noqa: ANN401
     ) -> None:
-        """Offer the profiles, and the traces and services that exist; ``kept`` came just now."""
+        """Offer the profiles, and the traces and services that exist.
+
+        ``kept`` came just now, ``refused`` says why an uploaded file could not be kept.
+        """
         super().__init__(*args, **kwargs)
+        self._refused = refused
         lines = selectors.traces()
         lines = [*([kept] if kept and kept not in lines else []), *lines]
         self._choices("trace", [(line.pk, line.words) for line in lines], "choose…")
@@ -154,9 +166,26 @@ class BacktestForm(forms.Form):
                 raise forms.ValidationError(fault.message) from fault
         return found
 
+    def clean_recorded_until(self) -> datetime | None:
+        """Return the end of the recording; one before there were clocks is refused."""
+        until: datetime | None = self.cleaned_data["recorded_until"]
+        if until is not None and until.year <= FIRST_YEAR:
+            raise forms.ValidationError(f"Use a time after {FIRST_YEAR}.")
+        return until
+
     def clean(self) -> dict[str, Any]:
-        """Ask for what the chosen load needs, and for one to ten different policies."""
+        """Ask for what the chosen load needs, and for as many different policies as may be.
+
+        Of the other loads nothing counts, neither a value nor a mistake: nobody sees them.
+        """
         given = super().clean() or self.cleaned_data
+        for source, names in LOAD_FIELDS.items():
+            if "source" in given and source != given["source"]:
+                given |= dict.fromkeys(names)
+                for name in names:
+                    self.errors.pop(name, None)
+        if self._refused and given.get("source") == Source.TRACE:
+            self.add_error("upload", self._refused)
         for name, sentence in self._missing(given):
             if name not in self.errors:
                 self.add_error(name, sentence)
@@ -166,7 +195,8 @@ class BacktestForm(forms.Form):
 
     def _missing(self, given: Mapping[str, Any]) -> list[tuple[str, str]]:
         source = given.get("source")
-        if source == Source.TRACE and not (given.get("trace") or given.get("upload")):
+        chosen = given.get("trace") or given.get("upload") or "upload" in self.errors
+        if source == Source.TRACE and not chosen:
             return [("trace", "Choose a trace, or upload one.")]
         missing = [
             (name, "This load needs it.")
@@ -185,6 +215,11 @@ class BacktestForm(forms.Form):
         elif len(set(labels)) < len(labels):
             twice = next(label for label in labels if labels.count(label) > 1)
             self.add_error("more", f"'{twice}' is there twice.")
+
+    def renew(self) -> None:
+        """Give the form another key, so that sending it again asks for another backtest."""
+        self.data = self.data.copy()  # type: ignore[union-attr]
+        self.data["key"] = str(uuid.uuid4())
 
     def refuse(self, field: str, sentence: str) -> None:
         """Say beside a field why it can't be used; one the form doesn't know is about all."""
@@ -244,7 +279,11 @@ class Defaults:
 def as_copied(asked: Mapping[str, Any], until: datetime | None) -> dict[str, Any]:
     """Return the form of an earlier backtest; a recording keeps its very hours."""
     policies = asked.get("policies", ())
-    return dict(asked) | {
+    others = {name for names in LOAD_FIELDS.values() for name in names}
+    kept = {
+        name: value for name, value in asked.items() if value is not None or name not in others
+    }
+    return kept | {
         "policies": [label for label in policies if label in POLICY_NAMES],
         "more": "\n".join(label for label in policies if label not in POLICY_NAMES),
         "recorded_until": until.strftime("%Y-%m-%d %H:%M:%S") if until else None,

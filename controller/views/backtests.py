@@ -24,6 +24,7 @@ from controller.views import backtest_form, backtest_words, fragments, shell
 from controller.views.backtest_form import BacktestForm
 
 LARGEST_PAGE: Final = 10_000
+MOST_DIGITS: Final = 9
 
 
 @shell.page("GET")
@@ -49,7 +50,8 @@ def index(request: HttpRequest) -> HttpResponse:
 
 def _page(request: HttpRequest) -> int:
     text = request.GET.get("page", "1")
-    return max(1, min(int(text), LARGEST_PAGE)) if text.isascii() and text.isdigit() else 1
+    known = text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS
+    return max(1, min(int(text), LARGEST_PAGE)) if known else 1
 
 
 def _query(filters: Filters, page: int) -> str:
@@ -72,13 +74,9 @@ def new(request: HttpRequest) -> HttpResponse:
     sent = request.POST.copy()
     kept, refused, status = _keep_upload(request)
     if kept is not None:
-        sent["trace"], sent["source"] = str(kept.pk), Source.TRACE.value
-    form = BacktestForm(sent, request.FILES, profiles=names, kept=kept)
-    # Validated first: what is wrong with the file stands beside what is wrong elsewhere.
-    valid = form.is_valid()
-    if refused:
-        form.refuse("upload", refused)
-    queued = _queued(request, form) if valid and not refused else None
+        sent["trace"] = str(kept.pk)
+    form = BacktestForm(sent, request.FILES, profiles=names, kept=kept, refused=refused)
+    queued = _queued(request, form) if form.is_valid() else None
     return queued or _form(request, form, status)
 
 
@@ -120,7 +118,7 @@ def _keep_upload(request: HttpRequest) -> tuple[TraceLine | None, str, int]:
     if "upload" in getattr(request, "files_too_large", ()):
         return None, "The file is larger than 16 MiB: cut it, or pack it with gzip.", 400
     upload = request.FILES.get("upload")
-    if upload is None or not upload.size:
+    if request.POST.get("source") != Source.TRACE or upload is None or not upload.size:
         return None, "", 400
     try:
         row = traces.keep(upload.name or "", upload.read(), user=request.user)
@@ -140,6 +138,8 @@ def _queued(request: HttpRequest, form: BacktestForm) -> HttpResponse | None:
         return None
     except (TooManyError, ConflictError) as fault:
         form.add_error(None, str(fault))
+        if isinstance(fault, ConflictError):
+            form.renew()
         return _form(request, form, 429 if isinstance(fault, TooManyError) else 409)
     return redirect(made)
 

@@ -57,7 +57,14 @@ def test_the_list_is_one_page_of_json(client: Client, vera: User) -> None:
 
 @pytest.mark.usefixtures("vera")
 @pytest.mark.parametrize(
-    ("query", "where"), [("state=best", "state"), ("page=0", "page"), ("page=²", "page")]
+    ("query", "where"),
+    [
+        ("state=best", "state"),
+        ("page=0", "page"),
+        (f"page={'9' * 5000}", "page"),
+        ("state=%00", "state"),
+        ("page=²", "page"),
+    ],
 )
 def test_a_wrong_parameter_names_its_field(client: Client, query: str, where: str) -> None:
     response = client.get(f"/api/v1/backtests/?{query}")
@@ -160,8 +167,10 @@ def test_no_spreadsheet_runs_a_label(client: Client, vera: User, name: str) -> N
     "path", ["/api/v1/backtests/{}", "/backtests/{}/scores.csv", "/backtests/{}/series.csv"]
 )
 def test_no_such_backtest_is_not_found_in_json(client: Client, path: str) -> None:
-    response = client.get(path.format(uuid.UUID(int=7)))
-    assert (response.status_code, response.json()["error"]["code"]) == (404, "unknown_backtest")
+    for name in (uuid.UUID(int=7), "xyz", "%00"):
+        response = client.get(path.format(name))
+        assert response.status_code == 404
+        assert response.json()["error"]["code"] == "unknown_backtest"
 
 
 @pytest.mark.parametrize(

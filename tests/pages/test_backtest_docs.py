@@ -99,7 +99,7 @@ def test_every_field_of_the_form_is_there() -> None:
 def test_every_address_for_machines_is_there(page: str) -> None:
     text = (DOCS / page).read_text(encoding="utf-8").replace("ID", "<id>").replace("/N/", "/<n>/")
     routes = [
-        re.sub(r"<uuid:pk>", "<id>", str(found.pattern)).replace("<int:pk>", "<n>")
+        re.sub(r"<(uuid|str):pk>", "<id>", str(found.pattern)).replace("<int:pk>", "<n>")
         for found in urlpatterns
         if "backtest" in str(found.pattern)
         and ("api/" in str(found.pattern) or ".csv" in str(found.pattern))

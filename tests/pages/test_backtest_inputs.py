@@ -17,11 +17,12 @@ from django.core.management import call_command
 from django.test import Client
 
 from controller import tasks
-from controller.models import Backtest
+from controller.models import Backtest, Trace
 from controller.models.clock import database_now
 from controller.services.profiles import save_profile
 from controller.simulator.profiles import PROFILES
 from tests import factories
+from tests.backtests import make_backtest
 from tests.pages.reading import words
 from tests.pages.test_backtests import FORM
 from tests.services.people import person
@@ -156,3 +157,128 @@ def test_a_recording_that_is_too_short_is_said_beside_its_hours(client: Client) 
     assert response.status_code == 400
     assert "is known" in " ".join(response.context["form"].errors["recorded_hours"])
     assert not Backtest.objects.exists()
+
+
+# Only the chosen load counts.
+
+BAD: Final = b"t_s,input_tokens,output_tokens\n0,1,1\n1,ten,1\n"
+
+
+@pytest.mark.usefixtures("otto")
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"trace": "99"}, id="a trace that is gone"),
+        pytest.param({"service": "nobody", "recorded_hours": "-1"}, id="a wrong recording"),
+        pytest.param({"recorded_until": "yesterday"}, id="no time"),
+    ],
+)
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(BAD, id="bad"),
+        pytest.param(TRACES["lengths"].encode(), id="good"),
+        pytest.param(b"", id="empty"),
+        pytest.param(bytes(16 * 2**20 + 1), id="16 MiB + 1 byte"),
+    ],
+)
+def test_what_is_filled_in_under_another_load_does_not_count(
+    client: Client, fields: dict[str, str], body: bytes
+) -> None:
+    response = sent(client, upload=SimpleUploadedFile("a.csv", body), **fields)
+
+    assert response.status_code == 302
+    row = Backtest.objects.get()
+    assert (row.source, row.trace, row.asked["service"]) == ("generated", None, None)
+    assert not Trace.objects.exists()
+
+
+@pytest.mark.usefixtures("otto")
+def test_a_wrong_generated_load_does_not_stop_a_trace(client: Client) -> None:
+    upload = SimpleUploadedFile("a.csv", TRACES["requests"].encode())
+
+    assert sent(client, source="trace", upload=upload, peak_rps="-1").status_code == 302
+    row = Backtest.objects.get()
+    assert row.asked["peak_rps"] is None
+    # The form of a copy offers what is usual there.
+    page = client.get(f"/backtests/new/?copy={row.pk}").content.decode()
+    assert 'name="peak_rps" value="20"' in page
+
+
+@pytest.mark.usefixtures("otto")
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        pytest.param(b"", "The submitted file is empty.", id="empty"),
+        pytest.param(
+            bytes(16 * 2**20 + 1),
+            "The file is larger than 16 MiB: cut it, or pack it with gzip.",
+            id="16 MiB + 1 byte",
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_one_mistake(
+    client: Client, body: bytes, sentence: str
+) -> None:
+    response = sent(client, source="trace", upload=SimpleUploadedFile("a.csv", body))
+
+    assert response.status_code == 400
+    assert dict(response.context["form"].errors) == {"upload": [sentence]}
+
+
+@pytest.mark.usefixtures("otto")
+def test_a_recording_that_ended_before_clocks_is_refused(client: Client) -> None:
+    factories.make_service("chat")
+
+    response = sent(
+        client,
+        source="recorded",
+        service="chat",
+        recorded_hours="1",
+        recorded_until="0001-01-01 00:00",
+    )
+
+    assert response.context["form"].errors["recorded_until"] == ["Use a time after 1970."]
+
+
+@pytest.mark.usefixtures("otto")
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/backtests/new/?service=%00", 200),
+        ("/backtests/new/?copy=%00", 200),
+        ("/backtests/?state=%00&mine=%00&page=%00", 200),
+        (f"/backtests/?page={'9' * 5000}", 200),
+        (f"/backtests/traces/{'9' * 30}/", 404),
+        ("/backtests/%00/", 404),
+        ("/api/v1/figures/backtest?backtest=%00", 400),
+        ("/api/v1/figures/backtest?backtest=x&runs=%00", 400),
+    ],
+)
+def test_no_address_is_too_odd_for_an_answer(client: Client, path: str, status: int) -> None:
+    assert client.get(path).status_code == status
+
+
+@pytest.mark.usefixtures("otto")
+def test_odd_views_of_an_answer_are_left_out(client: Client) -> None:
+    row = make_backtest(None, "done")
+    response = client.get(f"/backtests/{row.pk}/?sort=%00&policy=%00")
+    assert (response.status_code, response.context["view"].query("")) == (200, "")
+
+
+@pytest.mark.usefixtures("otto")
+def test_a_form_sent_again_with_other_values_is_refused_and_then_asks_anew(
+    client: Client,
+) -> None:
+    key = str(uuid.uuid4())
+    first, same = sent(client, key=key), sent(client, key=key)
+
+    other = sent(client, key=key, seed="7")
+    assert first.headers["Location"] == same.headers["Location"]
+    assert other.status_code == 409
+    assert "This form was sent before with other values" in words(other.content.decode())
+    assert Backtest.objects.get().asked["seed"] == 0
+
+    renewed = other.content.decode().split('name="key" value="')[1][:36]
+    assert sent(client, key=renewed, seed="7").status_code == 302
+    assert sorted(row.asked["seed"] for row in Backtest.objects.all()) == [0, 7]

@@ -180,7 +180,7 @@ def test_a_sent_form_queues_a_backtest_and_goes_to_its_page(client: Client, otto
     response = client.post(
         "/backtests/new/", {"key": key, **FORM, "more": "hpa-util:target=0.6\n"}
     )
-    again = client.post("/backtests/new/", {"key": key, **FORM})
+    again = client.post("/backtests/new/", {"key": key, **FORM, "more": "hpa-util:target=0.6"})
 
     made = Backtest.objects.get()
     assert response.headers["Location"] == again.headers["Location"] == f"/backtests/{made.pk}/"
