@@ -8,10 +8,11 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from django import forms
 from django.core.exceptions import ObjectDoesNotExist
+from django.http import QueryDict
 
 from controller.core.backtest_states import Source
 from controller.core.words import clean
@@ -218,8 +219,9 @@ class BacktestForm(forms.Form):
 
     def renew(self) -> None:
         """Give the form another key, so that sending it again asks for another backtest."""
-        self.data = self.data.copy()  # type: ignore[union-attr]
-        self.data["key"] = str(uuid.uuid4())
+        data = cast("QueryDict", self.data).copy()
+        data["key"] = str(uuid.uuid4())
+        self.data = data
 
     def refuse(self, field: str, sentence: str) -> None:
         """Say beside a field why it can't be used; one the form doesn't know is about all."""
