@@ -18,6 +18,9 @@ from inventory.models import Service
 
 PAGE: Final = 25
 LEAST_TOLD: Final = 0.1
+SILENT_S: Final = 20.0
+"""A worker tells every 10 s that it lives; two times missed, the page says so."""
+
 GOAL_FRAC: Final = 0.99
 """The share of requests that should be within both goals, where an answer names no other."""
 
@@ -238,6 +241,7 @@ class Found:
     row: Row
     before: int
     elapsed_s: float | None
+    silent_s: float | None
 
     @property
     def is_ended(self) -> bool:
@@ -245,10 +249,21 @@ class Found:
         return self.backtest.finished_at is not None
 
     @property
+    def is_silent(self) -> bool:
+        """Whether its worker was not heard of for longer than one that lives needs."""
+        return self.silent_s is not None and self.silent_s > SILENT_S
+
+    @property
+    def since_asked(self) -> str:
+        """How long it took from being asked to its end, in words."""
+        ended, asked = self.backtest.finished_at, self.backtest.created_at
+        return length((ended - asked).total_seconds() if ended else None)
+
+    @property
     def left_s(self) -> float | None:
         """How long it takes still at the speed so far, told once a tenth is done."""
         frac = self.backtest.progress_frac
-        if self.elapsed_s is None or frac < LEAST_TOLD:
+        if self.elapsed_s is None or frac < LEAST_TOLD or self.is_silent:
             return None
         return self.elapsed_s * (1 - frac) / frac
 
@@ -262,6 +277,7 @@ class Found:
             round(given.progress_frac, 3),
             given.cancel_requested_at,
             self.before,
+            self.is_silent,
         )
 
 
@@ -275,12 +291,14 @@ def find(pk: UUID, now: datetime) -> Found | None:
     )
     if backtest is None:
         return None
-    started = backtest.started_at
+    started, heard = backtest.started_at, backtest.heartbeat_at
+    is_running = backtest.state == State.RUNNING
     return Found(
         backtest=backtest,
         row=row_of(backtest),
         before=_before(backtest) if backtest.state == State.QUEUED else 0,
         elapsed_s=(now - started).total_seconds() if started else None,
+        silent_s=(now - heard).total_seconds() if heard and is_running else None,
     )
 
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 from controller.core import wording
+from controller.core.backtest_states import State
 from controller.selectors import backtest_scores
+from controller.services import backtest_jobs
 from controller.views.backtest_form import BacktestForm
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from controller.models import Backtest, Trace
 
+ORDINALS: Final = ("first", "second", "third")
 UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -158,6 +161,28 @@ def file_of(trace: Trace) -> str:
     """Return the name an uploaded trace is downloaded under."""
     name = UNSAFE.sub("-", trace.name.removesuffix(".gz").removesuffix(".csv")).strip(".-")
     return f"{name or 'trace'}.csv.gz"
+
+
+def tries(row: Backtest) -> str:
+    """Return why and how often it began again, empty while that is its first try."""
+    died = row.attempts if row.state == State.QUEUED else row.attempts - 1
+    if died < 1:
+        return ""
+    return (
+        f"begun again: the worker of the {ORDINALS[min(died, len(ORDINALS)) - 1]} try died "
+        f"(try {died + 1} of {backtest_jobs.MOST_ATTEMPTS})"
+    )
+
+
+def after_silence(row: Backtest) -> str:
+    """Return what becomes of a run whose worker is not heard of, and after how long."""
+    if row.cancel_requested_at:
+        follows = "it is cancelled"
+    elif row.attempts >= backtest_jobs.MOST_ATTEMPTS:
+        follows = "it has failed"
+    else:
+        follows = "it begins again"
+    return f"{follows} after {backtest_jobs.DEAD_AFTER.total_seconds():.0f} s"
 
 
 def field_label(name: str) -> str:

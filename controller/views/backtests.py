@@ -172,6 +172,8 @@ def _shown(request: HttpRequest, found: Found) -> dict[str, Any]:
         "command": backtest_words.command(row),
         "error_label": backtest_words.field_label(row.error_field),
         "may": request.user.has_perm(people.BACKTEST),
+        "tries": backtest_words.tries(row),
+        "after_silence": backtest_words.after_silence(row),
     }
     if not row.answer:
         return values
