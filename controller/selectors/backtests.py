@@ -14,9 +14,11 @@ from django.db.models import Q
 from controller.core import wording
 from controller.core.backtest_states import State
 from controller.models import Backtest, Trace
+from controller.models.backtests import MOST_ATTEMPTS
 from inventory.models import Service
 
 PAGE: Final = 25
+MOST_TRIES: Final = MOST_ATTEMPTS
 LEAST_TOLD: Final = 0.1
 SILENT_S: Final = 20.0
 """A worker tells every 10 s that it lives; two times missed, the page says so."""

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 from controller.core import wording
 from controller.core.backtest_states import State
 from controller.selectors import backtest_scores
+from controller.selectors.backtests import MOST_TRIES
 from controller.services import backtest_jobs
 from controller.views.backtest_form import BacktestForm
 
@@ -170,7 +171,7 @@ def tries(row: Backtest) -> str:
         return ""
     return (
         f"begun again: the worker of the {ORDINALS[min(died, len(ORDINALS)) - 1]} try died "
-        f"(try {died + 1} of {backtest_jobs.MOST_ATTEMPTS})"
+        f"(try {died + 1} of {MOST_TRIES})"
     )
 
 
@@ -178,7 +179,7 @@ def after_silence(row: Backtest) -> str:
     """Return what becomes of a run whose worker is not heard of, and after how long."""
     if row.cancel_requested_at:
         follows = "it is cancelled"
-    elif row.attempts >= backtest_jobs.MOST_ATTEMPTS:
+    elif row.attempts >= MOST_TRIES:
         follows = "it has failed"
     else:
         follows = "it begins again"

@@ -10,6 +10,7 @@ from controller.api.backtests import SERIES, UNITS
 from controller.core.backtest_states import State
 from controller.management.commands.backtest import GENERATOR_FIELDS, Command
 from controller.selectors.backtest_scores import COLUMNS
+from controller.services.accounts import ROLES
 from controller.services.backtests import MOST_QUEUED, MOST_QUEUED_EACH
 from controller.services.traces import MOST_EACH
 from controller.simulator.backtest.contestants import PARAMETERS, POLICY_NAMES
@@ -63,6 +64,12 @@ def test_the_most_a_person_may_leave_behind_is_there() -> None:
     told = part("From the queue to the answer")
     assert f"At most {MOST_QUEUED_EACH} of one person and {MOST_QUEUED} in all wait." in told
     assert f"{MOST_EACH} traces of one person are kept" in told
+
+
+def test_every_role_that_may_start_one_is_there() -> None:
+    may = {role for role, rights in ROLES.items() if "controller.run_backtest" in rights}
+    told = part("From the queue to the answer").rpartition("need the role ")[2].split(";")[0]
+    assert set(re.split(r",\s+|\s+or\s+", told)) == may
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
