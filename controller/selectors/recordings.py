@@ -5,7 +5,6 @@ from typing import Final
 from uuid import UUID
 
 import numpy as np
-from django.db.models import Max, Min
 
 from controller.models import Sample
 from controller.simulator.recorded import (
@@ -41,12 +40,6 @@ def recorded_load(service_pk: UUID, since: datetime, until: datetime) -> Workloa
     columns = np.array(table, dtype=np.float64).T
     signals = dict(zip(_COLUMNS, columns[1:], strict=True))
     return workload_of(columns[0], signals, name=f"{slug}, {_span(*columns[0, [0, -1]])}")
-
-
-def recorded_span(service_pk: UUID) -> tuple[datetime, datetime] | None:
-    """Return the times of the first and the last sample kept of a service; one query."""
-    found = Sample.objects.filter(service=service_pk).aggregate(first=Min("at"), last=Max("at"))
-    return (found["first"], found["last"]) if found["first"] is not None else None
 
 
 def _span(since_s: float, until_s: float) -> str:

@@ -1,11 +1,10 @@
 """Decode request by request: every step of every instance, jumped over in closed form."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from math import ceil, inf, isinf, nan, sqrt
-from typing import Final
 
 import numpy as np
 
@@ -16,10 +15,6 @@ from controller.simulator.profiles import Profile
 from controller.simulator.workload import Requests
 
 __all__ = ["Bins", "ExactDecode", "Outcome", "Taken", "simulate", "weighted_quantiles"]
-
-QUEUED: Final = -1
-COMING: Final = -2
-"""Where a stored sequence is when no engine holds it: waiting, or not there yet."""
 
 SERIAL, DRAINING, START_S, FIRST_STEP_S, GROWTH_S, BATCH, CONTEXT, FROM, TO = range(9)
 """Columns of a piece: steps ``FROM`` to ``TO`` of a run of steps with one batch."""
@@ -484,94 +479,6 @@ class ExactDecode:
                 total[:, column] += 1, sequence.remaining, sequence.context
         return total
 
-    def dump(self) -> dict[str, Floats]:
-        """Return the whole state as arrays of numbers; integers are exact up to 2**53."""
-        engines = [
-            (e.serial, e.start_s, e.draining, e.steps, e.counted) for e in self._engines.values()
-        ]
-        rows = [_row(QUEUED, 0, s) for s in self._queue] + [
-            _row(COMING, 0, s) for s in self._coming
-        ]
-        for engine in self._engines.values():
-            fresh = {sequence.number for sequence in engine.fresh}
-            rows += [
-                (*_row(engine.serial, last, sequence)[:-1], float(number in fresh))
-                for last, number, sequence in engine.leaving
-            ]
-        counters = (
-            *(self._since_s, self._run_s, self._last_s),
-            *(self._numbers, self._serials, self._queued, self.oversized, self.recomputed),
-        )
-        return {
-            "engines": _table(engines, 5),
-            "sequences": _table(rows, 10),
-            "pieces": _table(self._pieces, 9),
-            "started": _table(self._started, 3),
-            "finished": _table(self._finished, 3),
-            "admitted": np.array(self._admitted_s),
-            "arrived": np.array(self._arrived_s),
-            "counters": np.array(counters, dtype=np.float64),
-        }
-
-    def load(self, state: Mapping[str, Floats]) -> None:
-        """Take over a state that :meth:`dump` returned for the same profile."""
-        self._since_s, self._run_s, self._last_s = state["counters"][:3].tolist()
-        counts = state["counters"][3:].astype(np.int64).tolist()
-        self._numbers, self._serials, self._queued, self.oversized, self.recomputed = counts
-        self._engines = {
-            int(serial): _Engine(int(serial), start_s, bool(drains), int(steps), counted=int(seen))
-            for serial, start_s, drains, steps, seen in state["engines"].tolist()
-        }
-        self._serving = [e for e in self._engines.values() if not e.draining]
-        self._place(state["sequences"].tolist())
-        self._events.clear()
-        for engine in self._engines.values():
-            self._restart(engine)
-        self._pieces = [
-            (int(p[0]), int(p[1]), p[2], p[3], p[4], int(p[5]), int(p[6]), int(p[7]), int(p[8]))
-            for p in state["pieces"].tolist()
-        ]
-        self._started = [(int(number), a, b) for number, a, b in state["started"].tolist()]
-        self._finished = [(int(number), a, b) for number, a, b in state["finished"].tolist()]
-        self._admitted_s = state["admitted"].tolist()
-        self._arrived_s = state["arrived"].tolist()
-
-    def _place(self, rows: Sequence[Sequence[float]]) -> None:
-        self._queue.clear()
-        self._coming.clear()
-        for place, last, number, asked_s, ready_s, *counts, first_s, fresh in rows:
-            output, context, remaining = map(int, counts)
-            sequence = _Sequence(
-                int(number), asked_s, ready_s, output, context, remaining, first_s
-            )
-            if place == QUEUED:
-                self._queue.append(sequence)
-            elif place == COMING:
-                self._coming.append(sequence)
-            else:
-                _put_back(self._engines[int(place)], sequence, int(last), fresh=bool(fresh))
-
-
-def _row(place: int, last: int, s: _Sequence) -> tuple[float, ...]:
-    counts = (s.output, s.context, s.remaining)
-    return (place, last, s.number, s.asked_s, s.ready_s, *counts, s.first_s, 0.0)
-
-
-def _table(rows: Sequence[Sequence[float]], width: int) -> Floats:
-    return np.array(rows, dtype=np.float64).reshape(-1, width)
-
-
-def _put_back(engine: _Engine, sequence: _Sequence, last: int, *, fresh: bool) -> None:
-    left = last - engine.steps
-    engine.batch += 1
-    engine.context += sequence.need - left
-    engine.outstanding += left
-    engine.reserved += sequence.need
-    engine.leaving.append((last, sequence.number, sequence))
-    heapify(engine.leaving)
-    if fresh:
-        engine.fresh.append(sequence)
-
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
@@ -592,7 +499,7 @@ class _Parts:
 
 def _parts(pieces: Sequence[Piece], since_s: float, count: int) -> _Parts:
     """Return the steps of each piece in each of the ``count`` bins it touches."""
-    table = _table(pieces, 9)
+    table = np.array(pieces, dtype=np.float64).reshape(-1, 9)
     table = table[np.argsort(table[:, SERIAL], kind="stable")]
     ends = np.stack((table[:, FROM], table[:, TO] - 1))
     first, last = np.minimum((_begin_s(table, ends) - since_s).astype(np.int64), count - 1)

@@ -123,13 +123,6 @@ def fit_decode(points: DecodePoints, experts: tuple[int, int] = (0, 0)) -> Fit:
     return Fit(padded, errors, tuple(doubts))
 
 
-def fit_transfer(sizes: Floats, seconds: Floats) -> Fit:
-    """Return ``t0, 1 / bandwidth`` of a transfer of ``sizes`` bytes [s, s/byte]."""
-    columns = np.stack((np.ones_like(sizes), sizes), axis=1)
-    figures, errors, doubts = _fitted(columns, seconds, ("t0", "1/bandwidth"))
-    return Fit(figures, errors, tuple(doubts))
-
-
 def _fitted(
     columns: Floats, seconds: Floats, names: tuple[str, ...]
 ) -> tuple[Floats, Floats, list[str]]:

@@ -8,7 +8,7 @@ import pytest
 from pytest_django import DjangoAssertNumQueries
 
 from controller.models import Sample
-from controller.selectors.recordings import recorded_load, recorded_span
+from controller.selectors.recordings import recorded_load
 from controller.simulator.recorded import TooLittleRecordedError
 from tests.factories import NOW, make_samples, make_service
 
@@ -69,17 +69,3 @@ def test_too_little_is_refused(count: int, says: str) -> None:
     make_samples(service, count=count)
     with pytest.raises(TooLittleRecordedError, match=says):
         recorded_load(service.pk, NOW - HOUR, NOW)
-
-
-def test_the_span_is_first_and_last_in_one_query(
-    django_assert_num_queries: DjangoAssertNumQueries,
-) -> None:
-    service = make_service()
-    make_samples(service, count=5)
-    make_samples(make_service("other"), count=50)
-    with django_assert_num_queries(1):
-        assert recorded_span(service.pk) == (NOW - timedelta(minutes=1), NOW)
-
-
-def test_a_service_never_sampled_has_no_span() -> None:
-    assert recorded_span(make_service().pk) is None

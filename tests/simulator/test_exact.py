@@ -141,23 +141,6 @@ def test_bins_are_the_same_however_often_one_looks() -> None:
     assert [part.tolist() for part in joined] == [part.tolist() for part in astuple(whole)]
 
 
-@pytest.mark.parametrize("at_s", [3.0, 7.77])
-def test_a_stored_state_goes_on_bit_for_bit(at_s: float) -> None:
-    decode = offered(TIGHT, 3, some(5, 300, 0.05))
-    decode.run(1.0)
-    decode.take()
-    decode.resize(2, at_s)
-    again = ExactDecode(TIGHT)
-    again.load(decode.dump())
-    assert again.inside().tolist() == decode.inside().tolist()
-    for engine in (decode, again):
-        engine.resize(4, at_s + 1)
-        engine.release(at_s + 1.5)
-        engine.run(inf)
-    assert flat(decode.take()) == flat(again.take())
-    assert (decode.oversized, decode.recomputed) == (again.oversized, again.recomputed)
-
-
 def test_what_exceeds_the_memory_waits_its_turn() -> None:
     # 3,000 tokens of KV hold two of 1,000 + 200 tokens; the third joins when the first two leave.
     arrivals = (np.zeros(3), np.full(3, 1_000.0), np.full(3, 200.0))

@@ -11,7 +11,6 @@ from controller.simulator.fitting import (
     PrefillPoints,
     fit_decode,
     fit_prefill,
-    fit_transfer,
     non_negative_least_squares,
 )
 from controller.simulator.profiles import PROFILES
@@ -125,9 +124,3 @@ def test_points_the_formula_can_not_describe_are_doubted_with_the_error() -> Non
     fit = fit_prefill(PrefillPoints(LENGTHS, np.ones(7), seconds))
     assert fit.mean_error_frac > 0.15
     assert [doubt for doubt in fit.doubts if f"by {fit.mean_error_frac:.0%} on average" in doubt]
-
-
-def test_a_transfer_has_a_set_up_time_and_a_rate() -> None:
-    sizes = np.array([1e7, 1e8, 1e9, 4e9])
-    fit = fit_transfer(sizes, 0.001 + sizes / 150e9)
-    assert fit.figures == pytest.approx([0.001, 1 / 150e9])
