@@ -6,7 +6,7 @@ import os
 import signal
 import stat
 
-from tests.site.conftest import Product, wait_until
+from tests.site.conftest import Product, free_port, wait_until
 
 PROCESSES = {
     "postgres",
@@ -53,7 +53,7 @@ def _refuses_a_second(product: Product) -> None:
     assert taken.wait(timeout=60) != 0
     assert f"Port {port} on 127.0.0.1 is taken" in product.output.read_text()
 
-    product.port = 1 + port % 60_000 + 1024
+    product.port = free_port()
     second = product.up()
     assert second.wait(timeout=60) != 0
     assert f"already runs on {product.home.root} (process {first.pid})" in (
