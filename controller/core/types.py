@@ -8,6 +8,8 @@ from typing import Final, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from controller.core.engine import Engine
+from controller.core.outlook import NOTHING_LEARNT, Outlook
 from controller.core.reasons import Code
 
 Floats = NDArray[np.float64]
@@ -176,13 +178,49 @@ class Limits:
     max_gpus: int
 
 
+class Adapt(StrEnum):
+    """What becomes of the target and ratio the engine estimates for the present mix."""
+
+    OFF = "off"
+    PROPOSE = "propose"
+    AUTOMATIC = "automatic"
+
+
+class PeriodKind(StrEnum):
+    """What the counts of a time window are: the least there may be, or exactly what there is."""
+
+    FLOOR = "floor"
+    TARGET = "target"
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A repeating window of time and the counts it asks for (HeteroScale §4.3).
+
+    ``days`` are those on which it begins, Monday is 0; ``begin`` and ``end`` are wall-clock
+    times ``HH:MM`` in the policy's time zone, and an ``end`` not after ``begin`` is on the next
+    day. ``dates`` (ISO) replace ``days`` where given; on ``except_dates`` it doesn't begin.
+    """
+
+    name: str
+    begin: str
+    end: str
+    counts: Instances
+    kind: PeriodKind = PeriodKind.FLOOR
+    days: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6)
+    dates: tuple[str, ...] = ()
+    except_dates: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class PolicyConfig:
-    """How a service is sized. Defaults are those of HeteroScale §4.1 and §5.
+    """How a service is sized. The rules of HeteroScale §4 and §5; docs/policies.md has each field.
 
-    ``target`` is the driver's total per instance of the driver's role [driver unit per instance].
-    ``pd_ratio`` is prefill instances per decode instance, kept within ``± ratio_tolerance``
-    (relative). ``step_abs`` [instances] and ``step_frac`` bound one action: the larger counts.
+    ``name`` is one policy, or several joined by "+" (HeteroScale §4.4). ``target`` is the
+    driver's total per instance of the driver's role [driver unit per instance]. ``pd_ratio`` is
+    prefill instances per decode instance, kept within ``± ratio_tolerance`` (relative).
+    ``step_abs`` [instances] and ``step_out_frac`` or ``step_frac`` (scale-in) bound one action:
+    the larger counts. ``None`` for ``lead_s`` and ``margin_frac`` means measured.
     """
 
     name: str
@@ -197,8 +235,23 @@ class PolicyConfig:
     stabilisation_s: float = 300.0
     step_abs: int = 4
     step_frac: float = 0.25
+    step_out_frac: float = 1.0
+    damp_frac: float = 1.0
     coverage_in_frac: float = 0.90
     proposal_ttl_s: float = 600.0
+    force_driver: bool = False
+    latency_severe: float = 1.5
+    latency_moderate: float = 1.1
+    latency_idle: float = 0.5
+    schedule: tuple[Period, ...] = ()
+    time_zone: str = "UTC"
+    adapt: Adapt = Adapt.OFF
+    ratio_band: float = 8.0
+    hold_s: float = 1800.0
+    lead_s: float | None = None
+    margin_frac: float | None = None
+    drain_s: float = 120.0
+    slo_margin_frac: float = 0.10
     version: int = 1
 
 
@@ -215,6 +268,8 @@ class ServiceSpec:
     gpus_per_instance: Instances
     hardware: Mapping[Role, str] = field(hash=False)
     priority: int = 0
+    engine: Engine | None = None
+    """How fast its engines are; ``None`` where nobody has said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +359,7 @@ class History:
 
     ``wishes`` are oldest first and reach back at least ``PolicyConfig.stabilisation_s``.
     ``changed_from`` is what the counts were when something that is not ours changed them since the
-    last look, else ``None``.
+    last look, else ``None``. ``outlook`` is what was learnt of the load and of start-up times.
     """
 
     last_scale_out_s: float | None = None
@@ -313,6 +368,7 @@ class History:
     in_flight: str | None = None
     refusals: tuple[Refusal, ...] = ()
     changed_from: Instances | None = None
+    outlook: Outlook = NOTHING_LEARNT
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,12 +410,17 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """What a policy wants and why; ``driver`` names the signal that asked, ``load`` its load."""
+    """What a policy wants and why; ``driver`` names the signal that asked, ``load`` its load.
+
+    ``parts`` are what the policies of a composition wanted, each under its own ``policy`` name.
+    """
 
     want: Instances
     reason: Reason
     driver: str
     load: float | None
+    policy: str = ""
+    parts: tuple["Recommendation", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,6 +456,23 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a decision provides for. Needs and peaks are instances (prefill, decode), unrounded.
+
+    ``lead_s`` is how long a start takes (90th percentile); ``margins`` the shares by which the
+    load outran its peaks within that time; ``ratio`` and ``target`` what the present mix asks for.
+    Unknown is ``None``.
+    """
+
+    lead_s: float
+    needs: tuple[float | None, float | None]
+    peaks: tuple[float | None, float | None]
+    margins: tuple[float, float]
+    ratio: float | None = None
+    target: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What was decided for one service at one tick (product: the decision record)."""
 
@@ -413,6 +491,11 @@ class Decision:
     sentence: str
     driver: str
     load: float | None = None
+    forecast: Forecast | None = None
+    parts: tuple[Recommendation, ...] = ()
+    outlook: Outlook = NOTHING_LEARNT
+    registered: Instances | None = None
+    """The most instances to have in service discovery; ``None``: all that are ready."""
 
     @property
     def changes(self) -> bool:

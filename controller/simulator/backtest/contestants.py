@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Final
+from typing import Final, TypeVar
 
 from controller.core.config_check import validate_spec
 from controller.core.types import (
+    Adapt,
     Instances,
     Limits,
     Mode,
@@ -19,13 +20,15 @@ from controller.simulator.profiles import Profile
 from controller.simulator.references import REFERENCES
 from controller.simulator.references.port import Briefing, Controller
 
+_T = TypeVar("_T")
+
 OURS: Final[Mapping[str, str]] = {
     "default": "What a new service gets of which only engines and goals are known.",
     "proportional": "Proportional control on one linear signal that sizes both roles at a ratio.",
 }
 POLICY_NAMES: Final = (*OURS, *REFERENCES)
 
-_FIXED: Final = frozenset({"name", "version", "proposal_ttl_s"})
+_FIXED: Final = frozenset({"name", "version", "proposal_ttl_s", "schedule", "time_zone"})
 """Fields of a policy that a backtest has no use for."""
 
 PARAMETERS: Final = tuple(f.name for f in fields(PolicyConfig) if f.name not in _FIXED)
@@ -110,6 +113,33 @@ def _ours(candidate: Candidate, stage: Stage) -> Contestant:
     return Contestant(candidate, spec, params)
 
 
+def _yes_or_no(text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise ValueError(text)
+    return text == "yes"
+
+
+def _measured(text: str) -> float | None:
+    return None if text == "measured" else float(text)
+
+
+_KINDS: Final[Mapping[str, Callable[[str], float | str | bool | None]]] = {
+    "driver": str,
+    "step_abs": int,
+    "force_driver": _yes_or_no,
+    "adapt": Adapt,
+    "lead_s": _measured,
+    "margin_frac": _measured,
+}
+_WANTED: Final = {
+    "step_abs": "a whole number",
+    "force_driver": "yes or no",
+    "adapt": f"one of {', '.join(Adapt)}",
+    "lead_s": "a number of seconds or 'measured'",
+    "margin_frac": "a share or 'measured'",
+}
+
+
 def _sized(driver: str, candidate: Candidate, stage: Stage) -> PolicyConfig:
     """Return the policy before parameters; a driver of unknown capacity needs a target."""
     try:
@@ -130,15 +160,11 @@ def _sized(driver: str, candidate: Candidate, stage: Stage) -> PolicyConfig:
 
 def _told(candidate: Candidate, policy: PolicyConfig) -> PolicyConfig:
     """Return the policy with the candidate's parameters."""
-    kinds: dict[str, Callable[[str], float | str]] = {
-        f.name: str if f.type is str else int if f.type is int else float
-        for f in fields(PolicyConfig)
-    }
-    given: dict[str, float | str] = {}
+    given: dict[str, float | str | bool | None] = {}
     for key, text in candidate.params.items():
         if key not in PARAMETERS:
             raise _no_such(candidate, key, PARAMETERS)
-        given[key] = _read(candidate, key, text, kinds[key])
+        given[key] = _read(candidate, key, text, _KINDS.get(key, float))
     return replace(policy, **given)  # type: ignore[arg-type]
 
 
@@ -157,13 +183,11 @@ def _reference(candidate: Candidate, stage: Stage) -> Contestant:
     return Contestant(candidate, spec, params, controller)
 
 
-def _read(
-    candidate: Candidate, key: str, text: str, kind: Callable[[str], float | str]
-) -> float | str:
+def _read(candidate: Candidate, key: str, text: str, kind: Callable[[str], _T]) -> _T:
     try:
         return kind(text)
     except ValueError as error:
-        what = {"int": "a whole number"}.get(getattr(kind, "__name__", ""), "a number")
+        what = _WANTED.get(key, "a number")
         raise QuestionError(
             "bad_policy", f"{candidate.label}: {key} is '{text}', {what} is wanted", "policy"
         ) from error

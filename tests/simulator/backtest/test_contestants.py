@@ -71,7 +71,7 @@ def test_a_reference_runs_with_its_defaults_but_for_what_is_said(stage: Stage) -
 
 def test_every_field_of_a_policy_is_a_parameter_or_has_no_use_here() -> None:
     left_out = {f.name for f in fields(PolicyConfig)} - set(PARAMETERS)
-    assert left_out == {"name", "version", "proposal_ttl_s"}
+    assert left_out == {"name", "version", "proposal_ttl_s", "schedule", "time_zone"}
 
 
 @pytest.mark.parametrize(
