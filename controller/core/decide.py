@@ -1,16 +1,20 @@
 """Context in, decision out: the policy, then the guards in order, then the gate."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
 from controller.core.config_check import Problem, validate_spec
 from controller.core.guards import GUARDS, hard_limits
+from controller.core.learning import learn
+from controller.core.outlook import Outlook
 from controller.core.pairs import driver_role, larger, smaller
 from controller.core.policies import POLICIES
 from controller.core.reasons import Code
 from controller.core.sentences import cause_of, sentence
 from controller.core.types import (
+    Adapt,
     Context,
     Decision,
     Gate,
@@ -43,13 +47,25 @@ def decide(ctx: Context) -> Decision:
     problems = _problems(ctx.spec)
     if problems:
         return _refused(ctx, problems)
+    outlook, forecast = learn(ctx)
+    ctx = _tuned(replace(ctx, forecast=forecast))
     recommendation = POLICIES[ctx.spec.policy.name](ctx)
     reason = recommendation.reason
     target = Target(ctx.state.desired)
     target = target.moved_to(recommendation.want, "policy", reason.code, reason.text)
     for guard in GUARDS:
         target = guard(target, ctx)
-    return _concluded(hard_limits(target, ctx), ctx, recommendation)
+    return _concluded(hard_limits(target, ctx), ctx, recommendation, outlook)
+
+
+def _tuned(ctx: Context) -> Context:
+    """Return the context under the target and ratio in force: the mix's own if they adapt."""
+    config, forecast = ctx.spec.policy, ctx.forecast
+    if config.adapt is not Adapt.AUTOMATIC or forecast is None or forecast.ratio is None:
+        return ctx
+    target = config.target if forecast.target is None else forecast.target
+    tuned = replace(config, pd_ratio=forecast.ratio, target=target)
+    return replace(ctx, spec=replace(ctx.spec, policy=tuned))
 
 
 @lru_cache(maxsize=4096)
@@ -65,7 +81,9 @@ def _problems(spec: ServiceSpec) -> tuple[Problem, ...]:
         return tuple(validate_spec(spec))
 
 
-def _concluded(target: Target, ctx: Context, recommendation: Recommendation) -> Decision:
+def _concluded(
+    target: Target, ctx: Context, recommendation: Recommendation, outlook: Outlook
+) -> Decision:
     current, final = ctx.state.desired, target.want
     cause = cause_of(target.steps, current, final, driver_role(ctx.spec.policy))
     gate, gate_code, detail = _GATES[ctx.spec.mode] if final != current else _CLOSED
@@ -85,6 +103,9 @@ def _concluded(target: Target, ctx: Context, recommendation: Recommendation) -> 
         sentence=sentence(target.steps, ctx, final, cause),
         driver=recommendation.driver,
         load=recommendation.load,
+        forecast=ctx.forecast,
+        parts=recommendation.parts,
+        outlook=outlook,
     )
 
 

@@ -98,6 +98,8 @@ def remember(
     if decision.code is not Code.CONFIG_INVALID:
         kept = (wish for wish in history.wishes if wish.at_s >= now_s - keep_s)
         history = replace(history, wishes=(*kept, Wish(now_s, decision.raw)))
+    if decision.outlook.at_s > history.outlook.at_s:
+        history = replace(history, outlook=decision.outlook)
     if acted and grows(decision):
         history = replace(history, last_scale_out_s=now_s)
     if acted and shrinks(decision):

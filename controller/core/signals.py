@@ -87,6 +87,7 @@ Columns = tuple[
     Sequence[Quality],
     Sequence[float | None],
     Sequence[float | None],
+    Sequence[float | None],
     Sequence[int],
     Sequence[int],
 ]
@@ -98,7 +99,7 @@ class SignalTable(Mapping[str, Signal]):
     __slots__ = ("_columns", "_made")
 
     def __init__(self, columns: Columns) -> None:
-        """Take quality, value, time, reporting and expected, each in the order of ``SIGNALS``."""
+        """Take quality, value, newest sample, time, reporting, expected, as ``SIGNALS`` are."""
         self._columns = columns
         self._made: dict[str, Signal] = {}
 
@@ -110,9 +111,16 @@ class SignalTable(Mapping[str, Signal]):
 
     def _make(self, at: int) -> Signal:
         kind = SIGNALS[at]
-        quality, value, at_s, reporting, expected = self._columns
+        quality, value, newest, at_s, reporting, expected = self._columns
         return Signal(
-            kind.name, value[at], kind.unit, at_s[at], reporting[at], expected[at], quality[at]
+            kind.name,
+            value[at],
+            kind.unit,
+            at_s[at],
+            reporting[at],
+            expected[at],
+            quality[at],
+            newest[at],
         )
 
     def __iter__(self) -> Iterator[str]:
@@ -156,25 +164,28 @@ def _graded(
         np.stack(counts)[rows, _ROLE_ROWS, newest]
         for counts in ([w.reporting for w in windows], [w.expected for w in windows])
     )
-    values, sound = _means(np.stack([window.values for window in windows]), present)
+    samples = np.stack([window.values for window in windows])
+    values, sound = _means(samples, present)
+    last = samples[rows, np.arange(len(SIGNALS)), newest]
     age_s = now_s - at_s
     grade = np.full(seen.shape, _OK)
     grade[reporting < coverage_ok_frac * expected] = _GRADES.index(Quality.PARTIAL)
     grade[age_s > max_age_s] = _GRADES.index(Quality.STALE)
     grade[~sound | ~(age_s >= -FUTURE_SLACK_S)] = _GRADES.index(Quality.INVALID)
     grade[~seen | ((expected <= 0) & (reporting <= 0))] = _GRADES.index(Quality.MISSING)
-    return _tables(seen, grade, (values, at_s, reporting, expected))
+    return _tables(seen, grade, (values, last, at_s, reporting, expected))
 
 
 def _tables(
-    seen: Flags, grade: Counts, columns: tuple[Floats, Floats, Counts, Counts]
+    seen: Flags, grade: Counts, columns: tuple[Floats, Floats, Floats, Counts, Counts]
 ) -> Iterator[SignalTable]:
     """Yield the signals of each row; plain lists, because scalars are quicker so."""
-    values, times_s, reporting, expected = columns
+    values, last, times_s, reporting, expected = columns
     readable = grade < _GRADES.index(Quality.INVALID)
     lists = (
         [[_GRADES[g] for g in row] for row in grade.tolist()],
         _or_none(values, readable),
+        _or_none(last, readable),
         _or_none(times_s, seen),
         reporting.tolist(),
         expected.tolist(),

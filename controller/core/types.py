@@ -141,7 +141,10 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """One scalar a policy reads. ``value`` is ``None`` unless quality is ok, partial or stale."""
+    """One scalar a policy reads. ``value`` is ``None`` unless quality is ok, partial or stale.
+
+    ``newest`` is the last sample of the window alone, where the value is the mean of several.
+    """
 
     name: str
     value: float | None
@@ -150,6 +153,7 @@ class Signal:
     reporting: int
     expected: int
     quality: Quality
+    newest: float | None = None
 
     @property
     def coverage_frac(self) -> float:
@@ -382,6 +386,30 @@ class Hold:
     until_s: float | None = None
 
 
+Pair = tuple[float | None, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a decision provides for; pairs are (prefill, decode), instances, unrounded.
+
+    ``lead_s`` is how long a start takes (90th percentile). ``needs`` is what the window's load
+    takes, ``newest`` what its last sample alone would beyond chance, ``peaks`` the most of
+    ``hold_s``, ``backlog`` what drains the queues in time; ``margins`` are the shares by which
+    the load has outrun its peaks within ``lead_s``. ``ratio`` and ``target`` are what the
+    present mix of tokens asks for. Unknown is ``None``.
+    """
+
+    lead_s: float
+    needs: Pair
+    peaks: Pair
+    margins: tuple[float, float]
+    newest: Pair = (None, None)
+    backlog: tuple[float, float] = (0.0, 0.0)
+    ratio: float | None = None
+    target: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """Everything a policy or guard may know about one service at one time.
@@ -398,6 +426,7 @@ class Context:
     history: History
     hold: Hold | None
     gpus_free: Mapping[str, int]
+    forecast: Forecast | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -453,23 +482,6 @@ class Target:
             self.moved_to(want, name, code, detail),
             blocked=self.blocked or Reason(code, detail),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """What a decision provides for. Needs and peaks are instances (prefill, decode), unrounded.
-
-    ``lead_s`` is how long a start takes (90th percentile); ``margins`` the shares by which the
-    load outran its peaks within that time; ``ratio`` and ``target`` what the present mix asks for.
-    Unknown is ``None``.
-    """
-
-    lead_s: float
-    needs: tuple[float | None, float | None]
-    peaks: tuple[float | None, float | None]
-    margins: tuple[float, float]
-    ratio: float | None = None
-    target: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

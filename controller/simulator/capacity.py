@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from controller.core.types import Floats, PolicyConfig
+from controller.core.types import Adapt, Floats, PolicyConfig
 from controller.simulator.arrivals import mean_lengths, moments
 from controller.simulator.profiles import Profile
 from controller.simulator.workload import Offered, Workload
@@ -164,4 +164,4 @@ def default_policy(capacity: Capacity, driver: str = "decode_tps") -> PolicyConf
     }
     target = float(f"{TARGET_FRAC * sustained[driver]:.2g}")
     ratio = max(round(capacity.pd_ratio, 2), 0.01)
-    return PolicyConfig("proportional", driver, target, ratio)
+    return PolicyConfig("proportional", driver, target, ratio, adapt=Adapt.AUTOMATIC)

@@ -5,7 +5,16 @@ from typing import Final
 from controller.core.pairs import MOST_INSTANCES, NOISE, Pairing, whole_up
 from controller.core.reasons import Code
 from controller.core.trust import driver_total, label, signal_of, unreadable
-from controller.core.types import Context, Instances, Quality, Reason, Recommendation
+from controller.core.types import (
+    Adapt,
+    Context,
+    Forecast,
+    Instances,
+    Quality,
+    Reason,
+    Recommendation,
+    Role,
+)
 from controller.core.words import capitalised, number, percent, quantity
 
 _UNSEEN: Final = "the driver cannot be read"
@@ -38,10 +47,45 @@ def proportional(ctx: Context) -> Recommendation:
 
 
 def _sized(ctx: Context, pairing: Pairing, total: float) -> Instances:
+    """Return the pair that what is provided for asks for, out and in beyond their thresholds."""
+    config, forecast = ctx.spec.policy, ctx.forecast
+    if forecast is None or config.adapt is not Adapt.AUTOMATIC or ctx.spec.engine is None:
+        return _coupled(ctx, pairing, total)
+    current = ctx.state.desired
+    return Instances(
+        _alone(ctx, current.prefill, provided(forecast, 0)),
+        _alone(ctx, current.decode, provided(forecast, 1)),
+    )
+
+
+def provided(forecast: Forecast, role: int) -> float:
+    """Return the instances to provide for a role: its peak with the margin, and its backlog."""
+    known = [
+        need
+        for pair in (forecast.peaks, forecast.needs, forecast.newest)
+        if (need := pair[role]) is not None
+    ]
+    return (1.0 + forecast.margins[role]) * max(known, default=0.0) + forecast.backlog[role]
+
+
+def _alone(ctx: Context, count: int, ask: float) -> int:
+    config = ctx.spec.policy
+    ask = min(ask, float(MOST_INSTANCES))
+    if ask > (1.0 + config.theta_out) * count + NOISE * ask:
+        return max(count, whole_up(ask))
+    if ask < (1.0 - config.theta_in) * count:
+        return min(count, max(whole_up(ask), 1))
+    return count
+
+
+def _coupled(ctx: Context, pairing: Pairing, total: float) -> Instances:
     config = ctx.spec.policy
     lead, follow = pairing.split(ctx.state.desired)
+    asked = total / config.target
+    if ctx.forecast is not None:
+        asked = provided(ctx.forecast, 1 if pairing.lead is Role.DECODE else 0)
     # A target far too small asks for more than any fleet has; what no count can hold is cut here.
-    needed = min(total / config.target, float(MOST_INSTANCES))
+    needed = min(asked, float(MOST_INSTANCES))
     if needed > (1.0 + config.theta_out) * lead + NOISE * needed:
         grown = max(lead, whole_up(needed))
         return pairing.join(grown, max(follow, min(pairing.ideal(grown), MOST_INSTANCES)))

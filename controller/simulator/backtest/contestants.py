@@ -18,6 +18,7 @@ from controller.simulator.backtest.question import Candidate, QuestionError
 from controller.simulator.capacity import Capacity, default_policy
 from controller.simulator.profiles import Profile
 from controller.simulator.references import REFERENCES
+from controller.simulator.speeds import engine_of
 from controller.simulator.references.port import Briefing, Controller
 
 _T = TypeVar("_T")
@@ -60,6 +61,12 @@ class Stage:
             policy=policy,
             gpus_per_instance=Instances(self.prefill.tp, self.decode.tp),
             hardware={Role.PREFILL: self.prefill.hardware, Role.DECODE: self.decode.hardware},
+            engine=engine_of(
+                self.prefill,
+                self.decode,
+                prompt_spread=self.briefing.demand.spread,
+                output_spread=self.briefing.demand.output_spread,
+            ),
         )
 
 
@@ -103,9 +110,21 @@ def enter(candidates: Sequence[Candidate], stage: Stage) -> list[Contestant]:
     return entered
 
 
+_AS_PUBLISHED: Final = {
+    "adapt": Adapt.OFF,
+    "hold_s": 0.0,
+    "margin_frac": 0.0,
+    "drain_s": 0.0,
+}
+"""HeteroScale §4.1 alone: one window, one target, one ratio."""
+
+
 def _ours(candidate: Candidate, stage: Stage) -> Contestant:
     driver = candidate.params.get("driver", "decode_tps")
-    policy = _told(candidate, _sized(driver, candidate, stage))
+    sized = _sized(driver, candidate, stage)
+    if candidate.name == "proportional":
+        sized = replace(sized, **_AS_PUBLISHED)  # type: ignore[arg-type]
+    policy = _told(candidate, sized)
     spec = stage.spec(candidate.label, policy)
     for problem in validate_spec(spec):
         raise QuestionError("bad_policy", f"{candidate.label}: {problem.message}", "policy")
