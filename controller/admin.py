@@ -12,7 +12,7 @@ from django.http import HttpRequest
 
 from controller.core import config_check
 from controller.core.policies import POLICIES
-from controller.core.types import Instances, Limits, PolicyConfig
+from controller.core.types import Instances, Limits
 from controller.core.types import Slo as SloValue
 from controller.models import (
     Action,
@@ -26,14 +26,17 @@ from controller.models import (
     Tick,
     Trace,
 )
+from controller.selectors.profiles import problem_of
 from controller.services import audit, profiles
 from controller.services.policies import save_policy
 from controller.simulator.profile_file import ProfileError, read_profile
 from inventory.models import Policy, RoleSpec, Service, Slo
 from inventory.services.policies import KEPT
+from inventory.snapshot import policy_config
 
 if TYPE_CHECKING:
     PolicyModelForm = forms.ModelForm[Policy]
+    RoleModelForm = forms.ModelForm[RoleSpec]
     SloModelForm = forms.ModelForm[Slo]
     ProfileModelForm = forms.ModelForm[EngineProfile]
     RoleModelFormSet = forms.BaseInlineFormSet[RoleSpec, Service, forms.ModelForm[RoleSpec]]
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
     AnyModelAdmin = admin.ModelAdmin[Any]
 else:
     # Django's classes take no parameters while the program runs.
-    PolicyModelForm = SloModelForm = ProfileModelForm = forms.ModelForm
+    PolicyModelForm = RoleModelForm = SloModelForm = ProfileModelForm = forms.ModelForm
     RoleModelFormSet = forms.BaseInlineFormSet
     RoleTable, SloStack, PolicyStack = (
         admin.TabularInline,
@@ -62,7 +65,10 @@ SLO_FIELDS = ("ttft_s", "tbt_s", "goal_frac")
 class PolicyForm(PolicyModelForm):
     """A policy that the controller could use: refused with the field and what to enter instead."""
 
-    name = forms.ChoiceField(choices=lambda: [(name, name) for name in POLICIES])
+    name = forms.CharField(
+        initial="proportional",
+        help_text=f"One or several of these joined by “+”: {', '.join(POLICIES)}.",
+    )
     driver = forms.CharField(
         initial="decode_tps",
         help_text=f"The signal that sizes both roles: {', '.join(config_check.DRIVERS)}.",
@@ -77,10 +83,33 @@ class PolicyForm(PolicyModelForm):
         given = super().clean() or self.cleaned_data
         # A field that could not even be read has its own message already.
         if not self.errors:
-            values = {name: given[name] for name in KEPT}
-            for problem in config_check.validate_policy(PolicyConfig(**values)):
+            try:
+                config = policy_config(Policy(**{name: given[name] for name in KEPT}))
+            except ValueError as fault:
+                self.add_error("schedule", str(fault))
+                return given
+            for problem in config_check.validate_policy(config):
                 self.add_error(problem.field, problem.message)
         return given
+
+    def clean_schedule(self) -> object:
+        """Read an empty field as a schedule without windows."""
+        return self.cleaned_data["schedule"] or []
+
+
+class RoleForm(RoleModelForm):
+    """A role whose engine profile, if it names one, is known."""
+
+    class Meta:
+        model = RoleSpec
+        fields = ("role", "hardware", "gpus_per_instance", "minimum", "maximum", "profile")
+
+    def clean_profile(self) -> str:
+        """Refuse a name nobody has given, with those that come close."""
+        name: str = self.cleaned_data["profile"]
+        if problem := problem_of(name):
+            raise forms.ValidationError(problem)
+        return name
 
 
 class SloForm(SloModelForm):
@@ -161,8 +190,8 @@ class RoleInline(RoleTable):
     """Prefill and decode."""
 
     model = RoleSpec
+    form = RoleForm
     formset = RoleFormSet
-    fields = ("role", "hardware", "gpus_per_instance", "minimum", "maximum")
     extra = 0
     min_num = 2
     max_num = 2

@@ -16,6 +16,7 @@ from controller.core.ports import Actuator, ScaleOrder
 from controller.core.types import Gate, Hold
 from controller.models import SimulatedFleet
 from controller.models.clock import database_now
+from controller.selectors import profiles
 from controller.services import ledger, simulated
 from controller.services.ledger import Ledger
 from controller.services.rows import Entry
@@ -77,7 +78,8 @@ class _Run:
     @classmethod
     def at(cls, begin: datetime) -> "_Run":
         fleet = SimulatedFleet.objects.get(pk=1)
-        return cls(simulated.restore(fleet, begin.timestamp()), Ledger(snapshot.read()))
+        known = snapshot.read(profiles.readable)
+        return cls(simulated.restore(fleet, begin.timestamp()), Ledger(known))
 
     def recall(self, service: str) -> Memory:
         return self.memory.get(service, Memory())

@@ -12,7 +12,7 @@ from controller.core.memory import Memory
 from controller.core.ports import MetricsSource, View
 from controller.core.reasons import Code
 from controller.core.types import Decision, Quality, ServiceSpec
-from controller.selectors import freezes
+from controller.selectors import freezes, profiles
 from controller.selectors import memory as rows
 from controller.services import recording
 from controller.services.leadership import Lease
@@ -84,7 +84,7 @@ def run(
     if slot is None:
         return Report(None, 0, ())
     now_s = lease.now.timestamp()
-    known, frozen = snapshot.read(), freezes.in_force()
+    known, frozen = snapshot.read(profiles.readable), freezes.in_force()
     recall = rows.read(lease.now, keep_s=_longest_window_s(known.specs)).of
     source = _Timed(source_of(known.cluster_kinds), watch)
     watch.mark("gather")

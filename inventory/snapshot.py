@@ -1,14 +1,16 @@
 """The one door from configuration rows to the values the core decides on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from django.core.exceptions import ObjectDoesNotExist
 from django.db.models import Prefetch
 
+from controller.core.engine import Engine
 from controller.core.types import (
+    Adapt,
     Instances,
     Limits,
     Mode,
@@ -17,8 +19,16 @@ from controller.core.types import (
     ServiceSpec,
     Slo,
 )
+from controller.simulator.profiles import PROFILES, Profile
+from controller.simulator.speeds import engine_of
 from inventory.models import Cluster, HardwareType, RoleSpec, Service
 from inventory.models import Policy as PolicyRow
+from inventory.services.periods import schedule_from_plain
+from inventory.services.policies import KEPT, body_of
+
+Profiles = Mapping[str, Profile]
+Kept = Callable[[Collection[str]], Profiles]
+"""Gives the profiles people keep of those named; what is not there or unreadable is left out."""
 
 UNREAD: Final = ("created", "updated", "labels", "version")
 """What no decision looks at: at a thousand services parsing it takes a quarter of the reading."""
@@ -36,11 +46,12 @@ class Snapshot:
     broken: Mapping[str, str]
 
 
-def read() -> Snapshot:
+def read(kept: Kept) -> Snapshot:
     """Read the configuration of all services; four queries however many there are.
 
-    A service that lacks its SLO, its policy or a role is named in ``broken`` with a sentence, so
-    that it blocks nobody else (S24).
+    ``kept`` is asked once, and only if a role names a profile that is not built in. A service
+    that lacks its SLO, its policy or a role, or whose policy can't be read, is named in
+    ``broken`` with a sentence, so that it blocks nobody else (S24).
     """
     specs: list[ServiceSpec] = []
     broken: dict[str, str] = {}
@@ -51,9 +62,10 @@ def read() -> Snapshot:
         .defer(*UNREAD, *_of("cluster"), *_of("slo"), *_of("policy"))
         .order_by("slug")
     )
+    profiles = _profiles(rows, kept)
     for row in rows:
         try:
-            specs.append(service_spec(row))
+            specs.append(service_spec(row, profiles))
         except (ObjectDoesNotExist, KeyError, ValueError) as fault:
             broken[row.slug] = _missing(row, fault)
     clusters = list(Cluster.objects.all())
@@ -67,12 +79,22 @@ def read() -> Snapshot:
     )
 
 
+def _profiles(rows: Sequence[Service], kept: Kept) -> Profiles:
+    named = {spec.profile for row in rows for spec in row.roles.all() if spec.profile}
+    further = named - PROFILES.keys()
+    return {**kept(further), **PROFILES} if further else PROFILES
+
+
 def _of(part: str) -> list[str]:
     return [f"{part}__{name}" for name in UNREAD]
 
 
-def service_spec(row: Service) -> ServiceSpec:
-    """Return one service as a value. Raises when its SLO, its policy or a role is missing."""
+def service_spec(row: Service, profiles: Profiles = PROFILES) -> ServiceSpec:
+    """Return one service as a value; its engine is ``None`` unless both profiles are known.
+
+    Raises ``ObjectDoesNotExist``, ``KeyError`` or ``ValueError`` when its SLO, its policy or a
+    role is missing or can't be read.
+    """
     roles = {Role(spec.role): spec for spec in row.roles.all()}
     prefill, decode = roles[Role.PREFILL], roles[Role.DECODE]
     return ServiceSpec(
@@ -89,28 +111,33 @@ def service_spec(row: Service) -> ServiceSpec:
         gpus_per_instance=Instances(prefill.gpus_per_instance, decode.gpus_per_instance),
         hardware={role: spec.hardware.slug for role, spec in roles.items()},
         priority=row.priority,
+        engine=_engine(profiles.get(prefill.profile), profiles.get(decode.profile)),
     )
+
+
+def _engine(prefill: Profile | None, decode: Profile | None) -> Engine | None:
+    return engine_of(prefill, decode) if prefill and decode else None
 
 
 def policy_config(row: PolicyRow) -> PolicyConfig:
-    """Return a policy row as the value the core reads."""
-    return PolicyConfig(
-        name=row.name,
-        driver=row.driver,
-        target=row.target,
-        pd_ratio=row.pd_ratio,
-        theta_out=row.theta_out,
-        theta_in=row.theta_in,
-        ratio_tolerance=row.ratio_tolerance,
-        cooldown_out_s=row.cooldown_out_s,
-        cooldown_in_s=row.cooldown_in_s,
-        stabilisation_s=row.stabilisation_s,
-        step_abs=row.step_abs,
-        step_frac=row.step_frac,
-        coverage_in_frac=row.coverage_in_frac,
-        proposal_ttl_s=row.proposal_ttl_s,
-        version=row.revision,
-    )
+    """Return a policy row as the value the core reads.
+
+    Raises ``ValueError`` for a schedule or a way to adapt that can't be read.
+    """
+    return config_of(body_of(row), revision=row.revision)
+
+
+def config_of(body: Mapping[str, Any], *, revision: int) -> PolicyConfig:
+    """Return what a revision kept as the value the core reads.
+
+    A revision older than a field has the field's default. Raises like :func:`policy_config`.
+    """
+    values = {field: body[field] for field in KEPT if field in body}
+    if "adapt" in values:
+        values["adapt"] = Adapt(values["adapt"])
+    if "schedule" in values:
+        values["schedule"] = schedule_from_plain(values["schedule"])
+    return PolicyConfig(**values, version=revision)
 
 
 def _missing(row: Service, fault: Exception) -> str:

@@ -19,6 +19,8 @@ from inventory.models import (
 )
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+LOAD_OF_NOW = {"hold_s": 0.0, "margin_frac": 0.0, "drain_s": 0.0}
+"""Policy fields with which counts follow from the load of now alone, so that tests can reckon."""
 
 
 def make_hardware(slug: str = "h800", **fields: Any) -> HardwareType:
@@ -83,7 +85,7 @@ def make_service(slug: str = "chat", *, mode: str = "automatic", **fields: Any) 
     Slo.objects.create(service=service, ttft_s=1.0, tbt_s=0.05)
     Policy.objects.create(
         service=service,
-        **{"target": 1000.0, "pd_ratio": 0.5, "driver": "decode_tps"} | policy,
+        **{"target": 1000.0, "pd_ratio": 0.5, "driver": "decode_tps"} | LOAD_OF_NOW | policy,
     )
     ServiceStatus.objects.create(
         service=service,

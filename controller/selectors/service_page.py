@@ -14,6 +14,7 @@ from controller.core.lifecycle import ActionState
 from controller.core.types import SIGNALS, Gate
 from controller.models import Action, Decision
 from controller.selectors import proposals
+from controller.selectors.profiles import problem_of
 from controller.selectors.progress import Milestone, milestones
 from controller.selectors.services import DecisionLine, ServiceRow, decision_line, read_rows
 from controller.selectors.strip import StripState
@@ -190,12 +191,13 @@ def read_sizing(service: Service) -> Sizing:
     """Return the goals, the policy and the limits of a service in words with units."""
     slo = Slo.objects.filter(service=service).first()
     policy = Policy.objects.filter(service=service).first()
-    roles = RoleSpec.objects.filter(service=service).select_related("hardware")
+    roles = list(RoleSpec.objects.filter(service=service).select_related("hardware"))
     return Sizing(
         slo=_slo_facts(slo) if slo else (),
         policy=_policy_facts(policy) if policy else (),
         limits=(
             *(_limit_fact(role) for role in roles),
+            *(_engine_fact(role) for role in roles),
             Fact("most GPUs", wording.number(service.max_gpus)),
             Fact("priority", str(service.priority)),
         ),
@@ -240,6 +242,11 @@ def _policy_facts(policy: Policy) -> tuple[Fact, ...]:
         Fact("needs", f"{wording.percent(policy.coverage_in_frac)} of instances reporting"),
         Fact("proposals expire", f"after {wording.duration(policy.proposal_ttl_s)}"),
     )
+
+
+def _engine_fact(role: RoleSpec) -> Fact:
+    said = problem_of(role.profile) or role.profile or "unknown: no engine profile is named"
+    return Fact(f"{role.role} speed", said)
 
 
 def _limit_fact(role: RoleSpec) -> Fact:

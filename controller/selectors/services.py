@@ -326,7 +326,10 @@ def _row(
 
 
 def _problem(policy: Any) -> str:  # noqa: ANN401
-    found = validate_policy(policy_config(policy)) if policy else []
+    try:
+        found = validate_policy(policy_config(policy)) if policy else []
+    except ValueError as fault:
+        return str(fault)
     return found[0].message if found else ""
 
 

@@ -44,7 +44,7 @@ from inventory.models import (
     Slo,
     Switch,
 )
-from inventory.services.policies import save_policy
+from inventory.services.policies import save_policy, values_of
 
 REMOVED: Final = "removed the demo fleet"
 REGION_NAME: Final = "Europe 1 (simulated)"
@@ -272,6 +272,7 @@ def _service(
             gpus_per_instance=given.gpus_per_instance.of(role),
             minimum=given.limits.minimum.of(role),
             maximum=given.limits.maximum.of(role),
+            profile=(given.prefill if role is Role.PREFILL else given.decode).name,
         )
     Slo.objects.create(service=service, ttft_s=given.slo.ttft_s, tbt_s=given.slo.tbt_s)
     traced = given.slug == TRACED_SERVICE
@@ -290,18 +291,7 @@ def _service(
 
 def _policy(given: DemoService, service: Service, load: Workload | None) -> None:
     config = policy_for(given, load) if load else given.policy
-    save_policy(
-        Policy(
-            service=service,
-            name=config.name,
-            driver=config.driver,
-            target=config.target,
-            pd_ratio=config.pd_ratio,
-            ratio_tolerance=config.ratio_tolerance,
-            stabilisation_s=config.stabilisation_s,
-        ),
-        user=None,
-    )
+    save_policy(Policy(service=service, **values_of(config)), user=None)
 
 
 def _follow_trace(load: Workload) -> None:

@@ -65,6 +65,13 @@ class RoleSpec(Record):
     )
     minimum = models.PositiveIntegerField(default=1)
     maximum = models.PositiveIntegerField(default=10)
+    profile = models.CharField(
+        max_length=80,
+        blank=True,
+        verbose_name="engine profile",
+        help_text="Built in or kept here. With one for each role, what the load needs is reckoned"
+        " from the engines' speeds; without, from the driver and its target alone.",
+    )
 
     class Meta:
         ordering = ("service", "-role")
@@ -120,6 +127,11 @@ class Slo(Record):
 class Policy(Record):
     """How a service is sized now; each saved change is a new ``revision`` (HeteroScale §4, §5)."""
 
+    class Adapt(models.TextChoices):
+        OFF = "off", "off: target and ratio stay as entered"
+        PROPOSE = "propose", "propose: shown, to be adopted by a person"
+        AUTOMATIC = "automatic", "automatic: used in place of those entered"
+
     service = models.OneToOneField(Service, on_delete=models.CASCADE, related_name="policy")
     name = models.CharField(max_length=40, default="proportional")
     driver = models.CharField(
@@ -139,12 +151,99 @@ class Policy(Record):
     cooldown_out_s = models.FloatField(default=60, verbose_name="cooldown after scale-out [s]")
     cooldown_in_s = models.FloatField(default=300, verbose_name="cooldown after scale-in [s]")
     stabilisation_s = models.FloatField(default=300, verbose_name="scale-in stabilisation [s]")
-    step_abs = models.PositiveIntegerField(default=4, verbose_name="largest step [instances]")
-    step_frac = models.FloatField(default=0.25, verbose_name="largest step [share]")
+    step_abs = models.PositiveIntegerField(
+        default=4,
+        verbose_name="largest step [instances]",
+        help_text="One change moves a role by this or by the share, whichever is more.",
+    )
+    step_frac = models.FloatField(default=0.25, verbose_name="largest step in [share]")
+    step_out_frac = models.FloatField(
+        default=1.0,
+        verbose_name="largest step out [share]",
+        help_text="1 lets one change double a role.",
+    )
+    damp_frac = models.FloatField(
+        default=1.0,
+        verbose_name="damping [share]",
+        help_text="Share of a wanted change that is made at once; 1 makes all of it.",
+    )
     coverage_in_frac = models.FloatField(
         default=0.90, verbose_name="coverage needed to scale in [share]"
     )
     proposal_ttl_s = models.FloatField(default=600, verbose_name="proposal expires after [s]")
+    force_driver = models.BooleanField(
+        default=False,
+        verbose_name="take the driver as it is",
+        help_text="Lets a signal drive that does not grow in proportion to the load.",
+    )
+    latency_severe = models.FloatField(
+        default=1.5,
+        verbose_name="severe latency [× goal]",
+        help_text="Above this the latency policy asks for a large step out.",
+    )
+    latency_moderate = models.FloatField(
+        default=1.1,
+        verbose_name="moderate latency [× goal]",
+        help_text="Above this the latency policy asks for a small step out.",
+    )
+    latency_idle = models.FloatField(
+        default=0.5,
+        verbose_name="idle latency [× goal]",
+        help_text="Below this the latency policy, where it is the only one, asks for less.",
+    )
+    schedule = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Windows of time and the counts they ask for, as a JSON list of objects: name,"
+        " begin and end (HH:MM), prefill, decode, kind (floor or target), days (0 is Monday),"
+        " dates and except_dates (YYYY-MM-DD).",
+    )
+    time_zone = models.CharField(
+        max_length=64,
+        default="UTC",
+        help_text="In which the schedule's times are meant, like Europe/Berlin.",
+    )
+    adapt = models.CharField(
+        max_length=16,
+        choices=Adapt,
+        default=Adapt.AUTOMATIC,
+        verbose_name="following the mix",
+        help_text="What becomes of the target and ratio reckoned for the present requests; nothing"
+        " is reckoned without engine profiles.",
+    )
+    ratio_band = models.FloatField(
+        default=8.0,
+        verbose_name="farthest a ratio may go [×]",
+        help_text="A reckoned ratio stays between the P/D ratio divided and multiplied by this.",
+    )
+    hold_s = models.FloatField(
+        default=1800,
+        verbose_name="provide for the peak of the last [s]",
+        help_text="0 provides for the load of now.",
+    )
+    lead_s = models.FloatField(
+        null=True,
+        blank=True,
+        verbose_name="start-up time [s]",
+        help_text="How long an instance takes from order to service; empty: measured.",
+    )
+    margin_frac = models.FloatField(
+        null=True,
+        blank=True,
+        verbose_name="margin [share]",
+        help_text="What is added for growth during a start; empty: measured from how the load"
+        " outran its peaks.",
+    )
+    drain_s = models.FloatField(
+        default=120,
+        verbose_name="work off a backlog within [s]",
+        help_text="Waiting requests count as load to be served in this time; 0 leaves them out.",
+    )
+    slo_margin_frac = models.FloatField(
+        default=0.10,
+        verbose_name="room below the goals [share]",
+        help_text="Instances are sized, and a scale-in is judged, for goals tighter by this.",
+    )
     revision = models.PositiveIntegerField(default=1, editable=False)
 
     class Meta:

@@ -5,7 +5,9 @@ from typing import Any, Final
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
 
+from controller.core.types import PolicyConfig
 from inventory.models import Policy, PolicyRevision
+from inventory.services.periods import schedule_plain
 
 KEPT: Final = (
     "name",
@@ -20,14 +22,35 @@ KEPT: Final = (
     "stabilisation_s",
     "step_abs",
     "step_frac",
+    "step_out_frac",
+    "damp_frac",
     "coverage_in_frac",
     "proposal_ttl_s",
+    "force_driver",
+    "latency_severe",
+    "latency_moderate",
+    "latency_idle",
+    "schedule",
+    "time_zone",
+    "adapt",
+    "ratio_band",
+    "hold_s",
+    "lead_s",
+    "margin_frac",
+    "drain_s",
+    "slo_margin_frac",
 )
 
 
 def body_of(policy: Policy) -> dict[str, Any]:
     """Return what a revision keeps of the policy."""
     return {field: getattr(policy, field) for field in KEPT}
+
+
+def values_of(config: PolicyConfig) -> dict[str, Any]:
+    """Return the policy as the values of a row: what :func:`body_of` gives of it."""
+    body = {field: getattr(config, field) for field in KEPT}
+    return body | {"adapt": config.adapt.value, "schedule": schedule_plain(config.schedule)}
 
 
 @transaction.atomic

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
@@ -31,7 +33,22 @@ POLICY = {
     "step_frac": "0.25",
     "coverage_in_frac": "0.9",
     "proposal_ttl_s": "600",
+    "step_out_frac": "1",
+    "damp_frac": "1",
+    "latency_severe": "1.5",
+    "latency_moderate": "1.1",
+    "latency_idle": "0.5",
+    "schedule": "",
+    "time_zone": "UTC",
+    "adapt": "automatic",
+    "ratio_band": "8",
+    "hold_s": "0",
+    "lead_s": "",
+    "margin_frac": "0",
+    "drain_s": "0",
+    "slo_margin_frac": "0.1",
 }
+NIGHT = {"name": "night", "begin": "22:00", "end": "06:00", "prefill": 2, "decode": 3}
 
 
 @pytest.fixture
@@ -70,6 +87,7 @@ def service_form(service: Service, **changed: str) -> dict[str, str]:
             f"roles-{i}-gpus_per_instance": "2",
             f"roles-{i}-minimum": "1",
             f"roles-{i}-maximum": "40",
+            f"roles-{i}-profile": "",
         }
     form |= {
         "slo-0-id": str(service.slo.pk),
@@ -106,6 +124,10 @@ def test_every_list_opens_is_searchable_and_links_back(root: Client, model: type
         pytest.param("target", "-5", "target is -5.0; give a number from", id="negative"),
         pytest.param("target", "nan", "Enter a number.", id="not a number"),
         pytest.param("pd_ratio", "0", "pd_ratio is 0.0; give a number from", id="ratio 0"),
+        pytest.param("name", "nobody", "policy 'nobody' is unknown; choose", id="unknown policy"),
+        pytest.param("schedule", '{"a": 1}', "schedule", id="no list of windows"),
+        pytest.param("schedule", '[{"name": "x"}]', "schedule", id="a window without times"),
+        pytest.param("schedule", "[", "Enter a valid JSON.", id="no JSON"),
     ],
 )
 def test_an_unusable_policy_is_refused_with_field_and_fix(
@@ -130,6 +152,47 @@ def test_a_saved_policy_is_a_revision_with_its_audit(root: Client) -> None:
 
     assert Policy.objects.get().revision == 2
     assert AuditEvent.objects.get().after["target"] == 1200.0
+
+
+@pytest.mark.django_db
+def test_a_schedule_is_kept_and_can_be_emptied_again(root: Client) -> None:
+    policy = factories.make_service("chat").policy
+    path = f"/admin/inventory/policy/{policy.pk}/change/"
+
+    root.post(path, POLICY | {"schedule": json.dumps([NIGHT]), "lead_s": "90"})
+    policy.refresh_from_db()
+    assert (policy.schedule, policy.lead_s, policy.revision) == ([NIGHT], 90.0, 2)
+
+    root.post(path, POLICY)
+    policy.refresh_from_db()
+    assert (policy.schedule, policy.lead_s, policy.revision) == ([], None, 3)
+    assert PolicyRevision.objects.get(revision=2).body["schedule"] == [NIGHT]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        pytest.param(
+            "qwen3-32b/h80",
+            "There is no engine profile qwen3-32b/h80. Did you mean qwen3",
+            id="a name that comes close",
+        ),
+        pytest.param(
+            "ours", "There is no engine profile ours. Choose one that is kept.", id="far from all"
+        ),
+    ],
+)
+def test_a_role_names_a_profile_that_is_known(root: Client, name: str, why: str) -> None:
+    service = factories.make_service("chat")
+    path = f"/admin/inventory/service/{service.pk}/change/"
+
+    answer = root.post(path, service_form(service, **{"roles-1-profile": name}))
+    assert why in words(answer.content.decode())
+
+    answer = root.post(path, service_form(service, **{"roles-1-profile": "qwen3-32b/h800-tp2"}))
+    assert answer.status_code == 302, words(answer.content.decode())
+    assert service.roles.get(role="decode").profile == "qwen3-32b/h800-tp2"
 
 
 @pytest.mark.django_db
