@@ -1,7 +1,7 @@
 """How fast the engines of a service are, and how many of them a load needs."""
 
 from dataclasses import dataclass
-from math import exp, log, sqrt
+from math import inf, log, sqrt
 from typing import Final
 
 MOST_LOAD: Final = 0.97
@@ -111,10 +111,32 @@ def prefill_needed(
     return high
 
 
-def late_frac(engine: Engine, work: float, instances: float, left_s: float) -> float:
-    """Return the share of requests that wait longer than ``left_s`` for prefill."""
-    load = work / max(instances, 1e-9)
+def predicted_ttft_s(
+    engine: Engine, rps: float, uncached_tokens: float, instances: float
+) -> float:
+    """Return the 95th percentile of TTFT [s] a steady load would have; inf if it can't be served.
+
+    Two mean prefills and the wait that one request in twenty exceeds.
+    """
+    service_s = request_s(engine, uncached_tokens)
+    load = rps * service_s / max(instances, 1e-9)
     if load >= 1.0:
-        return 1.0
-    wait_s = mean_wait_s(load, instances, 1.0, engine.prompt_spread)
-    return exp(-left_s / max(wait_s, 1e-9))
+        return inf
+    wait_s = mean_wait_s(load, instances, service_s, engine.prompt_spread)
+    return 2.0 * service_s + wait_s * log(20.0)
+
+
+def predicted_tbt_s(engine: Engine, mix: Mix, tps: float, instances: float) -> float:
+    """Return the step time [s] at which this many instances make ``tps``; inf if they can't."""
+    c0, c1, c2, c3 = engine.step_s
+    answer = mix.output_tokens * engine.output_spread
+    per_sequence_s = c1 + c2 * (mix.input_tokens + 0.5 * answer)
+    each = tps / max(instances, 1e-9)
+    if each * per_sequence_s >= 1.0:
+        return inf
+    # A step of B sequences makes B tokens: B = each · step_s(B), a line in B for dense models.
+    batch = each * (c0 + c3) / (1.0 - each * per_sequence_s)
+    held = max(mix.input_tokens + answer, 1.0)
+    if batch > min(engine.kv_capacity_tokens / held, float(engine.max_seqs)):
+        return inf
+    return c0 + c3 + batch * per_sequence_s

@@ -5,10 +5,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from controller.core.pairs import Pairing, larger, smaller, whole_up
+from controller.core.prediction import stands_alone, too_slow
 from controller.core.reasons import Code
 from controller.core.trust import driver_total, scale_in_bar, scale_out_bar
 from controller.core.types import Context, Instances, Reason, Role, Target, Wish
-from controller.core.words import DECODE_FIRST, changed_roles, counts, seconds
+from controller.core.words import DECODE_FIRST, changed_roles, counts, percent, seconds
+
+
+
+def needs_no_metric(config: object, now_s: float) -> bool:
+    return False
+
 
 Guard = Callable[[Target, Context], Target]
 
@@ -16,16 +23,19 @@ Guard = Callable[[Target, Context], Target]
 # begins the window anew.
 BLIND_S: Final = 60.0
 
+_PAIR: Final = (Role.PREFILL, Role.DECODE)
+
 
 def ratio(target: Target, ctx: Context) -> Target:
     """Grow the role that is short, up to the edge of the ratio's tolerance (HeteroScale §4.5).
 
     The follower must suffice for the leading instances the load needs; those that only a floor
     holds need no partner. The leader grows for a follower beyond the tolerance unless that one
-    already stands at its minimum, where the surplus is the operator's wish.
+    already stands at its minimum, where the surplus is the operator's wish. Roles that stand at
+    their own measured needs are at the ratio the mix of tokens asks for, whatever it was before.
     """
     total = driver_total(ctx)
-    if target.blocked or total is None:
+    if target.blocked or total is None or stands_alone(ctx):
         return target
     pairing = Pairing.of(ctx.spec.policy)
     lead, follow = pairing.split(target.want)
@@ -54,13 +64,61 @@ def freshness(target: Target, ctx: Context) -> Target:
     Comes before the limits and does not block: a pool below its floor is repaired whatever the
     metrics say (S1, L3).
     """
+    current, want = ctx.state.desired, target.want
+    if target.blocked or want == current or needs_no_metric(ctx.spec.policy, ctx.now_s):
+        return target
+    bars = []
+    if _shrinks(want, current):
+        bars.append(scale_in_bar(ctx))
+        want = want if bars[-1] is None else larger(want, current)
+    if _grows(want, current):
+        bars.append(scale_out_bar(ctx))
+        want = want if bars[-1] is None else smaller(want, current)
+    if want == target.want:
+        return target
+    bar = next(bar for bar in bars if bar is not None)
+    return target.moved_to(want, "freshness", bar.code, bar.text)
+
+
+def starting(target: Target, ctx: Context) -> Target:
+    """Let instances go only as far as those that are ready suffice without the starting ones."""
+    current, state = ctx.state.desired, ctx.state
+    if target.blocked or not _shrinks(target.want, current):
+        return target
+    counted = Instances(
+        target.want.prefill + max(state.prefill.starting, 0),
+        target.want.decode + max(state.decode.starting, 0),
+    )
+    want = larger(target.want, smaller(current, counted))
+    if want == target.want:
+        return target
+    which = " and ".join(
+        f"{state.of(role).starting} {role.value}" for role in changed_roles(target.want, want)
+    )
+    said = f"{which} instances are still starting and can't stand in for others yet"
+    return target.moved_to(want, "starting", Code.STARTING, said)
+
+
+def slo(target: Target, ctx: Context) -> Target:
+    """Let instances go only while latency is predicted to stay within its goal, with a margin.
+
+    The load is moved onto those that would be left (see :mod:`controller.core.prediction`).
+    """
     current = ctx.state.desired
-    if target.blocked or target.want == current:
+    if target.blocked or not _shrinks(target.want, current):
         return target
-    bar = scale_in_bar(ctx) if _shrinks(target.want, current) else scale_out_bar(ctx)
-    if bar is None:
+    refused = {
+        role: why
+        for role in Role
+        if target.want.of(role) < current.of(role)
+        and (why := too_slow(ctx, role, target.want.of(role))) is not None
+    }
+    if not refused:
         return target
-    return target.moved_to(current, "freshness", bar.code, bar.text)
+    want = Instances(
+        *(current.of(r) if r in refused else target.want.of(r) for r in _PAIR)
+    )
+    return target.moved_to(want, "slo", Code.SLO_AT_RISK, " and ".join(refused.values()))
 
 
 def limits(target: Target, ctx: Context) -> Target:
@@ -73,20 +131,42 @@ def limits(target: Target, ctx: Context) -> Target:
     return _ceiling(_floor(target, ctx), ctx)
 
 
-def step(target: Target, ctx: Context) -> Target:
-    """Bound one action per role to ``max(step_abs, ceil(step_frac · n))`` instances (S3).
+def damping(target: Target, ctx: Context) -> Target:
+    """Make each role's change ``damp_frac`` of what it was, at least one instance (§5).
 
-    A floor repair is not bounded: a written count is never below the minimum (S1).
+    A floor repair is not damped.
+    """
+    current, part = ctx.state.desired, ctx.spec.policy.damp_frac
+    if target.blocked or part >= 1.0 or target.want == current:
+        return target
+    damped = Instances(*(_damped(target.want.of(r), current.of(r), part) for r in _PAIR))
+    want = larger(damped, smaller(target.want, ctx.spec.limits.minimum))
+    if want == target.want:
+        return target
+    return target.moved_to(want, "damping", Code.DAMPED, f"changes are damped to {percent(part)}")
+
+
+def _damped(want: int, current: int, part: float) -> int:
+    change = whole_up(part * abs(want - current))
+    return current + change if want > current else current - change
+
+
+def step(target: Target, ctx: Context) -> Target:
+    """Bound one action per role (S3).
+
+    Growth to ``max(step_abs, ceil(step_out_frac · n))`` instances, shrinking to ``max(step_abs,
+    ceil(step_frac · n))``. A floor repair is not bounded: a written count is never below the
+    minimum (S1).
     """
     current, config = ctx.state.desired, ctx.spec.policy
     if target.blocked or target.want == current:
         return target
-    bound = Instances(
-        max(config.step_abs, whole_up(config.step_frac * current.prefill)),
-        max(config.step_abs, whole_up(config.step_frac * current.decode)),
+    out, into = (
+        Instances(*(max(config.step_abs, whole_up(part * current.of(r))) for r in _PAIR))
+        for part in (config.step_out_frac, config.step_frac)
     )
-    top = Instances(current.prefill + bound.prefill, current.decode + bound.decode)
-    bottom = Instances(current.prefill - bound.prefill, current.decode - bound.decode)
+    top = Instances(current.prefill + out.prefill, current.decode + out.decode)
+    bottom = Instances(current.prefill - into.prefill, current.decode - into.decode)
     lowered = smaller(target.want, larger(top, ctx.spec.limits.minimum))
     clamped = larger(lowered, bottom)
     if clamped == target.want:
@@ -95,7 +175,9 @@ def step(target: Target, ctx: Context) -> Target:
     if clamped != lowered:
         want = larger(want, _shrunk_in_ratio(clamped, ctx))
     which = " and ".join(
-        f"{role.value} by at most {bound.of(role)}" for role in changed_roles(target.want, clamped)
+        f"{role.value} by at most "
+        f"{(out if target.want.of(role) > current.of(role) else into).of(role)}"
+        for role in changed_roles(target.want, clamped)
     )
     return target.moved_to(want, "step", Code.STEP_LIMITED, f"one action may change {which}")
 
@@ -250,7 +332,10 @@ def freeze(target: Target, ctx: Context) -> Target:
 GUARDS: Final[tuple[Guard, ...]] = (
     ratio,
     freshness,
+    starting,
+    slo,
     limits,
+    damping,
     step,
     stabilisation,
     cooldown,
@@ -265,7 +350,10 @@ STEP_NAMES: Final = (
     "policy",
     "ratio",
     "freshness",
+    "starting",
+    "slo",
     "limits",
+    "damping",
     "step",
     "stabilisation",
     "cooldown",
@@ -365,6 +453,8 @@ def _capped_in_ratio(capped: Instances, wanted: Instances, ctx: Context) -> Inst
     full, for it comes down slowly or, when the signals bar it, not at all: that is no growth cut
     short, and trims nobody.
     """
+    if stands_alone(ctx):
+        return capped
     pairing = Pairing.of(ctx.spec.policy)
     lead, follow = pairing.split(capped)
     now_lead, now_follow = pairing.split(ctx.state.desired)
@@ -384,6 +474,8 @@ def _grown_in_ratio(cut: Instances, wanted: Instances, ctx: Context) -> Instance
 
     Only the partner of a role that was cut is trimmed, so that a larger wish never ends lower.
     """
+    if stands_alone(ctx):
+        return cut
     pairing = Pairing.of(ctx.spec.policy)
     lead, follow = pairing.split(cut)
     now_lead, now_follow = pairing.split(ctx.state.desired)
@@ -403,6 +495,8 @@ def _shrunk_in_ratio(want: Instances, ctx: Context) -> Instances:
     A role at its minimum holds nobody up, and none is held above its maximum: such a surplus is
     the operator's wish.
     """
+    if stands_alone(ctx):
+        return want
     pairing = Pairing.of(ctx.spec.policy)
     lead, follow = pairing.split(want)
     now_lead, now_follow = pairing.split(ctx.state.desired)

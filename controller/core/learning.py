@@ -33,6 +33,9 @@ CHANCE: Final = 2.5
 START_S: Final = 120.0
 """Start-up time until some starts have been seen."""
 
+LEAST_SERVED: Final = 0.1
+"""Of the requests that come, the least share that is taken as served while a queue grows."""
+
 STARTS_KEPT: Final = 20
 SLOW_FRAC: Final = 0.9
 """Of start-up times the percentile that is planned with."""
@@ -79,15 +82,27 @@ def learn(ctx: Context) -> tuple[Outlook, Forecast]:
     margins = _margins(outlook, ctx)
     outlook = _foreseen(outlook, peaks, ctx.now_s + lead_s + TICK_S)
     ratio = target = None
+    known: Pair = (None, None)
     if measured is not None:
-        best = measured.load().needs if not adapts else peaks
+        known = load.needs if adapts else measured.load().needs
+        best = peaks if adapts else known
         ratio = _best_ratio(best, margins)
         target = measured.target(margins)
     if ratio is not None:
         outlook = replace(outlook, ratio=_followed(outlook.ratio, ratio, elapsed_s, config))
         ratio = outlook.ratio
     return outlook, Forecast(
-        lead_s, load.needs, peaks, margins, load.newest, backlog, ratio, target
+        lead_s=lead_s,
+        needs=load.needs,
+        peaks=peaks,
+        margins=margins,
+        newest=load.newest,
+        backlog=backlog,
+        measured=known,
+        ratio=ratio,
+        target=target,
+        mix=mix if measured is not None else None,
+        rps=None if rates is None else rates.rps,
     )
 
 
@@ -257,9 +272,14 @@ def _mixed(outlook: Outlook, rates: _Rates, elapsed_s: float) -> Outlook:
     What was served and not what came is what made the tokens: a queue that grows is left out.
     """
     grown = (rates.prefill_waiting - outlook.waiting) / max(elapsed_s, 1.0)
-    served = min(max(rates.rps - grown, 0.3 * rates.rps), 1.5 * rates.rps)
+    served = min(max(rates.rps - grown, LEAST_SERVED * rates.rps), 1.5 * rates.rps)
+    grown = (rates.decode_waiting - outlook.decode_waiting) / max(elapsed_s, 1.0)
+    finished = min(max(served - grown, LEAST_SERVED * rates.rps), 1.5 * rates.rps)
+    outlook = replace(
+        outlook, waiting=rates.prefill_waiting, decode_waiting=rates.decode_waiting
+    )
     if served <= 0.0:
-        return replace(outlook, waiting=rates.prefill_waiting)
+        return outlook
     seen = outlook.rps > 0.0
     weight = 1.0 - exp(-elapsed_s / MIX_S) if seen else 1.0
 
@@ -271,8 +291,7 @@ def _mixed(outlook: Outlook, rates: _Rates, elapsed_s: float) -> Outlook:
         rps=smooth(outlook.rps, rates.rps),
         input_tokens=smooth(outlook.input_tokens, rates.input_tps / served),
         uncached_tokens=smooth(outlook.uncached_tokens, rates.uncached_tps / served),
-        output_tokens=smooth(outlook.output_tokens, rates.decode_tps / served),
-        waiting=rates.prefill_waiting,
+        output_tokens=smooth(outlook.output_tokens, rates.decode_tps / finished),
     )
 
 

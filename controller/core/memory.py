@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from controller.core.outlook import Outlook
 from controller.core.reasons import Code
 from controller.core.types import Decision, Gate, History, Instances, Slo, Wish
 
@@ -87,6 +88,11 @@ def breaches(memory: Memory, decision: Decision, slo: Slo) -> tuple[float | None
     )
 
 
+def learnt(memory: Memory, decision: Decision) -> Outlook:
+    """Return what is learnt of a service after a decision; one made blindly teaches nothing."""
+    return decision.outlook if decision.outlook.at_s else memory.history.outlook
+
+
 def remember(
     memory: Memory, decision: Decision, *, slo: Slo, keep_s: float, acted: bool
 ) -> Memory:
@@ -98,8 +104,7 @@ def remember(
     if decision.code is not Code.CONFIG_INVALID:
         kept = (wish for wish in history.wishes if wish.at_s >= now_s - keep_s)
         history = replace(history, wishes=(*kept, Wish(now_s, decision.raw)))
-    if decision.outlook.at_s > history.outlook.at_s:
-        history = replace(history, outlook=decision.outlook)
+    history = replace(history, outlook=learnt(memory, decision))
     if acted and grows(decision):
         history = replace(history, last_scale_out_s=now_s)
     if acted and shrinks(decision):

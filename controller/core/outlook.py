@@ -64,6 +64,7 @@ class Outlook:
     output_tokens: float = 0.0
     ratio: float | None = None
     waiting: float = 0.0
+    decode_waiting: float = 0.0
     peaks: tuple[Peak, ...] = ()
     foreseen: tuple[Foreseen, ...] = ()
     prefill: Learnt = Learnt()

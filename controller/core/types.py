@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.core.engine import Engine
+from controller.core.engine import Engine, Mix
 from controller.core.outlook import NOTHING_LEARNT, Outlook
 from controller.core.reasons import Code
 
@@ -234,7 +234,7 @@ class PolicyConfig:
     theta_out: float = 0.10
     theta_in: float = 0.10
     ratio_tolerance: float = 0.25
-    cooldown_out_s: float = 60.0
+    cooldown_out_s: float = 15.0
     cooldown_in_s: float = 300.0
     stabilisation_s: float = 300.0
     step_abs: int = 4
@@ -396,8 +396,9 @@ class Forecast:
     ``lead_s`` is how long a start takes (90th percentile). ``needs`` is what the window's load
     takes, ``newest`` what its last sample alone would beyond chance, ``peaks`` the most of
     ``hold_s``, ``backlog`` what drains the queues in time; ``margins`` are the shares by which
-    the load has outrun its peaks within ``lead_s``. ``ratio`` and ``target`` are what the
-    present mix of tokens asks for. Unknown is ``None``.
+    the load has outrun its peaks within ``lead_s``. ``measured`` are needs by the measured mix of
+    tokens and the engines' speeds, also where the driver decides; ``ratio`` and ``target`` are
+    what that mix asks for, ``mix`` and ``rps`` what was measured. Unknown is ``None``.
     """
 
     lead_s: float
@@ -406,8 +407,11 @@ class Forecast:
     margins: tuple[float, float]
     newest: Pair = (None, None)
     backlog: tuple[float, float] = (0.0, 0.0)
+    measured: Pair = (None, None)
     ratio: float | None = None
     target: float | None = None
+    mix: Mix | None = None
+    rps: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

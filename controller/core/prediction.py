@@ -1,0 +1,75 @@
+"""Latency to expect if the load were moved onto fewer instances."""
+
+from math import isfinite
+from typing import Final
+
+from controller.core.engine import Engine, Mix, predicted_tbt_s, predicted_ttft_s
+from controller.core.types import Adapt, Context, Quality, Role
+
+BUSIEST: Final = 0.9
+"""Utilisation of prefill above which waits grow steeply, where engine speeds are not known."""
+
+
+def stands_alone(ctx: Context) -> bool:
+    """Return whether each role is sized by its own measured need, not by the other and a ratio."""
+    forecast = ctx.forecast
+    return (
+        ctx.spec.policy.adapt is Adapt.AUTOMATIC
+        and forecast is not None
+        and forecast.measured[0] is not None
+    )
+
+
+def too_slow(ctx: Context, role: Role, count: int) -> str | None:
+    """Return why ``count`` instances of a role would be too few for its latency goal, or ``None``.
+
+    The prediction must stay below ``1 - slo_margin_frac`` of the goal. It comes from the engines'
+    speeds and the measured mix; without those from what is measured now, in proportion. Where
+    neither is known nothing is said: other guards ask for readable latencies.
+    """
+    slo, margin = ctx.spec.slo, 1.0 - ctx.spec.policy.slo_margin_frac
+    goal_s = slo.ttft_s if role is Role.PREFILL else slo.tbt_s
+    found = _predicted(ctx, role, count)
+    if found is None or found[0] <= margin * goal_s:
+        return None
+    predicted_s, name = found
+    shown = f"{predicted_s:.3g} s" if isfinite(predicted_s) else "no end of waiting"
+    return (
+        f"with {count} {role.value} {name} is predicted at {shown}, "
+        f"and the SLO of {goal_s:.3g} s less its margin is {margin * goal_s:.3g} s"
+    )
+
+
+def _predicted(ctx: Context, role: Role, count: int) -> tuple[float, str] | None:
+    forecast, engine = ctx.forecast, ctx.spec.engine
+    name = "TTFT" if role is Role.PREFILL else "TBT"
+    if forecast is not None and engine is not None and forecast.mix is not None:
+        if forecast.measured[0] is None or forecast.rps is None:
+            return None
+        return _modelled(engine, forecast.mix, forecast.rps, (role, count)), name
+    found = _scaled(ctx, role, count)
+    return None if found is None else (found, name)
+
+
+def _modelled(engine: Engine, mix: Mix, rps: float, ask: tuple[Role, int]) -> float:
+    role, count = ask
+    if role is Role.PREFILL:
+        return predicted_ttft_s(engine, rps, mix.uncached_tokens, count)
+    return predicted_tbt_s(engine, mix, rps * mix.output_tokens, count)
+
+
+def _scaled(ctx: Context, role: Role, count: int) -> float | None:
+    """Return latency in proportion to what each instance would get: TBT grows at most so.
+
+    TTFT stays while prefill has time to spare, and has no bound where it has none.
+    """
+    before = ctx.state.of(role).ready
+    latency = ctx.signals.get("ttft_s" if role is Role.PREFILL else "tbt_s")
+    if latency is None or latency.value is None or latency.quality is not Quality.OK or not before:
+        return None
+    if role is Role.DECODE:
+        return latency.value * before / max(count, 1)
+    busy = ctx.signals.get("prefill_util")
+    if busy is None or busy.value is None or busy.quality is not Quality.OK:
+        return latency.value
+    return latency.value if busy.value * before / max(count, 1) <= BUSIEST else float("inf")
