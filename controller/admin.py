@@ -89,7 +89,8 @@ class PolicyForm(PolicyModelForm):
                 self.add_error("schedule", str(fault))
                 return given
             for problem in config_check.validate_policy(config):
-                self.add_error(problem.field, problem.message)
+                # What is wrong inside a schedule names its window: "schedule[0].begin".
+                self.add_error(problem.field.partition("[")[0], problem.message)
         return given
 
     def clean_schedule(self) -> object:

@@ -157,6 +157,10 @@ class Decision(models.Model):
     final_prefill = models.IntegerField()
     final_decode = models.IntegerField()
     steps = models.JSONField(default=list)
+    forecast = models.JSONField(
+        null=True, help_text="What was provided for; null where nothing was reckoned."
+    )
+    parts = models.JSONField(default=list, help_text="What each policy of a composition wanted.")
     move = models.CharField(max_length=16, choices=choices(Move))
     gate = models.CharField(max_length=16, choices=choices(Gate))
     code = models.CharField(max_length=32, choices=choices(Code))
@@ -220,6 +224,7 @@ class ServiceStatus(models.Model):
     resource_version = models.CharField(max_length=64, blank=True)
     signals = models.JSONField(default=dict)
     instances = models.JSONField(default=list, help_text="Name, role, group, node and state.")
+    outlook = models.JSONField(default=dict, help_text="What is learnt from tick to tick.")
     failure = models.CharField(max_length=300, blank=True)
     last_scale_out_at = models.DateTimeField(null=True)
     last_scale_in_at = models.DateTimeField(null=True)

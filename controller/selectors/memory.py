@@ -7,6 +7,7 @@ from typing import Final
 
 from controller.core.lifecycle import IN_FLIGHT, ProposalState
 from controller.core.memory import Head, Memory
+from controller.core.outlook_plain import from_plain
 from controller.core.types import History, Instances, Refusal, Wish
 from controller.models import Action, Decision, Proposal, ServiceStatus
 
@@ -21,6 +22,7 @@ STATUS: Final = (
     "resource_version",
     "last_scale_out_at",
     "last_scale_in_at",
+    "outlook",
     "ttft_breach_since",
     "tbt_breach_since",
 )
@@ -72,6 +74,7 @@ def read(now: datetime, *, keep_s: float) -> Memories:
                     wishes=wishes.get(row.service.slug, ()),
                     in_flight=_text(in_flight.get(row.service.slug)),
                     refusals=refusals.get(row.service.slug, ()),
+                    outlook=from_plain(row.outlook),
                 ),
                 head=_head(row.decision, row.decision_seq),
                 current=Instances(row.prefill_desired, row.decode_desired),

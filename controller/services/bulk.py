@@ -80,7 +80,9 @@ def create(model: type[Model], objects: Sequence[Model]) -> None:
 
 
 def _cell(field: "Field[object, object]", value: object) -> object:
-    return Jsonb(value, orjson.dumps) if isinstance(field, JSONField) else value
+    # JSON's null is a value to PostgreSQL: what is absent stays NULL.
+    kept = isinstance(field, JSONField) and value is not None
+    return Jsonb(value, orjson.dumps) if kept else value
 
 
 def copy(model: type[Model], columns: Sequence[str], rows: Sequence[Cells]) -> None:

@@ -9,6 +9,7 @@ from django.db import transaction
 
 from controller.core.lifecycle import ActionState, ProposalState
 from controller.core.memory import Memory, joins
+from controller.core.outlook_plain import as_plain
 from controller.core.ports import View
 from controller.core.types import Gate, Instances, Role
 from controller.models import (
@@ -196,6 +197,7 @@ class Ledger:
             decision_seq=line.seq,
             resource_version=state.resource_version,
             signals=rows.signals_of(entry.decision.signals),
+            outlook=as_plain(memory.history.outlook),
             last_scale_out_at=_moment(memory.history.last_scale_out_s),
             last_scale_in_at=_moment(memory.history.last_scale_in_s),
             ttft_breach_since=_moment(memory.ttft_breach_since_s),

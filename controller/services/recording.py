@@ -13,7 +13,8 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import F
 
-from controller.core.memory import Head, joins
+from controller.core.memory import Head, joins, learnt
+from controller.core.outlook_plain import as_plain
 from controller.core.ports import View
 from controller.core.types import Decision, Gate, Role
 from controller.models import Action, DecisionTally, PoolSample, Sample, ServiceStatus, Tick
@@ -28,8 +29,10 @@ from controller.services.rows import (
     Entry,
     action_row,
     decision_row,
+    forecast_of,
     inputs_of,
     instances_of,
+    parts_of,
     pool_row,
     sample_row,
     signals_of,
@@ -37,7 +40,7 @@ from controller.services.rows import (
 )
 from inventory.snapshot import Snapshot
 
-HEAD_COLUMNS: Final = ("last_at", "load", "inputs", "steps", "sentence")
+HEAD_COLUMNS: Final = ("last_at", "load", "inputs", "steps", "forecast", "parts", "sentence")
 STATUS_COLUMNS: Final = (
     "decision_id",
     "decision_seq",
@@ -47,6 +50,7 @@ STATUS_COLUMNS: Final = (
     "resource_version",
     "signals",
     "instances",
+    "outlook",
     "ttft_breach_since",
     "tbt_breach_since",
 )
@@ -173,6 +177,8 @@ def _longer(head: Head, decision: Decision, now: datetime) -> tuple[object, ...]
         decision.load,
         inputs_of(decision.signals, decision.now_s),
         steps_of(decision),
+        forecast_of(decision),
+        parts_of(decision),
         decision.sentence,
     )
 
@@ -196,6 +202,7 @@ def _write_statuses(page: Page, rows: Mapping[str, tuple[int, int]]) -> None:
                 state.resource_version,
                 signals_of(entry.decision.signals),
                 instances_of(page.view.observations[entry.key].instances),
+                as_plain(learnt(entry.memory, entry.decision)),
                 *(_moment(since) for since in entry.breach),
             )
         )

@@ -3,12 +3,13 @@
 import math
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from controller.core.approval import Basis, fingerprint
+from controller.core.engine import Mix
 from controller.core.lifecycle import ActionState
 from controller.core.memory import Memory
 from controller.core.ports import Pool
@@ -127,6 +128,36 @@ def steps_of(decision: Decision) -> list[dict[str, object]]:
     ]
 
 
+def forecast_of(decision: Decision) -> dict[str, object] | None:
+    """Return what a decision provided for as its record keeps it; ``None`` if it reckoned none."""
+    forecast = decision.forecast
+    if forecast is None:
+        return None
+    return {field.name: _told(getattr(forecast, field.name)) for field in fields(forecast)}
+
+
+def _told(value: object) -> object:
+    if isinstance(value, Mix):
+        return asdict(value)
+    if isinstance(value, tuple):
+        return {role.value: each for role, each in zip(Role, value, strict=True)}
+    return value
+
+
+def parts_of(decision: Decision) -> list[dict[str, object]]:
+    """Return what each policy of a composition wanted as the record keeps it."""
+    return [
+        {
+            "policy": part.policy,
+            "prefill": part.want.prefill,
+            "decode": part.want.decode,
+            "code": str(part.reason.code),
+            "text": part.reason.text,
+        }
+        for part in decision.parts
+    ]
+
+
 def decision_row(
     decision: Decision, *, service: UUID, seq: int, at: datetime, slot: int
 ) -> DecisionRow:
@@ -149,6 +180,8 @@ def decision_row(
         final_prefill=decision.final.prefill,
         final_decode=decision.final.decode,
         steps=steps_of(decision),
+        forecast=forecast_of(decision),
+        parts=parts_of(decision),
         move=decision.move,
         gate=decision.gate,
         code=decision.code,
