@@ -110,8 +110,8 @@ def validate_policy(config: PolicyConfig) -> list[Problem]:
     problems = [*_policies(config), *_driver(config)]
     problems += _in_ranges(config, _POLICY_RANGES)
     problems += [*_latency_order(config), *_switches(config), *_schedule(config)]
-    target = finite(config.target)
-    if config.driver in _SHARES and target is not None and target > 1.0:
+    target, share = finite(config.target), config.driver in _SHARES
+    if config.driver in _allowed(config) and share and target is not None and target > 1.0:
         problems.append(
             Problem("target", f"target is {target:g}; {config.driver} is a share, so at most 1")
         )
@@ -183,9 +183,12 @@ def _policies(config: PolicyConfig) -> Iterator[Problem]:
             )
 
 
+def _allowed(config: PolicyConfig) -> tuple[str, ...]:
+    return (*DRIVERS, *FORCED_DRIVERS) if config.force_driver is True else DRIVERS
+
+
 def _driver(config: PolicyConfig) -> Iterator[Problem]:
-    forced = FORCED_DRIVERS if config.force_driver is True else ()
-    if config.driver in (*DRIVERS, *forced):
+    if config.driver in _allowed(config):
         return
     known = f"choose from {', '.join(DRIVERS)}"
     if config.driver not in [kind.name for kind in SIGNALS]:

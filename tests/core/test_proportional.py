@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from controller.core.policies import POLICIES
 from controller.core.policies.proportional import proportional
 from controller.core.reasons import Code
 from controller.core.types import Instances, Quality
@@ -116,9 +115,3 @@ def test_a_value_that_is_no_number_is_refused_whatever_its_quality_m05() -> None
         signals = valued(healthy(9000.0, FOUR), decode_tps=value)
         found = proportional(context(FOUR, 0.0, signals=signals))
         assert (found.want, found.reason.code) == (FOUR, Code.METRIC_INVALID)
-
-
-@pytest.mark.parametrize("name", POLICIES)
-def test_every_policy_keeps_a_service_nobody_reports_on_s7(name: str) -> None:
-    found = POLICIES[name](context(FOUR, 0.0, signals={}))
-    assert (found.want, found.reason.code) == (FOUR, Code.METRIC_MISSING)
