@@ -9,6 +9,7 @@ from django.core.exceptions import ObjectDoesNotExist
 from django.db.models import Prefetch
 
 from controller.core.engine import Engine
+from controller.core.schedule import schedule_from_plain
 from controller.core.types import (
     Adapt,
     Instances,
@@ -23,7 +24,6 @@ from controller.simulator.profiles import PROFILES, Profile
 from controller.simulator.speeds import engine_of
 from inventory.models import Cluster, HardwareType, RoleSpec, Service
 from inventory.models import Policy as PolicyRow
-from inventory.services.periods import schedule_from_plain
 from inventory.services.policies import KEPT, body_of
 
 Profiles = Mapping[str, Profile]

@@ -5,9 +5,9 @@ from typing import Any, Final
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
 
+from controller.core.schedule import schedule_plain
 from controller.core.types import PolicyConfig
 from inventory.models import Policy, PolicyRevision
-from inventory.services.periods import schedule_plain
 
 KEPT: Final = (
     "name",
