@@ -46,7 +46,9 @@ ROLES: Final[Mapping[str, frozenset[str]]] = {
     "Viewer": VIEW,
     "Operator": VIEW | OPERATE,
     "Approver": VIEW | OPERATE | STEER,
-    "Policy editor": VIEW | _rights("inventory", ("change",), CONFIGURED),
+    "Policy editor": VIEW
+    | _rights("inventory", ("change",), CONFIGURED)
+    | {"controller.run_backtest"},
     "Admin": VIEW
     | _rights("inventory", ("add", "change", "delete"), INVENTORY)
     | _rights("controller", ("add", "delete"), ("engineprofile",))

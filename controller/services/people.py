@@ -14,11 +14,13 @@ APPROVE: Final = "controller.approve_proposal"
 FREEZE: Final = "controller.freeze"
 RESUME: Final = "controller.resume"
 BACKTEST: Final = "controller.run_backtest"
+EDIT_POLICY: Final = "inventory.change_policy"
 NEEDS: Final = {
     APPROVE: "deciding on proposals needs the role Approver",
     FREEZE: "freezing needs the role Operator",
     RESUME: "resuming needs the role Approver",
     BACKTEST: "starting and cancelling backtests needs the role Operator",
+    EDIT_POLICY: "changing a policy needs the role Policy editor",
 }
 LONGEST_REASON: Final = 1000
 

@@ -8,7 +8,7 @@ from inventory.models import Policy
 from inventory.services import policies
 
 
-def save_policy(policy: Policy, *, user: User) -> bool:
+def save_policy(policy: Policy, *, user: User, reason: str = "") -> bool:
     """Write the policy as its next revision; returns False when nothing differs."""
     with transaction.atomic():
         before = policies.save_policy(policy, user=user)
@@ -20,5 +20,6 @@ def save_policy(policy: Policy, *, user: User) -> bool:
             obj=policy,
             before=before,
             after=policies.body_of(policy) | {"revision": policy.revision},
+            reason=reason,
         )
     return True

@@ -306,9 +306,9 @@ def of_service(service: Service, profiles: Sequence[str]) -> dict[str, Any]:
 
 
 def _engine(service: Service, role: Any, profiles: Sequence[str]) -> str:  # noqa: ANN401
-    """Return the profile of a role's model, hardware and GPUs per instance, or nothing."""
+    """Return the profile a role names, else that of its model, hardware and GPUs, or nothing."""
     name = f"{service.model_name}/{role.hardware.slug}"
-    wanted = (f"{name}-tp{role.gpus_per_instance}", name)
+    wanted = (role.profile, f"{name}-tp{role.gpus_per_instance}", name)
     return next((known for known in wanted if known in profiles), "")
 
 

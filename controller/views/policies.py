@@ -1,0 +1,294 @@
+"""The policy tab of a service: read, checked as it is typed, simulated, adopted and taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+
+from controller import wiring
+from controller.core.policy_fields import FIELDS as POLICY_FIELDS
+from controller.core.policy_fields import GROUPS, differences, told
+from controller.selectors import policy_page
+from controller.selectors.policy_page import InForce
+from controller.services import backtest_load, people, policy_edits
+from controller.services import backtests as backtest_service
+from controller.services.errors import ConflictError, InvalidError, TooManyError
+from controller.simulator.backtest.question import QuestionError
+from controller.views import backtest_form, fragments, policy_trial, shell
+from controller.views.policy_form import PolicyForm
+from controller.views.policy_trial import TrialForm
+
+TRIED: Final = "simulation"
+ESTIMATED: Final = "estimate"
+EARLIER: Final = "revision"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What went wrong with what was sent: a status, a conflict, and what others changed."""
+
+    status: int = 200
+    conflict: str = ""
+    theirs: tuple[Any, ...] = ()
+    revert: int = 0
+    revert_fault: str = ""
+
+
+@shell.page("GET", "POST")
+def page(request: HttpRequest, slug: str) -> HttpResponse:
+    """Show the policy with its form, or adopt what the form says."""
+    now = _in_force(slug)
+    if request.method == "POST":
+        return _adopt(request, now)
+    return _render(request, now, PolicyForm(body=_first(request, now), opened=now.revision))
+
+
+def _first(request: HttpRequest, now: InForce) -> Mapping[str, Any]:
+    """Return the body the form begins with: in force, or what the address names."""
+    asked = request.GET
+    if pk := asked.get(TRIED):
+        return _simulation(now, _uuid(pk)).body
+    if asked.get("use") == ESTIMATED and (found := policy_page.estimate(now.service)):
+        return {**now.body, "pd_ratio": found.ratio, "target": found.target}
+    return now.body
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError as fault:
+        raise Http404(f"{text} is no simulation.") from fault
+
+
+def _adopt(request: HttpRequest, now: InForce) -> HttpResponse:
+    people.require(request.user, people.EDIT_POLICY, now.service)
+    form = PolicyForm(request.POST, body=now.body, opened=now.revision)
+    if not form.is_valid():
+        return _render(request, now, form, Told(400))
+    opened = form.cleaned_data["opened"]
+    try:
+        policy = policy_edits.adopt(
+            now.service,
+            form.body(),
+            opened=opened,
+            user=request.user,  # type: ignore[arg-type]
+            reason=form.cleaned_data["reason"],
+        )
+    except InvalidError as fault:
+        form.refuse(fault.field, str(fault))
+        return _render(request, now, form, Told(400))
+    except ConflictError as conflict:
+        return _overtaken(request, now.service.slug, opened, str(conflict))
+    messages.success(
+        request, f"Adopted: revision {policy.revision} is in force from the next tick on."
+    )
+    return redirect("service-policy", slug=now.service.slug)
+
+
+def _overtaken(request: HttpRequest, slug: str, opened: int, conflict: str) -> HttpResponse:
+    """Show the form as it was typed, now against the revision that came first."""
+    now = _in_force(slug)
+    sent = request.POST.copy()
+    sent["opened"] = str(now.revision)
+    seen = policy_page.body_of_revision(now.service, opened)
+    theirs = tuple(differences(seen, now.body)) if seen else ()
+    form = PolicyForm(sent, body=now.body, opened=now.revision)
+    return _render(request, now, form, Told(409, conflict, theirs))
+
+
+@shell.page("GET", "POST")
+def check(request: HttpRequest, slug: str) -> HttpResponse:
+    """Say what the form would change and what is wrong with it; nothing is saved."""
+    if request.method != "POST":
+        return redirect("service-policy", slug=slug)
+    now = _in_force(slug)
+    form = PolicyForm(request.POST, body=now.body, opened=now.revision)
+    if not request.headers.get("HX-Request"):
+        return _render(request, now, form)
+    values = {"form": form, "service": now.service, "now": timezone.now(), "in_force": now}
+    return render(request, "controller/_policy_checked.html", values | _compared(now, form))
+
+
+@shell.page("GET", "POST")
+def windows(request: HttpRequest, slug: str) -> HttpResponse:
+    """Show the form with a window more or less; to htmx only the windows."""
+    if request.method != "POST":
+        return redirect("service-policy", slug=slug)
+    now = _in_force(slug)
+    more = 1 if "add" in request.POST else 0
+    form = PolicyForm(request.POST, body=now.body, opened=now.revision, more_windows=more)
+    if request.headers.get("HX-Request"):
+        values = {"form": form, "service": now.service, "now": timezone.now()}
+        response = render(request, "controller/_policy_windows.html", values)
+        response["HX-Trigger-After-Swap"] = "windows-changed"
+        return response
+    return _render(request, now, form)
+
+
+@shell.page("GET", "POST")
+def simulate(request: HttpRequest, slug: str) -> HttpResponse:
+    """Queue a backtest of what the form says beside what is in force."""
+    if request.method != "POST":
+        return redirect("service-policy", slug=slug)
+    people.require(request.user, people.BACKTEST)
+    now = _in_force(slug)
+    form = PolicyForm(request.POST, body=now.body, opened=now.revision)
+    trial = _trial(request.POST, now)
+    if not form.is_valid() or not trial.is_valid():
+        return _render(request, now, form, Told(400), trial)
+    return _queued(request, now, form, trial)
+
+
+def _queued(
+    request: HttpRequest, now: InForce, form: PolicyForm, trial: TrialForm
+) -> HttpResponse:
+    body = form.body()
+    try:
+        labels = policy_trial.labels(now.body if now.revision else body, body)
+    except ValueError as fault:
+        trial.refuse("", f"The policy in force can't be read: {fault}.")
+        return _render(request, now, form, Told(400), trial)
+    asking = trial.asking(list(dict.fromkeys(labels.values())))
+    if not asking.is_valid():
+        for field, errors in asking.errors.items():
+            trial.refuse(field, " ".join(map(str, errors)))
+        return _render(request, now, form, Told(400), trial)
+    asked = asking.asked() | policy_trial.remembered(now, body, labels)
+    load = backtest_form.load_of(asking.cleaned_data, timezone.now())
+    try:
+        backtest_load.check(asked, load, wiring.backtest_sources())
+        made = backtest_service.ask(
+            asking.cleaned_data["key"], asked=asked, load=load, user=request.user
+        )
+    except QuestionError as fault:
+        trial.refuse(fault.where, fault.message)
+        return _render(request, now, form, Told(400), trial)
+    except (TooManyError, ConflictError) as fault:
+        trial.refuse("", str(fault))
+        status = 429 if isinstance(fault, TooManyError) else 409
+        return _render(request, now, form, Told(status), trial)
+    address = reverse("service-policy", args=[now.service.slug])
+    return redirect(f"{address}?{urlencode({TRIED: made.pk})}#simulation")
+
+
+@shell.page("GET")
+def simulation(request: HttpRequest, slug: str, pk: UUID) -> HttpResponse:
+    """Show how a simulation stands; asked any other way than by htmx, the whole tab."""
+    now = _in_force(slug)
+    if not request.headers.get("HX-Request"):
+        address = reverse("service-policy", args=[slug])
+        return redirect(f"{address}?{urlencode({TRIED: pk})}")
+    shown = _simulation(now, pk)
+    values = {"simulation": shown, "service": now.service, "now": timezone.now()}
+    return fragments.answer(
+        request, "controller/_policy_simulation.html", values, state=shown.found.state
+    )
+
+
+@shell.page("GET", "POST")
+def revert(request: HttpRequest, slug: str, revision: int) -> HttpResponse:
+    """Save an earlier revision's policy as the next one."""
+    if request.method != "POST":
+        return redirect("service-policy", slug=slug)
+    now = _in_force(slug)
+    opened = request.POST.get("opened", "")
+    try:
+        policy = policy_edits.revert(
+            now.service,
+            revision,
+            opened=int(opened) if opened.isdecimal() and len(opened) < 10 else -1,  # noqa: PLR2004
+            user=request.user,  # type: ignore[arg-type]
+            reason=request.POST.get("reason", ""),
+        )
+    except (InvalidError, ConflictError) as fault:
+        status = 409 if isinstance(fault, ConflictError) else 400
+        now = _in_force(slug)
+        form = PolicyForm(body=now.body, opened=now.revision)
+        return _render(request, now, form, Told(status, revert=revision, revert_fault=str(fault)))
+    messages.success(
+        request, f"Reverted: revision {policy.revision} has the policy of revision {revision}."
+    )
+    return redirect("service-policy", slug=slug)
+
+
+def _in_force(slug: str) -> InForce:
+    found = policy_page.in_force(slug)
+    if found is None:
+        raise Http404(f"There is no service {slug}.")
+    return found
+
+
+def _simulation(now: InForce, pk: UUID) -> policy_page.Simulation:
+    found = policy_page.simulation(now.service, pk, timezone.now())
+    if found is None:
+        raise Http404(f"{now.service.slug} has no simulation {pk}.")
+    return found
+
+
+def _trial(data: Mapping[str, Any] | None, now: InForce) -> TrialForm:
+    return TrialForm(data, now=now, profiles=list(wiring.backtest_sources().profiles))
+
+
+def _compared(now: InForce, form: PolicyForm) -> dict[str, Any]:
+    # Only a checked form knows what was typed as values.
+    is_usable = form.is_valid()
+    body = form.body() if form.is_bound else form.first
+    return {
+        "differences": differences(now.body, body) if now.revision else (),
+        "left_out": policy_trial.left_out(now.body, body),
+        "wrong": len(form.errors) if form.is_bound and not is_usable else 0,
+    }
+
+
+def _render(
+    request: HttpRequest,
+    now: InForce,
+    form: PolicyForm,
+    outcome: Told | None = None,
+    trial: TrialForm | None = None,
+) -> HttpResponse:
+    outcome = outcome or Told()
+    may_edit, may_try = map(request.user.has_perm, (people.EDIT_POLICY, people.BACKTEST))
+    values: dict[str, Any] = {
+        "now": timezone.now(),
+        "service": now.service,
+        "in_force": now,
+        "form": form,
+        "outcome": outcome,
+        "may_edit": may_edit,
+        "may_try": may_try,
+        "revisions": policy_page.revisions(now),
+        "estimate": policy_page.estimate(now.service),
+        **_compared(now, form),
+    }
+    if may_edit or may_try:
+        values["trial"] = trial or _trial(None, now)
+    else:
+        values["facts"] = _facts(now)
+    if pk := request.GET.get(TRIED):
+        values["simulation"] = _simulation(now, _uuid(pk))
+    return render(request, "controller/policy.html", values, status=outcome.status)
+
+
+def _facts(now: InForce) -> list[tuple[str, list[tuple[str, str, str]]]]:
+    """Return the policy in words, group by group, for those who may only read it."""
+    return [
+        (
+            group.title,
+            [
+                (field.label, told(field, now.body[field.name]), field.meaning)
+                for field in (POLICY_FIELDS[name] for name in group.names if name in now.body)
+            ],
+        )
+        for group in GROUPS
+        if any(name in now.body for name in group.names)
+    ]

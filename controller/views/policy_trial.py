@@ -1,0 +1,146 @@
+"""Trying a policy before it is adopted: what is played, against what, as a backtest asks it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from django import forms
+
+from controller.core.backtest_states import Source
+from controller.core.policy_fields import FIELDS, GROUPS, parameters
+from controller.selectors import backtests, policy_page
+from controller.selectors.policy_page import EDITED, IN_FORCE, InForce
+from controller.simulator.backtest.ask import POLICY_NAMES
+from controller.simulator.backtest.contestants import PARAMETERS
+from controller.views import backtest_form
+from controller.views.backtest_form import BacktestForm
+from inventory.snapshot import config_of
+
+PLAYED_BY: Final = "proportional"
+HOURS: Final = 24.0
+BESIDE: Final = tuple(name for name in POLICY_NAMES if name != PLAYED_BY)
+USUAL: Final = ("default", "static-peak")
+NO_ENGINES: Final = "Choose the engines to simulate: no profile is known for this service's own."
+# Where the backtest's form calls something otherwise than this one.
+SAID_AT: Final = {
+    "recorded_hours": "hours",
+    "service": "hours",
+    "policies": "beside",
+    "more": "beside",
+}
+
+
+class TrialForm(forms.Form):
+    """The load, the engines and the other policies of a simulation."""
+
+    key = forms.UUIDField(widget=forms.HiddenInput)
+    source = forms.ChoiceField(
+        label="Load",
+        choices=(
+            (Source.RECORDED.value, "what this service recorded"),
+            (Source.TRACE.value, "an uploaded trace"),
+        ),
+    )
+    hours = forms.FloatField(
+        label="The last [h]", min_value=0.1, max_value=backtest_form.MOST_HOURS, required=False
+    )
+    trace = forms.TypedChoiceField(label="Trace", required=False, coerce=int, empty_value=None)
+    profile = forms.ChoiceField(
+        label="Engines of prefill", error_messages={"required": NO_ENGINES}
+    )
+    decode_profile = forms.ChoiceField(label="Engines of decode", required=False)
+    start_up_s = forms.FloatField(label="Start-up of an instance [s]", min_value=0, max_value=3600)
+    beside = forms.MultipleChoiceField(
+        label="Beside in force and edited",
+        required=False,
+        choices=[(name, name) for name in BESIDE],
+        widget=forms.CheckboxSelectMultiple,
+    )
+
+    def __init__(
+        self, data: Mapping[str, Any] | None, *, now: InForce, profiles: Sequence[str]
+    ) -> None:
+        """Offer what exists, beginning with what the service says about its backtest."""
+        asked = backtests.service(now.service.slug)
+        usual = backtest_form.of_service(asked, profiles) if asked else {}
+        self._usual = backtest_form.Defaults(has_traces=False).values() | usual
+        first = {
+            "key": uuid.uuid4(),
+            "source": Source.RECORDED.value,
+            "hours": int(HOURS),
+            "profile": usual.get("profile", ""),
+            "decode_profile": usual.get("decode_profile", ""),
+            "start_up_s": 60,
+            "beside": USUAL,
+        }
+        # A form sent without these fields, by a page that only checks, keeps what it begins with.
+        sent = data if data is not None and "try-key" in data else None
+        super().__init__(sent, initial=first, prefix="try")
+        self._names = list(profiles)
+        traces = [(line.pk, line.words) for line in backtests.traces()]
+        engines = [(name, name) for name in profiles]
+        for name, choices in (
+            ("trace", [("", "choose…"), *traces]),
+            ("profile", [("", "choose…"), *engines]),
+            ("decode_profile", [("", "as prefill"), *engines]),
+        ):
+            field = self.fields[name]
+            assert isinstance(field, forms.ChoiceField)  # noqa: S101 - for the type checker
+            field.choices = choices
+
+    def asking(self, policies: Sequence[str]) -> BacktestForm:
+        """Return the form of a backtest with these candidates beside the chosen others."""
+        given = self.cleaned_data
+        sent = self._usual | {
+            "key": given["key"],
+            "source": given["source"],
+            "recorded_hours": given["hours"],
+            "trace": given["trace"] or "",
+            "profile": given["profile"],
+            "decode_profile": given["decode_profile"],
+            "start_up_s": given["start_up_s"],
+            "policies": given["beside"],
+            "more": "\n".join(policies),
+        }
+        return BacktestForm(sent, profiles=self._names)
+
+    def refuse(self, field: str, sentence: str) -> None:
+        """Say beside a field why nothing was started; one the form doesn't know is about all."""
+        known = SAID_AT.get(field, field)
+        self.add_error(known if known in self.fields else None, sentence)
+
+
+def labels(in_force: Mapping[str, Any], edited: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return both policies as a backtest is asked for them, every parameter written out."""
+    return {
+        name: f"{PLAYED_BY}:{parameters(config_of(body, revision=0), PARAMETERS)}"
+        for name, body in ((IN_FORCE, in_force), (EDITED, edited))
+    }
+
+
+def left_out(*bodies: Mapping[str, Any]) -> Sequence[str]:
+    """Return what the bodies have that no backtest can play, in the words of the form."""
+    found = []
+    for name in (name for group in GROUPS for name in group.names if name not in PARAMETERS):
+        values = [body[name] for body in bodies if name in body]
+        if name == "name" and any(value != PLAYED_BY for value in values):
+            found.append(f"policies other than {PLAYED_BY}")
+        elif name == "schedule" and any(values):
+            found.append(FIELDS[name].label.lower())
+    return found
+
+
+def remembered(
+    now: InForce, edited: Mapping[str, Any], asked_labels: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return what a backtest keeps of the tab that asked for it."""
+    return {
+        policy_page.ASKED_BY: {
+            "service": now.service.slug,
+            "revision": now.revision,
+            "body": dict(edited),
+            "labels": dict(asked_labels),
+        }
+    }

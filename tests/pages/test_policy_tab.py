@@ -1,0 +1,482 @@
+"""The policy tab as the operator reads it: typed, checked, compared, adopted, taken back, tried."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from controller.core.policy_fields import FIELDS, GROUPS, plain_default
+from controller.models import AuditEvent, Backtest, Decision
+from controller.selectors.policy_page import EDITED, IN_FORCE
+from controller.simulator.backtest.contestants import PARAMETERS
+from controller.simulator.backtest.question import parse_candidate
+from inventory.models import Policy, PolicyRevision, Service
+from inventory.services.policies import KEPT
+from tests import factories
+from tests.pages.reading import reading, words
+from tests.services.people import person
+
+TAB = "/services/chat/policy/"
+WINDOW = {
+    "name": "office hours",
+    "kind": "floor",
+    "begin": "08:00",
+    "end": "18:00",
+    "prefill": "4",
+    "decode": "8",
+    "days": ["0", "1", "2", "3", "4"],
+    "dates": "",
+    "except_dates": "2026-12-25",
+}
+SCHEDULE = [
+    {
+        "name": "office hours",
+        "kind": "floor",
+        "begin": "08:00",
+        "end": "18:00",
+        "prefill": 4,
+        "decode": 8,
+        "days": [0, 1, 2, 3, 4],
+        "dates": [],
+        "except_dates": ["2026-12-25"],
+    }
+]
+
+
+@pytest.fixture
+def chat() -> Service:
+    """A service that has its first policy."""
+    return factories.make_service("chat")
+
+
+@pytest.fixture
+def pia(client: Client) -> User:
+    """A policy editor who is signed in."""
+    user = person("pia", "Policy editor")
+    client.force_login(user)
+    return user
+
+
+def typed(service: Service, **changes: Any) -> dict[str, Any]:
+    """Return the form of the policy in force as a browser sends it, with changes."""
+    policy = Policy.objects.get(service=service)
+    sent: dict[str, Any] = {"opened": policy.revision, "reason": "more room", "windows": 0}
+    for name in KEPT:
+        value = getattr(policy, name)
+        if name == "name":
+            sent[name] = value.split("+")
+        elif name != "schedule" and value is not None and value is not False:
+            sent[name] = str(value)
+    return sent | changes
+
+
+def with_window(**changes: Any) -> dict[str, Any]:
+    """Return the fields of one window as a browser sends them."""
+    row = {f"window-0-{name}": value for name, value in (WINDOW | changes).items()}
+    return {"name": ["proportional", "periodic"], "windows": 1} | row
+
+
+# What it shows.
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("chat", "pia")
+def test_every_kept_field_has_its_words_unit_and_meaning(client: Client) -> None:
+    page = reading(client, TAB)
+
+    assert set(KEPT) <= {name for group in GROUPS for name in group.names}
+    for name in KEPT:
+        field = FIELDS[name]
+        told = field.label if name == "schedule" else field.meaning
+        assert (told in page) or field.kind == "schedule", name
+        assert not field.unit or f"[{field.unit}]" in page, name
+    assert "Nothing changed: the form has what is in force." in page
+    assert "Revision 1 is in force." in page
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("chat")
+def test_a_viewer_reads_the_policy_and_gets_no_form(client: Client) -> None:
+    client.force_login(person("vera", "Viewer"))
+
+    page = client.get(TAB).content.decode()
+
+    assert 'id="policy-form"' not in page
+    assert "Target 1,000 driver unit per instance" in words(page)
+    assert "editing needs Policy editor, simulating needs Operator" in words(page)
+
+
+@pytest.mark.django_db
+def test_an_operator_may_try_and_not_adopt(client: Client, chat: Service) -> None:
+    client.force_login(person("otto", "Operator"))
+
+    assert "Adopt as revision 2 needs Policy editor" in reading(client, TAB)
+    answer = client.post(TAB, typed(chat, target="1200"))
+    assert answer.status_code == 403
+    assert "changing a policy needs the role Policy editor" in words(answer.content.decode())
+    assert Policy.objects.get().revision == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("pia")
+@pytest.mark.parametrize(
+    "path", [TAB, f"{TAB}?simulation=nonsense", f"{TAB}?simulation={uuid.UUID(int=1)}"]
+)
+def test_what_is_not_there_is_not_found(client: Client, path: str) -> None:
+    if "simulation" in path:
+        factories.make_service("chat")
+    assert client.get(path).status_code == 404
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("pia")
+def test_queries_do_not_grow_with_the_revisions(client: Client, chat: Service) -> None:
+    counts = []
+    for target in (1100, 1200, 1300):
+        client.post(TAB, typed(chat, target=target))
+        with CaptureQueriesContext(
+            connection,
+        ) as asked:
+            client.get(TAB)
+        counts.append(len(asked))
+
+    assert counts[0] == counts[1] == counts[2]
+    assert counts[0] <= 24
+
+
+# What it checks.
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("pia")
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        pytest.param("target", "abc", "target is 'abc'; give a number from", id="no number"),
+        pytest.param("target", "", "target is empty; give a number from", id="empty"),
+        pytest.param("target", "1e400", "target is inf; give a number from", id="too large"),
+        pytest.param("step_abs", "2.5", "give a whole number from 1 to", id="not whole"),
+        pytest.param("theta_in", "1.5", "give a number from 0 to 0.99", id="out of range"),
+        pytest.param("hold_s", "x" * 41, "at most 40 characters", id="a long text"),
+        pytest.param("time_zone", "Mars/North", "Mars/North", id="no zone"),
+        pytest.param("adapt", "perhaps", "perhaps", id="no such way to adapt"),
+        pytest.param("driver", "decode_util", "high even at light load", id="a bad driver"),
+        pytest.param("name", [], "policy", id="no policy chosen"),
+    ],
+)
+def test_what_can_not_be_used_is_said_at_the_field_and_kept(
+    client: Client, chat: Service, field: str, value: Any, said: str
+) -> None:
+    answer = client.post(TAB, typed(chat, **{field: value}))
+    page = answer.content.decode()
+
+    assert answer.status_code == 400
+    at = re.search(rf'id="id_{field}_error".*?</span></span></span>', page, re.DOTALL)
+    assert at and said in words(at.group()).replace("&amp;", "&")
+    assert not isinstance(value, str) or value in page
+    assert Policy.objects.get().revision == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("pia")
+def test_what_is_typed_is_compared_with_what_is_in_force(client: Client, chat: Service) -> None:
+    sent = typed(chat, target="1200", step_abs="x")
+    page = client.post(f"{TAB}check/", sent, headers={"HX-Request": "true"}).content.decode()
+
+    assert "Target 1,000 driver unit per instance 1,200 driver unit per instance" in words(page)
+    assert "1 field can't be used yet" in words(page)
+    assert re.search(r'id="id_step_abs_error" hx-swap-oob="true"><span class="state crit', page)
+    assert 'id="id_target_error" hx-swap-oob="true"></span>' in page
+    assert Policy.objects.get().revision == 1
+    assert not AuditEvent.objects.exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("pia")
+def test_without_scripts_the_whole_tab_says_the_same(client: Client, chat: Service) -> None:
+    page = words(client.post(f"{TAB}check/", typed(chat, lead_s="90")).content.decode())
+
+    assert "Start-up to look ahead by measured 90 s" in page
+    assert "Policy of chat" in page
+
+
+# Windows.
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("pia")
+def test_a_window_is_added_filled_adopted_and_removed(client: Client, chat: Service) -> None:
+    added = client.post(f"{TAB}windows/", typed(chat, add="1"), headers={"HX-Request": "true"})
+    assert 'name="window-0-begin"' in added.content.decode()
+    assert 'name="windows" value="1"' in added.content.decode()
+
+    assert client.post(TAB, typed(chat, **with_window())).status_code == 302
+    assert Policy.objects.get().schedule == SCHEDULE
+    assert (
+        "no window → office hours, 08:00 to 18:00 on Mon, Tue, Wed, Thu, Fri but not on 2026-12-25: "
+        "at least prefill 4, decode 8" in reading(client, TAB)
+    )
+
+    dropped = client.post(f"{TAB}windows/", typed(chat, drop="0", **with_window()))
+    assert dropped.status_code == 200
+    assert 'name="window-0-begin"' not in dropped.content.decode()
+    assert Policy.objects.get().schedule == SCHEDULE
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("pia")
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        pytest.param({"begin": "25:00"}, "Window 1: begin is '25:00'", id="no time of day"),
+        pytest.param({"decode": "many"}, "Window 1: decode is 'many'", id="no count"),
+        pytest.param({"decode": "0"}, "Window 1: decode is 0", id="below one"),
+        pytest.param({"name": ""}, "Window 1: name is ''", id="no name"),
+        pytest.param({"days": []}, "Window 1: begins on no day", id="on no day"),
+        pytest.param({"dates": "24.12.2026"}, "Window 1: dates", id="no such date"),
+        pytest.param({"kind": "ceiling"}, "Window 1: kind is 'ceiling'", id="no such kind"),
+    ],
+)
+def test_a_window_that_can_not_be_used_says_why(
+    client: Client, chat: Service, change: dict[str, Any], said: str
+) -> None:
+    answer = client.post(TAB, typed(chat, **with_window(**change)))
+
+    assert answer.status_code == 400
+    page = answer.content.decode()
+    at = re.search(r'id="policy-schedule_error".*?</div>', page, re.DOTALL)
+    assert at and said in words(at.group())
+    assert Policy.objects.get().schedule == []
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("pia")
+@pytest.mark.parametrize("stored", ["nonsense", {"a": 1}, [3, "x"], [{"begin": 5, "days": 7}]])
+def test_a_stored_schedule_nobody_can_read_is_shown_and_replaced(
+    client: Client, chat: Service, stored: Any
+) -> None:
+    Policy.objects.update(schedule=stored)
+
+    assert "Policy of chat" in reading(client, TAB)
+    assert client.post(TAB, typed(chat, **with_window())).status_code == 302
+    assert Policy.objects.get().schedule == SCHEDULE
+
+
+# Adopting and taking back.
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("pia")
+def test_an_adopted_policy_is_a_revision_with_its_reason(client: Client, chat: Service) -> None:
+    answer = client.post(TAB, typed(chat, target="1200", lead_s="90"), follow=True)
+    page = words(answer.content.decode())
+
+    assert "Adopted: revision 2 is in force from the next tick on." in page
+    assert "Revision 2 in force" in page
+    assert "by pia “more room”" in page
+    assert "Target 1,000 driver unit per instance → 1,200 driver unit per instance" in page
+    policy = Policy.objects.get()
+    assert (policy.revision, policy.target, policy.lead_s) == (2, 1200.0, 90.0)
+    event = AuditEvent.objects.get()
+    assert (event.reason, event.before["target"], event.after["target"]) == (
+        "more room",
+        1000.0,
+        1200.0,
+    )
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("pia")
+@pytest.mark.parametrize(
+    ("changes", "status", "said"),
+    [
+        pytest.param({"target": "1200", "reason": " "}, 400, "Give a reason", id="no reason"),
+        pytest.param({}, 409, "Nothing differs from revision 1", id="nothing changed"),
+        pytest.param({"opened": ""}, 400, "Nothing was saved", id="opened at no revision"),
+    ],
+)
+def test_what_is_not_adopted_says_why(
+    client: Client, chat: Service, changes: dict[str, Any], status: int, said: str
+) -> None:
+    answer = client.post(TAB, typed(chat, **changes))
+
+    assert answer.status_code == status
+    assert said in words(answer.content.decode())
+    assert Policy.objects.get().revision == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("pia")
+def test_who_was_faster_is_told_and_nothing_typed_is_lost(client: Client, chat: Service) -> None:
+    late = typed(chat, hold_s="900")
+    client.post(TAB, typed(chat, target="1200"))
+    answer = client.post(TAB, late)
+    page = answer.content.decode()
+
+    assert answer.status_code == 409
+    assert re.search(r"pia saved revision 2 \d+ s ago, and you had opened revision 1", page)
+    assert "They changed Target 1,000 driver unit per instance → 1,200" in words(page)
+    assert 'name="hold_s" value="900"' in page
+    assert 'name="opened" value="2"' in page
+    assert Policy.objects.get().revision == 2
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("pia")
+def test_reverting_makes_a_new_revision_with_the_old_policy(client: Client, chat: Service) -> None:
+    client.post(TAB, typed(chat, target="1200"))
+    refused = client.post(f"{TAB}revert/1/", {"opened": 2, "reason": ""})
+    stale = client.post(f"{TAB}revert/1/", {"opened": 1, "reason": "too slow"})
+    done = client.post(f"{TAB}revert/1/", {"opened": 2, "reason": "too slow"}, follow=True)
+
+    assert (refused.status_code, stale.status_code) == (400, 409)
+    assert "Reverted: revision 3 has the policy of revision 1." in words(done.content.decode())
+    policy = Policy.objects.get()
+    assert (policy.revision, policy.target) == (3, 1000.0)
+    assert list(PolicyRevision.objects.values_list("revision", "body__target")) == [
+        (3, 1000.0),
+        (2, 1200.0),
+        (1, 1000.0),
+    ]
+    assert client.post(f"{TAB}revert/9/", {"opened": 3, "reason": "x"}).status_code == 404
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("pia")
+def test_a_revision_older_than_a_field_goes_back_to_its_default(
+    client: Client, chat: Service
+) -> None:
+    client.post(TAB, typed(chat, hold_s="900"))
+    old = PolicyRevision.objects.get(revision=1)
+    del old.body["hold_s"]
+    old.save()
+    client.post(f"{TAB}revert/1/", {"opened": 2, "reason": "back"})
+
+    assert Policy.objects.get().hold_s == plain_default("hold_s")
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("pia")
+def test_a_service_without_a_policy_gets_its_first(client: Client, chat: Service) -> None:
+    sent = typed(chat, target="800", opened=0)
+    Policy.objects.all().delete()
+
+    assert "No policy: the controller can't size this service." in reading(client, TAB)
+    assert client.post(TAB, sent).status_code == 302
+    policy = Policy.objects.get()
+    assert (policy.revision, policy.target) == (1, 800.0)
+
+
+# Trying.
+
+
+def tried(service: Service, **changes: Any) -> dict[str, Any]:
+    """Return the form with what a simulation needs."""
+    return (
+        typed(service)
+        | {
+            "try-key": str(uuid.uuid4()),
+            "try-source": "recorded",
+            "try-hours": "1",
+            "try-profile": "qwen3-32b-fp8/h100-tp2",
+            "try-decode_profile": "",
+            "try-start_up_s": "60",
+            "try-beside": ["default"],
+        }
+        | changes
+    )
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("pia")
+def test_a_simulation_plays_exactly_what_the_form_says(client: Client, chat: Service) -> None:
+    factories.make_samples(chat, until=timezone.now(), count=200)
+    answer = client.post(f"{TAB}simulate/", tried(chat, target="1200", lead_s="90"))
+
+    row = Backtest.objects.get()
+    assert answer.status_code == 302
+    assert answer.url == f"{TAB}?simulation={row.pk}#simulation"
+    in_force, edited = (row.asked["policy_tab"]["labels"][name] for name in (IN_FORCE, EDITED))
+    assert row.asked["policies"] == ["default", in_force, edited]
+    for label, wanted in (
+        (in_force, {"target": "1000"}),
+        (edited, {"target": "1200", "lead_s": "90"}),
+    ):
+        candidate = parse_candidate(label)
+        assert (candidate.name, set(candidate.params)) == ("proportional", set(PARAMETERS))
+        assert wanted.items() <= candidate.params.items()
+        assert candidate.label == label
+
+    page = client.get(answer.url).content.decode()
+    assert 'name="target" value="1200"' in page
+    assert "It starts as soon as a worker is free." in words(page)
+    assert f'hx-get="{TAB}simulation/{row.pk}/"' in page
+    assert str(chat.slug) == row.asked["policy_tab"]["service"]
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("pia")
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        pytest.param({}, "no sample of the service is kept of that time", id="no recording"),
+        pytest.param({"try-profile": ""}, "no profile is known", id="no engines"),
+        pytest.param({"try-profile": "gpt/abacus"}, "not one of the available", id="unknown"),
+        pytest.param({"try-source": "trace"}, "Choose a trace", id="no trace"),
+        pytest.param({"try-hours": ""}, "This load needs it.", id="no hours"),
+        pytest.param({"target": "x"}, "target is 'x'", id="a policy that can't be used"),
+    ],
+)
+def test_what_can_not_be_simulated_says_why(
+    client: Client, chat: Service, changes: dict[str, Any], said: str
+) -> None:
+    answer = client.post(f"{TAB}simulate/", tried(chat, **changes))
+
+    assert answer.status_code == 400
+    assert said in words(answer.content.decode())
+    assert not Backtest.objects.exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("pia")
+def test_a_full_queue_is_told_and_nothing_typed_is_lost(client: Client, chat: Service) -> None:
+    factories.make_samples(chat, until=timezone.now(), count=200)
+    for _ in range(5):
+        assert client.post(f"{TAB}simulate/", tried(chat)).status_code == 302
+    answer = client.post(f"{TAB}simulate/", tried(chat, target="1234"))
+
+    assert answer.status_code == 429
+    assert "5 of your backtests wait already" in words(answer.content.decode())
+    assert 'name="target" value="1234"' in answer.content.decode()
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("pia")
+def test_what_no_simulation_plays_is_said(client: Client, chat: Service) -> None:
+    page = words(client.post(f"{TAB}check/", typed(chat, **with_window())).content.decode())
+
+    assert "A simulation leaves out: policies other than proportional, windows." in page
+
+
+# What a decision estimates.
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("pia")
+def test_an_estimate_is_put_into_the_form(client: Client, chat: Service) -> None:
+    if "forecast" not in {field.name for field in Decision._meta.get_fields()}:
+        pytest.skip("decisions keep no forecast yet")
+    factories.make_decision(chat, forecast={"ratio": 0.31254, "target": 812.3})
+
+    assert "ratio 0.31, target 812" in reading(client, TAB)
+    page = client.get(f"{TAB}?use=estimate").content.decode()
+    assert 'name="pd_ratio" value="0.3125"' in page
+    assert "P/D ratio 0.5 prefill per decode 0.3125 prefill per decode" in words(page)
