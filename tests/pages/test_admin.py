@@ -125,8 +125,16 @@ def test_every_list_opens_is_searchable_and_links_back(root: Client, model: type
         pytest.param("target", "nan", "Enter a number.", id="not a number"),
         pytest.param("pd_ratio", "0", "pd_ratio is 0.0; give a number from", id="ratio 0"),
         pytest.param("name", "nobody", "policy 'nobody' is unknown; choose", id="unknown policy"),
-        pytest.param("schedule", '{"a": 1}', "schedule", id="no list of windows"),
-        pytest.param("schedule", '[{"name": "x"}]', "schedule", id="a window without times"),
+        pytest.param("schedule", '{"a": 1}', "give a list of windows", id="no list of windows"),
+        pytest.param(
+            "schedule",
+            '[{"name": "x"}]',
+            "schedule[0].begin is empty; give a time from 00:00 to 23:59",
+            id="a window without times",
+        ),
+        pytest.param(
+            "schedule", json.dumps([NIGHT]), "that no policy reads", id="a schedule nobody follows"
+        ),
         pytest.param("schedule", "[", "Enter a valid JSON.", id="no JSON"),
     ],
 )
@@ -159,7 +167,10 @@ def test_a_schedule_is_kept_and_can_be_emptied_again(root: Client) -> None:
     policy = factories.make_service("chat").policy
     path = f"/admin/inventory/policy/{policy.pk}/change/"
 
-    root.post(path, POLICY | {"schedule": json.dumps([NIGHT]), "lead_s": "90"})
+    windows = {"name": "proportional+periodic", "schedule": json.dumps([NIGHT]), "lead_s": "90"}
+
+    answer = root.post(path, POLICY | windows)
+    assert answer.status_code == 302, words(answer.content.decode())
     policy.refresh_from_db()
     assert (policy.schedule, policy.lead_s, policy.revision) == ([NIGHT], 90.0, 2)
 
