@@ -151,33 +151,24 @@ def simulate(request: HttpRequest, slug: str) -> HttpResponse:
 def _queued(
     request: HttpRequest, now: InForce, form: PolicyForm, trial: TrialForm
 ) -> HttpResponse:
-    body = form.body()
+    body, status = form.body(), 400
     try:
         labels = policy_trial.labels(now.body if now.revision else body, body)
-    except ValueError as fault:
-        trial.refuse("", f"The policy in force can't be read: {fault}.")
-        return _render(request, now, form, Told(400), trial)
-    asking = trial.asking(list(dict.fromkeys(labels.values())))
-    if not asking.is_valid():
-        for field, errors in asking.errors.items():
-            trial.refuse(field, " ".join(map(str, errors)))
-        return _render(request, now, form, Told(400), trial)
-    asked = asking.asked() | policy_trial.remembered(now, body, labels)
-    load = backtest_form.load_of(asking.cleaned_data, timezone.now())
-    try:
-        backtest_load.check(asked, load, wiring.backtest_sources())
-        made = backtest_service.ask(
-            asking.cleaned_data["key"], asked=asked, load=load, user=request.user
-        )
+        asking = trial.asking(list(dict.fromkeys(labels.values())))
+        if asking is not None:
+            asked = asking.asked() | policy_trial.remembered(now, body, labels)
+            load = backtest_form.load_of(asking.cleaned_data, timezone.now())
+            backtest_load.check(asked, load, wiring.backtest_sources())
+            key = asking.cleaned_data["key"]
+            made = backtest_service.ask(key, asked=asked, load=load, user=request.user)
+            address = reverse("service-policy", args=[now.service.slug])
+            return redirect(f"{address}?{urlencode({TRIED: made.pk})}#simulation")
     except QuestionError as fault:
         trial.refuse(fault.where, fault.message)
-        return _render(request, now, form, Told(400), trial)
     except (TooManyError, ConflictError) as fault:
         trial.refuse("", str(fault))
         status = 429 if isinstance(fault, TooManyError) else 409
-        return _render(request, now, form, Told(status), trial)
-    address = reverse("service-policy", args=[now.service.slug])
-    return redirect(f"{address}?{urlencode({TRIED: made.pk})}#simulation")
+    return _render(request, now, form, Told(status), trial)
 
 
 @shell.page("GET")

@@ -14,6 +14,7 @@ from controller.selectors import backtests, policy_page
 from controller.selectors.policy_page import EDITED, IN_FORCE, InForce
 from controller.simulator.backtest.ask import POLICY_NAMES
 from controller.simulator.backtest.contestants import PARAMETERS
+from controller.simulator.backtest.question import QuestionError
 from controller.views import backtest_form
 from controller.views.backtest_form import BacktestForm
 from inventory.snapshot import config_of
@@ -28,6 +29,7 @@ SAID_AT: Final = {
     "recorded_hours": "hours",
     "service": "hours",
     "policies": "beside",
+    "policy": "beside",
     "more": "beside",
 }
 
@@ -90,8 +92,11 @@ class TrialForm(forms.Form):
             assert isinstance(field, forms.ChoiceField)  # noqa: S101 - for the type checker
             field.choices = choices
 
-    def asking(self, policies: Sequence[str]) -> BacktestForm:
-        """Return the form of a backtest with these candidates beside the chosen others."""
+    def asking(self, policies: Sequence[str]) -> BacktestForm | None:
+        """Return the checked form of a backtest with these candidates beside the chosen others.
+
+        It is ``None`` where that form refuses something, which is then said beside the fields.
+        """
         given = self.cleaned_data
         sent = self._usual | {
             "key": given["key"],
@@ -104,7 +109,10 @@ class TrialForm(forms.Form):
             "policies": given["beside"],
             "more": "\n".join(policies),
         }
-        return BacktestForm(sent, profiles=self._names)
+        asking = BacktestForm(sent, profiles=self._names)
+        for field, errors in asking.errors.items():
+            self.refuse(field, " ".join(map(str, errors)))
+        return asking if asking.is_valid() else None
 
     def refuse(self, field: str, sentence: str) -> None:
         """Say beside a field why nothing was started; one the form doesn't know is about all."""
@@ -113,11 +121,19 @@ class TrialForm(forms.Form):
 
 
 def labels(in_force: Mapping[str, Any], edited: Mapping[str, Any]) -> Mapping[str, str]:
-    """Return both policies as a backtest is asked for them, every parameter written out."""
-    return {
-        name: f"{PLAYED_BY}:{parameters(config_of(body, revision=0), PARAMETERS)}"
-        for name, body in ((IN_FORCE, in_force), (EDITED, edited))
-    }
+    """Return both policies as a backtest is asked for them, every parameter written out.
+
+    Raises :class:`QuestionError` for one that can't be read.
+    """
+    made = {}
+    for name, body in ((IN_FORCE, in_force), (EDITED, edited)):
+        try:
+            config = config_of(body, revision=0)
+        except ValueError as fault:
+            text = f"The policy {name} can't be read: {fault}"
+            raise QuestionError("bad_policy", text, "policy") from fault
+        made[name] = f"{PLAYED_BY}:{parameters(config, PARAMETERS)}"
+    return made
 
 
 def left_out(*bodies: Mapping[str, Any]) -> Sequence[str]:
