@@ -240,9 +240,11 @@ def _decision(pk: int) -> Decision:
 def _series(service: Service, ask: Ask, *, decisions: bool) -> ServiceSeries:
     try:
         spec = service_spec(service)
-    except (ObjectDoesNotExist, KeyError, ValueError) as fault:
+    except (ObjectDoesNotExist, KeyError) as fault:
         text = "The service lacks its SLO, its policy or a role: complete its configuration."
         raise BrokenServiceError(text) from fault
+    except ValueError as fault:
+        raise BrokenServiceError(f"The configuration can't be read: {fault}.") from fault
     # Unusable numbers leave a line out; of a signal nobody knows there is nothing to draw.
     if spec.policy.driver not in SIGNAL_INDEX:
         said = next(one.message for one in validate_policy(spec.policy) if one.field == "driver")

@@ -106,4 +106,9 @@ class Migration(migrations.Migration):
             name='step_frac',
             field=models.FloatField(default=0.25, verbose_name='largest step in [share]'),
         ),
+        migrations.AlterField(
+            model_name='policy',
+            name='cooldown_out_s',
+            field=models.FloatField(default=15, verbose_name='cooldown after scale-out [s]'),
+        ),
     ]

@@ -148,7 +148,7 @@ class Policy(Record):
     )
     theta_out = models.FloatField(default=0.10, verbose_name="θ out")
     theta_in = models.FloatField(default=0.10, verbose_name="θ in")
-    cooldown_out_s = models.FloatField(default=60, verbose_name="cooldown after scale-out [s]")
+    cooldown_out_s = models.FloatField(default=15, verbose_name="cooldown after scale-out [s]")
     cooldown_in_s = models.FloatField(default=300, verbose_name="cooldown after scale-in [s]")
     stabilisation_s = models.FloatField(default=300, verbose_name="scale-in stabilisation [s]")
     step_abs = models.PositiveIntegerField(

@@ -138,6 +138,7 @@ def test_a_proposal_is_made_confirmed_changed_and_superseded() -> None:
     run(ArraySource())
     assert Proposal.objects.get().state == "pending", "a pause takes it from nobody who reads it"
     Proposal.objects.update(evidence_at="2000-01-01T00:00:00Z")
+    ServiceStatus.objects.update(outlook={})  # else the peak of these five minutes is kept up
     run(ArraySource())
     done = Proposal.objects.get()
     assert done.state == "superseded"
@@ -389,7 +390,7 @@ def test_a_stretch_nobody_watched_starts_a_new_row_s23_m18() -> None:
 @pytest.mark.django_db
 def test_after_an_outage_nothing_shrinks_on_a_window_nobody_watched_m18() -> None:
     make_service("chat")
-    quiet = ArraySource().now_reports("chat", decode_tps=800.0)
+    quiet = ArraySource().now_reports("chat", decode_tps=800.0, tbt_s=0.01, prefill_util=0.2)
     run(quiet)
     ago = database_now() - timedelta(minutes=10)
     Decision.objects.update(first_at=ago - timedelta(minutes=10), last_at=ago)

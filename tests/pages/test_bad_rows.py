@@ -41,6 +41,11 @@ PAGES = (
         ("stabilisation_s", math.inf),
         ("proposal_ttl_s", math.nan),
         ("step_frac", math.nan),
+        ("schedule", {"begin": "08:00"}),
+        ("schedule", [{"name": "day", "begin": "8 o'clock"}]),
+        ("adapt", "perhaps"),
+        ("time_zone", "Mars/Olympus"),
+        ("lead_s", math.inf),
     ],
 )
 def test_a_bad_policy_row_breaks_no_page_c01(client: Client, field: str, value: object) -> None:
@@ -51,8 +56,8 @@ def test_a_bad_policy_row_breaks_no_page_c01(client: Client, field: str, value: 
     make_proposal(make_service("fine", mode="approve"))
     for page in PAGES:
         htmx = {"HX-Request": "true"} if "panel" in page or "overview" in page else {}
-        # Of a signal nobody knows there is nothing to draw.
-        refused = field == "driver" and "service=odd" in page
+        # Of a signal nobody knows, or a policy that can't be read, there is nothing to draw.
+        refused = field in {"driver", "schedule", "adapt"} and "service=odd" in page
         assert client.get(page, headers=htmx).status_code == (409 if refused else 200), page
 
 
@@ -64,6 +69,7 @@ def test_a_bad_policy_row_breaks_no_page_c01(client: Client, field: str, value: 
         ("driver", "nonsense", "driver 'nonsense' is unknown; choose from"),
         ("target", math.nan, "target is nan; give a number from"),
         ("cooldown_in_s", math.nan, "cooldown_in_s is nan; give a number from 0 to 604,800 s"),
+        ("schedule", [{"name": "day"}], "schedule[0].begin is empty; give a time from 00:00"),
     ],
 )
 def test_the_service_says_what_to_enter_and_the_others_do_not(
