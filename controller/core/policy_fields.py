@@ -107,9 +107,9 @@ _EVERY: Final = (
     PolicyField(
         "target",
         "Target",
-        "driver unit per instance",
+        "per instance",
         Kind.NUMBER,
-        "The driver's total per wished instance of the driver's role.",
+        "The driver's total, in its own unit, per wished instance of the driver's role.",
     ),
     PolicyField(
         "theta_out",

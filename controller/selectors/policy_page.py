@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -78,7 +78,7 @@ class Simulation:
     body: Mapping[str, Any]
     sentence: str
     columns: Sequence[backtest_scores.Column]
-    rows: Sequence[tuple[str, str, Sequence[backtest_scores.Cell]]]
+    rows: Sequence[backtest_scores.ScoreRow]
 
 
 def in_force(slug: str) -> InForce | None:
@@ -172,13 +172,13 @@ def simulation(service: Service, pk: UUID, now: datetime) -> Simulation | None:
 
 def _rows(
     answer: Mapping[str, Any], names: Mapping[str, str]
-) -> Sequence[tuple[str, str, Sequence[backtest_scores.Cell]]]:
+) -> Sequence[backtest_scores.ScoreRow]:
     words = {backtest_scores.BY_NAME[name].word for name in COMPARED}
     return [
-        (
-            names.get(row.label, row.label),
-            row.merit,
-            [cell for cell in row.cells if cell.word in words],
+        replace(
+            row,
+            label=names.get(row.label, row.label),
+            cells=[cell for cell in row.cells if cell.word in words],
         )
         for row in backtest_scores.table(answer, "")
     ]

@@ -21,9 +21,7 @@ from controller.core.policy_fields import (
     Group,
     Kind,
     PolicyField,
-    plain_default,
     plainly,
-    told,
 )
 from controller.core.schedule import schedule_problems
 from controller.core.types import SIGNALS
@@ -126,9 +124,7 @@ class PolicyForm(forms.Form):
         made = MAKERS[field.kind](field)
         made.required = False
         made.label = f"{field.label} [{field.unit}]" if field.unit else field.label
-        default = DEFAULTS.get(field.name)
-        usual = "" if default is None else f" Usually {told(field, plain_default(field.name))}."
-        made.help_text = f"{field.meaning}{usual}"
+        made.help_text = f"{field.meaning}{_usual(field)}"
         self.fields[field.name] = made
 
     @property
@@ -194,6 +190,14 @@ class PolicyForm(forms.Form):
     def _raw(self, name: str) -> Any:  # noqa: ANN401 - what a browser may send
         field = self.fields[name]
         return field.widget.value_from_datadict(self.data, {}, name)
+
+
+def _usual(field: PolicyField) -> str:
+    """Return the default in words, where one value is usual; new services follow the mix."""
+    default = DEFAULTS.get(field.name)
+    if default is None or field.kind in {Kind.ADAPT, Kind.CHECK}:
+        return ""
+    return f" Usually {plainly(default)}."
 
 
 def _shown(field: PolicyField, value: object) -> object:

@@ -76,7 +76,7 @@ def test_a_policy_is_edited_compared_adopted_and_taken_back(
     page.locator("[name=target]").fill("1e99")
     page.locator("#id_target_error", has_text="give a number from").wait_for()
     page.locator("[name=target]").fill("1200")
-    changes.locator("td", has_text="1,200 driver unit per instance").wait_for()
+    changes.locator("td", has_text="1,200 per instance").wait_for()
     assert page.locator("#id_target_error").inner_text() == ""
 
     page.locator("[name=name][value=periodic]").check()

@@ -15,12 +15,14 @@ from django.utils import timezone
 
 from controller.core.policy_fields import FIELDS, GROUPS, plain_default
 from controller.models import AuditEvent, Backtest, Decision
+from controller.selectors.backtests import hours
 from controller.selectors.policy_page import EDITED, IN_FORCE
 from controller.simulator.backtest.contestants import PARAMETERS
 from controller.simulator.backtest.question import parse_candidate
 from inventory.models import Policy, PolicyRevision, Service
-from inventory.services.policies import KEPT
+from inventory.services.policies import KEPT, body_of
 from tests import factories
+from tests.backtests import make_backtest
 from tests.pages.reading import reading, words
 from tests.services.people import person
 
@@ -110,7 +112,7 @@ def test_a_viewer_reads_the_policy_and_gets_no_form(client: Client) -> None:
     page = client.get(TAB).content.decode()
 
     assert 'id="policy-form"' not in page
-    assert "Target 1,000 driver unit per instance" in words(page)
+    assert "Target 1,000 per instance" in words(page)
     assert "editing needs Policy editor, simulating needs Operator" in words(page)
 
 
@@ -192,7 +194,7 @@ def test_what_is_typed_is_compared_with_what_is_in_force(client: Client, chat: S
     sent = typed(chat, target="1200", step_abs="x")
     page = client.post(f"{TAB}check/", sent, headers={"HX-Request": "true"}).content.decode()
 
-    assert "Target 1,000 driver unit per instance 1,200 driver unit per instance" in words(page)
+    assert "Target 1,000 per instance 1,200 per instance" in words(page)
     assert "1 field can't be used yet" in words(page)
     assert re.search(r'id="id_step_abs_error" hx-swap-oob="true"><span class="state crit', page)
     assert 'id="id_target_error" hx-swap-oob="true"></span>' in page
@@ -284,7 +286,7 @@ def test_an_adopted_policy_is_a_revision_with_its_reason(client: Client, chat: S
     assert "Adopted: revision 2 is in force from the next tick on." in page
     assert "Revision 2 in force" in page
     assert "by pia “more room”" in page
-    assert "Target 1,000 driver unit per instance → 1,200 driver unit per instance" in page
+    assert "Target 1,000 per instance → 1,200 per instance" in page
     policy = Policy.objects.get()
     assert (policy.revision, policy.target, policy.lead_s) == (2, 1200.0, 90.0)
     event = AuditEvent.objects.get()
@@ -325,7 +327,7 @@ def test_who_was_faster_is_told_and_nothing_typed_is_lost(client: Client, chat: 
 
     assert answer.status_code == 409
     assert re.search(r"pia saved revision 2 \d+ s ago, and you had opened revision 1", page)
-    assert "They changed Target 1,000 driver unit per instance → 1,200" in words(page)
+    assert "They changed Target 1,000 per instance → 1,200" in words(page)
     assert 'name="hold_s" value="900"' in page
     assert 'name="opened" value="2"' in page
     assert Policy.objects.get().revision == 2
@@ -421,7 +423,30 @@ def test_a_simulation_plays_exactly_what_the_form_says(client: Client, chat: Ser
     assert 'name="target" value="1200"' in page
     assert "It starts as soon as a worker is free." in words(page)
     assert f'hx-get="{TAB}simulation/{row.pk}/"' in page
-    assert str(chat.slug) == row.asked["policy_tab"]["service"]
+    assert chat.slug == row.asked["policy_tab"]["service"]
+
+
+@pytest.mark.django_db
+def test_an_ended_simulation_is_compared_with_what_is_in_force(
+    client: Client, chat: Service, pia: User
+) -> None:
+    # Two policies of the answer stand for both.
+    row = make_backtest(pia, "done")
+    runs = row.answer["runs"]
+    labels = {IN_FORCE: runs[1]["label"], EDITED: runs[0]["label"]}
+    body = body_of(chat.policy)
+    row.asked |= {"policy_tab": {"service": "chat", "revision": 1, "body": body, "labels": labels}}
+    row.save()
+    page = reading(client, f"{TAB}?simulation={row.pk}")
+
+    old, new = runs[1]["gpu_hours"], runs[0]["gpu_hours"]
+    assert f"Edited {hours(new)} GPU-hours, in force {hours(old)} (" in page
+    assert "edited" in page
+    assert f'href="/backtests/{row.pk}/"' in client.get(f"{TAB}?simulation={row.pk}").text
+    fragment = client.get(f"{TAB}simulation/{row.pk}/", headers={"HX-Request": "true"})
+    assert "data-live" not in fragment.text
+    factories.make_service("search")
+    assert client.get(f"/services/search/policy/?simulation={row.pk}").status_code == 404
 
 
 @pytest.mark.django_db
