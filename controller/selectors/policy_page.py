@@ -158,7 +158,10 @@ def simulation(service: Service, pk: UUID, now: datetime) -> Simulation | None:
     asked = found.backtest.asked.get(ASKED_BY) if found else None
     if found is None or not isinstance(asked, dict) or asked.get("service") != service.slug:
         return None
-    names = {asked["labels"][name]: name for name in (EDITED, IN_FORCE)}
+    names = {
+        asked["labels"][EDITED]: EDITED,
+        asked["labels"][IN_FORCE]: f"{IN_FORCE}, revision {asked['revision']}",
+    }
     answer = found.backtest.answer
     return Simulation(
         found=found,

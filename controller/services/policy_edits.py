@@ -9,6 +9,7 @@ from django.db import transaction
 from controller.core import phrases
 from controller.core.config_check import validate_policy
 from controller.core.policy_fields import plain_default
+from controller.core.schedule import ScheduleError
 from controller.models.clock import database_now
 from controller.services import people, policies
 from controller.services.errors import ConflictError, InvalidError, MissingError
@@ -60,8 +61,10 @@ def revert(service: Service, revision: int, *, opened: int, user: User, reason: 
 def _check(body: Mapping[str, Any]) -> None:
     try:
         config = config_of(body, revision=0)
+    except ScheduleError as fault:
+        raise InvalidError(fault.field, str(fault)) from fault
     except ValueError as fault:
-        raise InvalidError("schedule", str(fault)) from fault
+        raise InvalidError("adapt", str(fault)) from fault
     for problem in validate_policy(config):
         raise InvalidError(problem.field, problem.message)
 
@@ -73,6 +76,6 @@ def _overtaken(service: Service, opened: int) -> str:
     who = last.by.get_username() if last.by else "The system"
     since_s = (database_now() - last.at).total_seconds()
     return (
-        f"{who} saved revision {last.revision} {phrases.ago(since_s)}, and you had opened "
+        f"{who} saved revision {last.revision}, {phrases.ago(since_s)}; you had opened "
         f"revision {opened}."
     )

@@ -326,7 +326,7 @@ def test_who_was_faster_is_told_and_nothing_typed_is_lost(client: Client, chat: 
     page = answer.content.decode()
 
     assert answer.status_code == 409
-    assert re.search(r"pia saved revision 2 \d+ s ago, and you had opened revision 1", page)
+    assert re.search(r"pia saved revision 2, \d+ s ago; you had opened revision 1", page)
     assert "They changed Target 1,000 per instance → 1,200" in words(page)
     assert 'name="hold_s" value="900"' in page
     assert 'name="opened" value="2"' in page
