@@ -127,9 +127,6 @@ MEANT = "add periodic to the policies or leave the schedule empty"
             id="0 prefill",
         ),
         pytest.param({"counts": Instances(1, 100_001)}, "decode is 100001; give a", id="100001"),
-        pytest.param(
-            {"counts": (1, 2)}, "prefill is empty; give a whole number", id="a bare pair"
-        ),
         pytest.param({"kind": "most"}, "kind is 'most'; choose from floor, target", id="kind"),
         pytest.param({"kind": "target"}, None, id="a kind as its text"),
         pytest.param({"days": (7,)}, "days is (7,); give days from 0 for Monday", id="day 7"),
