@@ -1,8 +1,8 @@
 """What is learnt of a service as plain JSON values, and back without losing a digit."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
-from math import isfinite
+from math import inf, isfinite
 from typing import Any, Final
 
 from controller.core.outlook import (
@@ -16,11 +16,18 @@ from controller.core.outlook import (
 )
 
 Reader = Callable[[object], object]
+_NUMBERS: Final = frozenset({float, int})
 
 
 def as_plain(outlook: Outlook) -> dict[str, Any]:
     """Return the outlook as an object of numbers and short lists; empty for nothing learnt."""
-    return {} if outlook == NOTHING_LEARNT else _fields_of(outlook)
+    if outlook == NOTHING_LEARNT:
+        return {}
+    plain: dict[str, Any] = {name: getattr(outlook, name) for name in _SCALARS}
+    plain["peaks"] = list(map(list, outlook.peaks))
+    plain["foreseen"] = list(map(list, outlook.foreseen))
+    plain["prefill"], plain["decode"] = map(_of_role, (outlook.prefill, outlook.decode))
+    return plain
 
 
 def from_plain(value: object) -> Outlook:
@@ -30,7 +37,7 @@ def from_plain(value: object) -> Outlook:
     be older than the field.
     """
     try:
-        return Outlook(**_read(value, _OUTLOOK))
+        return _outlook(_object(value))
     except _MalformedError:
         return NOTHING_LEARNT
 
@@ -39,41 +46,55 @@ class _MalformedError(ValueError):
     """A value no outlook has."""
 
 
-def _fields_of(value: Outlook | Learnt) -> dict[str, Any]:
-    return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+def _of_role(learnt: Learnt) -> dict[str, Any]:
+    return {
+        **{name: getattr(learnt, name) for name in (*_ROLE_SCALARS, "wished", "ready")},
+        "outran": list(learnt.outran),
+        "took_s": list(learnt.took_s),
+        "waits": list(map(list, learnt.waits)),
+    }
 
 
-def _plain(value: object) -> object:
-    if isinstance(value, Learnt):
-        return _fields_of(value)
-    return list(map(_plain, value)) if isinstance(value, tuple) else value
-
-
-def _read(value: object, readers: Mapping[str, Reader]) -> dict[str, Any]:
+def _object(value: object) -> Mapping[str, object]:
     if not isinstance(value, dict):
         raise _MalformedError
-    return {name: read(value[name]) for name, read in readers.items() if name in value}
+    return value
 
 
-def _finite(value: object) -> float:
-    """Return a number; a float that is whole may have become an integer on its way."""
-    if isinstance(value, bool) or not isinstance(value, float | int):
+def _read(plain: Mapping[str, object], readers: Mapping[str, Reader]) -> dict[str, Any]:
+    return {name: read(plain[name]) for name, read in readers.items() if name in plain}
+
+
+def _figures(value: object, *, least: float = 0.0) -> tuple[float, ...]:
+    """Return a list of numbers; a float that is whole may have become an integer on its way."""
+    if not isinstance(value, list) or not _NUMBERS.issuperset(map(type, value)):
         raise _MalformedError
     try:
-        figure = float(value)
+        figures = tuple(map(float, value))
     except OverflowError as fault:
         raise _MalformedError from fault
-    if not isfinite(figure):
+    if not all(map(isfinite, figures)) or min(figures, default=0.0) < least:
         raise _MalformedError
-    return figure
+    return figures
 
 
-def _amount(value: object) -> float:
-    """Return a number that counts or measures something: never below 0."""
-    figure = _finite(value)
-    if figure < 0.0:
+def _scalars(plain: Mapping[str, object], names: Iterable[str]) -> dict[str, Any]:
+    """Return the single numbers of an object; a ratio that is not known is null."""
+    given = {name: plain[name] for name in names if name in plain}
+    found: dict[str, Any] = {"ratio": given.pop("ratio")} if given.get("ratio", 0) is None else {}
+    return found | dict(zip(given, _figures(list(given.values())), strict=True))
+
+
+def _took_s(value: object) -> tuple[float, ...]:
+    # A clock that is put back makes a start seem to end before it began.
+    return _figures(value, least=-inf)
+
+
+def _outran(value: object) -> tuple[float, ...]:
+    counts = _figures(value)
+    if len(counts) not in {0, len(OUTRAN) + 1}:
         raise _MalformedError
-    return figure
+    return counts
 
 
 def _whole(value: object) -> int:
@@ -82,74 +103,56 @@ def _whole(value: object) -> int:
     return value
 
 
-def _ratio(value: object) -> float | None:
-    return None if value is None else _amount(value)
-
-
-def _listed(value: object) -> Sequence[object]:
+def _rows(value: object, length: int) -> list[tuple[float, ...]]:
+    """Return a list of rows of numbers, all checked at once because there are dozens."""
     if not isinstance(value, list):
         raise _MalformedError
-    return value
-
-
-def _numbers(value: object) -> tuple[float, ...]:
-    return tuple(map(_finite, _listed(value)))
-
-
-def _counts(value: object) -> tuple[float, ...]:
-    counts = tuple(map(_amount, _listed(value)))
-    if len(counts) not in (0, len(OUTRAN) + 1):
+    if any(not isinstance(row, list) or len(row) != length for row in value):
         raise _MalformedError
-    return counts
-
-
-def _rows(*readers: Reader) -> Callable[[object], list[list[Any]]]:
-    """Return a reader of a list of lists, each as long as there are readers for its parts."""
-
-    def read(value: object) -> list[list[Any]]:
-        rows = [_listed(row) for row in _listed(value)]
-        if any(len(row) != len(readers) for row in rows):
-            raise _MalformedError
-        return [[part(given) for part, given in zip(readers, row, strict=True)] for row in rows]
-
-    return read
-
-
-_NEEDS: Final = _rows(_finite, _amount, _amount)
-_STARTS: Final = _rows(_finite, _whole)
+    flat = _figures([part for row in value for part in row])
+    return [flat[at : at + length] for at in range(0, len(flat), length)]
 
 
 def _peaks(value: object) -> tuple[Peak, ...]:
-    return tuple(Peak(*row) for row in _NEEDS(value))
+    return tuple(Peak(*row) for row in _rows(value, 3))
 
 
 def _foreseen(value: object) -> tuple[Foreseen, ...]:
-    return tuple(Foreseen(*row) for row in _NEEDS(value))
+    return tuple(Foreseen(*row) for row in _rows(value, 3))
 
 
 def _waits(value: object) -> tuple[Started, ...]:
-    return tuple(Started(*row) for row in _STARTS(value))
+    rows = _rows(value, 2)
+    if not all(count.is_integer() for _, count in rows):
+        raise _MalformedError
+    return tuple(Started(at_s, int(count)) for at_s, count in rows)
 
 
 _LEARNT: Final[Mapping[str, Reader]] = {
-    "outran": _counts,
-    "took_s": _numbers,
+    "outran": _outran,
+    "took_s": _took_s,
     "waits": _waits,
     "wished": _whole,
     "ready": _whole,
 }
 
 
+_ROLE_SCALARS: Final = tuple(field.name for field in fields(Learnt) if field.name not in _LEARNT)
+
+
 def _learnt(value: object) -> Learnt:
-    return Learnt(**_read(value, _LEARNT))
+    plain = _object(value)
+    return Learnt(**_scalars(plain, _ROLE_SCALARS), **_read(plain, _LEARNT))
 
 
-_OUTLOOK: Final[Mapping[str, Reader]] = {
-    **{field.name: _amount for field in fields(Outlook)},
-    "at_s": _finite,
-    "ratio": _ratio,
+_NESTED: Final[Mapping[str, Reader]] = {
     "peaks": _peaks,
     "foreseen": _foreseen,
     "prefill": _learnt,
     "decode": _learnt,
 }
+_SCALARS: Final = tuple(field.name for field in fields(Outlook) if field.name not in _NESTED)
+
+
+def _outlook(plain: Mapping[str, object]) -> Outlook:
+    return Outlook(**_scalars(plain, _SCALARS), **_read(plain, _NESTED))

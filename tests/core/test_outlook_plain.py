@@ -19,16 +19,19 @@ from controller.core.outlook import (
 )
 from controller.core.outlook_plain import as_plain, from_plain
 
-TIMES = st.floats(-1e12, 1e12)
+TIMES = st.floats(0.0, 1e12)
 AMOUNTS = st.floats(0.0, 1e300)
 COUNTS = st.integers(0, 10**6)
+OF_A_ROLE = {
+    "outran": st.just(()) | st.tuples(*[AMOUNTS] * (len(OUTRAN) + 1)),
+    "took_s": st.lists(st.floats(-1e6, 1e6), max_size=5).map(tuple),
+    "waits": st.lists(st.builds(Started, TIMES, COUNTS), max_size=3).map(tuple),
+    "wished": COUNTS,
+    "ready": COUNTS,
+}
 LEARNT = st.builds(
     Learnt,
-    outran=st.just(()) | st.tuples(*[AMOUNTS] * (len(OUTRAN) + 1)),
-    took_s=st.lists(TIMES, max_size=5).map(tuple),
-    waits=st.lists(st.builds(Started, TIMES, COUNTS), max_size=3).map(tuple),
-    wished=COUNTS,
-    ready=COUNTS,
+    **{field.name: OF_A_ROLE.get(field.name, AMOUNTS) for field in fields(Learnt)},  # type: ignore[arg-type]
 )
 NESTED = {
     "at_s": TIMES,
