@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from django import forms
 from django.contrib import admin
@@ -12,6 +12,7 @@ from django.http import HttpRequest
 
 from controller.core import config_check
 from controller.core.policies import POLICIES
+from controller.core.policy_fields import GROUPS
 from controller.core.types import Instances, Limits
 from controller.core.types import Slo as SloValue
 from controller.models import (
@@ -59,6 +60,9 @@ else:
     ServiceModelAdmin = PolicyModelAdmin = SloModelAdmin = AnyModelAdmin = admin.ModelAdmin
 
 ROLES = ("prefill", "decode")
+POLICY_FIELDSETS: Final[Any] = tuple(
+    (group.title, {"fields": group.names, "description": group.about}) for group in GROUPS
+)
 SLO_FIELDS = ("ttft_s", "tbt_s", "goal_frac")
 
 
@@ -213,6 +217,7 @@ class PolicyInline(PolicyStack):
 
     model = Policy
     form = PolicyForm
+    fieldsets = POLICY_FIELDSETS
     min_num = 1
     can_delete = False
 
@@ -308,6 +313,7 @@ class PolicyAdmin(PolicyModelAdmin):
     list_select_related = ("service",)
     search_fields = ("service__slug",)
     readonly_fields = ("service", "revision")
+    fieldsets = ((None, {"fields": ("service", "revision")}), *POLICY_FIELDSETS)
 
     def has_add_permission(self, _request: HttpRequest, *_args: object) -> bool:
         """Return False: a policy comes with its service."""

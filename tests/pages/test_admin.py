@@ -26,7 +26,7 @@ POLICY = {
     "ratio_tolerance": "0.25",
     "theta_out": "0.1",
     "theta_in": "0.1",
-    "cooldown_out_s": "60",
+    "cooldown_out_s": "15",
     "cooldown_in_s": "300",
     "stabilisation_s": "300",
     "step_abs": "4",
