@@ -142,8 +142,8 @@ def body_of_revision(service: Service, revision: int) -> Mapping[str, Any] | Non
 
 def estimate(service: Service) -> Estimate | None:
     """Return the ratio and target the newest decision estimated, ``None`` where it did not."""
-    newest = Decision.objects.filter(service=service).first()
-    forecast = getattr(newest, "forecast", None)
+    newest = Decision.objects.filter(service=service).only("pk", "forecast").first()
+    forecast = newest.forecast if newest else None
     if newest is None or not isinstance(forecast, Mapping):
         return None
     ratio, target = forecast.get("ratio"), forecast.get("target")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from django import forms
 
 from controller.core.backtest_states import Source
-from controller.core.policy_fields import FIELDS, GROUPS, parameters
+from controller.core.policy_fields import parameters
+from controller.core.policy_names import JOINT, PERIODIC, policy_names
+from controller.core.types import PolicyConfig
 from controller.selectors import backtests, policy_page
 from controller.selectors.policy_page import EDITED, IN_FORCE, InForce
 from controller.simulator.backtest.ask import POLICY_NAMES
@@ -132,20 +135,20 @@ def labels(in_force: Mapping[str, Any], edited: Mapping[str, Any]) -> Mapping[st
         except ValueError as fault:
             text = f"The policy {name} can't be read: {fault}"
             raise QuestionError("bad_policy", text, "policy") from fault
-        made[name] = f"{PLAYED_BY}:{parameters(config, PARAMETERS)}"
+        made[name] = f"{PLAYED_BY}:{parameters(_untimed(config), PARAMETERS)}"
     return made
 
 
+def _untimed(config: PolicyConfig) -> PolicyConfig:
+    """Return a policy without its schedule, which no parameter of a backtest can hold."""
+    names = [name for name in policy_names(config.name) if name != PERIODIC]
+    return replace(config, name=JOINT.join(names) or PLAYED_BY)
+
+
 def left_out(*bodies: Mapping[str, Any]) -> Sequence[str]:
-    """Return what the bodies have that no backtest can play, in the words of the form."""
-    found = []
-    for name in (name for group in GROUPS for name in group.names if name not in PARAMETERS):
-        values = [body[name] for body in bodies if name in body]
-        if name == "name" and any(value != PLAYED_BY for value in values):
-            found.append(f"policies other than {PLAYED_BY}")
-        elif name == "schedule" and any(values):
-            found.append(FIELDS[name].label.lower())
-    return found
+    """Return what the bodies have that no backtest can play, in words."""
+    is_timed = any(PERIODIC in policy_names(str(body.get("name", ""))) for body in bodies)
+    return ["the periodic policy with its windows"] if is_timed else []
 
 
 def remembered(

@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from controller.core.policy_fields import FIELDS, GROUPS, plain_default
-from controller.models import AuditEvent, Backtest, Decision
+from controller.models import AuditEvent, Backtest
 from controller.selectors.backtests import hours
 from controller.selectors.policy_page import EDITED, IN_FORCE
 from controller.simulator.backtest.contestants import PARAMETERS
@@ -403,7 +403,8 @@ def tried(service: Service, **changes: Any) -> dict[str, Any]:
 @pytest.mark.usefixtures("pia")
 def test_a_simulation_plays_exactly_what_the_form_says(client: Client, chat: Service) -> None:
     factories.make_samples(chat, until=timezone.now(), count=200)
-    answer = client.post(f"{TAB}simulate/", tried(chat, target="1200", lead_s="90"))
+    edits = {"target": "1200", "lead_s": "90", "name": ["proportional", "latency", "periodic"]}
+    answer = client.post(f"{TAB}simulate/", tried(chat) | with_window() | edits)
 
     row = Backtest.objects.get()
     assert answer.status_code == 302
@@ -412,7 +413,7 @@ def test_a_simulation_plays_exactly_what_the_form_says(client: Client, chat: Ser
     assert row.asked["policies"] == ["default", in_force, edited]
     for label, wanted in (
         (in_force, {"target": "1000"}),
-        (edited, {"target": "1200", "lead_s": "90"}),
+        (edited, {"target": "1200", "lead_s": "90", "name": "proportional+latency"}),
     ):
         candidate = parse_candidate(label)
         assert (candidate.name, set(candidate.params)) == ("proportional", set(PARAMETERS))
@@ -490,7 +491,9 @@ def test_a_full_queue_is_told_and_nothing_typed_is_lost(client: Client, chat: Se
 def test_what_no_simulation_plays_is_said(client: Client, chat: Service) -> None:
     page = words(client.post(f"{TAB}check/", typed(chat, **with_window())).content.decode())
 
-    assert "A simulation leaves out: policies other than proportional, windows." in page
+    assert (
+        "A simulation leaves out the periodic policy with its windows; it plays the rest." in page
+    )
 
 
 # What a decision estimates.
@@ -499,8 +502,6 @@ def test_what_no_simulation_plays_is_said(client: Client, chat: Service) -> None
 @pytest.mark.django_db
 @pytest.mark.usefixtures("pia")
 def test_an_estimate_is_put_into_the_form(client: Client, chat: Service) -> None:
-    if "forecast" not in {field.name for field in Decision._meta.get_fields()}:
-        pytest.skip("decisions keep no forecast yet")
     factories.make_decision(chat, forecast={"ratio": 0.31254, "target": 812.3})
 
     assert "ratio 0.31, target 812" in reading(client, TAB)

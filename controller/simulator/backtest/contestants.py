@@ -18,8 +18,8 @@ from controller.simulator.backtest.question import Candidate, QuestionError
 from controller.simulator.capacity import Capacity, default_policy
 from controller.simulator.profiles import Profile
 from controller.simulator.references import REFERENCES
-from controller.simulator.speeds import engine_of
 from controller.simulator.references.port import Briefing, Controller
+from controller.simulator.speeds import engine_of
 
 _T = TypeVar("_T")
 
@@ -29,7 +29,7 @@ OURS: Final[Mapping[str, str]] = {
 }
 POLICY_NAMES: Final = (*OURS, *REFERENCES)
 
-_FIXED: Final = frozenset({"name", "version", "proposal_ttl_s", "schedule", "time_zone"})
+_FIXED: Final = frozenset({"version", "proposal_ttl_s", "schedule", "time_zone"})
 """Fields of a policy that a backtest has no use for."""
 
 PARAMETERS: Final = tuple(f.name for f in fields(PolicyConfig) if f.name not in _FIXED)
@@ -143,6 +143,7 @@ def _measured(text: str) -> float | None:
 
 
 _KINDS: Final[Mapping[str, Callable[[str], float | str | bool | None]]] = {
+    "name": str,
     "driver": str,
     "step_abs": int,
     "force_driver": _yes_or_no,

@@ -69,9 +69,14 @@ def test_a_reference_runs_with_its_defaults_but_for_what_is_said(stage: Stage) -
     assert made.reference is not None
 
 
+def test_several_policies_run_together_under_one_name(stage: Stage) -> None:
+    (made,) = entered(stage, "proportional:name=proportional+latency")
+    assert made.spec.policy.name == "proportional+latency"
+
+
 def test_every_field_of_a_policy_is_a_parameter_or_has_no_use_here() -> None:
     left_out = {f.name for f in fields(PolicyConfig)} - set(PARAMETERS)
-    assert left_out == {"name", "version", "proposal_ttl_s", "schedule", "time_zone"}
+    assert left_out == {"version", "proposal_ttl_s", "schedule", "time_zone"}
 
 
 @pytest.mark.parametrize(
