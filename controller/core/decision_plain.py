@@ -1,0 +1,630 @@
+"""The values of a decision as plain JSON: documents to contexts, decisions to records."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from math import isfinite, nan
+from typing import Any, Final, TypeVar
+
+import numpy as np
+
+from controller.core.config_check import MOST_GPUS, validate_spec
+from controller.core.engine import Engine, Mix
+from controller.core.outlook_plain import as_plain, from_plain
+from controller.core.pairs import MOST_INSTANCES
+from controller.core.raw_values import shown
+from controller.core.schedule import ScheduleError, schedule_from_plain, schedule_plain
+from controller.core.signals import summarise
+from controller.core.types import (
+    ROLE_INDEX,
+    SIGNAL_INDEX,
+    SIGNALS,
+    Adapt,
+    Context,
+    Decision,
+    Forecast,
+    History,
+    Hold,
+    Instances,
+    Limits,
+    Mode,
+    Period,
+    PolicyConfig,
+    Quality,
+    Refusal,
+    Role,
+    RoleState,
+    ServiceSpec,
+    ServiceState,
+    Signal,
+    SignalKind,
+    Signals,
+    Slo,
+    Window,
+    Wish,
+)
+
+MAX_AGE_S: Final = 45.0
+"""A sample older than this is stale, as in the loop unless it is configured otherwise [s]."""
+
+LATEST_S: Final = 253_402_300_799.0
+"""The last second of the year 9999; later times have no date."""
+
+Plain = Mapping[str, object]
+Kind = TypeVar("Kind", bound=StrEnum)
+
+
+class DocumentError(ValueError):
+    """A value of the document that can't be used: ``where`` is its path, the text the fix."""
+
+    def __init__(self, where: str, message: str) -> None:
+        super().__init__(message)
+        self.where = where
+
+
+@dataclass(frozen=True, slots=True)
+class Sizing:
+    """The engines a document names and the mean request they serve [tokens], where it says so."""
+
+    prefill: str
+    decode: str
+    tbt_s: float
+    input_tokens: float | None
+    output_tokens: float | None
+    cached_frac: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """An object of the document with its path; every reading says where it went wrong."""
+
+    where: str
+    plain: Plain
+
+    def path(self, name: str) -> str:
+        return f"{self.where}.{name}" if self.where else name
+
+    def only(self, *names: str) -> None:
+        for name in self.plain:
+            if name not in names:
+                known = ", ".join(names)
+                raise DocumentError(self.path(str(name)), f"there is no such field; give {known}")
+
+    def part(self, name: str) -> "_Part":
+        """Return an object in this one; an absent one is empty."""
+        return part_of(self.plain.get(name, {}), self.path(name))
+
+    def parts(self, name: str) -> list["_Part"]:
+        given, where = self.plain.get(name, []), self.path(name)
+        if not isinstance(given, list | tuple):
+            raise DocumentError(where, f"{shown(given)} is no list; give a list of objects")
+        return [part_of(each, f"{where}[{at}]") for at, each in enumerate(given)]
+
+    def number(self, name: str, default: float | None = None) -> float:
+        found = self.optional(name)
+        if found is not None:
+            return found
+        if default is None:
+            raise DocumentError(self.path(name), "this is missing; give a number")
+        return default
+
+    def optional(self, name: str) -> float | None:
+        given = self.plain.get(name)
+        if given is None:
+            return None
+        if isinstance(given, bool) or not isinstance(given, int | float) or not _fits(given):
+            raise DocumentError(self.path(name), f"{shown(given)} is no number; give a number")
+        return float(given)
+
+    def whole(self, name: str, default: int | None = None) -> int:
+        given = self.plain.get(name)
+        if given is None and default is not None:
+            return default
+        if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given <= MOST_GPUS:
+            fix = f"give a whole number from 0 to {MOST_GPUS:,}"
+            raise DocumentError(self.path(name), f"{shown(given)} is no count; {fix}")
+        return given
+
+    def text(self, name: str, default: str) -> str:
+        given = self.plain.get(name, default)
+        if not isinstance(given, str):
+            raise DocumentError(self.path(name), f"{shown(given)} is no text; give a text")
+        return given
+
+    def choice(self, name: str, kind: type[Kind], default: Kind) -> Kind:
+        given = self.plain.get(name, default)
+        for each in kind:
+            if given == each:
+                return each
+        fix = f"choose from {', '.join(kind)}"
+        raise DocumentError(self.path(name), f"{shown(given)} is none; {fix}")
+
+    def pair(self, name: str, default: Instances | None = None) -> Instances:
+        """Return a count for each role; one left out has its default."""
+        roles = self.part(name)
+        roles.only(*Role)
+        found = (roles.whole(role, default and default.of(role)) for role in Role)
+        return Instances(*found)
+
+
+def part_of(given: object, where: str) -> _Part:
+    """Return an object of a document; raises :class:`DocumentError` for anything else."""
+    if not isinstance(given, Mapping):
+        raise DocumentError(where or "document", f"{shown(given)} is no object; give an object")
+    return _Part(where, given)
+
+
+def sizing_of(document: object) -> Sizing | None:
+    """Return the engines a document names; ``None`` if none. Raises :class:`DocumentError`."""
+    service = part_of(document, "").part("service")
+    prefill = service.text("profile", "")
+    decode = service.text("decode_profile", prefill)
+    if not prefill:
+        if decode:
+            raise DocumentError("service.profile", "decode_profile needs a profile beside it")
+        return None
+    request = service.part("request")
+    request.only("input_tokens", "output_tokens", "cached_frac")
+    tokens = request.optional("input_tokens"), request.optional("output_tokens")
+    if any(each is not None and each < 1.0 for each in tokens):
+        raise DocumentError("service.request", "a request has at least 1 token each way")
+    cached_frac = request.number("cached_frac", 0.0)
+    if not 0.0 <= cached_frac <= 1.0:
+        raise DocumentError("service.request.cached_frac", "give a share from 0 to 1")
+    tbt_s = service.part("slo").number("tbt_s")
+    return Sizing(prefill, decode, tbt_s, *tokens, cached_frac)
+
+
+def context_from(
+    document: object, *, engine: Engine | None = None, policy: PolicyConfig | None = None
+) -> Context:
+    """Return the context a document describes; docs/decide.md has every field.
+
+    ``engine`` and ``policy`` are those of the profiles it names, and its own fields go before
+    them. Qualities follow from values, ages and coverage as in the loop. Raises
+    :class:`DocumentError` for the first field that can't be used.
+    """
+    whole = part_of(document, "")
+    whole.only(*_DOCUMENT)
+    now_s = whole.number("now_s")
+    if not 0.0 <= now_s <= LATEST_S:
+        raise DocumentError("now_s", f"{now_s:g} is no time; give seconds since 1970")
+    spec = _spec(whole.part("service"), engine, policy)
+    state = _state(whole.part("state"))
+    free = whole.part("gpus_free")
+    return Context(
+        now_s=now_s,
+        spec=spec,
+        state=state,
+        signals=_signals(whole.part("signals"), now_s, spec, state),
+        history=_history(whole),
+        hold=_hold(whole.parts("overrides"), spec.key, now_s),
+        gpus_free={name: free.whole(name) for name in free.plain}
+        if "gpus_free" in whole.plain
+        else dict.fromkeys(spec.hardware.values(), MOST_GPUS),
+    )
+
+
+_DOCUMENT: Final = (
+    *("now_s", "service", "state", "signals", "history", "overrides"),
+    *("gpus_free", "refusals", "outlook"),
+)
+_SERVICE: Final = (
+    *("name", "cluster", "slo", "policy", "limits", "mode", "gpus_per_instance", "hardware"),
+    *("priority", "engine", "profile", "decode_profile", "request"),
+)
+_STATE: Final = (
+    *("ready", "starting", "draining", "failed", "desired", "last_scale_out_s"),
+    *("last_scale_in_s", "in_flight", "changed_from"),
+)
+_SIGNAL: Final = ("value", "unit", "measured_at_s", "reporting", "expected", "newest", "quality")
+
+
+def _fits(figure: float) -> bool:
+    try:
+        return isfinite(float(figure))
+    except OverflowError:
+        return False
+
+
+def _spec(service: _Part, engine: Engine | None, policy: PolicyConfig | None) -> ServiceSpec:
+    service.only(*_SERVICE)
+    slo, hardware = service.part("slo"), service.part("hardware")
+    slo.only("ttft_s", "tbt_s", "goal_frac")
+    hardware.only(*Role)
+    spec = ServiceSpec(
+        key=service.text("name", "service"),
+        cluster=service.text("cluster", "cluster"),
+        mode=service.choice("mode", Mode, Mode.OBSERVE),
+        slo=Slo(slo.number("ttft_s"), slo.number("tbt_s"), slo.number("goal_frac", 0.99)),
+        limits=_limits(service.part("limits")),
+        policy=_policy(service.part("policy"), policy),
+        gpus_per_instance=service.pair("gpus_per_instance", Instances(1, 1)),
+        hardware={role: hardware.text(role, role.value) for role in Role},
+        priority=service.whole("priority", 0),
+        engine=_engine(service.part("engine")) if "engine" in service.plain else engine,
+    )
+    for problem in validate_spec(spec):
+        raise DocumentError(_path_of(problem.field), problem.message)
+    return spec
+
+
+def _path_of(field: str) -> str:
+    """Return where in the document the field of a configuration is."""
+    head = field.partition(".")[0].partition("[")[0]
+    if head in _POLICY:
+        return f"service.policy.{field}"
+    if head in {"minimum", "maximum", "max_gpus"}:
+        return f"service.limits.{field}"
+    if head in {each.name for each in fields(Slo)}:
+        return f"service.slo.{field}"
+    return f"service.{'name' if field == 'key' else field}"
+
+
+def _limits(limits: _Part) -> Limits:
+    limits.only("minimum", "maximum", "max_gpus")
+    most = Instances(MOST_INSTANCES, MOST_INSTANCES)
+    return Limits(
+        limits.pair("minimum", Instances(1, 1)),
+        limits.pair("maximum", most),
+        limits.whole("max_gpus", MOST_GPUS),
+    )
+
+
+_POLICY: Final = tuple(field.name for field in fields(PolicyConfig))
+_NEEDED: Final = ("target", "pd_ratio")
+
+
+def _policy(given: _Part, base: PolicyConfig | None) -> PolicyConfig:
+    """Return a policy: its own fields over those of ``base``, over the defaults."""
+    given.only(*_POLICY)
+    if base is None:
+        for name in _NEEDED:
+            if given.plain.get(name) is None:
+                fix = "give it, or service.profile and the tokens of service.request to size by"
+                raise DocumentError(given.path(name), f"this is missing; {fix}")
+        base = PolicyConfig("proportional", "decode_tps", 0.0, 0.0)
+    read = {name: _policy_field(given, name) for name in given.plain}
+    return replace(base, **read)
+
+
+def _policy_field(given: _Part, name: str) -> Any:  # noqa: ANN401 - as many types as fields
+    if name == "schedule":
+        return _windows(given)
+    if name == "adapt":
+        return given.choice(name, Adapt, Adapt.OFF)
+    read = _READERS.get(name, _Part.number)
+    return read(given, name)
+
+
+def _windows(given: _Part) -> tuple[Period, ...]:
+    try:
+        return schedule_from_plain(given.plain["schedule"])
+    except ScheduleError as fault:
+        raise DocumentError(given.path(fault.field), str(fault)) from fault
+
+
+def _flag(given: _Part, name: str) -> bool:
+    value = given.plain[name]
+    if not isinstance(value, bool):
+        raise DocumentError(given.path(name), f"{shown(value)} is neither true nor false")
+    return value
+
+
+_READERS: Final[Mapping[str, Callable[[_Part, str], object]]] = {
+    **dict.fromkeys(("name", "driver", "time_zone"), lambda given, name: given.text(name, "")),
+    **dict.fromkeys(("lead_s", "margin_frac"), _Part.optional),
+    **dict.fromkeys(("step_abs", "version"), _Part.whole),
+    "force_driver": _flag,
+}
+
+
+def _engine(given: _Part) -> Engine:
+    given.only(*(field.name for field in fields(Engine)))
+    return Engine(
+        prefill_s=_figures(given, "prefill_s", 3),  # type: ignore[arg-type]
+        step_s=_figures(given, "step_s", 4),  # type: ignore[arg-type]
+        miss_frac=_bounded(given, "miss_frac", 0.0, 1.0, 0.0),
+        kv_capacity_tokens=_bounded(given, "kv_capacity_tokens", 1.0, 1e15),
+        max_seqs=given.whole("max_seqs", 256) or 1,
+        prompt_spread=_bounded(given, "prompt_spread", 1.0, 1e6, 2.0),
+        output_spread=_bounded(given, "output_spread", 1.0, 1e6, 2.0),
+    )
+
+
+def _bounded(
+    given: _Part, name: str, low: float, high: float, default: float | None = None
+) -> float:
+    figure = given.number(name, default)
+    if not low <= figure <= high:
+        raise DocumentError(given.path(name), f"{figure:g} is not from {low:g} to {high:g}")
+    return figure
+
+
+def _figures(given: _Part, name: str, length: int) -> tuple[float, ...]:
+    """Return times of an engine [s]; the second of them, per token or sequence, is above 0."""
+    value, where = given.plain.get(name), given.path(name)
+    if not isinstance(value, list | tuple) or len(value) != length:
+        raise DocumentError(where, f"{shown(value)} is no list of {length} numbers")
+    figures = tuple(_Part(where, {"": each}).number("") for each in value)
+    if min(figures) < 0.0 or figures[1] <= 0.0:
+        raise DocumentError(where, "times are at least 0, and the second is above 0")
+    return figures
+
+
+def _state(state: _Part) -> ServiceState:
+    state.only(*_STATE)
+    if "ready" not in state.plain:
+        raise DocumentError(state.path("ready"), "this is missing; give prefill and decode")
+    ready = state.pair("ready")
+    none = Instances(0, 0)
+    starting, draining, failed = (
+        state.pair(name, none) for name in ("starting", "draining", "failed")
+    )
+    wished = Instances(ready.prefill + starting.prefill, ready.decode + starting.decode)
+    desired = state.pair("desired", wished)
+    counts = (desired, ready, starting, draining, failed)
+    prefill, decode = (RoleState(*(each.of(role) for each in counts)) for role in Role)
+    return ServiceState(prefill, decode, resource_version="")
+
+
+def _signals(
+    given: _Part, now_s: float, spec: ServiceSpec, state: ServiceState
+) -> dict[str, Signal]:
+    given.only(*SIGNAL_INDEX)
+    found = {}
+    for name in given.plain:
+        kind = SIGNALS[SIGNAL_INDEX[name]]
+        one = given.part(name)
+        one.only(*_SIGNAL)
+        found[name] = _signal(one, kind, now_s, spec, state.of(kind.role).ready)
+    return found
+
+
+def _signal(one: _Part, kind: SignalKind, now_s: float, spec: ServiceSpec, ready: int) -> Signal:
+    """Return a signal graded as the loop would, or exactly as given where its quality is."""
+    if one.text("unit", kind.unit) != kind.unit:
+        raise DocumentError(one.path("unit"), f"{kind.name} is in {kind.unit}; give it so")
+    expected = one.whole("expected", ready)
+    counts = one.whole("reporting", expected), expected
+    value, newest = _value(one, "value"), one.optional("newest")
+    if "quality" in one.plain:
+        quality, at_s = one.choice("quality", Quality, Quality.OK), one.optional("measured_at_s")
+        known = value is not None and isfinite(value)
+        if not known and quality not in _UNREAD:
+            raise DocumentError(one.path("quality"), f"without a number it can't be {quality}")
+        figures = (None, None) if quality in _UNREAD else (value, newest)
+        return Signal(kind.name, figures[0], kind.unit, at_s, *counts, quality, figures[1])
+    at_s = one.number("measured_at_s", now_s)
+    signal = _graded(kind, value, at_s, counts, now_s, spec)
+    return signal if newest is None or signal.value is None else replace(signal, newest=newest)
+
+
+_UNREAD: Final = (Quality.MISSING, Quality.INVALID)
+
+
+def _value(one: _Part, name: str) -> float | None:
+    """Return a value; ``NaN`` and infinity stay what they are, written as text or not."""
+    given = one.plain.get(name)
+    if isinstance(given, str) and given.strip().lower() in _NO_NUMBERS:
+        return nan
+    if isinstance(given, float) and not isfinite(given):
+        return given
+    return one.optional(name)
+
+
+_NO_NUMBERS: Final = frozenset(
+    {"nan", "inf", "+inf", "-inf", "infinity", "+infinity", "-infinity"}
+)
+
+
+def _graded(  # noqa: PLR0913, PLR0917 - what the loop knows of one sample
+    kind: SignalKind,
+    value: float | None,
+    at_s: float,
+    counts: tuple[int, int],
+    now_s: float,
+    spec: ServiceSpec,
+) -> Signal:
+    """Return one sample with the quality the loop would give it."""
+    row = SIGNAL_INDEX[kind.name]
+    values, present = np.zeros((len(SIGNALS), 1)), np.zeros((len(SIGNALS), 1), dtype=np.bool_)
+    values[row, 0], present[row, 0] = (0.0 if value is None else value), value is not None
+    reporting, expected = (np.zeros((len(Role), 1), dtype=np.int64) for _ in counts)
+    role = ROLE_INDEX[kind.role]
+    reporting[role, 0], expected[role, 0] = counts
+    window = Window(np.array([at_s]), values, present, reporting, expected)
+    found = summarise(
+        window,
+        now_s=now_s,
+        max_age_s=MAX_AGE_S,
+        coverage_ok_frac=spec.policy.coverage_in_frac,
+    )
+    return found[kind.name]
+
+
+def _history(whole: _Part) -> History:
+    state = whole.part("state")
+    changed = state.pair("changed_from") if state.plain.get("changed_from") else None
+    outlook = whole.part("outlook").plain
+    return History(
+        last_scale_out_s=state.optional("last_scale_out_s"),
+        last_scale_in_s=state.optional("last_scale_in_s"),
+        wishes=tuple(sorted(map(_wish, whole.parts("history")), key=lambda wish: wish.at_s)),
+        in_flight=state.text("in_flight", "") or None,
+        refusals=tuple(map(_refusal, whole.parts("refusals"))),
+        changed_from=changed,
+        outlook=from_plain(dict(outlook)),
+    )
+
+
+def _wish(one: _Part) -> Wish:
+    one.only("at_s", "prefill", "decode", "since_s")
+    want = Instances(one.whole("prefill"), one.whole("decode"))
+    return Wish(one.number("at_s"), want, one.optional("since_s"))
+
+
+def _refusal(one: _Part) -> Refusal:
+    one.only("prefill", "decode", "until_s", "by", "reason")
+    want = Instances(one.whole("prefill"), one.whole("decode"))
+    return Refusal(want, one.number("until_s"), one.text("by", ""), one.text("reason", ""))
+
+
+def _hold(overrides: Sequence[_Part], scope: str, now_s: float) -> Hold | None:
+    """Return the freeze in force; what is not a freeze does not exist yet."""
+    found = [_freeze(one, scope, now_s) for one in overrides]
+    return next((hold for hold in found if _in_force(hold, now_s)), None)
+
+
+def _freeze(one: _Part, scope: str, now_s: float) -> Hold:
+    kind = one.text("kind", "")
+    if kind != "freeze":
+        raise DocumentError(one.path("kind"), f"{shown(kind)} is not supported; give freeze")
+    one.only("kind", "by", "reason", "since_s", "until_s")
+    since_s = one.number("since_s", now_s)
+    return Hold(
+        scope, one.text("by", ""), one.text("reason", ""), since_s, one.optional("until_s")
+    )
+
+
+def _in_force(hold: Hold, now_s: float) -> bool:
+    return hold.since_s <= now_s and (hold.until_s is None or now_s < hold.until_s)
+
+
+def record_of(decision: Decision, hold: Hold | None = None) -> dict[str, Any]:
+    """Return the record of a decision as plain values; what isn't known of it is ``None``."""
+    return {
+        "id": None,
+        "time": datetime.fromtimestamp(decision.now_s, UTC).isoformat(),
+        "now_s": decision.now_s,
+        "service": decision.service,
+        "loop_seq": None,
+        "policy_version": decision.policy_version,
+        "inventory_version": None,
+        "mode": decision.mode.value,
+        "driver": decision.driver,
+        "load": decision.load,
+        "inputs": _inputs(decision.signals, decision.now_s),
+        "forecast": None if decision.forecast is None else _forecast(decision.forecast),
+        "current": decision.current._asdict(),
+        "raw": decision.raw._asdict(),
+        "parts": [
+            {"policy": part.policy, "want": part.want._asdict()}
+            | {"reason_code": part.reason.code.value, "detail": part.reason.text}
+            for part in decision.parts
+        ],
+        "steps": [
+            {
+                "name": step.name,
+                "before": step.before._asdict(),
+                "after": step.after._asdict(),
+                "reason_code": step.code.value,
+                "detail": step.detail,
+            }
+            for step in decision.steps
+        ],
+        "final": decision.final._asdict(),
+        "action": decision.move.value,
+        "gate": decision.gate.value,
+        "reason_code": decision.code.value,
+        "sentence": decision.sentence,
+        "placement": None,
+        "proposal": None,
+        "override": None if hold is None else {"kind": "freeze"} | asdict(hold),
+        "outcome": None,
+    }
+
+
+def _inputs(signals: Signals, now_s: float) -> list[dict[str, object]]:
+    return [
+        {
+            "metric": name,
+            "role": SIGNALS[SIGNAL_INDEX[name]].role.value,
+            "value": one.value,
+            "unit": one.unit,
+            "window": None,
+            "age_s": None if one.measured_at_s is None else round(now_s - one.measured_at_s, 1),
+            "coverage_pct": round(100.0 * one.coverage_frac, 1) if one.expected else None,
+            "source": None,
+            "health": one.quality.value,
+        }
+        for name, one in signals.items()
+    ]
+
+
+def _forecast(forecast: Forecast) -> dict[str, object]:
+    return {field.name: _told(getattr(forecast, field.name)) for field in fields(forecast)}
+
+
+def _told(value: object) -> object:
+    if isinstance(value, Mix):
+        return asdict(value)
+    if isinstance(value, tuple):
+        return {role.value: _told(each) for role, each in zip(Role, value, strict=True)}
+    # JSON has no infinity: a latency that can't be kept has no figure.
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def document_of(context: Context) -> dict[str, Any]:
+    """Return the document :func:`context_from` makes this context of."""
+    spec, state, history = context.spec, context.state, context.history
+    return {
+        "now_s": context.now_s,
+        "service": _service_document(spec),
+        "state": {
+            **{
+                name: {role.value: getattr(state.of(role), name) for role in Role}
+                for name in ("desired", "ready", "starting", "draining", "failed")
+            },
+            "last_scale_out_s": history.last_scale_out_s,
+            "last_scale_in_s": history.last_scale_in_s,
+            "in_flight": history.in_flight or "",
+            "changed_from": history.changed_from and history.changed_from._asdict(),
+        },
+        "signals": {name: _signal_document(one) for name, one in context.signals.items()},
+        "history": [
+            {"at_s": wish.at_s, **wish.want._asdict(), "since_s": wish.since_s}
+            for wish in history.wishes
+        ],
+        "refusals": [
+            {**each.want._asdict(), "until_s": each.until_s}
+            | {"by": each.by, "reason": each.reason}
+            for each in history.refusals
+        ],
+        "overrides": [] if context.hold is None else [_freeze_document(context.hold)],
+        "gpus_free": dict(context.gpus_free),
+        "outlook": as_plain(history.outlook),
+    }
+
+
+def _service_document(spec: ServiceSpec) -> dict[str, Any]:
+    policy = {name: getattr(spec.policy, name) for name in _POLICY}
+    document = {
+        "name": spec.key,
+        "cluster": spec.cluster,
+        "mode": spec.mode.value,
+        "slo": asdict(spec.slo),
+        "limits": {
+            "minimum": spec.limits.minimum._asdict(),
+            "maximum": spec.limits.maximum._asdict(),
+            "max_gpus": spec.limits.max_gpus,
+        },
+        "policy": policy
+        | {"schedule": schedule_plain(spec.policy.schedule), "adapt": spec.policy.adapt.value},
+        "gpus_per_instance": spec.gpus_per_instance._asdict(),
+        "hardware": {role.value: spec.hardware[role] for role in Role},
+        "priority": spec.priority,
+    }
+    return document if spec.engine is None else document | {"engine": asdict(spec.engine)}
+
+
+def _signal_document(one: Signal) -> dict[str, object]:
+    known = {name: getattr(one, name) for name in _SIGNAL}
+    return known | {"quality": one.quality.value}
+
+
+def _freeze_document(hold: Hold) -> dict[str, object]:
+    return {"kind": "freeze"} | {
+        name: getattr(hold, name) for name in ("by", "reason", "since_s", "until_s")
+    }

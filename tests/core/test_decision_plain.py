@@ -1,0 +1,124 @@
+"""A decision's values as JSON: nothing is lost on the way, and what can't be used is named."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from controller.core.decide import decide
+from controller.core.decision_plain import (
+    DocumentError,
+    context_from,
+    document_of,
+    record_of,
+)
+from controller.core.types import Context, Instances, Quality
+from tests.core.build import NOW_S, context
+from tests.core.strategies import contexts
+
+
+def document(**signal: object) -> dict[str, Any]:
+    """Return a small document with decode throughput as given."""
+    return {
+        "now_s": NOW_S,
+        "service": {
+            "slo": {"ttft_s": 1.0, "tbt_s": 0.05},
+            "policy": {"target": 1000.0, "pd_ratio": 0.5},
+        },
+        "state": {"ready": {"prefill": 2, "decode": 4}},
+        "signals": {"decode_tps": {"value": 4000.0, **signal}},
+    }
+
+
+@given(contexts())
+def test_a_context_that_went_through_json_gives_the_same_decision(ctx: Context) -> None:
+    there = json.dumps(document_of(ctx), allow_nan=False)
+    assert record_of(decide(context_from(json.loads(there))), ctx.hold) == record_of(
+        decide(ctx), ctx.hold
+    )
+
+
+def test_goals_counts_and_sizing_are_enough() -> None:
+    ctx = context_from(document())
+    assert ctx.state.desired == Instances(2, 4)
+    assert ctx.signals["decode_tps"].reporting == 4
+    assert ctx.hold is None
+
+
+@pytest.mark.parametrize(
+    ("signal", "quality"),
+    [
+        pytest.param({}, Quality.OK, id="4 of the 4 ready, now"),
+        pytest.param(
+            {"measured_at_s": NOW_S - 45.0}, Quality.OK, id="45 s old: as old as allowed"
+        ),
+        pytest.param({"measured_at_s": NOW_S - 46.0}, Quality.STALE, id="46 s old: over 45"),
+        pytest.param({"reporting": 3}, Quality.PARTIAL, id="3 of 4 is 75 %, below 90 %"),
+        pytest.param({"value": None}, Quality.MISSING, id="no value"),
+        pytest.param({"value": "NaN"}, Quality.INVALID, id="NaN is not 0"),
+        pytest.param({"value": "-inf"}, Quality.INVALID, id="minus infinity"),
+        pytest.param({"value": -1.0}, Quality.INVALID, id="below 0"),
+        pytest.param({"measured_at_s": NOW_S + 6.0}, Quality.INVALID, id="6 s ahead: over 5"),
+    ],
+)
+def test_quality_follows_from_value_age_and_coverage(
+    signal: dict[str, object], quality: Quality
+) -> None:
+    found = context_from(document(**signal)).signals["decode_tps"]
+    assert found.quality is quality
+    assert (found.value is None) == (quality in (Quality.MISSING, Quality.INVALID))
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        pytest.param({"now_s": None}, "now_s", id="no time"),
+        pytest.param({"now": 1.0}, "now", id="an unknown field"),
+        pytest.param({"service": []}, "service", id="a list for an object"),
+        pytest.param(
+            {"service": {"slo": {"ttft_s": 1, "tbt_s": 1}}},
+            "service.policy.target",
+            id="no target",
+        ),
+        pytest.param({"service": {"policy": {}}}, "service.slo.ttft_s", id="no goals"),
+        pytest.param({"state": {}}, "state.ready", id="no counts"),
+        pytest.param(
+            {"state": {"ready": {"prefill": 2, "decode": True}}}, "state.ready.decode", id="true"
+        ),
+        pytest.param(
+            {"signals": {"decode_tps": {"value": "many"}}}, "signals.decode_tps.value", id="a word"
+        ),
+        pytest.param({"signals": {"qps": {}}}, "signals.qps", id="an unknown signal"),
+        pytest.param({"history": [{"at_s": 1.0}]}, "history[0].prefill", id="half a wish"),
+        pytest.param({"overrides": [{"kind": "pin"}]}, "overrides[0].kind", id="a pin"),
+    ],
+)
+def test_a_value_that_cant_be_used_is_named(change: dict[str, object], where: str) -> None:
+    with pytest.raises(DocumentError) as fault:
+        context_from(document() | change)
+    assert fault.value.where == where
+
+
+@pytest.mark.parametrize(
+    ("until_s", "held"),
+    [
+        pytest.param(None, ["ana"], id="until resumed"),
+        pytest.param(NOW_S + 1.0, ["ana"], id="1 s left"),
+        pytest.param(NOW_S, [], id="just over"),
+    ],
+)
+def test_a_freeze_holds_until_its_end(until_s: float | None, held: list[str]) -> None:
+    freeze = {"kind": "freeze", "by": "ana", "reason": "incident", "until_s": until_s}
+    hold = context_from(document() | {"overrides": [freeze]}).hold
+    assert [each.by for each in (hold,) if each] == held
+
+
+def test_the_record_has_the_steps_of_the_decision() -> None:
+    decision = decide(context(Instances(2, 4), 8000.0))
+    record = record_of(decision)
+    assert [step["name"] for step in record["steps"]] == [step.name for step in decision.steps]
+    assert record["final"] == decision.final._asdict()
+    assert record["action"] == decision.move
