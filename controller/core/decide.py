@@ -10,7 +10,7 @@ from controller.core.guards import GUARDS, hard_limits
 from controller.core.learning import learn
 from controller.core.outlook import Outlook
 from controller.core.pairs import driver_role, larger, smaller
-from controller.core.policies import POLICIES
+from controller.core.policies import recommend
 from controller.core.reasons import Code
 from controller.core.sentences import cause_of, sentence
 from controller.core.types import (
@@ -49,7 +49,7 @@ def decide(ctx: Context) -> Decision:
         return _refused(ctx, problems)
     outlook, forecast = learn(ctx)
     ctx = _tuned(replace(ctx, forecast=forecast))
-    recommendation = POLICIES[ctx.spec.policy.name](ctx)
+    recommendation = recommend(ctx)
     reason = recommendation.reason
     target = Target(ctx.state.desired)
     target = target.moved_to(recommendation.want, "policy", reason.code, reason.text)

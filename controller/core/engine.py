@@ -7,6 +7,8 @@ from typing import Final
 MOST_LOAD: Final = 0.97
 """Share of its time a prefill instance can work before waits grow without end."""
 
+TINY: Final = 1e-12
+
 ROUNDS: Final = 14
 """Halvings of an interval: finds an instance count to one part in 10⁴."""
 
@@ -61,7 +63,7 @@ def largest_batch(engine: Engine, mix: Mix, tbt_s: float) -> float:
     """
     c0, c1, c2, c3 = engine.step_s
     answer = mix.output_tokens * engine.output_spread
-    per_sequence_s = c1 + c2 * (mix.input_tokens + 0.5 * answer)
+    per_sequence_s = max(c1 + c2 * (mix.input_tokens + 0.5 * answer), TINY)
     batch, touched = 1.0, 1.0
     for _ in range(4 if c3 else 1):
         batch = max((tbt_s - c0 - c3 * touched) / per_sequence_s, 1.0)

@@ -5,17 +5,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from controller.core.pairs import Pairing, larger, smaller, whole_up
+from controller.core.policies import needs_no_metric
 from controller.core.prediction import stands_alone, too_slow
 from controller.core.reasons import Code
 from controller.core.trust import driver_total, scale_in_bar, scale_out_bar
 from controller.core.types import Context, Instances, Reason, Role, Target, Wish
 from controller.core.words import DECODE_FIRST, changed_roles, counts, percent, seconds
-
-
-
-def needs_no_metric(config: object, now_s: float) -> bool:
-    return False
-
 
 Guard = Callable[[Target, Context], Target]
 
@@ -115,9 +110,7 @@ def slo(target: Target, ctx: Context) -> Target:
     }
     if not refused:
         return target
-    want = Instances(
-        *(current.of(r) if r in refused else target.want.of(r) for r in _PAIR)
-    )
+    want = Instances(*(current.of(r) if r in refused else target.want.of(r) for r in _PAIR))
     return target.moved_to(want, "slo", Code.SLO_AT_RISK, " and ".join(refused.values()))
 
 

@@ -36,6 +36,13 @@ START_S: Final = 120.0
 LEAST_SERVED: Final = 0.1
 """Of the requests that come, the least share that is taken as served while a queue grows."""
 
+SPEEDS: Final = (0.2, 1.5)
+"""How far what is seen of an engine's speed may stand apart from its figures."""
+
+SATURATED_S: Final = 30.0
+FORGET_S: Final = 7200.0
+"""Times over which a speed is learnt while instances are saturated, and fades afterwards."""
+
 STARTS_KEPT: Final = 20
 SLOW_FRAC: Final = 0.9
 """Of start-up times the percentile that is planned with."""
@@ -73,7 +80,11 @@ def learn(ctx: Context) -> tuple[Outlook, Forecast]:
     mix, lead_s = _mix(outlook), _lead_s(outlook, config)
     measured = None
     if engine is not None and mix is not None and rates is not None:
-        measured = _Measured(ctx, engine, mix, rates)
+        measured = _Measured(
+            ctx, engine, mix, rates, (outlook.prefill.speed, outlook.decode.speed)
+        )
+        outlook = measured.timed(outlook, elapsed_s)
+        measured = replace(measured, speeds=(outlook.prefill.speed, outlook.decode.speed))
     adapts = config.adapt is Adapt.AUTOMATIC and measured is not None
     load = measured.load() if adapts and measured is not None else _by_driver(ctx)
     backlog = (0.0, 0.0) if measured is None else measured.backlog()
@@ -131,9 +142,7 @@ def _by_driver(ctx: Context) -> _Load:
         sure = 1.0 - CHANCE * sqrt(2.0 / max(rps * TICK_S, 2.0))
         newest = max(total * driver.newest / driver.value * sure, 0.0)
     pairing = Pairing.of(config)
-    return _Load(
-        _paired(pairing, total / config.target), _paired(pairing, newest / config.target)
-    )
+    return _Load(_paired(pairing, total / config.target), _paired(pairing, newest / config.target))
 
 
 def _paired(pairing: Pairing, lead: float) -> Pair:
@@ -149,6 +158,44 @@ class _Measured:
     engine: Engine
     mix: Mix
     rates: "_Rates"
+    speeds: tuple[float, float]
+
+    def timed(self, outlook: Outlook, elapsed_s: float) -> Outlook:
+        """Return the outlook with what instances were seen to sustain.
+
+        A role with a queue works as fast as it can; one that makes more than its figures say
+        within its goals is faster. Else what was learnt fades towards the figures.
+        """
+        rates, ready = self.rates, self.ctx.state.ready
+        plain = replace(self, speeds=(1.0, 1.0))
+        usual = self._usual()
+        prefill_s = request_s(self.engine, self.mix.uncached_tokens)
+        busy = rates.uncached_tps / max(self.mix.uncached_tokens, 1.0) * prefill_s
+        tbt = self.ctx.signals.get("tbt_s")
+        goal_s = self.ctx.spec.slo.tbt_s
+        slow = 1.0
+        if tbt is not None and tbt.value is not None and tbt.value > goal_s:
+            slow = goal_s / tbt.value
+        made = rates.decode_tps / plain._decode_tps() * slow
+        return replace(
+            outlook,
+            prefill=_timed(
+                outlook.prefill,
+                busy / max(ready.prefill, 1),
+                saturated=rates.prefill_waiting > usual,
+                elapsed_s=elapsed_s,
+            ),
+            decode=_timed(
+                outlook.decode,
+                made / max(ready.decode, 1),
+                saturated=rates.decode_waiting > usual or slow < 1.0,
+                elapsed_s=elapsed_s,
+            ),
+        )
+
+    def _usual(self) -> float:
+        """Return how many requests wait without anything being wrong."""
+        return 0.25 * self.ctx.spec.slo.ttft_s * self.rates.rps + 2.0
 
     def load(self) -> _Load:
         rates = self.rates
@@ -178,11 +225,13 @@ class _Measured:
             ttft_s=slo.ttft_s,
             goal_frac=slo.goal_frac,
         )
-        return prefill, max(decode, rps * mix.output_tokens) / self._decode_tps()
+        made = max(decode, rps * mix.output_tokens)
+        return prefill / self.speeds[0], made / self._decode_tps()
 
     def _decode_tps(self) -> float:
         slo, config = self.ctx.spec.slo, self.ctx.spec.policy
-        return decode_tps(self.engine, self.mix, slo.tbt_s * (1.0 - config.slo_margin_frac))
+        goal_s = slo.tbt_s * (1.0 - config.slo_margin_frac)
+        return decode_tps(self.engine, self.mix, goal_s) * self.speeds[1]
 
     def backlog(self) -> tuple[float, float]:
         """Return the instances that drain what waits beyond the usual within ``drain_s``."""
@@ -190,10 +239,11 @@ class _Measured:
         if drain_s <= 0.0:
             return 0.0, 0.0
         rates, mix = self.rates, self.mix
-        usual = 0.25 * self.ctx.spec.slo.ttft_s * rates.rps + 2.0
+        usual = self._usual()
         waits_s = max(rates.prefill_waiting - usual, 0.0) * request_s(
             self.engine, mix.uncached_tokens
         )
+        waits_s /= self.speeds[0]
         tokens = max(rates.decode_waiting - usual, 0.0) * mix.output_tokens
         return waits_s / drain_s, tokens / self._decode_tps() / drain_s
 
@@ -208,6 +258,19 @@ class _Measured:
         if total is None or need <= 0.0:
             return None
         return total / need / (1.0 + margins[0 if role is Role.PREFILL else 1])
+
+
+def _timed(past: Learnt, seen: float, *, saturated: bool, elapsed_s: float) -> Learnt:
+    """Return what is learnt of a role after its instances worked at ``seen`` of their figures."""
+    low, high = SPEEDS
+    if saturated:
+        weight = 1.0 - exp(-elapsed_s / SATURATED_S)
+        speed = past.speed + weight * (min(max(seen, low), high) - past.speed)
+    elif seen > past.speed:
+        speed = min(seen, high)
+    else:
+        speed = past.speed + (1.0 - past.speed) * (1.0 - exp(-elapsed_s / FORGET_S))
+    return replace(past, speed=speed)
 
 
 def _best_ratio(needs: Pair, margins: tuple[float, float]) -> float | None:
@@ -275,9 +338,7 @@ def _mixed(outlook: Outlook, rates: _Rates, elapsed_s: float) -> Outlook:
     served = min(max(rates.rps - grown, LEAST_SERVED * rates.rps), 1.5 * rates.rps)
     grown = (rates.decode_waiting - outlook.decode_waiting) / max(elapsed_s, 1.0)
     finished = min(max(served - grown, LEAST_SERVED * rates.rps), 1.5 * rates.rps)
-    outlook = replace(
-        outlook, waiting=rates.prefill_waiting, decode_waiting=rates.decode_waiting
-    )
+    outlook = replace(outlook, waiting=rates.prefill_waiting, decode_waiting=rates.decode_waiting)
     if served <= 0.0:
         return outlook
     seen = outlook.rps > 0.0
@@ -351,9 +412,7 @@ def start_up_s(learnt: Learnt) -> float | None:
     return times[min(int(SLOW_FRAC * len(times)), len(times) - 1)]
 
 
-def _peaked(
-    outlook: Outlook, needs: Pair, now_s: float, hold_s: float
-) -> tuple[Outlook, Pair]:
+def _peaked(outlook: Outlook, needs: Pair, now_s: float, hold_s: float) -> tuple[Outlook, Pair]:
     prefill, decode = needs
     peaks = [peak for peak in outlook.peaks if peak.since_s + PEAK_S > now_s - hold_s]
     if prefill is not None and decode is not None:
@@ -368,9 +427,7 @@ def _peaked(
     return replace(outlook, peaks=tuple(peaks)), top
 
 
-def _foreseen(
-    outlook: Outlook, peaks: Pair, due_s: float
-) -> Outlook:
+def _foreseen(outlook: Outlook, peaks: Pair, due_s: float) -> Outlook:
     """Note once a minute what is provided for, to be judged when a start of now would serve."""
     prefill, decode = peaks
     last = outlook.foreseen[-1].due_s if outlook.foreseen else 0.0
@@ -379,9 +436,7 @@ def _foreseen(
     return replace(outlook, foreseen=(*outlook.foreseen, Foreseen(due_s, prefill, decode)))
 
 
-def _surprised(
-    outlook: Outlook, needs: Pair, now_s: float, rps: float
-) -> Outlook:
+def _surprised(outlook: Outlook, needs: Pair, now_s: float, rps: float) -> Outlook:
     """Count by how much the load outran what was foreseen for now."""
     if not outlook.foreseen or outlook.foreseen[0].due_s > now_s:
         return outlook

@@ -40,6 +40,7 @@ class Learnt:
     ``outran`` counts, per bin of ``OUTRAN`` and with old counts fading, by how much the load
     outran its outlook within the start-up time. ``took_s`` are the newest start-up times [s];
     ``waits`` are starts under way, oldest first; ``wished`` and ``ready`` the last counts seen.
+    ``speed`` is what an instance was seen to sustain over what its engine's figures say.
     """
 
     outran: tuple[float, ...] = ()
@@ -47,6 +48,7 @@ class Learnt:
     waits: tuple[Started, ...] = ()
     wished: int = 0
     ready: int = 0
+    speed: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
