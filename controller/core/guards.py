@@ -97,21 +97,34 @@ def starting(target: Target, ctx: Context) -> Target:
 def slo(target: Target, ctx: Context) -> Target:
     """Let instances go only while latency is predicted to stay within its goal, with a margin.
 
-    The load is moved onto those that would be left (see :mod:`controller.core.prediction`).
+    The load is moved onto those that would be left (see :mod:`controller.core.prediction`); each
+    role keeps as many as that takes.
     """
     current = ctx.state.desired
     if target.blocked or not _shrinks(target.want, current):
         return target
-    refused = {
-        role: why
-        for role in Role
-        if target.want.of(role) < current.of(role)
-        and (why := too_slow(ctx, role, target.want.of(role))) is not None
-    }
-    if not refused:
+    kept, why = {}, []
+    for role in _PAIR:
+        kept[role], said = _fast_enough(target.want.of(role), current.of(role), role, ctx)
+        why.extend(said)
+    want = Instances(kept[Role.PREFILL], kept[Role.DECODE])
+    if want == target.want:
         return target
-    want = Instances(*(current.of(r) if r in refused else target.want.of(r) for r in _PAIR))
-    return target.moved_to(want, "slo", Code.SLO_AT_RISK, " and ".join(refused.values()))
+    return target.moved_to(want, "slo", Code.SLO_AT_RISK, " and ".join(why))
+
+
+def _fast_enough(want: int, current: int, role: Role, ctx: Context) -> tuple[int, list[str]]:
+    """Return the fewest from ``want`` to ``current`` that are fast enough, and why not fewer."""
+    if want >= current:
+        return want, []
+    why = too_slow(ctx, role, want)
+    if why is None:
+        return want, []
+    low, high = want, current
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if too_slow(ctx, role, middle) is None else (middle, high)
+    return high, [why]
 
 
 def limits(target: Target, ctx: Context) -> Target:

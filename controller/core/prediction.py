@@ -4,6 +4,7 @@ from math import isfinite
 from typing import Final
 
 from controller.core.engine import Engine, Mix, predicted_tbt_s, predicted_ttft_s
+from controller.core.trust import ZERO_FRAC, driver_total
 from controller.core.types import Adapt, Context, Quality, Role
 
 BUSIEST: Final = 0.9
@@ -27,6 +28,9 @@ def too_slow(ctx: Context, role: Role, count: int) -> str | None:
     speeds and the measured mix; without those from what is measured now, in proportion. Where
     neither is known nothing is said: other guards ask for readable latencies.
     """
+    total = driver_total(ctx)
+    if total is not None and total <= ZERO_FRAC * ctx.spec.policy.target:
+        return None
     slo, margin = ctx.spec.slo, 1.0 - ctx.spec.policy.slo_margin_frac
     goal_s = slo.ttft_s if role is Role.PREFILL else slo.tbt_s
     found = _predicted(ctx, role, count)
@@ -59,16 +63,18 @@ def _modelled(engine: Engine, mix: Mix, rps: float, ask: tuple[Role, int]) -> fl
 
 
 def _scaled(ctx: Context, role: Role, count: int) -> float | None:
-    """Return latency in proportion to what each instance would get: TBT grows at most so.
+    """Return latency if each instance got more of the load that is there now [s].
 
-    TTFT stays while prefill has time to spare, and has no bound where it has none.
+    Half of TBT is taken as the reading of weights, which a larger batch does not lengthen, and
+    the rest grows with the batch. TTFT stays while prefill has time to spare, and has no bound
+    where it has none.
     """
     before = ctx.state.of(role).ready
     latency = ctx.signals.get("ttft_s" if role is Role.PREFILL else "tbt_s")
     if latency is None or latency.value is None or latency.quality is not Quality.OK or not before:
         return None
     if role is Role.DECODE:
-        return latency.value * before / max(count, 1)
+        return latency.value * (0.5 + 0.5 * before / max(count, 1))
     busy = ctx.signals.get("prefill_util")
     if busy is None or busy.value is None or busy.quality is not Quality.OK:
         return latency.value

@@ -8,6 +8,7 @@ from controller.core.reasons import Code
 from controller.core.types import (
     SIGNAL_INDEX,
     SIGNALS,
+    Adapt,
     Context,
     PolicyConfig,
     Quality,
@@ -93,6 +94,9 @@ def scale_in_bar(ctx: Context) -> Reason | None:
 def _scale_in_bars(ctx: Context) -> Iterator[Reason]:
     for signal in (signal_of(ctx, ctx.spec.policy.driver), _partner(ctx)):
         yield from _not_ok(signal, ctx)
+    if ctx.spec.policy.adapt is Adapt.AUTOMATIC and ctx.spec.engine is not None:
+        # Needs rest on what comes as much as on what is made.
+        yield from _not_ok(signal_of(ctx, "request_rps"), ctx)
     total = driver_total(ctx)
     if total is not None and total <= ZERO_FRAC * ctx.spec.policy.target:
         yield from _not_idle(ctx)

@@ -28,7 +28,17 @@ from controller.core.types import (
 )
 
 NOW_S = 1_000_000.0
-POLICY = PolicyConfig("proportional", "decode_tps", target=1000.0, pd_ratio=0.5)
+POLICY = PolicyConfig(
+    "proportional",
+    "decode_tps",
+    target=1000.0,
+    pd_ratio=0.5,
+    cooldown_out_s=60.0,
+    step_out_frac=0.25,
+    hold_s=0.0,
+    margin_frac=0.0,
+    drain_s=0.0,
+)
 LIMITS = Limits(Instances(1, 1), Instances(50, 100), max_gpus=10_000)
 SPEC = ServiceSpec(
     key="chat",
@@ -56,6 +66,7 @@ def state(current: Instances, *, draining: Instances | None = None) -> ServiceSt
 
 def healthy(decode_tps: float, current: Instances) -> dict[str, Signal]:
     """Return every signal ok, fully reported, latencies at half their goal; idle at 0 tokens/s."""
+    busy = min(0.7 * decode_tps / (1000.0 * max(current.decode, 1)), 1.0)
     values = {
         "decode_tps": decode_tps,
         "prefill_tps": 2.0 * decode_tps,
@@ -63,8 +74,8 @@ def healthy(decode_tps: float, current: Instances) -> dict[str, Signal]:
         "ttft_s": 0.5,
         "tbt_s": 0.025,
         "request_rps": decode_tps / 100.0,
-        "prefill_util": 0.7,
-        "prefill_sm": 0.7,
+        "prefill_util": busy,
+        "prefill_sm": busy,
     }
     found = {}
     for kind in SIGNALS:

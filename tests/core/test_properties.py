@@ -341,7 +341,8 @@ def test_one_action_stays_within_its_step_s3(ctx: Context) -> None:
     for role, size in moved(found).items():
         now = found.current.of(role)
         repair = max(0, ctx.spec.limits.minimum.of(role) - now)
-        assert size <= max(config.step_abs, -(-now * config.step_frac // 1), repair)
+        part = config.step_out_frac if found.final.of(role) > now else config.step_frac
+        assert size <= max(config.step_abs, -(-now * part // 1), repair)
 
 
 @SOME

@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from controller.core.pairs import MOST_INSTANCES, NOISE, Pairing, whole_up
+from controller.core.pairs import MOST_INSTANCES, NOISE, Pairing, driver_role, whole_up
 from controller.core.reasons import Code
-from controller.core.trust import driver_total, label, signal_of, unreadable
+from controller.core.trust import driver_total, label, scale_out_bar, signal_of, unreadable
 from controller.core.types import (
     Adapt,
     Context,
@@ -18,6 +18,7 @@ from controller.core.types import (
 from controller.core.words import capitalised, number, percent, quantity
 
 _UNSEEN: Final = "the driver cannot be read"
+_UNMEASURED: Final = "What a request takes is not known yet"
 
 
 def proportional(ctx: Context) -> Recommendation:
@@ -27,35 +28,47 @@ def proportional(ctx: Context) -> Recommendation:
     *wished* instances of the driver's role. The source divides by the ready ones; counting those
     that are starting as supply keeps the policy from asking again while they load.
 
-    Above ``1 + theta_out`` or below ``1 - theta_in`` the driver's role becomes ``ceil(M / m*)``
-    and the other follows at ``pd_ratio``, rounded up. A scale-out never shrinks the follower and
-    a scale-in never grows it. Silent instances count as 0 for a scale-out and as loaded to their
-    target for a scale-in (M10). Without a usable driver the pair is kept.
+    What is provided for is not ``M / m*`` alone: the highest need of ``hold_s``, the margin by
+    which the load has outrun such peaks within a start-up, and what drains the queues (see
+    :class:`Forecast`). Above ``1 + theta_out`` or below ``1 - theta_in`` times the wished
+    instances the driver's role becomes that, rounded up, and the other follows at ``pd_ratio``. A
+    scale-out never shrinks the follower and a scale-in never grows it. With ``adapt`` on
+    automatic each role stands at its own measured need. Silent instances count as 0 for a
+    scale-out and as loaded to their target for a scale-in (M10). Without usable signals the pair
+    is kept.
     """
     driver = signal_of(ctx, ctx.spec.policy.driver)
     total = driver_total(ctx)
     if total is None:
         trouble = unreadable(driver, ctx.now_s) or Reason(Code.METRIC_INVALID, _UNSEEN)
-        shown = Reason(trouble.code, capitalised(trouble.text))
-        return Recommendation(ctx.state.desired, shown, driver.name, None)
+        return _kept(ctx, Reason(trouble.code, capitalised(trouble.text)))
     pairing = Pairing.of(ctx.spec.policy)
     lead, _ = pairing.split(ctx.state.desired)
     load = total / (ctx.spec.policy.target * lead) if lead > 0 else None
-    want = _sized(ctx, pairing, total)
-    code = _code(want, ctx.state.desired)
-    return Recommendation(want, Reason(code, _text(ctx, code, total)), driver.name, load)
-
-
-def _sized(ctx: Context, pairing: Pairing, total: float) -> Instances:
-    """Return the pair that what is provided for asks for, out and in beyond their thresholds."""
-    config, forecast = ctx.spec.policy, ctx.forecast
-    if forecast is None or config.adapt is not Adapt.AUTOMATIC or ctx.spec.engine is None:
-        return _coupled(ctx, pairing, total)
+    if not _by_own_needs(ctx):
+        want = _coupled(ctx, pairing, total)
+        code = _code(want, ctx.state.desired)
+        return Recommendation(want, Reason(code, _text(ctx, code, total)), driver.name, load)
+    forecast = ctx.forecast
+    if forecast is None or forecast.needs[0] is None or forecast.needs[1] is None:
+        bar = scale_out_bar(ctx)
+        return _kept(ctx, bar or Reason(Code.METRIC_MISSING, _UNMEASURED))
     current = ctx.state.desired
-    return Instances(
-        _alone(ctx, current.prefill, provided(forecast, 0)),
-        _alone(ctx, current.decode, provided(forecast, 1)),
+    asks = provided(forecast, 0), provided(forecast, 1)
+    want = Instances(
+        _alone(ctx, current.prefill, asks[0], _silent_of(ctx, "prefill_tps_uncached")),
+        _alone(ctx, current.decode, asks[1], _silent_of(ctx, "decode_tps")),
     )
+    text = _need_text(forecast, asks)
+    return Recommendation(want, Reason(_code(want, current), text), driver.name, load)
+
+
+def _kept(ctx: Context, why: Reason) -> Recommendation:
+    return Recommendation(ctx.state.desired, why, ctx.spec.policy.driver, None)
+
+
+def _by_own_needs(ctx: Context) -> bool:
+    return ctx.spec.policy.adapt is Adapt.AUTOMATIC and ctx.spec.engine is not None
 
 
 def provided(forecast: Forecast, role: int) -> float:
@@ -68,13 +81,14 @@ def provided(forecast: Forecast, role: int) -> float:
     return (1.0 + forecast.margins[role]) * max(known, default=0.0) + forecast.backlog[role]
 
 
-def _alone(ctx: Context, count: int, ask: float) -> int:
+def _alone(ctx: Context, count: int, ask: float, silent: int) -> int:
+    """Return the count of a role that stands at its own need ``ask`` [instances]."""
     config = ctx.spec.policy
     ask = min(ask, float(MOST_INSTANCES))
     if ask > (1.0 + config.theta_out) * count + NOISE * ask:
         return max(count, whole_up(ask))
-    if ask < (1.0 - config.theta_in) * count:
-        return min(count, max(whole_up(ask), 1))
+    if ask + silent < (1.0 - config.theta_in) * count - NOISE * count:
+        return min(count, max(whole_up(ask + silent), 1))
     return count
 
 
@@ -89,17 +103,34 @@ def _coupled(ctx: Context, pairing: Pairing, total: float) -> Instances:
     if needed > (1.0 + config.theta_out) * lead + NOISE * needed:
         grown = max(lead, whole_up(needed))
         return pairing.join(grown, max(follow, min(pairing.ideal(grown), MOST_INSTANCES)))
-    spoken_for = needed + _silent(ctx)
+    spoken_for = needed + _silent_of(ctx, config.driver)
     if spoken_for < (1.0 - config.theta_in) * lead - NOISE * lead:
         shrunk = min(lead, whole_up(spoken_for))
         return pairing.join(shrunk, min(follow, pairing.ideal(shrunk)))
     return ctx.state.desired
 
 
-def _silent(ctx: Context) -> int:
+def _silent_of(ctx: Context, name: str) -> int:
     """Return the instances whose load is unknown, where coverage is good enough to shrink."""
-    driver = signal_of(ctx, ctx.spec.policy.driver)
-    return max(0, driver.expected - driver.reporting) if driver.quality is Quality.OK else 0
+    signal = signal_of(ctx, name)
+    return max(0, signal.expected - signal.reporting) if signal.quality is Quality.OK else 0
+
+
+def _need_text(forecast: Forecast, asks: tuple[float, float]) -> str:
+    """Return what the load needs and what is provided, in instances."""
+    roles = ("prefill", "decode")
+    needs, peaks = (
+        " and ".join(f"{pair[at] or 0.0:.1f} {role}" for at, role in enumerate(roles))
+        for pair in (forecast.needs, forecast.peaks)
+    )
+    parts = [f"the load needs {needs} instances, {peaks} at its latest peak"]
+    if any(forecast.margins):
+        more = " and ".join(percent(margin) for margin in forecast.margins)
+        parts.append(f"with {more} for what {forecast.lead_s:.0f} s of start-up may bring")
+    if any(forecast.backlog):
+        queued = " and ".join(f"{n:.1f}" for n in forecast.backlog)
+        parts.append(f"{queued} for the queues")
+    return f"{capitalised(', '.join(parts))}, that is {asks[0]:.1f} and {asks[1]:.1f}"
 
 
 def _code(want: Instances, current: Instances) -> Code:
@@ -121,12 +152,34 @@ def _text(ctx: Context, code: Code, total: float) -> str:
     what = f"{capitalised(label(driver))} {quantity(total / lead, unit)}"
     goal = number(config.target) if driver.unit != "share" else percent(config.target)
     gap = total / (config.target * lead) - 1.0
-    silent = f"; {_silent(ctx)} silent counted at target" if _silent(ctx) else ""
+    mute = _silent_of(ctx, config.driver)
+    silent = f"; {mute} silent counted at target" if mute else ""
     if code is Code.WITHIN_TOLERANCE and -config.theta_in <= gap <= config.theta_out + NOISE:
         return f"{what} is within {_band(config.theta_in, config.theta_out)} of {goal}"
+    if (gap > 0.0) != (code is Code.ABOVE_TARGET) or code is Code.WITHIN_TOLERANCE:
+        held = _provided_text(ctx)
+        if held:
+            return f"{what} against a target of {goal}{silent}; {held}"
     side = "over" if gap > 0.0 else "below"
     fewer = ", but one instance fewer is too few" if code is Code.WITHIN_TOLERANCE else ""
     return f"{what} is {percent(abs(gap))} {side} the {goal} target{silent}{fewer}"
+
+
+def _provided_text(ctx: Context) -> str:
+    """Return what is provided for beyond the load of now; empty where that is all."""
+    forecast, role = ctx.forecast, driver_role(ctx.spec.policy)
+    if forecast is None:
+        return ""
+    at = 0 if role is Role.PREFILL else 1
+    ask, need = provided(forecast, at), forecast.needs[at]
+    if need is None or ask <= need * (1.0 + NOISE):
+        return ""
+    peak = forecast.peaks[at]
+    return (
+        f"with a peak of {need if peak is None else peak:.1f} {role.value} instances, "
+        f"{percent(forecast.margins[at])} more for what {forecast.lead_s:.0f} s of start-up may "
+        f"bring and {forecast.backlog[at]:.1f} for the queue, {ask:.1f} are provided"
+    )
 
 
 def _band(theta_in: float, theta_out: float) -> str:

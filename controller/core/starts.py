@@ -1,0 +1,66 @@
+"""Start-up times, from the counts of a role seen tick by tick."""
+
+from dataclasses import replace
+from typing import Final
+
+from controller.core.outlook import Learnt, Outlook, Started
+from controller.core.types import PolicyConfig, RoleState
+
+START_S: Final = 120.0
+"""Start-up time until some starts have been seen."""
+
+KEPT: Final = 20
+SLOW_FRAC: Final = 0.9
+"""Of start-up times the percentile that is planned with."""
+
+LONGEST_LEAD_S: Final = 1800.0
+
+
+def counted(past: Learnt, state: RoleState, now_s: float) -> Learnt:
+    """Return what the counts of one role say about start-up times, first in first out.
+
+    A start is seen when there are more instances than before, and its end when more are ready;
+    times are as fine as the ticks. Nothing starting means nothing is waited for: starts that
+    failed are forgotten.
+    """
+    wished = state.ready + state.starting
+    first_look = not past.wished and not past.ready
+    more = state.starting if first_look else wished - past.wished
+    came = 0 if first_look else state.ready - past.ready
+    waits = list(past.waits)
+    if more > 0:
+        waits.append(Started(now_s, more))
+    took = [*past.took_s, *_ended(waits, came, now_s)][-KEPT:]
+    if not state.starting:
+        waits.clear()
+    return replace(past, took_s=tuple(took), waits=tuple(waits), wished=wished, ready=state.ready)
+
+
+def _ended(waits: list[Started], came: int, now_s: float) -> list[float]:
+    """Take ``came`` instances off the oldest starts; returns how long each took [s]."""
+    took = []
+    while came > 0 and waits:
+        first = waits[0]
+        some = min(came, first.instances)
+        took.extend([now_s - first.at_s] * min(some, KEPT))
+        came -= some
+        waits[0] = Started(first.at_s, first.instances - some)
+        if not waits[0].instances:
+            del waits[0]
+    return took
+
+
+def lead_s(outlook: Outlook, config: PolicyConfig) -> float:
+    """Return how long a start takes [s]: the operator's figure, or the slower role's own."""
+    if config.lead_s is not None:
+        return config.lead_s
+    known = [s for s in (slow_s(outlook.prefill), slow_s(outlook.decode)) if s is not None]
+    return min(max(known), LONGEST_LEAD_S) if known else START_S
+
+
+def slow_s(learnt: Learnt) -> float | None:
+    """Return the 90th percentile of the start-up times seen [s], ``None`` before the first."""
+    if not learnt.took_s:
+        return None
+    times = sorted(learnt.took_s)
+    return times[min(int(SLOW_FRAC * len(times)), len(times) - 1)]
