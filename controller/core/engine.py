@@ -98,7 +98,7 @@ def prefill_needed(
     """
     service_s = request_s(engine, uncached_tokens)
     work = rps * service_s
-    if work <= 0.0:
+    if work <= TINY:
         return 0.0
     left_s = max(ttft_s - 2.0 * service_s, 0.2 * ttft_s)
     longest_s = left_s / log(1.0 / max(1.0 - goal_frac, 1e-4))

@@ -4,8 +4,11 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
+from controller.core.engine import Engine
+from controller.core.outlook import Foreseen, Learnt, Outlook, Peak, Started
 from controller.core.types import (
     SIGNALS,
+    Adapt,
     Context,
     History,
     Hold,
@@ -31,6 +34,14 @@ TARGETS = {
     "prefill_util": 0.7,
     "prefill_sm": 0.6,
 }
+
+ENGINE = Engine(
+    prefill_s=(0.01, 5e-5, 1e-9),
+    step_s=(0.008, 1e-4, 2e-7, 0.0),
+    miss_frac=0.0,
+    kv_capacity_tokens=400_000.0,
+    max_seqs=256,
+)
 
 
 def pairs(low: int = 0, high: int = 60) -> st.SearchStrategy[Instances]:
@@ -66,10 +77,56 @@ def specs(draw: st.DrawFn) -> ServiceSpec:
             stabilisation_s=draw(st.sampled_from([0.0, 60.0, 300.0])),
             step_abs=draw(st.integers(1, 8)),
             step_frac=draw(st.sampled_from([0.0, 0.25, 1.0])),
+            step_out_frac=draw(st.sampled_from([0.0, 0.25, 1.0])),
+            damp_frac=draw(st.sampled_from([1.0, 1.0, 0.5])),
+            adapt=draw(st.sampled_from(Adapt)),
+            hold_s=draw(st.sampled_from([0.0, 1800.0])),
+            margin_frac=draw(st.sampled_from([None, 0.0, 0.3])),
+            drain_s=draw(st.sampled_from([0.0, 120.0])),
         ),
+        engine=draw(st.sampled_from([None, ENGINE])),
         gpus_per_instance=gpus,
         hardware={Role.PREFILL: "H20" if shared else "H800", Role.DECODE: "H20"},
     )
+
+
+NEEDS = st.floats(0.0, 60.0)
+
+
+@st.composite
+def outlooks(draw: st.DrawFn) -> Outlook:
+    """Return what was learnt: often nothing."""
+    if draw(st.booleans()):
+        return Outlook()
+    role = st.builds(
+        Learnt,
+        outran=st.just(()) | st.just(tuple(float(17 - k) for k in range(17))),
+        took_s=st.lists(st.floats(1.0, 400.0), max_size=3).map(tuple),
+        waits=st.just(()) | st.just((Started(NOW_S - 30.0, 2),)),
+        wished=st.integers(0, 60),
+        ready=st.integers(0, 60),
+        speed=st.floats(0.2, 1.5),
+    )
+    return Outlook(
+        at_s=NOW_S - draw(st.sampled_from([15.0, 600.0])),
+        rps=draw(st.floats(0.0, 500.0)),
+        input_tokens=draw(st.floats(1.0, 20_000.0)),
+        uncached_tokens=draw(st.floats(1.0, 20_000.0)),
+        output_tokens=draw(st.floats(1.0, 2000.0)),
+        ratio=draw(st.none() | st.floats(0.1, 10.0)),
+        waiting=draw(st.floats(0.0, 100.0)),
+        decode_waiting=draw(st.floats(0.0, 100.0)),
+        peaks=draw(st.just(()) | st.builds(Peak, st.just(NOW_S - 400.0), NEEDS, NEEDS).map(_one)),
+        foreseen=draw(
+            st.just(()) | st.builds(Foreseen, st.just(NOW_S - 1.0), NEEDS, NEEDS).map(_one)
+        ),
+        prefill=draw(role),
+        decode=draw(role),
+    )
+
+
+def _one(entry: object) -> tuple[object, ...]:
+    return (entry,)
 
 
 @st.composite
@@ -84,6 +141,7 @@ def histories(draw: st.DrawFn) -> History:
         last_scale_in_s=draw(st.none() | past),
         wishes=wishes,
         in_flight=draw(st.sampled_from([None, None, None, "a1"])),
+        outlook=draw(outlooks()),
         refusals=() if refused is None else (Refusal(refused, NOW_S + 60.0, "ana", "no"),),
     )
 

@@ -3,10 +3,10 @@
 from typing import Final
 
 from controller.core.pairs import MOST_INSTANCES, NOISE, Pairing, driver_role, whole_up
+from controller.core.prediction import stands_alone
 from controller.core.reasons import Code
 from controller.core.trust import driver_total, label, scale_out_bar, signal_of, unreadable
 from controller.core.types import (
-    Adapt,
     Context,
     Forecast,
     Instances,
@@ -45,7 +45,7 @@ def proportional(ctx: Context) -> Recommendation:
     pairing = Pairing.of(ctx.spec.policy)
     lead, _ = pairing.split(ctx.state.desired)
     load = total / (ctx.spec.policy.target * lead) if lead > 0 else None
-    if not _by_own_needs(ctx):
+    if not stands_alone(ctx):
         want = _coupled(ctx, pairing, total)
         code = _code(want, ctx.state.desired)
         return Recommendation(want, Reason(code, _text(ctx, code, total)), driver.name, load)
@@ -65,10 +65,6 @@ def proportional(ctx: Context) -> Recommendation:
 
 def _kept(ctx: Context, why: Reason) -> Recommendation:
     return Recommendation(ctx.state.desired, why, ctx.spec.policy.driver, None)
-
-
-def _by_own_needs(ctx: Context) -> bool:
-    return ctx.spec.policy.adapt is Adapt.AUTOMATIC and ctx.spec.engine is not None
 
 
 def provided(forecast: Forecast, role: int) -> float:
