@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from controller.core.pairs import Pairing, larger, smaller, whole_up
+from controller.core.pairs import Pairing, larger, smaller, whole_down, whole_up
 from controller.core.policies import needs_no_metric
 from controller.core.prediction import stands_alone, too_slow
 from controller.core.reasons import Code
@@ -285,7 +285,10 @@ def capacity(target: Target, ctx: Context) -> Target:
             for role in Role
         )
     )
-    return _stopped(target, ctx, want, ("capacity", Reason(Code.NO_CAPACITY_SKU, text)))
+    code = Code.NO_CAPACITY_SKU
+    if _grows_alone(want, target.want, ctx):
+        code, text = Code.RATIO_EXCEPTION, f"{text}, and the other role grows alone"
+    return _stopped(target, ctx, want, ("capacity", Reason(code, text)))
 
 
 def refusal(target: Target, ctx: Context) -> Target:
@@ -441,37 +444,48 @@ def _ceiling(target: Target, ctx: Context) -> Target:
     if capped == target.want:
         return target
     want = _capped_in_ratio(capped, target.want, ctx)
+    code = Code.AT_MAX
     said = f"the maximum is {counts(maximum, changed_roles(target.want, capped))}"
+    if _grows_alone(want, target.want, ctx):
+        code, said = Code.RATIO_EXCEPTION, f"{said}, and its partner grows without it"
     bar = scale_in_bar(ctx)
     if bar is not None and _shrinks(want, current):
         want = larger(want, smaller(current, target.want))
         said = f"{said}, and what is above it stays while {bar.text}"
     if want == target.want:
         return target
-    return target.moved_to(want, "limits", Code.AT_MAX, said)
+    return target.moved_to(want, "limits", code, said)
+
+
+def _grows_alone(want: Instances, wanted: Instances, ctx: Context) -> bool:
+    """Return whether a role grows beyond the ratio because its partner was cut."""
+    pairing = Pairing.of(ctx.spec.policy)
+    lead, follow = pairing.split(want)
+    now_lead, now_follow = pairing.split(ctx.state.desired)
+    want_lead, want_follow = pairing.split(wanted)
+    if lead > pairing.most_leading(follow):
+        return lead > now_lead and follow < want_follow
+    return follow > pairing.most(lead) and follow > now_follow and lead < want_lead
 
 
 def _capped_in_ratio(capped: Instances, wanted: Instances, ctx: Context) -> Instances:
-    """Return the capped pair with the growth of the other role trimmed to the ratio.
+    """Return the capped pair with the follower's growth trimmed to a leader that was cut.
 
-    Where the ratio cannot be had, because the uncapped role is beyond it already, it keeps its
-    wish: an overload is answered with what there is. A role above its maximum still counts in
-    full, for it comes down slowly or, when the signals bar it, not at all: that is no growth cut
-    short, and trims nobody.
+    The leader is not trimmed: its own driver asks for it, and a role that can't grow must not
+    freeze the other. Nor is a follower that was beyond the ratio before. A leader above its
+    maximum still counts in full, for it comes down slowly or, when the signals bar it, not at
+    all: that is no growth cut short.
     """
     if stands_alone(ctx):
         return capped
     pairing = Pairing.of(ctx.spec.policy)
     lead, follow = pairing.split(capped)
     now_lead, now_follow = pairing.split(ctx.state.desired)
-    min_lead, min_follow = pairing.split(ctx.spec.limits.minimum)
-    want_lead, want_follow = pairing.split(wanted)
+    _, min_follow = pairing.split(ctx.spec.limits.minimum)
+    want_lead, _ = pairing.split(wanted)
     paired = pairing.most(max(lead, min(now_lead, want_lead)))
     if lead < want_lead > now_lead and paired >= now_follow:
         follow = min(follow, max(now_follow, min_follow, paired))
-    paired = pairing.most_leading(max(follow, min(now_follow, want_follow)))
-    if follow < want_follow > now_follow and paired >= now_lead:
-        lead = min(lead, max(now_lead, min_lead, paired))
     return pairing.join(lead, follow)
 
 
@@ -570,14 +584,59 @@ def _largest_fit(want: Instances, ctx: Context, room: _Room) -> Instances:
 
     Only growth needs room, and only growth is reduced. Minimums come first: where the room does
     not suffice for both, nothing grows beyond its own, and a part of the repair is better than
-    none.
+    none. Where the follower's own hardware is full the leader grows alone: its driver asks for it.
     """
     current, minimum = ctx.state.desired, ctx.spec.limits.minimum
+    if stands_alone(ctx):
+        return _fit_apart(want, minimum, ctx, room)
+    pairing = Pairing.of(ctx.spec.policy)
     found = _fit(want, minimum, ctx, room)
-    if found is not None:
+    if found is None:
+        repair = smaller(want, larger(current, minimum))
+        return _fit(repair, current, ctx, room) or smaller(want, current)
+    if room.shared:
         return found
-    repair = smaller(want, larger(current, minimum))
-    return _fit(repair, current, ctx, room) or smaller(want, current)
+    lead, _ = pairing.split(want)
+    _, follow = pairing.split(found)
+    return _fit_apart(pairing.join(lead, follow), minimum, ctx, room)
+
+
+def _fit_apart(want: Instances, minimum: Instances, ctx: Context, room: _Room) -> Instances:
+    """Return the most of each role that fits, each for itself.
+
+    Floors come first. Roles that share their hardware are cut to the same share of their growth.
+    """
+    current, per = ctx.state.desired, ctx.spec.gpus_per_instance
+    least = smaller(want, larger(current, minimum))
+    if not room.shared:
+        top = Instances(
+            current.prefill + room.prefill // per.prefill,
+            current.decode + room.decode // per.decode,
+        )
+        return smaller(want, larger(top, smaller(current, want)))
+    repair = larger(least, current).gpus(per) - current.gpus(per)
+    if repair > room.decode:
+        return _fit(least, current, ctx, room) or smaller(want, current)
+    grown = larger(want, current)
+    asked = grown.gpus(per) - current.gpus(per)
+    part = 1.0 if asked <= room.decode else room.decode / asked
+    cut = Instances(
+        *(
+            max(current.of(r) + whole_down(part * (grown.of(r) - current.of(r))), least.of(r))
+            for r in _PAIR
+        )
+    )
+    while larger(cut, current).gpus(per) - current.gpus(per) > room.decode:
+        cut = _one_less(cut, least, current)
+    return smaller(want, cut)
+
+
+def _one_less(pair: Instances, least: Instances, current: Instances) -> Instances:
+    """Return the pair with one instance less of the role that grew most beyond its least."""
+    spare = [pair.of(r) - max(least.of(r), current.of(r)) for r in _PAIR]
+    if spare[0] >= spare[1]:
+        return Instances(pair.prefill - 1, pair.decode)
+    return Instances(pair.prefill, pair.decode - 1)
 
 
 def _fit(want: Instances, least: Instances, ctx: Context, room: _Room) -> Instances | None:

@@ -211,10 +211,17 @@ def test_limits_s1_s2(want: Instances, result: Instances, codes: list[Code]) -> 
     assert (found.want, [step.code for step in found.steps]) == (result, codes)
 
 
-def test_capped_prefill_keeps_decode_in_ratio() -> None:
+def test_with_prefill_at_its_maximum_decode_still_scales_l4() -> None:
+    """Three prefill suit at most 3 / 0.375 = 8 decode: the ninth is an exception that is told."""
     ctx = context(FOUR, 9000.0, spec=limits(maximum=Instances(3, 100)))
-    # 3 prefill serve at most 3 / 0.375 = 8 decode.
-    assert guards.limits(Target(Instances(5, 9)), ctx).want == Instances(3, 8)
+    found = guards.limits(Target(Instances(5, 9)), ctx)
+    assert (found.want, found.steps[-1].code) == (Instances(3, 9), Code.RATIO_EXCEPTION)
+
+
+def test_full_prefill_hardware_does_not_freeze_decode_l4() -> None:
+    ctx = context(FOUR, 9000.0, gpus_free={"H800": 0, "H20": 100})
+    found = guards.capacity(Target(Instances(5, 9)), ctx)
+    assert (found.want, found.steps[-1].code) == (Instances(2, 9), Code.RATIO_EXCEPTION)
 
 
 def test_overload_is_answered_where_the_ratio_is_lost_already_l4() -> None:
@@ -382,7 +389,6 @@ def test_what_shrinks_gives_no_room_in_the_same_action_s2() -> None:
     [
         pytest.param({"H800": 2, "H20": 8}, UP, id="2 and 8 free: +1 P needs 2, +2 D need 8"),
         pytest.param({"H800": 2, "H20": 7}, Instances(3, 5), id="7 H20: one decode of 4"),
-        pytest.param({"H800": 0, "H20": 99}, Instances(2, 5), id="no H800: 2 P pair with 5 D"),
         pytest.param({"H800": 99, "H20": 3}, FOUR, id="3 H20: no decode, so no prefill"),
         pytest.param({"H800": 99}, FOUR, id="H20 can't be read"),
         pytest.param({"H800": 99, "H20": -5}, FOUR, id="a negative figure is none"),
