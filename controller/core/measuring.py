@@ -127,7 +127,9 @@ def mixed(outlook: Outlook, rates: Rates, elapsed_s: float) -> Outlook:
         return old + weight * (new - old)
 
     return replace(
-        queues,
+        outlook,
+        waiting=rates.prefill_waiting,
+        decode_waiting=rates.decode_waiting,
         rps=smooth(outlook.rps, rates.rps),
         input_tokens=smooth(outlook.input_tokens, rates.input_tps / served),
         uncached_tokens=smooth(outlook.uncached_tokens, rates.uncached_tps / served),
@@ -167,21 +169,21 @@ class Measured:
         busy = rates.uncached_tps / tokens * request_s(self.engine, tokens)
         late = self._tbt_over_goal()
         made = rates.decode_tps / self.decode_tps() / late
-        return replace(
-            outlook,
-            prefill=_timed(
-                outlook.prefill,
-                busy / max(ready.prefill, 1),
-                saturated=rates.prefill_waiting > usual,
-                elapsed_s=elapsed_s,
-            ),
-            decode=_timed(
-                outlook.decode,
-                made / max(ready.decode, 1),
-                saturated=rates.decode_waiting > usual or late > 1.0,
-                elapsed_s=elapsed_s,
-            ),
+        prefill = _timed(
+            outlook.prefill,
+            busy / max(ready.prefill, 1),
+            saturated=rates.prefill_waiting > usual,
+            elapsed_s=elapsed_s,
         )
+        decode = _timed(
+            outlook.decode,
+            made / max(ready.decode, 1),
+            saturated=rates.decode_waiting > usual or late > 1.0,
+            elapsed_s=elapsed_s,
+        )
+        if prefill is outlook.prefill and decode is outlook.decode:
+            return outlook
+        return replace(outlook, prefill=prefill, decode=decode)
 
     def _tbt_over_goal(self) -> float:
         """Return by how much TBT exceeds its goal, 1 where it doesn't or nobody knows."""

@@ -24,6 +24,8 @@ def counted(past: Learnt, state: RoleState, now_s: float) -> Learnt:
     failed are forgotten.
     """
     wished = state.ready + state.starting
+    if wished == past.wished and state.ready == past.ready and not past.waits:
+        return past
     first_look = not past.wished and not past.ready
     more = state.starting if first_look else wished - past.wished
     came = 0 if first_look else state.ready - past.ready
