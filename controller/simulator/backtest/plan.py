@@ -201,7 +201,7 @@ def _fidelity(question: Question) -> Fidelity:
         found = _by_itself(question, many=many)
     else:
         found = Fidelity("exact", "every request and every decode step, as asked")
-    if many and (found.wanted == "exact" or _is_slow(question)):
+    if many and found.wanted == "exact":
         raise QuestionError(
             "too_large",
             f"{played} policies with {requests:,.0f} requests, played one by one: at most"
@@ -225,6 +225,9 @@ def _by_itself(question: Question, *, many: bool) -> Fidelity:
     if not _is_slow(question):
         return Fidelity("auto", f"a fluid in 1 s bins{doubt}")
     slow = f"the 99th percentile of a prompt takes over {EXACT_ABOVE_S:g} s"
+    if many:
+        how = f"a fluid in 1 s bins, for there are too many requests to play one by one; {slow}"
+        return Fidelity("fluid", f"{how}, so waits for prefill are shown too long{doubt}")
     how = f"prefill request by request, because {slow}; decode as a fluid in 1 s bins"
     return Fidelity("auto", f"{how}{doubt}")
 

@@ -160,6 +160,15 @@ def test_what_cant_be_played_names_the_field_and_the_fix(
     assert error.message.startswith(said)
 
 
+def test_by_itself_too_many_long_prompts_are_played_as_a_fluid() -> None:
+    """2 x 20/s x 260,000 s are 10.4 million prompts of 20,000 tokens: over the limit."""
+    long = minutes(20, tokens=(20_000.0, 300.0))
+    many = plan(question("default", "hpa-util", workload=long, span_s=260_000.0)).fidelity
+    assert (many.wanted, "too many requests" in many.rule) == ("fluid", True)
+    few = plan(question("default", "hpa-util", workload=long, span_s=3600.0)).fidelity
+    assert few.wanted == "exact"
+
+
 def test_the_fluid_plays_any_number_of_requests() -> None:
     made = plan(question("default", fidelity="fluid", span_s=260_000.0))
     assert made.contestants[0].key == "default"
