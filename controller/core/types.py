@@ -251,7 +251,7 @@ class PolicyConfig:
     time_zone: str = "UTC"
     adapt: Adapt = Adapt.OFF
     ratio_band: float = 8.0
-    hold_s: float = 1800.0
+    hold_s: float = 3600.0
     lead_s: float | None = None
     margin_frac: float | None = None
     drain_s: float = 120.0

@@ -39,7 +39,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='policy',
             name='hold_s',
-            field=models.FloatField(default=1800, help_text='0 provides for the load of now.', verbose_name='provide for the peak of the last [s]'),
+            field=models.FloatField(default=3600, help_text='0 provides for the load of now.', verbose_name='provide for the peak of the last [s]'),
         ),
         migrations.AddField(
             model_name='policy',

@@ -217,7 +217,7 @@ class Policy(Record):
         help_text="A reckoned ratio stays between the P/D ratio divided and multiplied by this.",
     )
     hold_s = models.FloatField(
-        default=1800,
+        default=3600,
         verbose_name="provide for the peak of the last [s]",
         help_text="0 provides for the load of now.",
     )
