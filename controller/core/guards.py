@@ -628,6 +628,11 @@ def _fit_apart(want: Instances, minimum: Instances, ctx: Context, room: _Room) -
     )
     while larger(cut, current).gpus(per) - current.gpus(per) > room.decode:
         cut = _one_less(cut, least, current)
+    for role in DECODE_FIRST:
+        more = cut._replace(**{role.value: cut.of(role) + 1})
+        fits = larger(more, current).gpus(per) - current.gpus(per) <= room.decode
+        if cut.of(role) < want.of(role) and fits:
+            cut = more
     return smaller(want, cut)
 
 

@@ -43,6 +43,14 @@ CODE_TITLES: Final[Mapping[str, str]] = {
     Code.EXECUTOR_ERROR: "The cluster did not carry out the change.",
     Code.BREAKER_OPEN: "Too many failures in a row; changes pause.",
     Code.CONFIG_INVALID: "The configuration of the service can't be used.",
+    Code.LATENCY_HIGH: "Latency is over its goal by more than the latency policy allows.",
+    Code.LATENCY_LOW: "Latency is far under its goal, and nothing else sizes the service.",
+    Code.SCHEDULED: "A window of the schedule asks for these counts.",
+    Code.DAMPED: "The change was made smaller by the damping factor.",
+    Code.SLO_AT_RISK: "With fewer instances latency would come too near its goal.",
+    Code.STARTING: "Instances that are starting can't stand in for others yet.",
+    Code.REMOVAL_BUDGET: "The fleet has given up all that may go unattended in ten minutes.",
+    Code.RATIO_EXCEPTION: "One role can't grow; the other grows beyond the P/D ratio.",
     Code.UNCHANGED: "This step changed nothing.",
 }
 

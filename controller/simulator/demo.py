@@ -224,6 +224,8 @@ def _service(
         default_policy(capacity, sizing.driver),
         ratio_tolerance=sizing.ratio_tolerance,
         stabilisation_s=sizing.stabilisation_s,
+        # A visitor wants to see it shrink within minutes, not within the hour a new service takes.
+        hold_s=600.0,
     )
     most = sizing.maximum.gpus(Instances(prefill.tp, decode.tp))
     return DemoService(

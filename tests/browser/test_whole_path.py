@@ -13,7 +13,7 @@ from controller import history, tasks
 from controller.models import Action, Decision, Proposal, ServiceStatus, Tick
 from controller.services import accounts, demo
 from heteroscale_site.queue import JSONQueue, ListedJob
-from inventory.models import Policy
+from inventory.models import Policy, RoleSpec, Service
 
 PASSWORD = "correct-horse-battery"
 
@@ -55,6 +55,7 @@ def want_more(slug: str) -> None:
     policy = Policy.objects.get(service__slug=slug)
     status = ServiceStatus.objects.get(service__slug=slug)
     count = status.decode_desired if policy.driver == "decode_tps" else status.prefill_desired
+    policy.adapt, policy.hold_s, policy.margin_frac = "off", 0.0, 0.0
     policy.target = status.signals[policy.driver]["value"] / count / 1.5
     policy.revision += 1
     policy.save()
@@ -118,6 +119,8 @@ def test_from_traffic_to_history(page: Page, live_server: object) -> None:  # no
     expect(page.locator("[data-strip]")).to_contain_text("FROZEN")
     before = Action.objects.count()
     Action.objects.filter(state="applied").update(state="ready")
+    RoleSpec.objects.filter(service__slug="chat").update(maximum=1000)
+    Service.objects.filter(slug="chat").update(max_gpus=8000)
     want_more("chat")
     tick()
     work()

@@ -82,6 +82,7 @@ def test_a_profile_and_a_request_replace_target_and_ratio(tmp_path: Path) -> Non
         "profile": "qwen3-8b/h100",
         "request": {"input_tokens": 1000, "output_tokens": 200},
     }
+    service["policy"] = {"adapt": "off"}
     # 0.75 of the 11,000 tok/s a decode instance of this profile sustains within 50 ms.
     assert "8,300 target" in answer(kept(tmp_path, PLAIN | {"service": service}))["sentence"]
 

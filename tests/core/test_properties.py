@@ -79,6 +79,7 @@ def test_no_change_without_a_reason(ctx: Context) -> None:
             Code.RATIO_CORRECTION,
             Code.AT_MIN,
             Code.AT_MAX,
+            Code.RATIO_EXCEPTION,
         }
         if found.mode is Mode.AUTOMATIC:
             assert found.code in decided

@@ -125,17 +125,19 @@ def test_queues_are_seen_too_late(load: str, request: pytest.FixtureRequest) -> 
 # The yardstick
 
 
-SENSIBLE = ("default", DECODE, "static-peak", "static-mean", "periodic")
+SENSIBLE = (DECODE, "static-peak", "static-mean", "periodic")
 
 
 def test_a_static_peak_keeps_the_goals_and_costs_most_of_the_sensible_ones(
     valley: Answer,
 ) -> None:
+    """A new service has learnt no margin: within four hours it is hardly cheaper."""
     runs = by_label(valley)
     assert keeps(runs["static-peak"])
     cost = {name: runs[name].score.gpu_hours for name in SENSIBLE}
     assert max(cost, key=cost.__getitem__) == "static-peak"
-    assert cost["default"] < 0.9 * cost["static-peak"]
+    assert cost[DECODE] < 0.9 * cost["static-peak"]
+    assert runs["default"].score.gpu_hours < 1.1 * cost["static-peak"]
     assert keeps(runs["default"])
 
 
@@ -198,6 +200,10 @@ def test_when_prompts_lengthen_prefill_sees_it_and_decode_tps_does_not() -> None
 # A recorded fortnight whose ratio of input to output goes from 1.1 to 27
 
 
+FIXED = "proportional"
+"""The target and ratio of the first day, whatever comes."""
+
+
 @pytest.fixture(scope="module")
 def drifted(shared: Path) -> Workload:
     """ServeGen m-large at a fifth of its rate."""
@@ -209,7 +215,7 @@ def drifted(shared: Path) -> Workload:
 
 
 def knowing(load: Workload, start_s: float, span_s: float) -> str:
-    """Return ``default`` as it is for the mean lengths of that time, not of the first day."""
+    """Return the fixed sizing for the mean lengths of that time, not of the first day."""
     seen = load.rates(start_s + np.arange(0.0, span_s, 600.0), 600.0)
     share = seen.rps / seen.rps.sum()
     demand = replace(
@@ -218,7 +224,7 @@ def knowing(load: Workload, start_s: float, span_s: float) -> str:
         output_tokens=float(seen.output_tokens @ share),
     )
     policy = default_policy(per_instance_capacity(H100, H100, demand, tbt_goal_s=0.05))
-    return f"default:target={policy.target:g},pd_ratio={policy.pd_ratio:g}"
+    return f"{FIXED}:target={policy.target:g},pd_ratio={policy.pd_ratio:g}"
 
 
 @pytest.mark.parametrize(
@@ -234,18 +240,18 @@ def test_the_ratio_of_day_1_loses_the_goals_where_prompts_outgrow_answers(
 ) -> None:
     start_s, span_s = day * DAY_S + 3_600 * hour, 4 * 3_600.0
     told = knowing(drifted, start_s, span_s)
-    asked = question("default", told, workload=drifted, start_s=start_s, span_s=span_s)
+    asked = question(FIXED, told, workload=drifted, start_s=start_s, span_s=span_s)
     runs = by_label(answered(asked))
-    assert attained(runs["default"]) < attained(runs[told]) - 0.3
+    assert attained(runs[FIXED]) < attained(runs[told]) - 0.05
 
 
 def test_the_ratio_of_day_1_costs_more_where_answers_are_long(drifted: Workload) -> None:
     # Day 14, from midnight: 1.9 tokens in per token out.
     start_s, span_s = 13 * DAY_S, 4 * 3_600.0
     told = knowing(drifted, start_s, span_s)
-    asked = question("default", told, workload=drifted, start_s=start_s, span_s=span_s)
+    asked = question(FIXED, told, workload=drifted, start_s=start_s, span_s=span_s)
     runs = by_label(answered(asked))
-    assert runs["default"].score.gpu_hours > 1.2 * runs[told].score.gpu_hours
+    assert runs[FIXED].score.gpu_hours > 1.2 * runs[told].score.gpu_hours
     assert keeps(runs[told])
 
 

@@ -76,7 +76,7 @@ def driven(asked: Question) -> _Drive:
     return drive
 
 
-SCALING = question("default", "latency-only", "hpa-util", workload=HILLY, span_s=1800.0)
+SCALING = question("proportional", "latency-only", "hpa-util", workload=HILLY, span_s=1800.0)
 
 
 def test_every_token_of_an_exact_run_is_made_or_in_flight_through_every_change() -> None:
@@ -198,7 +198,8 @@ def with_hole(rps: float) -> Workload:
 
 def test_ours_holds_while_nothing_is_known_and_shrinks_where_nothing_comes() -> None:
     hole, idle = (
-        answered(question("default", workload=with_hole(rps))).runs[0].series for rps in (NAN, 0.0)
+        answered(question("default:hold_s=300", workload=with_hole(rps))).runs[0].series
+        for rps in (NAN, 0.0)
     )
     # From two minutes into it to its end, and from ticks of 15 s.
     quiet = slice(4 * 22, 4 * 50)
@@ -278,12 +279,18 @@ SURGE = minutes(*[20.0] * 20, *[200.0] * 40, *[10.0] * 60)
 @pytest.mark.parametrize(
     ("policy", "step", "share", "out_s", "in_s"),
     [
-        pytest.param("default", 4, 0.25, 60, 300, id="4 or a quarter, 60 s out, 300 s in"),
         pytest.param(
-            "default:step_abs=1,step_frac=0", 1, 0.0, 60, 300, id="one at a time, 60 s out"
+            "default:hold_s=300,step_out_frac=0.25,cooldown_out_s=60",
+            *(4, 0.25, 60, 300),
+            id="4 or a quarter, 60 s out, 300 s in",
         ),
         pytest.param(
-            "default:step_abs=2,step_frac=0.5,cooldown_out_s=180,cooldown_in_s=600",
+            "default:hold_s=300,step_abs=1,step_frac=0,step_out_frac=0,cooldown_out_s=60",
+            *(1, 0.0, 60, 300),
+            id="one at a time, 60 s out",
+        ),
+        pytest.param(
+            "default:hold_s=300,step_abs=2,step_frac=0.5,step_out_frac=0.5,cooldown_out_s=180,cooldown_in_s=600",
             *(2, 0.5, 180, 600),
             id="2 or a half, 180 s out, 600 s in",
         ),
