@@ -3,14 +3,9 @@
 import argparse
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import fields
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import OperationalError
 
 from controller.management.answering import (
     AnswerError,
@@ -19,46 +14,9 @@ from controller.management.answering import (
     error_document,
 )
 from controller.management.backtest_report import lines
-from controller.management.inputs import any_profile, named_profile, read_file
+from controller.management.loads import declare, in_words, question_of
 from controller.simulator.backtest.answer import Answer, as_plain
-from controller.simulator.backtest.ask import DEFAULT_PROFILE, MOST_SEED, Asked, question_from
-from controller.simulator.backtest.question import FIDELITIES, QuestionError
 from controller.simulator.backtest.run import run
-from controller.simulator.profiles import PROFILES, Profile
-from controller.simulator.workload import (
-    CacheScaleError,
-    Generator,
-    TraceError,
-    Workload,
-    companion_name,
-    read_trace,
-    with_cache,
-)
-
-GENERATED: Final = "generated:"
-GENERATOR_FIELDS: Final = tuple(
-    f.name for f in fields(Generator) if f.init and f.name not in {"name", "scale"}
-)
-NEEDED: Final = ("low_rps", "peak_rps", "input_tokens", "output_tokens")
-MOST_SCALE: Final = 1e6
-NUMBERS: Final = (
-    (
-        "--hours",
-        "H",
-        float,
-        None,
-        "how much of the load is played (default: one pass)",
-    ),
-    ("--from-hours", "H", float, 0.0, "how far into the load it begins"),
-    ("--start-up-s", "S", float, 60.0, "median start-up of an instance [s]"),
-    ("--ttft-slo-s", "S", float, 1.0, "goal of time to first token [s]"),
-    ("--tbt-slo-s", "S", float, 0.05, "goal of time between tokens [s]"),
-    ("--max-gpus", "N", int, None, "GPUs each policy may hold; without it several times the peak"),
-    ("--seed", "N", int, 0, "of everything that is drawn"),
-    ("--scale", "X", float, 1.0, "multiplies the rate of the load"),
-    ("--rate-rps", "X", float, None, "requests/s for a file of lengths without times"),
-    ("--cache", "X", float, None, "share of the recorded cache hits that is used, 0 to 1"),
-)
 
 
 class Command(BaseCommand):
@@ -77,35 +35,13 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""
-        parser.add_argument(
-            "--workload",
-            required=True,
-            metavar="FILE",
-            help=f"a trace, or {GENERATED}low_rps=…,peak_rps=…,input_tokens=…,output_tokens=…",
-        )
-        for role in ("", "decode-"):
-            parser.add_argument(
-                f"--{role}profile",
-                metavar="NAME|FILE",
-                default=None if role else DEFAULT_PROFILE,
-                help="engine of decode where it is another one" if role else "engine profile",
-            )
-        parser.add_argument(
-            "--policy",
-            action="append",
-            metavar="NAME[:key=value,…]",
-            help="a policy to play; may be given many times (default: default)",
-        )
-        for option, metavar, kind, default, text in NUMBERS:
-            parser.add_argument(option, metavar=metavar, type=kind, default=default, help=text)
-        parser.add_argument("--fidelity", choices=FIDELITIES, default="auto")
+        declare(parser)
         parser.add_argument("--series", action="store_true", help="with --json: the courses too")
-        parser.add_argument("--json", action="store_true", help="answer with one JSON document")
 
     def handle(self, *_args: object, **options: Any) -> None:  # noqa: ANN401 - Django's signature
         """Play and print; exit 2 for an input that can't be used."""
         try:
-            with _in_words():
+            with in_words():
                 answer = self._answer(options)
         except AnswerError as fault:
             if options["json"]:
@@ -118,14 +54,7 @@ class Command(BaseCommand):
             self.stdout.write("\n".join(lines(answer)))
 
     def _answer(self, options: dict[str, Any]) -> Answer:
-        names = [options["profile"], options["decode_profile"]]
-        profiles = dict(PROFILES)
-        for name, where in zip(names, ("--profile", "--decode-profile"), strict=True):
-            if name and name not in profiles:
-                profiles[name] = _profile(name, where)
-        typed = {name: options[name] for name in Asked.__dataclass_fields__ if name in options}
-        asked = Asked(policies=options["policy"] or ["default"], **typed)
-        question = question_from(asked, _workload(options), profiles)
+        question = question_of(options, options["policy"] or ["default"])
         return run(question, clock=time.process_time, progress=self._tell)
 
     def _tell(self, done_frac: float) -> None:
@@ -133,72 +62,3 @@ class Command(BaseCommand):
         if self.stderr.isatty():
             self.stderr.write(f"\r{done_frac:4.0%}", ending="" if done_frac < 1 else "\r     \r")
             self.stderr.flush()
-
-
-def _profile(name: str, where: str) -> Profile:
-    """Return a profile; without a database there are those built in and those of files."""
-    try:
-        return any_profile(name, where)
-    except OperationalError:
-        return named_profile(name, {}, where)
-
-
-def _workload(options: dict[str, Any]) -> Workload:
-    """Return the load of a file or of a generator, scaled, its cache as wanted."""
-    given, scale = options["workload"], options["scale"]
-    if not 0 < scale < MOST_SCALE:
-        problem = f"{scale:g} is not above 0 and below {MOST_SCALE:,.0f}"
-        raise AnswerError("out_of_range", problem, "--scale")
-    if given.startswith(GENERATED):
-        return _generated(given.removeprefix(GENERATED), scale)
-    path = Path(given)
-    beside = path.with_name(companion_name(path.name) or path.name)
-    quantiles = read_file(beside) if beside != path and beside.is_file() else None
-    workload = read_trace(
-        read_file(path), path.name, scale, rate_rps=options["rate_rps"], quantiles=quantiles
-    )
-    return workload if options["cache"] is None else with_cache(workload, options["cache"])
-
-
-def _generated(text: str, scale: float) -> Workload:
-    """Return the generator written as ``key=value,…``."""
-    figures: dict[str, float] = {"day_s": 86_400.0, "seed": 0.0}
-    for part in text.split(","):
-        key, _, value = (piece.strip() for piece in part.partition("="))
-        if key not in GENERATOR_FIELDS:
-            problem = f"'{part}' is none of {', '.join(GENERATOR_FIELDS)} with =value"
-            raise AnswerError("bad_workload", problem, "--workload")
-        try:
-            figures[key] = float(value)
-        except ValueError as error:
-            problem = f"{key} is '{value}', a number is wanted"
-            raise AnswerError("bad_workload", problem, "--workload") from error
-    missing = [name for name in NEEDED if name not in figures]
-    if missing:
-        raise AnswerError("bad_workload", f"{', '.join(missing)} must be said", "--workload")
-    seed = figures.pop("seed")
-    if not (seed.is_integer() and 0 <= seed <= MOST_SEED):
-        problem = f"seed is {seed:g}: enter a whole number from 0 to {MOST_SEED}"
-        raise AnswerError("bad_workload", problem, "--workload")
-    try:
-        return Generator(name="generated", seed=int(seed), scale=scale, **figures)
-    except ValueError as error:
-        raise AnswerError("bad_workload", str(error), "--workload") from error
-
-
-@contextmanager
-def _in_words() -> Iterator[None]:
-    """Turn what the simulator refuses into an answer that names the option."""
-    try:
-        yield
-    except QuestionError as fault:
-        raise AnswerError(
-            fault.code, fault.message, f"--{fault.where.replace('_', '-')}"
-        ) from fault
-    except TraceError as fault:
-        where = fault.name if fault.line is None else f"{fault.name}, line {fault.line}"
-        if fault.column:
-            where += f", column {fault.column}"
-        raise AnswerError("bad_trace", fault.problem, where) from fault
-    except CacheScaleError as fault:
-        raise AnswerError("out_of_range", str(fault), "--cache") from fault

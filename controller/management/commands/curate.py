@@ -1,0 +1,94 @@
+"""Find the ratio, the targets and the policy that fit a load, without a server."""
+
+import argparse
+import sys
+import time
+from typing import Any, Final
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from controller.management.answering import (
+    AnswerError,
+    AnsweringParser,
+    document,
+    error_document,
+)
+from controller.management.backtest_report import lines
+from controller.management.loads import declare, in_words, question_of
+from controller.simulator.curation import Curation, CurationQuestion, as_curation, curate
+
+MOST_GPUS: Final = 10_000
+
+
+class Command(BaseCommand):
+    """Prints which split of GPUs carries most, and which policy follows the load best."""
+
+    help = "Find the P/D ratio, the targets and the policy that fit a load."
+    # Nothing here needs a server, so nothing is asked whether it is there.
+    requires_system_checks = ()
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:  # noqa: ANN401, ARG002 - Django's signature
+        """Return a parser whose refusals are JSON too when that was asked for."""
+        parser = super().create_parser("heteroscale", subcommand, **kwargs)
+        parser.__class__ = AnsweringParser
+        return parser
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the options."""
+        declare(parser)
+        parser.add_argument(
+            "--gpus", metavar="N", type=int, required=True, help="GPUs to split between the roles"
+        )
+        parser.add_argument(
+            "--goal",
+            metavar="X",
+            type=float,
+            default=0.99,
+            help="share of requests a policy must keep within both goals",
+        )
+
+    def handle(self, *_args: object, **options: Any) -> None:  # noqa: ANN401 - Django's signature
+        """Curate and print; exit 2 for an input that can't be used."""
+        try:
+            with in_words():
+                found = _curated(options)
+        except AnswerError as fault:
+            if options["json"]:
+                self.stdout.write(error_document(fault))
+                sys.exit(fault.status)
+            raise CommandError(str(fault), returncode=fault.status) from fault
+        if options["json"]:
+            self.stdout.write(document(as_curation(found)))
+        else:
+            self.stdout.write("\n".join(_told(found)))
+
+
+def _curated(options: dict[str, Any]) -> Curation:
+    if not 1 <= options["gpus"] <= MOST_GPUS:
+        problem = f"{options['gpus']} is not between 1 and {MOST_GPUS:,} GPUs"
+        raise AnswerError("out_of_range", problem, "--gpus")
+    if not 0.5 <= options["goal"] <= 1.0:  # noqa: PLR2004 - the range of an SLO's share
+        raise AnswerError("out_of_range", f"{options['goal']:g} is not from 0.5 to 1", "--goal")
+    asked = question_of(options, options["policy"] or [])
+    question = CurationQuestion(asked, options["gpus"], options["goal"])
+    return curate(question, clock=time.process_time, progress=lambda _: None)
+
+
+def _told(found: Curation) -> list[str]:
+    best, cautious = found.best, f"{found.cautious.pd_ratio:.2f}"
+    ratio = f"P/D ratio            {found.capacity.pd_ratio:.2f} by mean lengths"
+    return [
+        f"{ratio}, {cautious} with memory set aside for long answers",
+        f"best of {found.question.gpus} GPUs      {best.instances}: {best.goodput_rps:,.1f} req/s",
+        *(f"{name:36} {value:,.0f} tok/s" for name, value in found.targets.items()),
+        "",
+        "prefill  decode  goodput [req/s]",
+        *(
+            f"{split.instances.prefill:7}  {split.instances.decode:6}  {split.goodput_rps:15,.1f}"
+            for split in found.sweep
+        ),
+        "",
+        *lines(found.answer),
+        "",
+        f"Chosen: {found.why}.",
+    ]
