@@ -116,12 +116,14 @@ def mixed(outlook: Outlook, rates: Rates, elapsed_s: float) -> Outlook:
     if rates.rps is None or rates.rps < RAREST_RPS:
         return queues
     low, high = LEAST_SERVED * rates.rps, MOST_SERVED * rates.rps
-    since_s = max(elapsed_s, 1.0)
-    grown = (rates.prefill_waiting - outlook.waiting) / since_s
+    # A queue that is there at the first look says nothing of how it grows.
+    first_look = outlook.rps <= 0.0
+    per_s = 0.0 if first_look else 1.0 / max(elapsed_s, 1.0)
+    grown = (rates.prefill_waiting - outlook.waiting) * per_s
     served = min(max(rates.rps - grown, low), high)
-    grown = (rates.decode_waiting - outlook.decode_waiting) / since_s
+    grown = (rates.decode_waiting - outlook.decode_waiting) * per_s
     finished = min(max(served - grown, low), high)
-    weight = 1.0 - exp(-elapsed_s / MIX_S) if outlook.rps > 0.0 else 1.0
+    weight = 1.0 if first_look else 1.0 - exp(-elapsed_s / MIX_S)
 
     def smooth(old: float, new: float) -> float:
         return old + weight * (new - old)

@@ -5,7 +5,7 @@ from typing import Final
 from controller.core.pairs import MOST_INSTANCES, NOISE, Pairing, driver_role, whole_up
 from controller.core.prediction import stands_alone
 from controller.core.reasons import Code
-from controller.core.trust import driver_total, label, scale_out_bar, signal_of, unreadable
+from controller.core.trust import driver_total, label, signal_of, unreadable
 from controller.core.types import (
     Context,
     Forecast,
@@ -18,7 +18,6 @@ from controller.core.types import (
 from controller.core.words import capitalised, number, percent, quantity
 
 _UNSEEN: Final = "the driver cannot be read"
-_UNMEASURED: Final = "What a request takes is not known yet"
 
 
 def proportional(ctx: Context) -> Recommendation:
@@ -51,8 +50,7 @@ def proportional(ctx: Context) -> Recommendation:
         return Recommendation(want, Reason(code, _text(ctx, code, total)), driver.name, load)
     forecast = ctx.forecast
     if forecast is None or forecast.needs[0] is None or forecast.needs[1] is None:
-        bar = scale_out_bar(ctx)
-        return _kept(ctx, bar or Reason(Code.METRIC_MISSING, _UNMEASURED))
+        return _kept(ctx, _unmeasured(ctx))
     current = ctx.state.desired
     asks = provided(forecast, 0), provided(forecast, 1)
     want = Instances(
@@ -61,6 +59,15 @@ def proportional(ctx: Context) -> Recommendation:
     )
     text = _need_text(forecast, asks)
     return Recommendation(want, Reason(_code(want, current), text), driver.name, load)
+
+
+def _unmeasured(ctx: Context) -> Reason:
+    """Return why needs can't be told: the throughput that can't be read, or nothing seen yet."""
+    for name in ("prefill_tps_uncached", "decode_tps"):
+        trouble = unreadable(signal_of(ctx, name), ctx.now_s)
+        if trouble is not None:
+            return Reason(trouble.code, capitalised(trouble.text))
+    return Reason(Code.METRIC_MISSING, "What a request takes is not known yet")
 
 
 def _kept(ctx: Context, why: Reason) -> Recommendation:

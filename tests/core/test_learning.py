@@ -1,0 +1,186 @@
+"""What ticks teach: start-up times, peaks, surprises, the mix, speeds, and the ratio that fits."""
+
+from dataclasses import replace
+
+import pytest
+
+from controller.core import starts
+from controller.core.decide import decide
+from controller.core.learning import learn
+from controller.core.outlook import OUTRAN, Foreseen, Learnt, Outlook, Peak, Started
+from controller.core.reasons import Code
+from controller.core.surprises import PRIOR, foreseen, margin, peaked, surprised
+from controller.core.types import (
+    Adapt,
+    Context,
+    History,
+    Instances,
+    Quality,
+    RoleState,
+    ServiceSpec,
+    Wish,
+)
+from tests.core.build import NOW_S, context, graded, healthy, policy, valued
+from tests.core.test_engine import ENGINE
+
+EIGHT = Instances(8, 5)
+ADAPTIVE: ServiceSpec = replace(
+    policy(adapt=Adapt.AUTOMATIC, hold_s=3600.0, margin_frac=0.0, drain_s=120.0, pd_ratio=1.0),
+    engine=ENGINE,
+)
+
+
+# start-up times
+
+
+def role(ready: int, starting: int) -> RoleState:
+    return RoleState(ready + starting, ready, starting)
+
+
+def test_a_start_up_is_timed_from_the_first_sight_to_readiness() -> None:
+    learnt = starts.counted(Learnt(), role(4, 0), 0.0)
+    for at_s, ready, starting in ((15.0, 4, 2), (60.0, 4, 2), (75.0, 5, 1), (105.0, 6, 0)):
+        learnt = starts.counted(learnt, role(ready, starting), at_s)
+    assert learnt.took_s == (60.0, 90.0)
+    assert learnt.waits == ()
+
+
+def test_a_start_that_fails_is_forgotten() -> None:
+    learnt = starts.counted(Learnt(wished=4, ready=4), role(4, 1), 15.0)
+    assert learnt.waits == (Started(15.0, 1),)
+    assert starts.counted(learnt, role(4, 0), 30.0) == Learnt(wished=4, ready=4)
+
+
+def test_the_slower_role_leads_and_a_new_service_assumes() -> None:
+    config = ADAPTIVE.policy
+    assert starts.lead_s(Outlook(), config) == starts.START_S
+    times = tuple(float(s) for s in range(1, 21))
+    known = Outlook(prefill=Learnt(took_s=times), decode=Learnt(took_s=(7.0,)))
+    # Of 1 to 20 s nine tenths are below 19.
+    assert starts.lead_s(known, config) == 19.0
+    assert starts.lead_s(known, replace(config, lead_s=5.0)) == 5.0
+
+
+# peaks and surprises
+
+
+def test_the_highest_of_the_hold_counts_and_older_ones_go() -> None:
+    outlook, top = peaked(Outlook(), (2.0, 5.0), 0.0, 3600.0)
+    outlook, top = peaked(outlook, (3.0, 4.0), 1000.0, 3600.0)
+    assert top == (3.0, 5.0)
+    assert peaked(outlook, (1.0, 1.0), 4000.0, 3600.0)[1] == (3.0, 4.0)
+    assert peaked(outlook, (1.0, 1.0), 1015.0, 0.0) == (replace(outlook, peaks=()), (1.0, 1.0))
+
+
+def test_unknown_needs_leave_the_peaks_that_are_known() -> None:
+    outlook, _ = peaked(Outlook(), (2.0, 5.0), 0.0, 3600.0)
+    assert peaked(outlook, (None, None), 15.0, 3600.0) == (outlook, (2.0, 5.0))
+
+
+def test_what_was_foreseen_is_judged_when_it_is_due() -> None:
+    outlook = foreseen(Outlook(), (10.0, 4.0), 100.0)
+    assert outlook.foreseen == (Foreseen(100.0, 10.0, 4.0),)
+    assert foreseen(outlook, (10.0, 4.0), 115.0) is outlook
+    assert surprised(outlook, (12.0, 4.0), 99.0) is outlook
+    judged = surprised(outlook, (12.0, 4.0), 100.0)
+    # Prefill outran its outlook by 12 / 10 = 1.2, decode by nothing.
+    more = [now - before for now, before in zip(judged.prefill.outran, PRIOR, strict=True)]
+    assert OUTRAN[max(range(len(more)), key=more.__getitem__)] == 1.2
+    assert judged.decode.outran[0] > PRIOR[0]
+
+
+@pytest.mark.parametrize(
+    ("counts", "late", "expected"),
+    [
+        pytest.param((100.0, *[0.0] * 16), 0.01, 0.0, id="never outrun: no margin"),
+        pytest.param((90.0, 0.0, 0.0, 10.0, *[0.0] * 13), 0.05, 0.065, id="half of 1.05 to 1.08"),
+        pytest.param((*[0.0] * 16, 100.0), 0.01, 2.99, id="always thrice: 4 - 1 % of 3 to 4 - 1"),
+    ],
+)
+def test_the_margin_is_a_quantile(counts: tuple[float, ...], late: float, expected: float) -> None:
+    assert margin(Learnt(outran=counts), late) == pytest.approx(expected, abs=1e-9)
+
+
+# the mix and what it needs
+
+
+def loaded(rps: float, current: Instances = EIGHT, **values: float) -> Context:
+    """Return requests of 1,000 computed tokens in and 200 out, all seen and nobody waiting."""
+    signals = valued(
+        healthy(200.0 * rps, current),
+        request_rps=rps,
+        prefill_tps=1000.0 * rps,
+        prefill_tps_uncached=1000.0 * rps,
+        **values,
+    )
+    seen = tuple(Wish(NOW_S - age, Instances(0, 0)) for age in range(300, 0, -15))
+    return context(current, 0.0, spec=ADAPTIVE, signals=signals, history=History(wishes=seen))
+
+
+def test_each_role_stands_at_its_own_need() -> None:
+    # 60 req/s are 6 busy prefills; 12,000 tok/s at about 3,750 an instance are 3.2.
+    found = decide(loaded(60.0))
+    assert found.forecast is not None
+    assert found.forecast.needs == (pytest.approx(6.5, rel=0.1), pytest.approx(3.4, rel=0.1))
+    assert found.raw == Instances(7, 4)
+    assert found.forecast.ratio == pytest.approx(6.5 / 3.4, rel=0.15)
+
+
+def test_the_ratio_in_force_follows_slowly_within_its_band() -> None:
+    ctx = loaded(60.0)
+    past = replace(ctx.history.outlook, at_s=NOW_S - 15.0, ratio=1.0)
+    slow = learn(replace(ctx, history=replace(ctx.history, outlook=past)))[1]
+    # 10 % a minute are 2.5 % in 15 s.
+    assert slow.ratio == pytest.approx(1.025)
+    narrow = replace(ADAPTIVE, policy=replace(ADAPTIVE.policy, ratio_band=1.5))
+    assert learn(replace(ctx, spec=narrow))[1].ratio == pytest.approx(1.5)
+
+
+def test_a_queue_asks_for_what_drains_it_in_time() -> None:
+    # 1,217 prompts wait, 17 of them as usual: 1,200 · 0.1 s in 120 s are one more prefill.
+    outlook = Outlook(at_s=NOW_S - 15.0, waiting=1217.0)
+    ctx = loaded(60.0, Instances(6, 5), prefill_waiting=1217.0)
+    forecast = learn(replace(ctx, history=replace(ctx.history, outlook=outlook)))[1]
+    assert forecast.backlog[0] == pytest.approx(1.0, rel=0.01)
+
+
+def test_saturated_instances_show_what_they_can_do() -> None:
+    """Four decode instances with a queue make 7,600 tok/s, half of what their figures say."""
+    ctx = loaded(38.0, Instances(8, 4), decode_waiting=500.0)
+    for _ in range(20):
+        outlook, forecast = learn(ctx)
+        outlook = replace(outlook, decode_waiting=500.0)
+        ctx = replace(
+            ctx,
+            now_s=ctx.now_s + 15.0,
+            history=replace(ctx.history, outlook=outlook),
+            signals={k: replace(s, measured_at_s=ctx.now_s) for k, s in ctx.signals.items()},
+        )
+    assert outlook.decode.speed == pytest.approx(0.5, abs=0.1)
+    assert forecast.needs[1] == pytest.approx(4.0, rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["prefill_tps_uncached", "decode_tps"])
+def test_without_throughput_of_a_role_the_pair_stays(name: str) -> None:
+    ctx = loaded(600.0)
+    found = decide(replace(ctx, signals=graded(ctx.signals, name, Quality.STALE)))
+    assert (found.final, found.code) == (EIGHT, Code.METRIC_STALE)
+
+
+def test_without_the_request_rate_nothing_shrinks() -> None:
+    ctx = loaded(1.0, Instances(20, 20))
+    assert decide(ctx).final.prefill < 20
+    found = decide(replace(ctx, signals=graded(ctx.signals, "request_rps", Quality.MISSING)))
+    assert found.final == Instances(20, 20)
+
+
+def test_nobody_has_asked_yet_is_idleness_and_not_ignorance_l8() -> None:
+    ctx = loaded(0.0, Instances(4, 4))
+    assert decide(ctx).raw == Instances(1, 1)
+
+
+def test_a_peak_outlasts_the_load_that_made_it() -> None:
+    peak = Outlook(at_s=NOW_S - 15.0, peaks=(Peak(NOW_S - 1000.0, 7.0, 4.0),))
+    ctx = loaded(1.0, Instances(8, 5))
+    held = decide(replace(ctx, history=replace(ctx.history, outlook=peak)))
+    assert held.raw == Instances(7, 4)
