@@ -11,6 +11,7 @@ from django.db import transaction
 
 from controller import loop, wiring
 from controller.core import cycle
+from controller.core.fleet import WINDOW_S, removed_between
 from controller.core.memory import Memory, remember
 from controller.core.ports import Actuator, ScaleOrder
 from controller.core.types import Gate, Hold
@@ -74,6 +75,7 @@ class _Run:
     ledger: Ledger
     memory: dict[str, Memory] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
+    removals: list[tuple[float, int]] = field(default_factory=list)
 
     @classmethod
     def at(cls, begin: datetime) -> "_Run":
@@ -89,13 +91,24 @@ class _Run:
         self.engines.world.advance(now_s)
         yield self.engines
 
+    def removed_gpus(self, now_s: float) -> int:
+        """Return the GPUs automatic actions took away lately, as the rows will say."""
+        self.removals = [(at, gpus) for at, gpus in self.removals if at > now_s - WINDOW_S]
+        return sum(gpus for _, gpus in self.removals)
+
     def tick(self, now: datetime, *, attended: bool) -> None:
         known = self.ledger.known
         specs = {spec.key: spec for spec in known.specs if spec.key in self.engines.world.keys}
         watched = list(specs.values())
         source = wiring.metrics_source(known.cluster_kinds, lend=self.lend)
         seen = cycle.look(watched, source, now_s=now.timestamp(), max_age_s=settings.MAX_AGE_S)
-        outcome = cycle.decide_all(watched, seen, recall=self.recall, hold_of=_nothing_held)
+        outcome = cycle.decide_all(
+            watched,
+            seen,
+            recall=self.recall,
+            hold_of=_nothing_held,
+            removed_gpus=self.removed_gpus(now.timestamp()),
+        )
         self.ledger.observe(outcome.view, now)
         self.entries = loop.entries_of(outcome, specs, self.recall)
         cluster = wiring.simulated_cluster(self.lend)
@@ -122,6 +135,17 @@ class _Run:
         if entry.decision.gate is not Gate.ACT and waited_s < OPERATOR_WAITS_S:
             return False
         action = self.ledger.act(entry, now)
+        if entry.decision.gate is Gate.ACT and entry.spec is not None:
+            self.removals.append(
+                (
+                    now.timestamp(),
+                    removed_between(
+                        entry.decision.current,
+                        entry.decision.final,
+                        entry.spec.gpus_per_instance,
+                    ),
+                )
+            )
         cluster.apply(
             ScaleOrder(
                 action=str(action.pk),

@@ -12,7 +12,7 @@ from controller.core.memory import Memory
 from controller.core.ports import MetricsSource, View
 from controller.core.reasons import Code
 from controller.core.types import Decision, Quality, ServiceSpec
-from controller.selectors import freezes, profiles
+from controller.selectors import freezes, profiles, removals
 from controller.selectors import memory as rows
 from controller.services import recording
 from controller.services.leadership import Lease
@@ -85,11 +85,14 @@ def run(
         return Report(None, 0, ())
     now_s = lease.now.timestamp()
     known, frozen = snapshot.read(profiles.readable), freezes.in_force()
+    removed = removals.removed_gpus(known.specs, lease.now)
     recall = rows.read(lease.now, keep_s=_longest_window_s(known.specs)).of
     source = _Timed(source_of(known.cluster_kinds), watch)
     watch.mark("gather")
     seen = look(known.specs, source, now_s=now_s, max_age_s=settings.max_age_s)
-    outcome = decide_all(known.specs, seen, recall=recall, hold_of=frozen.over)
+    outcome = decide_all(
+        known.specs, seen, recall=recall, hold_of=frozen.over, removed_gpus=removed
+    )
     unreadable = [
         blind(key, recall(key), Code.CONFIG_INVALID, text, now_s=now_s)
         for key, text in known.broken.items()

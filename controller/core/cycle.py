@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from controller.core.decide import decide
+from controller.core.fleet import Fleet, within_removal_budget
 from controller.core.memory import Memory
 from controller.core.ports import MetricsSource, Pool, View
 from controller.core.reasons import Code
@@ -59,11 +60,14 @@ def decide_all(
     *,
     recall: Callable[[str], Memory],
     hold_of: Callable[[str], Hold | None],
+    removed_gpus: int | None = None,
 ) -> Outcome:
     """Decide for each service (architecture: stages 3 to 5).
 
     ``recall`` gives the memory of a service and ``hold_of`` the freeze over it. One service that
     fails takes no other along (S24): it is named in ``Outcome.failures`` and its decision says so.
+    ``removed_gpus`` is what automatic actions took away within ``fleet.WINDOW_S``; ``None`` for
+    services that are no fleet, such as the contestants of a backtest, which have no budget.
     """
     now_s, view = seen.now_s, seen.view
     free = _free_by_cluster(view.pools)
@@ -91,6 +95,10 @@ def decide_all(
             decisions.append(
                 blind(spec.key, memory, Code.EXECUTOR_ERROR, text, now_s=now_s, spec=spec)
             )
+    if removed_gpus is not None:
+        states = {key: seen.state for key, seen in view.observations.items() if seen.state}
+        fleet = Fleet({spec.key: spec for spec in specs}, states, removed_gpus)
+        decisions = within_removal_budget(decisions, fleet)
     return Outcome(now_s, view, decisions, failures)
 
 

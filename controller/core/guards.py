@@ -372,6 +372,7 @@ STEP_NAMES: Final = (
     "outside",
     "in_flight",
     "freeze",
+    "fleet",
     "gate",
 )
 

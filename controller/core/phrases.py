@@ -49,6 +49,7 @@ CODE_TITLES: Final[Mapping[str, str]] = {
     Code.DAMPED: "The change was made smaller by the damping factor.",
     Code.SLO_AT_RISK: "With fewer instances latency would come too near its goal.",
     Code.STARTING: "Instances that are starting can't stand in for others yet.",
+    Code.REMOVAL_BUDGET: "The fleet has given up all that may go unattended in ten minutes.",
     Code.RATIO_EXCEPTION: "One role can't grow; the other grows beyond the P/D ratio.",
     Code.UNCHANGED: "This step changed nothing.",
 }

@@ -37,6 +37,7 @@ STEP_WORDS: Final = {
     "outside": "change from outside",
     "in_flight": "change under way",
     "freeze": "freeze",
+    "fleet": "budget of the fleet",
     "gate": "approval",
 }
 

@@ -224,13 +224,25 @@ def _objections(action: Action) -> Iterator[str]:
     if now - action.recorded_at > timedelta(seconds=SEND_WITHIN_S):
         never = "It never arrived" if action.attempts else "Not sent"
         yield f"{never} within {SEND_WITHIN_S:.0f} s of being recorded: decided anew instead."
-    if service.mode != (Service.Mode.APPROVE if action.proposal else Service.Mode.AUTOMATIC):
+    if service.mode not in _modes(action):
         yield f"The service is in mode {service.mode} now."
     revision = Policy.objects.filter(service=service).values_list("revision", flat=True).first()
     if action.decision is not None and action.decision.policy_revision != revision:
         yield f"The policy is at revision {revision} now."
     if action.proposal is not None:
         yield from filter(None, [_no_longer_approved(action.proposal, now)])
+
+
+def _modes(action: Action) -> tuple[str, ...]:
+    """Return the modes under which an action may be sent.
+
+    A person's approval carries an automatic service too where the fleet's budget made the
+    proposal: then the mode it was decided under is automatic.
+    """
+    if action.proposal is None:
+        return (Service.Mode.AUTOMATIC,)
+    decided = (action.decision.mode,) if action.decision is not None else ()
+    return (Service.Mode.APPROVE, *decided)
 
 
 def _no_longer_approved(proposal: Proposal, now: datetime) -> str:

@@ -32,4 +32,5 @@ def test_every_policy_and_step_is_explained_and_nothing_else() -> None:
 
 def test_guards_carry_the_names_of_their_steps() -> None:
     names = tuple(getattr(guard, "__name__", "") for guard in GUARDS)
-    assert ("policy", *names, "gate") == STEP_NAMES
+    # The fleet's budget looks at all services at once, after the guards of each.
+    assert ("policy", *names, "fleet", "gate") == STEP_NAMES
