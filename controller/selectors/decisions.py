@@ -16,6 +16,7 @@ from controller.core.types import Move
 from controller.models import Action, Decision, Proposal
 from controller.selectors.inputs import Input, inputs_of
 from controller.selectors.progress import Milestone, outcome
+from controller.selectors.provision import Part, Provision, parts_of, provision_of
 from inventory.models import Policy, PolicyRevision, Service
 
 PAGE: Final = 50
@@ -138,6 +139,8 @@ class Explained:
     proposal: Proposal | None
     action: Action | None
     policy: Sequence[tuple[str, str]]
+    provision: Provision | None
+    parts: Sequence[Part]
     previous: int | None
     next: int | None
 
@@ -224,6 +227,8 @@ def explained(pk: int) -> Explained | None:
         proposal=proposal,
         action=action,
         policy=_policy_text(revision.body if revision else {}),
+        provision=provision_of(decision),
+        parts=parts_of(decision),
         previous=beside.get(decision.seq - 1),
         next=beside.get(decision.seq + 1),
     )

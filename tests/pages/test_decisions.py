@@ -76,6 +76,52 @@ def test_the_page_explains_each_step(vera: Client) -> None:
 
 
 @pytest.mark.django_db
+def test_the_page_says_what_was_provided_for_and_what_each_policy_wanted(vera: Client) -> None:
+    decision = factories.make_decision(
+        factories.make_service("chat"),
+        forecast={
+            "lead_s": 105.0,
+            "needs": {"prefill": 2.6, "decode": 3.8},
+            "newest": {"prefill": None, "decode": None},
+            "peaks": {"prefill": 3.6, "decode": 4.7},
+            "margins": {"prefill": 0.39, "decode": 0.4},
+            "backlog": {"prefill": 0.0, "decode": 0.2},
+            "mix": {"input_tokens": 900.0, "uncached_tokens": 800.0, "output_tokens": 200.0},
+            "ratio": 0.75,
+            "target": 164.0,
+        },
+        parts=[
+            {"policy": "proportional", "prefill": 5, "decode": 7, "code": "ABOVE_TARGET",
+             "text": "The load needs more"},
+            {"policy": "latency", "prefill": 2, "decode": 4, "code": "WITHIN_TOLERANCE",
+             "text": "TTFT is fine"},
+        ],
+    )  # fmt: skip
+    page = reading(vera, decision.get_absolute_url())
+    for words in (
+        "what the load needs 2.6 3.8",
+        "what the newest sample needs, beyond chance — —",
+        "highest need held 3.6 4.7",
+        "margin for 105 s of start-up 39 % 40 %",
+        "to work off the queues 0.0 0.2",
+        "tokens of a request prompt 900, computed 800, answer 200",
+        "ratio that fits 0.75",
+        "target that fits 164",
+        "latency prefill 2, decode 4 TTFT is fine WITHIN_TOLERANCE",
+    ):
+        assert words in page, words
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("odd", [[], "text", {"needs": 3, "lead_s": "x", "mix": 1}])
+def test_a_forecast_edited_by_hand_does_not_break_the_page(vera: Client, odd: object) -> None:
+    decision = factories.make_decision(
+        factories.make_service("chat"), forecast=odd, parts=["x", {}]
+    )
+    assert "How" in reading(vera, decision.get_absolute_url())
+
+
+@pytest.mark.django_db
 def test_an_unreadable_value_is_a_dash_and_never_zero(vera: Client) -> None:
     decision = factories.make_decision(
         factories.make_service(),
