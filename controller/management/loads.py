@@ -85,7 +85,7 @@ def question_of(options: dict[str, Any], policies: list[str]) -> Question:
         if name and name not in profiles:
             profiles[name] = _profile(name, where)
     typed = {name: options[name] for name in Asked.__dataclass_fields__ if name in options}
-    return question_from(Asked(policies=policies, **typed), _workload(options), profiles)
+    return question_from(Asked(policies=policies, **typed), workload_of(options), profiles)
 
 
 def _profile(name: str, where: str) -> Profile:
@@ -96,7 +96,7 @@ def _profile(name: str, where: str) -> Profile:
         return named_profile(name, {}, where)
 
 
-def _workload(options: dict[str, Any]) -> Workload:
+def workload_of(options: dict[str, Any]) -> Workload:
     """Return the load of a file or of a generator, scaled, its cache as wanted."""
     given, scale = options["workload"], options["scale"]
     if not 0 < scale < MOST_SCALE:

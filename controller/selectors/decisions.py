@@ -11,13 +11,14 @@ from typing import Any, Final
 from django.db.models import F, Q, QuerySet
 
 from controller.core import phrases
+from controller.core.policy_fields import FIELDS, told
 from controller.core.reasons import Code
 from controller.core.types import Move
 from controller.models import Action, Decision, Proposal
 from controller.selectors.inputs import Input, inputs_of
 from controller.selectors.progress import Milestone, outcome
 from controller.selectors.provision import Part, Provision, parts_of, provision_of
-from inventory.models import Policy, PolicyRevision, Service
+from inventory.models import PolicyRevision, Service
 
 PAGE: Final = 50
 LARGEST_ID: Final = 2**63 - 1
@@ -268,9 +269,8 @@ def _step(step: Mapping[str, Any]) -> StepRow:
 
 
 def _policy_text(body: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the fields of a revision with the names the form gives them."""
-    named = {
-        field.name: str(field.verbose_name)
-        for field in Policy._meta.concrete_fields  # noqa: SLF001 - public by custom
-    }
-    return [(named.get(name, name), f"{value}") for name, value in body.items()]
+    """Return the fields of a revision with the names and words of the policy's form."""
+    return [
+        (FIELDS[name].label, told(FIELDS[name], value)) if name in FIELDS else (name, f"{value}")
+        for name, value in body.items()
+    ]

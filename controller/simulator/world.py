@@ -277,8 +277,15 @@ class World:
         return counts[: at - begin], released
 
     def skip(self, to_s: float) -> None:
-        """Let product time pass while engines, load and actuation rest."""
-        self._offset_s += max(floor(to_s) - self.now_s, 0.0)
+        """Let product time pass while engines, load and actuation rest.
+
+        Samples are due at round product times, so the next one may now be further away than a
+        sample is long: what was gathered for it before the rest is dropped.
+        """
+        rested_s = max(floor(to_s) - self.now_s, 0.0)
+        if rested_s > 0.0:
+            self._offset_s += rested_s
+            self._record.count = 0
 
     def _stretch(self, until: int, counts: Floats) -> None:
         """Advance bins of one block, none of which is sampled."""

@@ -8,7 +8,8 @@ import pytest
 
 from controller.api.backtests import SERIES, UNITS
 from controller.core.backtest_states import State
-from controller.management.commands.backtest import GENERATOR_FIELDS, Command
+from controller.management.commands.backtest import Command
+from controller.management.loads import GENERATOR_FIELDS
 from controller.selectors.backtest_scores import COLUMNS
 from controller.services.accounts import ROLES
 from controller.services.backtests import MOST_QUEUED, MOST_QUEUED_EACH

@@ -16,7 +16,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from controller.management.commands.backtest import _workload
+from controller.management.loads import workload_of
 from controller.models import AuditEvent, Backtest, Trace
 from controller.models.clock import database_now
 from controller.selectors.backtests import PAGE
@@ -539,7 +539,7 @@ def test_the_command_of_a_generated_load_makes_the_same_load(client: Client, ott
     load = backtest_load.workload_of(backtest_load.load_of_row(row), 1.5, recorded_load)
     typed = {"workload": words[1], "scale": float(words[words.index("--scale") + 1])}
 
-    assert replace(_workload(typed), name=load.name) == load
+    assert replace(workload_of(typed), name=load.name) == load
 
 
 @pytest.mark.django_db

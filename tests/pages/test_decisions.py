@@ -67,7 +67,7 @@ def test_the_page_explains_each_step(vera: Client) -> None:
         "largest step decode 9, prefill 4 decode 8, prefill 4 STEP_LIMITED",
         "one action may change decode by at most 4",
         "decode throughput driver decode 3,900 tok/s 3 s 4 of 4 ok",
-        "target 1000.0",
+        "Target 1,000 per instance",
         "Record as JSON",
         "Previous",
         "No action was recorded.",

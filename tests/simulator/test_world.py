@@ -280,6 +280,18 @@ def test_a_pause_moves_the_clock_and_nothing_else() -> None:
     assert fresh.times_s.min() > START_S + 3_900
 
 
+@pytest.mark.parametrize("rest_s", [1, 7, 11, 14, 3_601])
+def test_a_pause_in_the_middle_of_a_sample_leaves_the_next_one_whole(rest_s: int) -> None:
+    """4 s into a sample; after the pause the next round time may be 14 s away."""
+    paused = world()
+    paused.advance(START_S + 304)
+    paused.skip(START_S + 304 + rest_s)
+    paused.advance(START_S + 304 + rest_s + 60)
+    seen = paused.observe(["chat"], paused.now_s, 45)["chat"].window
+    assert (seen.times_s % 15 == 0).all()
+    assert seen.present[0].all()
+
+
 def test_services_come_and_go_between_dump_and_restore() -> None:
     made = world()
     made.advance(START_S + 300)
