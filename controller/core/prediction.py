@@ -5,7 +5,7 @@ from typing import Final
 
 from controller.core.engine import Engine, Mix, predicted_tbt_s, predicted_ttft_s
 from controller.core.trust import ZERO_FRAC, driver_total
-from controller.core.types import Adapt, Context, Quality, Role
+from controller.core.types import Adapt, Context, Forecast, Quality, Role
 
 BUSIEST: Final = 0.9
 """Utilisation of prefill above which waits grow steeply, where engine speeds are not known."""
@@ -26,6 +26,8 @@ def too_slow(ctx: Context, role: Role, count: int) -> str | None:
     total = driver_total(ctx)
     if total is not None and total <= ZERO_FRAC * ctx.spec.policy.target:
         return None
+    if ctx.spec.engine is not None and not _is_measured(ctx.forecast):
+        return f"what {count} {role.value} would do can't be told: requests can't be measured now"
     slo, margin = ctx.spec.slo, 1.0 - ctx.spec.policy.slo_margin_frac
     goal_s = slo.ttft_s if role is Role.PREFILL else slo.tbt_s
     found = _predicted(ctx, role, count)
@@ -39,12 +41,14 @@ def too_slow(ctx: Context, role: Role, count: int) -> str | None:
     )
 
 
+def _is_measured(forecast: Forecast | None) -> bool:
+    return forecast is not None and forecast.mix is not None and forecast.rps is not None
+
+
 def _predicted(ctx: Context, role: Role, count: int) -> tuple[float, str] | None:
     forecast, engine = ctx.forecast, ctx.spec.engine
     name = "TTFT" if role is Role.PREFILL else "TBT"
-    if forecast is not None and engine is not None and forecast.mix is not None:
-        if forecast.measured[0] is None or forecast.rps is None:
-            return None
+    if forecast is not None and engine is not None and forecast.mix and forecast.rps is not None:
         return _modelled(engine, forecast.mix, forecast.rps, (role, count)), name
     found = _scaled(ctx, role, count)
     return None if found is None else (found, name)
