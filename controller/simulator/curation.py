@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import floor
 from typing import Final
 
 from controller.core.types import Instances
@@ -147,6 +148,7 @@ def ours(capacity: Capacity) -> tuple[str, ...]:
 
 def choose(runs: Sequence[Run], goal_frac: float) -> tuple[Run, str]:
     """Return the cheapest run that keeps the goal, or the one that keeps most, and why."""
+    goal = f"{goal_frac * 100:.6g}%"
     keeping = [
         one
         for one in runs
@@ -156,13 +158,17 @@ def choose(runs: Sequence[Run], goal_frac: float) -> tuple[Run, str]:
         found = min(keeping, key=lambda one: one.score.gpu_hours)
         return found, (
             f"{found.label} takes the fewest GPU-hours, {found.score.gpu_hours:,.1f}, of the "
-            f"{len(keeping)} that keep {goal_frac:.0%} of requests within both goals"
+            f"{len(keeping)} that keep {goal} of requests within both goals"
         )
-    found = max(runs, key=lambda one: one.score.slo_attainment or 0.0)
+    known = [one for one in runs if one.score.slo_attainment is not None]
+    if not known:
+        return runs[0], "no request came, so nothing tells the policies apart"
+    found = max(known, key=lambda one: one.score.slo_attainment or 0.0)
     kept = found.score.slo_attainment or 0.0
+    # Cut, not rounded: what misses the goal by little must not read as if it kept it.
+    cut = floor(kept * 1e4 + 1e-6) / 1e2
     return found, (
-        f"none keeps {goal_frac:.0%} of requests within both goals; "
-        f"{found.label} keeps most, {kept:.1%}"
+        f"none keeps {goal} of requests within both goals; {found.label} keeps most, {cut:g}%"
     )
 
 

@@ -1,5 +1,6 @@
 """What curation finds: ratios from first principles, the tent over splits, who is chosen."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from controller.simulator.curation import (
     Curation,
     CurationQuestion,
     as_curation,
+    choose,
     curate,
     listed,
     splits,
@@ -69,11 +71,11 @@ def test_the_ratio_is_that_of_first_principles(
 
 
 def test_the_sweep_is_a_tent_with_its_top_at_the_ratio(shared: Path) -> None:
-    """24 H100 under Azure conversation: measured 18, 73, 110, 146, 132 and 44 requests/s."""
+    """24 H100 under Azure conversation: by hand 18, 73, 110, 146, 132 and 44 requests/s."""
     found = curated(recording(shared, AZURE), (f"{FP8}/h100", f"{FP8}/h100"))
     goodput = {split.instances.prefill: split.goodput_rps for split in found.sweep}
-    for prefill, measured in {2: 18, 8: 73, 12: 110, 16: 146, 18: 132, 22: 44}.items():
-        assert goodput[prefill] == pytest.approx(measured, rel=0.1)
+    for prefill, by_hand in {2: 18, 8: 73, 12: 110, 16: 146, 18: 132, 22: 44}.items():
+        assert goodput[prefill] == pytest.approx(by_hand, rel=0.1)
     top = found.best.instances.prefill
     rising, falling = range(1, top), range(top, 23)
     assert all(goodput[p] < goodput[p + 1] for p in rising)
@@ -87,6 +89,22 @@ def test_the_cheapest_that_keeps_the_goal_is_chosen() -> None:
     assert found.chosen.score.gpu_hours == min(one.score.gpu_hours for one in keeping)
     document = as_curation(found)
     assert {"pd_ratio", "sweep", "targets", "chosen", "runs"} <= set(document)
+
+
+@pytest.mark.parametrize(
+    ("kept", "goal_frac", "says"),
+    [
+        pytest.param(0.9991, 0.999, "that keep 99.9% of requests", id="a goal of three digits"),
+        pytest.param(0.98999, 0.99, "keeps most, 98.99%", id="0.98999 misses 0.99"),
+        pytest.param(None, 0.99, "no request came", id="nothing known"),
+    ],
+)
+def test_the_choice_says_the_goal_and_what_is_kept_as_they_are(
+    kept: float | None, goal_frac: float, says: str
+) -> None:
+    one = curated(STEADY, (f"{FP8}/h100", f"{FP8}/h100")).answer.runs[0]
+    _, why = choose([replace(one, score=replace(one.score, slo_attainment=kept))], goal_frac)
+    assert says in why
 
 
 def test_no_pair_fits_one_gpu() -> None:
