@@ -11,7 +11,7 @@ from django.db import transaction
 
 from controller import loop, wiring
 from controller.core import cycle
-from controller.core.fleet import WINDOW_S, removed_between
+from controller.core.fleet import Allowance, FleetRules, removed_between
 from controller.core.memory import Memory, remember
 from controller.core.ports import Actuator, ScaleOrder
 from controller.core.types import Gate, Hold
@@ -76,6 +76,7 @@ class _Run:
     memory: dict[str, Memory] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
     removals: list[tuple[float, int]] = field(default_factory=list)
+    rules: FleetRules = field(default_factory=wiring.fleet_rules)
 
     @classmethod
     def at(cls, begin: datetime) -> "_Run":
@@ -91,10 +92,11 @@ class _Run:
         self.engines.world.advance(now_s)
         yield self.engines
 
-    def removed_gpus(self, now_s: float) -> int:
-        """Return the GPUs automatic actions took away lately, as the rows will say."""
-        self.removals = [(at, gpus) for at, gpus in self.removals if at > now_s - WINDOW_S]
-        return sum(gpus for _, gpus in self.removals)
+    def allowance(self, now_s: float) -> Allowance:
+        """Return what the fleet may give up and hold now, as the rows will say."""
+        since_s = now_s - self.rules.window_s
+        self.removals = [(at, gpus) for at, gpus in self.removals if at > since_s]
+        return Allowance(self.rules, sum(gpus for _, gpus in self.removals))
 
     def tick(self, now: datetime, *, attended: bool) -> None:
         known = self.ledger.known
@@ -107,7 +109,7 @@ class _Run:
             seen,
             recall=self.recall,
             hold_of=_nothing_held,
-            removed_gpus=self.removed_gpus(now.timestamp()),
+            allowance=self.allowance(now.timestamp()),
         )
         self.ledger.observe(outcome.view, now)
         self.entries = loop.entries_of(outcome, specs, self.recall)

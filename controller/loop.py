@@ -8,6 +8,7 @@ from uuid import UUID
 
 from controller.core import memory as memories
 from controller.core.cycle import Outcome, blind, decide_all, look
+from controller.core.fleet import USUAL, Allowance, FleetRules
 from controller.core.memory import Memory
 from controller.core.ports import MetricsSource, View
 from controller.core.reasons import Code
@@ -25,10 +26,11 @@ LONGEST_WINDOW_S: Final = 7 * 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class LoopSettings:
-    """Period and oldest usable sample [s]."""
+    """Period and oldest usable sample [s], and the rules of the whole fleet."""
 
     tick_s: float
     max_age_s: float
+    rules: FleetRules = USUAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +87,14 @@ def run(
         return Report(None, 0, ())
     now_s = lease.now.timestamp()
     known, frozen = snapshot.read(profiles.readable), freezes.in_force()
-    removed = removals.removed_gpus(known.specs, lease.now)
+    removed = removals.removed_gpus(known.specs, lease.now, settings.rules)
     recall = rows.read(lease.now, keep_s=_longest_window_s(known.specs)).of
     source = _Timed(source_of(known.cluster_kinds), watch)
     watch.mark("gather")
     seen = look(known.specs, source, now_s=now_s, max_age_s=settings.max_age_s)
+    allowance = Allowance(settings.rules, removed)
     outcome = decide_all(
-        known.specs, seen, recall=recall, hold_of=frozen.over, removed_gpus=removed
+        known.specs, seen, recall=recall, hold_of=frozen.over, allowance=allowance
     )
     unreadable = [
         blind(key, recall(key), Code.CONFIG_INVALID, text, now_s=now_s)

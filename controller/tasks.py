@@ -38,7 +38,7 @@ def tick() -> str:
         report = loop.run(
             lease,
             source_of=wiring.metrics_source,
-            settings=loop.LoopSettings(settings.TICK_S, settings.MAX_AGE_S),
+            settings=loop.LoopSettings(settings.TICK_S, settings.MAX_AGE_S, wiring.fleet_rules()),
         )
     except NotLeadingError as fault:
         log.warning("epoch refused", epoch=lease.epoch, fault=str(fault))

@@ -7,6 +7,7 @@ from django.conf import settings
 
 from controller.adapters.actuators.record import RecordOnly
 from controller.adapters.metrics.nothing import NoSource
+from controller.core.fleet import FleetRules
 from controller.core.ports import Actuator, MetricsSource, Pool, View
 from controller.core.types import Observation, ServiceSpec
 from controller.selectors.profiles import every_profile
@@ -64,6 +65,11 @@ def metrics_source(
 ) -> EveryCluster:
     """Return the source for all clusters, given the kind of each by slug."""
     return EveryCluster({kind: build(lend) for kind, build in METRICS.items()}, kinds)
+
+
+def fleet_rules() -> FleetRules:
+    """Return what the settings allow all services together."""
+    return FleetRules(settings.REMOVAL_FRAC, settings.REMOVAL_WINDOW_S, settings.MAX_GPUS or None)
 
 
 def simulated_cluster(lend: OpenEngines) -> Actuator:

@@ -131,6 +131,20 @@ def _speed(raw: str) -> float:
     return number
 
 
+def _share(raw: str) -> float:
+    number = float(raw)
+    if not 0.0 <= number <= 1.0:  # refuses nan as well
+        raise _UnusableError("write a share from 0 to 1, such as 0.1")
+    return number
+
+
+def _gpus(raw: str) -> int:
+    number = int(raw)
+    if not 0 <= number <= 10_000_000:  # noqa: PLR2004 - more than anybody has
+        raise _UnusableError("write a whole number of GPUs from 1 to 10000000, or 0 for no limit")
+    return number
+
+
 def _port(raw: str) -> int:
     number = int(raw)
     if not 0 < number <= LARGEST_PORT:
@@ -343,6 +357,32 @@ class Configuration:
         group="Control loop",
         default="60",
         help="Length of the window that signals are computed over.",
+    )
+    removal_frac: float = _setting(
+        "HETEROSCALE_REMOVAL_FRAC",
+        _share,
+        kind="share",
+        group="Control loop",
+        default="0.1",
+        help="Of the GPUs that serve in the whole fleet, the share that may be removed by itself "
+        "within the window below, or one instance; what goes beyond is proposed.",
+    )
+    removal_window_s: int = _setting(
+        "HETEROSCALE_REMOVAL_WINDOW_S",
+        _seconds,
+        kind="seconds",
+        group="Control loop",
+        default="600",
+        help="Time over which removals of the whole fleet are counted.",
+    )
+    max_gpus: int = _setting(
+        "HETEROSCALE_MAX_GPUS",
+        _gpus,
+        kind="GPUs",
+        group="Control loop",
+        default="0",
+        shown_default="0, no limit",
+        help="Most GPUs that all services together may hold, those that drain included.",
     )
     freeze: bool = _setting(
         "HETEROSCALE_FREEZE",

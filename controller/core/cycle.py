@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from controller.core.decide import decide
-from controller.core.fleet import Fleet, within_removal_budget
+from controller.core.fleet import Allowance, Fleet, held_gpus, within_removal_budget
 from controller.core.memory import Memory
 from controller.core.ports import MetricsSource, Pool, View
 from controller.core.reasons import Code
@@ -60,24 +60,24 @@ def decide_all(
     *,
     recall: Callable[[str], Memory],
     hold_of: Callable[[str], Hold | None],
-    removed_gpus: int | None = None,
+    allowance: Allowance | None = None,
 ) -> Outcome:
     """Decide for each service (architecture: stages 3 to 5).
 
     ``recall`` gives the memory of a service and ``hold_of`` the freeze over it. One service that
     fails takes no other along (S24): it is named in ``Outcome.failures`` and its decision says so.
-    ``removed_gpus`` is what automatic actions took away within ``fleet.WINDOW_S``; ``None`` for
-    services that are no fleet, such as the contestants of a backtest, which have no budget.
+    ``allowance`` is what they may give up and hold together; ``None`` for services that are no
+    fleet, such as the contestants of a backtest.
     """
     now_s, view = seen.now_s, seen.view
-    free = _free_by_cluster(view.pools)
+    states = {key: each.state for key, each in view.observations.items() if each.state is not None}
+    supply = _Supply(view.pools, _left(specs, states, recall, allowance))
     failures = {key: clean(text) for key, text in view.failures.items()}
     decisions: list[Decision] = []
     # Higher priority first: it is offered the free GPUs before the others.
-    for spec in sorted(specs, key=lambda spec: -spec.priority):
-        memory, pools = recall(spec.key), free.setdefault(spec.cluster, {})
-        observed = view.observations.get(spec.key)
-        if observed is None or observed.state is None:
+    for spec in sorted(specs, key=lambda spec: (-spec.priority, spec.key)):
+        memory = recall(spec.key)
+        if spec.key not in states:
             text = failures.setdefault(spec.key, "The cluster gave no answer for this service.")
             decisions.append(
                 blind(spec.key, memory, Code.METRIC_MISSING, text, now_s=now_s, spec=spec)
@@ -85,19 +85,18 @@ def decide_all(
             continue
         try:
             context = context_of(
-                spec, seen, memory=memory, hold=hold_of(spec.key), gpus_free=dict(pools)
+                spec, seen, memory=memory, hold=hold_of(spec.key), gpus_free=supply.of(spec)
             )
-            decisions.append(decide(context))
-            _deduct(pools, decisions[-1], spec)
+            decisions.append(decide(replace(context, gpus_left=supply.left)))
+            supply.take(decisions[-1], spec)
         except Exception as fault:  # noqa: BLE001 - one bad row must not stop the loop (S24)
             text = clean(f"The decision failed: {type(fault).__name__}: {fault}")
             failures[spec.key] = text
             decisions.append(
                 blind(spec.key, memory, Code.EXECUTOR_ERROR, text, now_s=now_s, spec=spec)
             )
-    if removed_gpus is not None:
-        states = {key: seen.state for key, seen in view.observations.items() if seen.state}
-        fleet = Fleet({spec.key: spec for spec in specs}, states, removed_gpus)
+    if allowance is not None:
+        fleet = Fleet({spec.key: spec for spec in specs}, states, allowance)
         decisions = within_removal_budget(decisions, fleet)
     return Outcome(now_s, view, decisions, failures)
 
@@ -188,18 +187,43 @@ def _changed_from(memory: Memory, state: ServiceState) -> Instances | None:
     return None if same or memory.history.in_flight else memory.current
 
 
-def _deduct(free: dict[str, int], decision: Decision, spec: ServiceSpec) -> None:
-    """Take what a change will hold off its pools, so that nobody is promised it again (S2)."""
-    if decision.gate is not Gate.ACT:
-        return
-    for role in Role:
-        more = max(decision.final.of(role) - decision.current.of(role), 0)
-        pool = spec.hardware[role]
-        free[pool] = max(free.get(pool, 0) - more * spec.gpus_per_instance.of(role), 0)
+def _left(
+    specs: Sequence[ServiceSpec],
+    states: Mapping[str, ServiceState],
+    recall: Callable[[str], Memory],
+    allowance: Allowance | None,
+) -> int | None:
+    """Return the GPUs the fleet may still take, ``None`` without a budget."""
+    if allowance is None or allowance.rules.max_gpus is None:
+        return None
+    return allowance.rules.max_gpus - held_gpus(specs, states, recall)
 
 
-def _free_by_cluster(pools: Sequence[Pool]) -> dict[str, dict[str, int]]:
-    free: dict[str, dict[str, int]] = {}
-    for pool in pools:
-        free.setdefault(pool.cluster, {})[pool.hardware] = pool.free
-    return free
+class _Supply:
+    """What is still to be had: free GPUs by pool, and what the fleet may still take (S2)."""
+
+    def __init__(self, pools: Sequence[Pool], left: int | None) -> None:
+        self._free: dict[str, dict[str, int]] = {}
+        for pool in pools:
+            self._free.setdefault(pool.cluster, {})[pool.hardware] = pool.free
+        self.left = left
+
+    def of(self, spec: ServiceSpec) -> dict[str, int]:
+        """Return the free GPUs of a service's cluster by hardware."""
+        return dict(self._free.get(spec.cluster, {}))
+
+    def take(self, decision: Decision, spec: ServiceSpec) -> None:
+        """Take what a change will hold, so that nobody is promised it again.
+
+        The fleet's budget counts what is proposed as well: it may be approved at any moment.
+        """
+        if decision.gate not in (Gate.ACT, Gate.PROPOSE):
+            return
+        free = self._free.setdefault(spec.cluster, {})
+        for role in Role:
+            more = max(decision.final.of(role) - decision.current.of(role), 0)
+            gpus, pool = more * spec.gpus_per_instance.of(role), spec.hardware[role]
+            if decision.gate is Gate.ACT:
+                free[pool] = max(free.get(pool, 0) - gpus, 0)
+            if self.left is not None:
+                self.left -= gpus

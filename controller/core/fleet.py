@@ -1,9 +1,10 @@
-"""What all services together may give up within ten minutes without a person (S4)."""
+"""What all services together may give up without a person (S4), and hold at most (S2)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from controller.core.memory import Memory
 from controller.core.pairs import larger
 from controller.core.reasons import Code
 from controller.core.types import (
@@ -16,11 +17,7 @@ from controller.core.types import (
     ServiceState,
     Step,
 )
-from controller.core.words import percent
-
-WINDOW_S: Final = 600.0
-REMOVAL_FRAC: Final = 0.10
-"""Of the GPUs that serve, the share that may go within ``WINDOW_S`` by itself."""
+from controller.core.words import percent, seconds
 
 UNUSUAL_FRAC: Final = 0.5
 UNUSUAL_LEAST: Final = 3
@@ -29,12 +26,35 @@ UNUSUAL_STEP: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
+class FleetRules:
+    """What may go by itself within ``window_s``, and the most GPUs all services may hold.
+
+    ``removal_frac`` is a share of the GPUs that serve; ``max_gpus`` of ``None`` is no limit.
+    """
+
+    removal_frac: float = 0.10
+    window_s: float = 600.0
+    max_gpus: int | None = None
+
+
+USUAL: Final = FleetRules()
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """The rules of the fleet, and the GPUs automatic actions removed within their window."""
+
+    rules: FleetRules
+    removed_gpus: int
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
-    """The services of a tick by key, and the GPUs removed automatically in the last minutes."""
+    """The services of a tick by key, and what they may give up."""
 
     specs: Mapping[str, ServiceSpec]
     states: Mapping[str, ServiceState]
-    removed_gpus: int
+    allowance: Allowance
 
     @property
     def serving_gpus(self) -> int:
@@ -49,28 +69,51 @@ class Fleet:
 def within_removal_budget(decisions: Sequence[Decision], fleet: Fleet) -> list[Decision]:
     """Return the decisions with those that remove too much made proposals, in their order (S4).
 
-    Within ``WINDOW_S`` automatic actions may remove ``max(one instance, 10 % of the GPUs that
-    serve)`` in the whole fleet. Services of lower priority give first, then by key. Growth is
+    Within the window automatic actions may remove ``max(one instance, removal_frac of the GPUs
+    that serve)`` in the whole fleet. Services of lower priority give first, then by key. Growth is
     never touched: of a change that also grows a role only the growth stays.
     """
-    serving = fleet.serving_gpus
+    serving, rules = fleet.serving_gpus, fleet.allowance.rules
     shrinking = sorted(
         (one for one in decisions if one.gate is Gate.ACT and _removes(one, fleet)),
         key=lambda one: (fleet.specs[one.service].priority, one.service),
     )
-    word, removed, found = _agreement(shrinking, decisions), fleet.removed_gpus, {}
+    word, removed, found = _agreement(shrinking, decisions), fleet.allowance.removed_gpus, {}
     for one in shrinking:
         gpus = _removes(one, fleet)
-        allowed = max(REMOVAL_FRAC * serving, _one_instance(one, fleet))
+        allowed = max(rules.removal_frac * serving, _one_instance(one, fleet))
         if removed + gpus <= allowed:
             removed += gpus
             continue
         said = (
-            f"it would remove {gpus} GPUs, {removed} went in the last {WINDOW_S / 60:.0f} min, "
-            f"and {allowed:.0f} may go by themselves, {percent(REMOVAL_FRAC)} of {serving}{word}"
+            f"it would remove {gpus} GPUs, {removed} went in the last "
+            f"{seconds(rules.window_s)}, and {allowed:.0f} may go by themselves, "
+            f"{percent(rules.removal_frac)} of {serving}{word}"
         )
         found[one.service] = _held(one, said)
     return [found.get(one.service, one) for one in decisions]
+
+
+def held_gpus(
+    specs: Sequence[ServiceSpec],
+    states: Mapping[str, ServiceState],
+    recall: Callable[[str], Memory],
+) -> int:
+    """Return the GPUs all services hold or were promised (S2).
+
+    Those are the wished instances, or what an action under way asks for where that is more, and
+    those that drain. A service that can't be seen counts with the counts last known.
+    """
+    total = 0
+    for spec in specs:
+        memory, state = recall(spec.key), states.get(spec.key)
+        known = memory.current or Instances(0, 0)
+        wished = known if state is None else state.desired
+        total += larger(wished, memory.asked or wished).gpus(spec.gpus_per_instance)
+        if state is not None:
+            draining = Instances(state.prefill.draining, state.decode.draining)
+            total += draining.gpus(spec.gpus_per_instance)
+    return total
 
 
 def _removes(one: Decision, fleet: Fleet) -> int:

@@ -240,7 +240,7 @@ def cooldown(target: Target, ctx: Context) -> Target:
 
 
 def gpu_budget(target: Target, ctx: Context) -> Target:
-    """Keep the service within ``max_gpus``, what drains included (S2).
+    """Keep the service and the fleet within their GPUs, what drains included (S2).
 
     What a shrinking role gives back counts as held until it is gone, so that no state between two
     writes exceeds the budget.
@@ -251,11 +251,13 @@ def gpu_budget(target: Target, ctx: Context) -> Target:
     draining = Instances(ctx.state.prefill.draining, ctx.state.decode.draining)
     held = ctx.state.desired.gpus(per_instance) + draining.gpus(per_instance)
     budget = ctx.spec.limits.max_gpus
-    room = max(0, budget - held)
+    room, text = max(0, budget - held), f"the service may hold {budget} GPUs and holds {held}"
+    if ctx.gpus_left is not None and ctx.gpus_left < room:
+        room = max(0, ctx.gpus_left)
+        text = f"the fleet's budget has {room} GPUs left"
     want = _largest_fit(target.want, ctx, _Room(room, room, shared=True))
     if want == target.want:
         return target
-    text = f"the service may hold {budget} GPUs and holds {held}"
     return _stopped(target, ctx, want, ("gpu_budget", Reason(Code.BUDGET_EXHAUSTED, text)))
 
 

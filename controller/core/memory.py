@@ -25,11 +25,15 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Everything remembered of one service. Breach times [s] are since when latency was over."""
+    """Everything remembered of one service. Breach times [s] are since when latency was over.
+
+    ``asked`` is what an action under way wants, which the cluster may not show yet.
+    """
 
     history: History = field(default_factory=History)
     head: Head | None = None
     current: Instances | None = None
+    asked: Instances | None = None
     resource_version: str = ""
     ttft_breach_since_s: float | None = None
     tbt_breach_since_s: float | None = None

@@ -420,7 +420,8 @@ class Context:
 
     ``gpus_free`` is what the pool of each role's hardware type could still give; roles that share
     a pool show the same figure twice. ``None`` in place of a mapping entry never occurs: a pool
-    that can't be read is absent, and then nothing may grow.
+    that can't be read is absent, and then nothing may grow. ``gpus_left`` is what the fleet may
+    still take beyond what all services hold, ``None`` without a budget of the fleet.
     """
 
     now_s: float
@@ -431,6 +432,7 @@ class Context:
     hold: Hold | None
     gpus_free: Mapping[str, int]
     forecast: Forecast | None = None
+    gpus_left: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

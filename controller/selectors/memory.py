@@ -12,7 +12,7 @@ from controller.core.types import History, Instances, Refusal, Wish
 from controller.models import Action, Decision, Proposal, ServiceStatus
 
 REFUSED_FOR_S = 600.0
-
+NOTHING: Final = (None, None)
 
 STATUS: Final = (
     "service__slug",
@@ -63,7 +63,12 @@ def read(now: datetime, *, keep_s: float) -> Memories:
     """
     wishes = _wishes(now - timedelta(seconds=keep_s))
     refusals = _refusals(now)
-    in_flight = dict(Action.objects.filter(state__in=IN_FLIGHT).values_list("service__slug", "id"))
+    in_flight = {
+        slug: (str(pk), Instances(prefill, decode))
+        for slug, pk, prefill, decode in Action.objects.filter(state__in=IN_FLIGHT).values_list(
+            "service__slug", "id", "to_prefill", "to_decode"
+        )
+    }
     rows = ServiceStatus.objects.select_related("service", "decision").only(*STATUS, *DECISION)
     return Memories(
         {
@@ -72,12 +77,13 @@ def read(now: datetime, *, keep_s: float) -> Memories:
                     last_scale_out_s=_seconds(row.last_scale_out_at),
                     last_scale_in_s=_seconds(row.last_scale_in_at),
                     wishes=wishes.get(row.service.slug, ()),
-                    in_flight=_text(in_flight.get(row.service.slug)),
+                    in_flight=in_flight.get(row.service.slug, NOTHING)[0],
                     refusals=refusals.get(row.service.slug, ()),
                     outlook=from_plain(row.outlook),
                 ),
                 head=_head(row.decision, row.decision_seq),
                 current=Instances(row.prefill_desired, row.decode_desired),
+                asked=in_flight.get(row.service.slug, NOTHING)[1],
                 resource_version=row.resource_version,
                 ttft_breach_since_s=_seconds(row.ttft_breach_since),
                 tbt_breach_since_s=_seconds(row.tbt_breach_since),
@@ -147,7 +153,3 @@ def _head(row: Decision | None, seq: int) -> Head | None:
 
 def _seconds(at: datetime | None) -> float | None:
     return at.timestamp() if at else None
-
-
-def _text(key: object) -> str | None:
-    return str(key) if key else None

@@ -5,14 +5,14 @@ from datetime import datetime, timedelta
 
 from django.db.models.functions import Coalesce
 
-from controller.core.fleet import WINDOW_S, removed_between
+from controller.core.fleet import FleetRules, removed_between
 from controller.core.lifecycle import ActionState
 from controller.core.types import Instances, ServiceSpec
 from controller.models import Action
 
 
-def removed_gpus(specs: Sequence[ServiceSpec], now: datetime) -> int:
-    """Return the GPUs automatic actions removed within ``WINDOW_S``, those under way included.
+def removed_gpus(specs: Sequence[ServiceSpec], now: datetime, rules: FleetRules) -> int:
+    """Return the GPUs automatic actions removed within the window, those under way included.
 
     One query. An action that failed may have reached the cluster and counts; one that was never
     sent does not. What was approved by a person is no automatic removal.
@@ -22,7 +22,7 @@ def removed_gpus(specs: Sequence[ServiceSpec], now: datetime) -> int:
         Action.objects.filter(proposal__isnull=True)
         .exclude(state=ActionState.CANCELLED)
         .annotate(at=Coalesce("sent_at", "recorded_at"))
-        .filter(at__gt=now - timedelta(seconds=WINDOW_S))
+        .filter(at__gt=now - timedelta(seconds=rules.window_s))
         .values_list("service__slug", "from_prefill", "from_decode", "to_prefill", "to_decode")
     )
     return sum(

@@ -1,4 +1,4 @@
-"""What all services together may give up without a person (S4, M19)."""
+"""What all services together may give up without a person (S4, M19), and hold (S2)."""
 
 from dataclasses import replace
 
@@ -6,11 +6,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.core.cycle import Look, Outcome, decide_all
 from controller.core.decide import decide
-from controller.core.fleet import REMOVAL_FRAC, Fleet, removed_between, within_removal_budget
+from controller.core.fleet import (
+    USUAL,
+    Allowance,
+    Fleet,
+    FleetRules,
+    held_gpus,
+    removed_between,
+    within_removal_budget,
+)
+from controller.core.memory import Memory
+from controller.core.pairs import larger
+from controller.core.ports import Pool, View
 from controller.core.reasons import Code
-from controller.core.types import Decision, Gate, Instances, Move, ServiceSpec
-from tests.core.build import SPEC, context, state
+from controller.core.types import (
+    Decision,
+    Gate,
+    Instances,
+    Mode,
+    Move,
+    Observation,
+    ServiceSpec,
+    ServiceState,
+)
+from tests.core.build import NOW_S, SPEC, context, healthy, policy, state, window
 
 WIDE = Instances(10, 20)
 # 10 · 2 + 20 · 4 GPUs.
@@ -32,7 +53,8 @@ def decided(spec: ServiceSpec, final: Instances) -> Decision:
 
 
 def fleet(*specs: ServiceSpec, removed: int = 0) -> Fleet:
-    return Fleet({s.key: s for s in specs}, {s.key: state(WIDE) for s in specs}, removed)
+    states = {s.key: state(WIDE) for s in specs}
+    return Fleet({s.key: s for s in specs}, states, Allowance(USUAL, removed))
 
 
 def gates(found: list[Decision]) -> list[Gate]:
@@ -61,7 +83,7 @@ def test_a_tenth_may_go_by_itself_s4(removed: int, final: Instances, gate: Gate)
 def test_one_instance_may_always_go_s4() -> None:
     """A tenth of 6 GPUs is less than one decode instance of 4."""
     tiny = Instances(1, 1)
-    small = Fleet({"a": service("a")}, {"a": state(tiny)}, 0)
+    small = Fleet({"a": service("a")}, {"a": state(tiny)}, Allowance(USUAL, 0))
     one = replace(decided(service("a"), Instances(10, 19)), current=WIDE)
     assert within_removal_budget([one], small) == [one]
 
@@ -99,7 +121,7 @@ def test_never_more_than_the_budget_and_growth_untouched_s4(
     found = within_removal_budget(asked, fleet(*specs, removed=removed))
     per = SPEC.gpus_per_instance
     gone = sum(removed_between(WIDE, f.final, per) for f in found if f.gate is Gate.ACT)
-    most = max(REMOVAL_FRAC * GPUS * len(specs), per.decode)
+    most = max(USUAL.removal_frac * GPUS * len(specs), per.decode)
     assert gone == 0 or removed + gone <= most
     for before, after in zip(asked, found, strict=True):
         assert after.final.prefill >= min(before.final.prefill, WIDE.prefill)
@@ -107,3 +129,164 @@ def test_never_more_than_the_budget_and_growth_untouched_s4(
             assert after.final.prefill == before.final.prefill or after.gate is Gate.PROPOSE
     backwards = within_removal_budget(asked[::-1], fleet(*specs[::-1], removed=removed))
     assert backwards == found[::-1]
+
+
+CHANGE = st.tuples(st.integers(0, 4), FINALS, st.floats(0.0, 400.0))
+
+
+@given(changes=st.lists(CHANGE, min_size=1, max_size=30), window_s=st.sampled_from([60.0, 600.0]))
+def test_over_any_window_automatic_removals_stay_within_the_budget_s4(
+    changes: list[tuple[int, Instances, float]], window_s: float
+) -> None:
+    """Services change one after the other, each from where the last change left it."""
+    specs = [service(f"s{at}", at % 2) for at in range(5)]
+    held = {spec.key: WIDE for spec in specs}
+    gone: list[tuple[float, int]] = []
+    now_s, per = 0.0, SPEC.gpus_per_instance
+    for at, final, later_s in changes:
+        now_s += later_s
+        lately = sum(gpus for at_s, gpus in gone if at_s > now_s - window_s)
+        seen = Fleet(
+            {spec.key: spec for spec in specs},
+            {key: state(counts) for key, counts in held.items()},
+            Allowance(FleetRules(window_s=window_s), lately),
+        )
+        asked = replace(decided(specs[at], final), current=held[f"s{at}"])
+        (found,) = within_removal_budget([asked], seen)
+        if found.gate is Gate.ACT:
+            gpus = removed_between(found.current, found.final, per)
+            allowed = max(0.1 * seen.serving_gpus, per.decode)
+            assert gpus == 0 or lately + gpus <= allowed
+            gone.append((now_s, gpus))
+            held[found.service] = found.final
+
+
+def looked(specs: list[ServiceSpec], load_tps: float, *, blind: str = "") -> Look:
+    """Return a look at services at (2, 4), 20 GPUs each, under this load; one may be unseen."""
+    states = {spec.key: state(SMALL) for spec in specs if spec.key != blind}
+    observations = {key: Observation(window({}), seen) for key, seen in states.items()}
+    pools = [Pool("eu-1", kind, 10**5, 0, 0, 10**5, 0, 0, 0, 0, 64) for kind in ("H800", "H20")]
+    signals = {key: healthy(load_tps, SMALL) for key in states}
+    return Look(NOW_S, 45.0, View(observations, pools, {}), signals)
+
+
+SMALL = Instances(2, 4)
+# At 5,000 tok/s each asks for (3, 5), at 6,000 for (3, 6): 6 and 10 GPUs more.
+BUSY_TPS = 6000.0
+
+
+def finals(outcome: Outcome) -> dict[str, Instances]:
+    return {one.service: one.final for one in outcome.decisions}
+
+
+@pytest.mark.parametrize(
+    ("max_gpus", "expect"),
+    [
+        pytest.param(None, [Instances(3, 6), Instances(3, 6)], id="no budget"),
+        pytest.param(60, [Instances(3, 6), Instances(3, 6)], id="40 held and 2·10 more are 60"),
+        pytest.param(56, [Instances(3, 6), Instances(3, 5)], id="6 left: one of each"),
+        pytest.param(50, [Instances(3, 6), SMALL], id="all 10 to the first"),
+        pytest.param(30, [SMALL, SMALL], id="over it already: no growth, no shrinking"),
+    ],
+)
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("mode", [Mode.AUTOMATIC, Mode.APPROVE])
+def test_the_fleet_holds_at_most_its_budget_s2(
+    max_gpus: int | None, expect: list[Instances], order: int, mode: Mode
+) -> None:
+    wide = policy(step_out_frac=1.0)
+    specs = [replace(wide, key="z-first", priority=9), replace(wide, key="a-second")]
+    specs = [replace(spec, mode=mode) for spec in specs][::order]
+    allowance = Allowance(FleetRules(max_gpus=max_gpus), 0)
+    outcome = decide_all(
+        specs,
+        looked(specs, BUSY_TPS),
+        recall=lambda _: Memory(),
+        hold_of=lambda _: None,
+        allowance=allowance,
+    )
+    assert finals(outcome) == dict(zip(["z-first", "a-second"], expect, strict=True))
+
+
+def test_whom_the_budget_stops_is_told_s2() -> None:
+    specs = [replace(SPEC, key="a"), replace(SPEC, key="b")]
+    outcome = decide_all(
+        specs,
+        looked(specs, BUSY_TPS),
+        recall=lambda _: Memory(),
+        hold_of=lambda _: None,
+        allowance=Allowance(FleetRules(max_gpus=40), 0),
+    )
+    assert {one.code for one in outcome.decisions} == {Code.BUDGET_EXHAUSTED}
+    assert "the fleet's budget has 0 GPUs left" in outcome.decisions[0].sentence
+
+
+def test_a_service_that_cannot_be_seen_keeps_its_last_known_use_s2() -> None:
+    specs = [replace(SPEC, key="a"), replace(SPEC, key="b")]
+    outcome = decide_all(
+        specs,
+        looked(specs, BUSY_TPS, blind="b"),
+        recall={"a": Memory(), "b": Memory(current=Instances(5, 5))}.__getitem__,
+        hold_of=lambda _: None,
+        allowance=Allowance(FleetRules(max_gpus=56), 0),
+    )
+    # 20 and 5·2 + 5·4 = 30 are held; 6 are left: one of each.
+    assert finals(outcome)["a"] == Instances(3, 5)
+
+
+@pytest.mark.parametrize(
+    ("memory", "seen", "gpus"),
+    [
+        pytest.param(Memory(), state(SMALL), 20, id="2·2 + 4·4"),
+        pytest.param(
+            Memory(), state(SMALL, draining=Instances(1, 2)), 30, id="1·2 + 2·4 drain as well"
+        ),
+        pytest.param(
+            Memory(asked=Instances(3, 6)), state(SMALL), 30, id="an action asks for 3·2 + 6·4"
+        ),
+        pytest.param(
+            Memory(asked=Instances(1, 2)), state(SMALL), 20, id="what it takes away still holds"
+        ),
+        pytest.param(Memory(current=SMALL), None, 20, id="unseen: last known"),
+        pytest.param(Memory(), None, 0, id="never seen"),
+    ],
+)
+def test_what_a_service_holds_of_the_fleet_s2(
+    memory: Memory, seen: ServiceState | None, gpus: int
+) -> None:
+    states = {"chat": seen} if seen is not None else {}
+    assert held_gpus([SPEC], states, lambda _: memory) == gpus
+
+
+@given(
+    loads=st.lists(st.floats(0.0, 40_000.0), min_size=1, max_size=5),
+    max_gpus=st.integers(0, 300),
+    priorities=st.lists(st.integers(0, 3), min_size=5, max_size=5),
+)
+def test_no_load_takes_the_fleet_over_its_budget_s2(
+    loads: list[float], max_gpus: int, priorities: list[int]
+) -> None:
+    wide = policy(step_out_frac=1.0)
+    specs = [
+        replace(wide, key=f"s{at}", priority=priorities[at], mode=list(Mode)[at % 3])
+        for at in range(len(loads))
+    ]
+    seen = looked(specs, 0.0)
+    signals = {f"s{at}": healthy(load, SMALL) for at, load in enumerate(loads)}
+    found = [
+        decide_all(
+            order,
+            replace(seen, signals=signals),
+            recall=lambda _: Memory(),
+            hold_of=lambda _: None,
+            allowance=Allowance(FleetRules(max_gpus=max_gpus), 0),
+        )
+        for order in (specs, specs[::-1])
+    ]
+    assert found[0].decisions == found[1].decisions
+    counts = [
+        larger(one.final if one.gate is not Gate.RECORD else SMALL, SMALL)
+        for one in found[0].decisions
+    ]
+    held = 20 * len(loads)
+    assert sum(each.gpus(SPEC.gpus_per_instance) for each in counts) <= max(max_gpus, held)

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from controller.core.fleet import USUAL
 from controller.core.lifecycle import ActionState
 from controller.core.types import Instances
 from controller.models import Action, Decision, Proposal
@@ -74,4 +75,4 @@ def test_only_automatic_removals_of_the_last_ten_minutes_count() -> None:
     make_action(service, state="cancelled", **shrunk)
     assert Service.objects.count() == 1
     # 2 prefill of 2 GPUs; decode grew.
-    assert removed_gpus(specs, now) == 4
+    assert removed_gpus(specs, now, USUAL) == 4

@@ -35,6 +35,10 @@ KEY = "k" * 50
         pytest.param("TIME_ZONE", "Middle/Earth", "zone name", id="no such zone"),
         pytest.param("TIME_ZONE", "../../etc/passwd", "zone name", id="a path is no zone"),
         pytest.param("HETEROSCALE_PROCESS", "cook", "worker", id="no such kind of process"),
+        pytest.param("HETEROSCALE_REMOVAL_FRAC", "10", "0 to 1", id="per cent for a share"),
+        pytest.param("HETEROSCALE_REMOVAL_FRAC", "nan", "0 to 1", id="no share at all"),
+        pytest.param("HETEROSCALE_MAX_GPUS", "-1", "0 for no limit", id="fewer GPUs than none"),
+        pytest.param("HETEROSCALE_MAX_GPUS", "many", "GPUs", id="a word for GPUs"),
         pytest.param("LOG_LEVEL", "LOUD", "DEBUG", id="no such level"),
     ],
 )
