@@ -1,13 +1,16 @@
-"""The fleet's budget on removals through rows: proposed, approved, carried out (S4, M19)."""
+"""The fleet's budgets through rows: removals proposed, approved, carried out (S4); growth (S2)."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from pytest_django import DjangoAssertNumQueries
 
-from controller.core.fleet import USUAL
+from controller import loop
+from controller.core.fleet import USUAL, FleetRules
 from controller.core.lifecycle import ActionState
 from controller.core.types import Instances
-from controller.models import Action, Decision, Proposal
+from controller.models import Action, Decision, Proposal, Tick
 from controller.models.clock import database_now
 from controller.selectors.removals import removed_gpus
 from controller.services import actions, approvals
@@ -16,7 +19,7 @@ from inventory.models import Service
 from tests.clusters import Cluster
 from tests.factories import make_service
 from tests.loop.test_actions import approver, make_action
-from tests.loop.test_tick import run
+from tests.loop.test_tick import lead, run
 from tests.sources import ArraySource
 
 SIX = Instances(6, 12)
@@ -76,3 +79,53 @@ def test_only_automatic_removals_of_the_last_ten_minutes_count() -> None:
     assert Service.objects.count() == 1
     # 2 prefill of 2 GPUs; decode grew.
     assert removed_gpus(specs, now, USUAL) == 4
+
+
+def run_with_at_most(gpus: int, source: ArraySource) -> dict[str, Instances]:
+    """Run a tick of a fleet that may hold so many GPUs; returns the final counts."""
+    Tick.objects.update(at="2000-01-01T00:00:00Z")
+    settings = loop.LoopSettings(tick_s=15, max_age_s=45, rules=FleetRules(max_gpus=gpus))
+    loop.run(lead(), source_of=lambda _: source, settings=settings)
+    return {
+        row.service.slug: Instances(row.final_prefill, row.final_decode)
+        for row in Decision.objects.select_related("service").order_by("seq")
+    }
+
+
+@pytest.mark.django_db
+def test_all_services_together_stay_within_the_fleet_s_gpus_s2() -> None:
+    make_service("a", priority=1)
+    make_service("b")
+    source = ArraySource().now_reports("a", decode_tps=6000.0)
+    # 2 · 12 GPUs are held; a takes 2 · 3 more and leaves none of 30.
+    found = run_with_at_most(30, source.now_reports("b", decode_tps=6000.0))
+    assert found == {"a": Instances(3, 6), "b": Instances(2, 4)}
+    assert Decision.objects.get(service__slug="b").code == "BUDGET_EXHAUSTED"
+
+
+@pytest.mark.django_db
+def test_what_is_on_its_way_and_what_is_silent_count_s2() -> None:
+    busy, quiet = make_service("busy"), make_service("quiet", mode="observe")
+    make_service("c")
+    run(ArraySource())
+    make_action(busy)
+    source = replace(ArraySource(), silent=frozenset({quiet.slug}))
+    # busy was promised 3 · 2 + 6 · 2 = 18, quiet was last seen at 12, c holds 12: of 48 GPUs 6
+    # are left, which is what c wants.
+    found = run_with_at_most(48, source.now_reports("c", decode_tps=6000.0))
+    assert found["c"] == Instances(3, 6)
+    Action.objects.filter(service__slug="c").delete()
+    found = run_with_at_most(47, source.now_reports("c", decode_tps=6000.0))
+    assert found["c"] == Instances(3, 5)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("services", [1, 3])
+def test_what_was_removed_is_one_query(
+    services: int, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    for at in range(services):
+        make_action(make_service(f"s{at}"), state="ready")
+    specs, now = snapshot.read(dict).specs, database_now()
+    with django_assert_num_queries(1):
+        assert removed_gpus(specs, now, USUAL) == 0

@@ -5,9 +5,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from controller.core import cycle
+from controller.core.fleet import Allowance, FleetRules, removed_between
 from controller.core.memory import Memory, remember
 from controller.core.ports import ScaleOrder
-from controller.core.types import Decision, Gate, Hold, ServiceSpec
+from controller.core.types import Decision, Gate, Hold, Mode, ServiceSpec
 from controller.simulator.demo import DEMO_NODES, DemoService
 from controller.simulator.engines import Engines
 from controller.simulator.ports import SimulatedCluster, SimulatorSource
@@ -44,6 +45,8 @@ class Drive:
     memory: dict[str, Memory] = field(default_factory=dict)
     decisions: list[Decision] = field(default_factory=list)
     on_tick: Callable[["Drive"], None] | None = None
+    rules: FleetRules | None = None
+    removed: list[tuple[float, int]] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -69,8 +72,18 @@ class Drive:
         self.engines.world.advance(now_s)
         yield self.engines
 
+    def allowance(self) -> Allowance | None:
+        """Return what the fleet may give up and hold now; ``None`` without rules."""
+        if self.rules is None:
+            return None
+        since_s = self.now_s - self.rules.window_s
+        return Allowance(self.rules, sum(gpus for at_s, gpus in self.removed if at_s > since_s))
+
     def run(self, seconds: float, hold: Hold | None = None) -> "Drive":
-        """Tick for so long; changes are carried out at once, in every mode but observe."""
+        """Tick for so long; changes are carried out at once, in every mode but observe.
+
+        What the fleet's budget made a proposal waits for a person who doesn't come.
+        """
         until_s = self.now_s + seconds
         source = SimulatorSource(self.lend, window_s=60.0)
         cluster = SimulatedCluster(self.lend)
@@ -78,7 +91,13 @@ class Drive:
             self.now_s += TICK_S
             specs = list(self.specs.values())
             seen = cycle.look(specs, source, now_s=self.now_s, max_age_s=45.0)
-            outcome = cycle.decide_all(specs, seen, recall=self.recall, hold_of=lambda _: hold)
+            outcome = cycle.decide_all(
+                specs,
+                seen,
+                recall=self.recall,
+                hold_of=lambda _: hold,
+                allowance=self.allowance(),
+            )
             for decision in outcome.decisions:
                 self._carry_out(decision, cluster)
             self.decisions += outcome.decisions
@@ -88,7 +107,11 @@ class Drive:
 
     def _carry_out(self, decision: Decision, cluster: SimulatedCluster) -> None:
         spec, key = self.specs[decision.service], decision.service
-        acted = decision.gate in (Gate.ACT, Gate.PROPOSE)
+        by_itself = decision.gate is Gate.ACT
+        acted = by_itself or (decision.gate is Gate.PROPOSE and spec.mode is Mode.APPROVE)
+        if by_itself:
+            gpus = removed_between(decision.current, decision.final, spec.gpus_per_instance)
+            self.removed.append((self.now_s, gpus))
         if acted:
             version = cluster.read(key, now_s=self.now_s).resource_version
             order = ScaleOrder(f"{key} {self.now_s}", key, 1, decision.final, version)
