@@ -9,7 +9,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
-from functools import reduce
+from functools import lru_cache, reduce
 from itertools import islice
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -133,6 +133,8 @@ def _begins_on(period: Period, day: date) -> bool:
     return day.isoformat() in period.dates if period.dates else day.weekday() in period.days
 
 
+# The same few instants are asked for at every tick, of every service with the same windows.
+@lru_cache(maxsize=8192)
 def _instant(wall: datetime, zone: ZoneInfo) -> float:
     """Return the first second [s since the epoch] whose wall time is ``wall`` or later."""
     found = int(wall.replace(tzinfo=zone).timestamp())
