@@ -323,8 +323,8 @@ _READERS: Final[Mapping[str, Callable[[_Part, str], object]]] = {
 def _engine(given: _Part) -> Engine:
     given.only(*(field.name for field in fields(Engine)))
     return Engine(
-        prefill_s=_figures(given, "prefill_s", 3),  # type: ignore[arg-type]
-        step_s=_figures(given, "step_s", 4),  # type: ignore[arg-type]
+        prefill_s=_figures(given, "prefill_s", 3, grows=1),  # type: ignore[arg-type]
+        step_s=_figures(given, "step_s", 4, grows=3),  # type: ignore[arg-type]
         miss_frac=_bounded(given, "miss_frac", 0.0, 1.0, 0.0),
         kv_capacity_tokens=_bounded(given, "kv_capacity_tokens", 1.0, 1e15),
         max_seqs=given.whole("max_seqs", 256) or 1,
@@ -342,14 +342,15 @@ def _bounded(
     return figure
 
 
-def _figures(given: _Part, name: str, length: int) -> tuple[float, ...]:
-    """Return times of an engine [s]; the second of them, per token or sequence, is above 0."""
+def _figures(given: _Part, name: str, length: int, *, grows: int) -> tuple[float, ...]:
+    """Return times of an engine [s]; one of the ``grows`` after the first is above 0."""
     value, where = given.plain.get(name), given.path(name)
     if not isinstance(value, list | tuple) or len(value) != length:
         raise DocumentError(where, f"{shown(value)} is no list of {length} numbers")
     figures = tuple(_Part(where, {"": each}).number("") for each in value)
-    if min(figures) < 0.0 or figures[1] <= 0.0:
-        raise DocumentError(where, "times are at least 0, and the second is above 0")
+    if min(figures) < 0.0 or max(figures[1 : 1 + grows]) <= 0.0:
+        part = "the second is" if grows == 1 else "one after the first is"
+        raise DocumentError(where, f"times are at least 0, and {part} above 0")
     return figures
 
 

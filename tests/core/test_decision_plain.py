@@ -48,6 +48,41 @@ def test_goals_counts_and_sizing_are_enough() -> None:
     assert ctx.hold is None
 
 
+def with_engine(prefill_s: list[float], step_s: list[float]) -> dict[str, Any]:
+    """Return a document of a service with an engine of these times [s]."""
+    plain, memory = document(), {"kv_capacity_tokens": 1e6}
+    plain["service"]["engine"] = {"prefill_s": prefill_s, "step_s": step_s} | memory
+    return plain
+
+
+@pytest.mark.parametrize(
+    "step_s",
+    [
+        pytest.param([0.02, 0.0, 0.0, 0.03], id="only experts lengthen a step"),
+        pytest.param([0.05, 0.0, 3e-7, 0.0], id="only context does"),
+    ],
+)
+def test_an_engine_of_which_some_time_is_0_can_be_given(step_s: list[float]) -> None:
+    found = context_from(with_engine([0.04, 5e-5, 3e-9], step_s)).spec.engine
+    assert found is not None
+    assert found.step_s == tuple(step_s)
+
+
+@pytest.mark.parametrize(
+    ("prefill_s", "step_s", "where"),
+    [
+        pytest.param([0.04, 5e-5, 0.0], [0.02, 0.0, 0.0, 0.0], "step_s", id="no step grows"),
+        pytest.param([0.04, 0.0, 3e-9], [0.02, 1e-4, 0.0, 0.0], "prefill_s", id="free prompt"),
+    ],
+)
+def test_an_engine_that_does_any_work_in_the_same_time_is_refused(
+    prefill_s: list[float], step_s: list[float], where: str
+) -> None:
+    with pytest.raises(DocumentError) as fault:
+        context_from(with_engine(prefill_s, step_s))
+    assert fault.value.where == f"service.engine.{where}"
+
+
 @pytest.mark.parametrize(
     ("signal", "quality"),
     [
