@@ -37,12 +37,17 @@ class Knob:
     path: tuple[str, ...]
     label: str
     recorded: str
+    empty: str = "unknown"
     choices: Sequence[tuple[str, str]] = ()
 
     @property
     def where(self) -> str:
         """The path as a fault names it."""
         return ".".join(self.path)
+
+    def told(self, text: str) -> str:
+        """Return a value in words."""
+        return dict(self.choices).get(text, text) or self.empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,9 @@ def _signal(signals: Mapping[str, Any], name: str) -> Knob:
     kind = SIGNALS[SIGNAL_INDEX[name]]
     value = signals.get(name, {}).get("value")
     shown = "" if value is None else f"{value:.6g}"
-    return Knob(name, ("signals", name, "value"), f"{kind.label} [{kind.unit}]", shown)
+    return Knob(
+        name, ("signals", name, "value"), f"{kind.label} [{kind.unit}]", shown, "not reported"
+    )
 
 
 def _policy(policy: Mapping[str, Any], name: str) -> Knob:
@@ -93,7 +100,9 @@ def _policy(policy: Mapping[str, Any], name: str) -> Knob:
         choices = [(adapt.value, words) for adapt, words in ADAPT_WORDS.items()]
     shown = "" if value is None else value if choices else plainly(value)
     label = f"{field.label} [{field.unit}]" if field.unit else field.label
-    return Knob(f"policy_{name}", ("service", "policy", name), label, str(shown), choices)
+    return Knob(
+        f"policy_{name}", ("service", "policy", name), label, str(shown), "measured", choices
+    )
 
 
 class ReplayForm(forms.Form):
@@ -121,8 +130,8 @@ class ReplayForm(forms.Form):
     def changes(self) -> list[Change]:
         """What differs from the record."""
         return [
-            Change(self.knobs[name].label, self.knobs[name].recorded or "—", text or "—")
-            for name, text in self.changed.items()
+            Change(knob.label, knob.told(knob.recorded), knob.told(text))
+            for knob, text in ((self.knobs[name], text) for name, text in self.changed.items())
         ]
 
     def refuse(self, where: str, sentence: str) -> None:
@@ -148,7 +157,7 @@ class ReplayForm(forms.Form):
 def _field(knob: Knob) -> forms.Field:
     shown = {"inputmode": "decimal", "autocomplete": "off"}
     widget = forms.Select(choices=knob.choices) if knob.choices else forms.TextInput(attrs=shown)
-    told = f"recorded {knob.recorded or 'unknown'}"
+    told = f"recorded {knob.told(knob.recorded)}"
     return forms.CharField(label=knob.label, required=False, widget=widget, help_text=told)
 
 

@@ -179,6 +179,15 @@ def test_a_revision_that_was_not_kept_is_said(vera: Client) -> None:
     assert "What is not kept of that time makes the difference." in page
 
 
+@pytest.mark.django_db
+def test_what_is_empty_is_told_by_what_it_means(vera: Client) -> None:
+    page = reading(
+        vera, address(decided(), "decode_tps=&policy_margin_frac=&policy_adapt=propose")
+    )
+    for words_of_it in ("tok/s] 4000 → not reported", "0 → measured", "→ propose: "):
+        assert words_of_it in page, words_of_it
+
+
 # What else was in force then.
 
 
