@@ -15,6 +15,7 @@ from controller.views import (
     replay,
     services,
     sign_in,
+    signals,
     strip,
     system,
 )
@@ -28,6 +29,7 @@ urlpatterns = [
     path("services/<slug:slug>/panel/<slug:panel>/", services.panel, name="service-panel"),
     path("services/<slug:slug>/freeze/", freezes.freeze_service, name="freeze-service"),
     path("services/<slug:slug>/resume/", freezes.resume_service, name="resume-service"),
+    path("services/<slug:slug>/signals/", signals.page, name="service-signals"),
     path("services/<slug:slug>/policy/", policies.page, name="service-policy"),
     path("services/<slug:slug>/policy/check/", policies.check, name="policy-check"),
     path("services/<slug:slug>/policy/windows/", policies.windows, name="policy-windows"),

@@ -36,6 +36,7 @@ from controller.selectors.series import (
     decision_window,
     service_series,
 )
+from controller.selectors.signal_samples import signal_study
 
 READERS: Final[Mapping[str, Callable[[Ask], Any]]] = {
     "service": service_series,
@@ -44,6 +45,7 @@ READERS: Final[Mapping[str, Callable[[Ask], Any]]] = {
     "fleet_trend": fleet_trend,
     "decision": decision_record,
     "decision_window": decision_window,
+    "signals": signal_study,
     "backtest": backtest_series,
 }
 # What a spreadsheet would take for a formula.

@@ -19,6 +19,7 @@ from controller.charts.decision_window import decision_window
 from controller.charts.fleet_trend import fleet_trend
 from controller.charts.plot import Plot
 from controller.charts.service import service
+from controller.charts.signals import signals
 from controller.charts.slo_map import slo_map
 
 # Each builder takes the values its ``reads`` promises, hence the open type.
@@ -42,6 +43,7 @@ FIGURES: Final[Mapping[str, Figure]] = {
     "service": Figure(service, "service", needs=("service",)),
     "decision-steps": Figure(decision_steps, "decision", needs=("decision",)),
     "decision-window": Figure(decision_window, "decision_window", needs=("decision",)),
+    "signals": Figure(signals, "signals", "24h", needs=("service",)),
     "backtest": Figure(backtest, "backtest", needs=("backtest",)),
     "backtest-frontier": Figure(backtest_frontier, "backtest", needs=("backtest",)),
 }
