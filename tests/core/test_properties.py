@@ -159,7 +159,9 @@ def test_unreadable_never_lowers_and_never_wakes_a_hold_s7(
     """The one thing left out: evidence against idleness taken from a service that looks idle."""
     assume(not idle(ctx))
     before, worse = decide(ctx), ctx
-    for name in names:
+    # What is missing is no reading that could become unreadable: nothing is worse.
+    read = [name for name in names if ctx.signals[name].quality is not Quality.MISSING]
+    for name in read:
         worse = replace(worse, signals=graded(worse.signals, name, quality))
     after = decide(worse)
     for role in Role:
