@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from controller.core.pairs import Pairing, larger, smaller, whole_down, whole_up
-from controller.core.policies import needs_no_metric
+from controller.core.policies import asked_without_driver, needs_no_metric
 from controller.core.prediction import stands_alone, too_slow
 from controller.core.reasons import Code
 from controller.core.trust import driver_total, scale_in_bar, scale_out_bar
@@ -27,10 +27,13 @@ def ratio(target: Target, ctx: Context) -> Target:
     The follower must suffice for the leading instances the load needs; those that only a floor
     holds need no partner. The leader grows for a follower beyond the tolerance unless that one
     already stands at its minimum, where the surplus is the operator's wish. Roles that stand at
-    their own measured needs are at the ratio the mix of tokens asks for, whatever it was before.
+    their own measured needs are at the ratio the mix of tokens asks for, whatever it was before;
+    a target window of the schedule names both counts itself.
     """
     total = driver_total(ctx)
     if target.blocked or total is None or stands_alone(ctx):
+        return target
+    if needs_no_metric(ctx.spec.policy, ctx.now_s):
         return target
     pairing = Pairing.of(ctx.spec.policy)
     lead, follow = pairing.split(target.want)
@@ -56,8 +59,9 @@ def ratio(target: Target, ctx: Context) -> Target:
 def freshness(target: Target, ctx: Context) -> Target:
     """Return to the present pair when the signals do not allow the change (S6, S7, M04 to M15).
 
-    Comes before the limits and does not block: a pool below its floor is repaired whatever the
-    metrics say (S1, L3).
+    Growth that the driver can't be asked for goes as far as a floor of the schedule, which needs
+    no metric, or as a breached latency asks by itself. Comes before the limits and does not
+    block: a pool below its floor is repaired whatever the metrics say (S1, L3).
     """
     current, want = ctx.state.desired, target.want
     if target.blocked or want == current or needs_no_metric(ctx.spec.policy, ctx.now_s):
@@ -68,7 +72,8 @@ def freshness(target: Target, ctx: Context) -> Target:
         want = want if bars[-1] is None else larger(want, current)
     if _grows(want, current):
         bars.append(scale_out_bar(ctx))
-        want = want if bars[-1] is None else smaller(want, current)
+        if bars[-1] is not None:
+            want = smaller(want, larger(current, asked_without_driver(ctx)))
     if want == target.want:
         return target
     bar = next(bar for bar in bars if bar is not None)

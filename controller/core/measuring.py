@@ -7,7 +7,7 @@ from typing import Final, Self
 from controller.core.engine import Engine, Mix, decode_tps, prefill_needed, request_s
 from controller.core.outlook import Learnt, Outlook
 from controller.core.pairs import driver_role
-from controller.core.trust import driver_total
+from controller.core.trust import driver_total, for_silent
 from controller.core.types import Context, Pair, Quality, Role, Signal
 
 TICK_S: Final = 15.0
@@ -89,11 +89,13 @@ class Rates:
 
 
 def _rate(ctx: Context, name: str) -> tuple[float, float] | None:
-    """Return a rate as (mean of the window, newest sample)."""
+    """Return a rate as (mean of the window, newest sample), silent instances counted in."""
     signal = ctx.signals.get(name)
     if signal is None or signal.value is None or not _readable(signal):
         return None
-    return signal.value, signal.value if signal.newest is None else signal.newest
+    whole = for_silent(signal, ctx.spec.policy)
+    newest = signal.value if signal.newest is None else signal.newest
+    return whole * signal.value, whole * newest
 
 
 def _queue(ctx: Context, name: str) -> float:

@@ -51,12 +51,24 @@ def driver_total(ctx: Context) -> float | None:
     """Return the driver's total over the service [driver unit], or ``None`` if it can't be used.
 
     A share (utilisation) is a mean over the instances that report, so its total is that mean
-    times their number; those that are silent count as 0 (M10).
+    times their number. Corrected for those that are silent, see :func:`for_silent`.
     """
     signal = signal_of(ctx, ctx.spec.policy.driver)
     if unreadable(signal, ctx.now_s) is not None or signal.value is None:
         return None
-    return signal.value * signal.reporting if signal.unit == "share" else signal.value
+    seen = signal.value * signal.reporting if signal.unit == "share" else signal.value
+    return seen * for_silent(signal, ctx.spec.policy)
+
+
+def for_silent(signal: Signal, config: PolicyConfig) -> float:
+    """Return by what a total is multiplied so that silent instances count like those that report.
+
+    ``expected / reporting`` where the signal is ok, so at most ``1 / coverage_in_frac``. A partial
+    one is not guessed at: there silent instances count as 0 (M10).
+    """
+    if signal.quality is not Quality.OK or not 0 < signal.reporting < signal.expected:
+        return 1.0
+    return min(signal.expected / signal.reporting, 1.0 / config.coverage_in_frac)
 
 
 def unreadable(signal: Signal, now_s: float) -> Reason | None:

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.core.config_check import validate_spec
+from controller.core.decide import decide
 from controller.core.pairs import larger, smaller
-from controller.core.policies import POLICIES, needs_no_metric, recommend, scheduled_floor
+from controller.core.policies import POLICIES, asked_without_driver, needs_no_metric, recommend
 from controller.core.reasons import Code
 from controller.core.types import (
     Context,
@@ -252,9 +253,40 @@ def test_what_needs_no_metric(
     free: bool,  # noqa: FBT001 - a column of the table
     floor: Instances,
 ) -> None:
-    config = service(name, *periods).policy
-    assert needs_no_metric(config, NOW_S) is free
-    assert scheduled_floor(config, NOW_S) == floor
+    spec = service(name, *periods)
+    assert needs_no_metric(spec.policy, NOW_S) is free
+    assert asked_without_driver(at(spec, 4000.0)) == floor
+
+
+@pytest.mark.parametrize(
+    ("name", "lost", "ttft_s", "final"),
+    [
+        pytest.param("proportional+periodic", "decode_tps", 0.7, (5, 9), id="floor (5, 9)"),
+        pytest.param(
+            "proportional+latency+periodic", "decode_tps", 1.2, (5, 9), id="TTFT: 1.1 · (4, 8)"
+        ),
+        pytest.param(
+            "proportional+latency", "decode_tps", 1.2, (5, 9), id="1.1 · (4, 8) = (4.4, 8.8)"
+        ),
+        pytest.param("latency", "decode_tps", 1.2, (5, 9), id="latency alone: 1.1 · (4, 8)"),
+        pytest.param("proportional+latency", "decode_tps", 1.0, (4, 8), id="TTFT at its goal"),
+        pytest.param("proportional", "decode_tps", 1.2, (4, 8), id="nobody reads TTFT"),
+        pytest.param("proportional+latency", "ttft_s", 1.2, (4, 8), id="TTFT lost, load met"),
+    ],
+)
+def test_what_asks_for_more_need_not_be_the_driver_s6(
+    name: str, lost: str, ttft_s: float, final: tuple[int, int]
+) -> None:
+    floors = (replace(FLOOR, counts=Instances(5, 9)),) if "periodic" in name else ()
+    ctx = at(service(name, *floors), 8000.0, ttft_s)
+    assert decide(replace(ctx, signals=without(ctx.signals, lost))).final == Instances(*final)
+
+
+def test_a_target_window_keeps_its_own_ratio_on_the_way() -> None:
+    """(7, 9) is 0.78 and ± 25 % of 0.5 ends at 0.63: decode does not become 12 for it."""
+    ctx = at(service("proportional+periodic", TARGET), 8000.0, current=Instances(2, 9))
+    assert decide(ctx).final == Instances(6, 9)
+    assert [step.name for step in decide(ctx).steps] == ["policy", "step", "gate"]
 
 
 NAMES = st.sampled_from(

@@ -97,6 +97,25 @@ def test_silent_instances_count_as_loaded_before_a_scale_in_m10() -> None:
 
 
 @pytest.mark.parametrize(
+    ("total", "reporting", "want"),
+    [
+        pytest.param(21_000.0, 20, (10, 20), id="all of 20: 21,000 is 1.05"),
+        pytest.param(21_000.0, 19, (12, 23), id="21,000 · 20 / 19 = 22,105 is 1.105"),
+        pytest.param(20_800.0, 19, (10, 20), id="20,800 · 20 / 19 = 21,895 is 1.095"),
+        pytest.param(21_000.0, 18, (12, 24), id="21,000 · 20 / 18 = 23,333"),
+        pytest.param(21_000.0, 2, (12, 24), id="no more than 1 / 0.9: 23,333"),
+    ],
+)
+def test_a_total_is_corrected_by_coverage_within_bounds(
+    total: float, reporting: int, want: tuple[int, int]
+) -> None:
+    twenty = Instances(10, 20)
+    signals = healthy(total, twenty)
+    signals["decode_tps"] = replace(signals["decode_tps"], reporting=reporting)
+    assert proportional(context(twenty, 0.0, signals=signals)).want == Instances(*want)
+
+
+@pytest.mark.parametrize(
     ("quality", "code"),
     [
         (Quality.MISSING, Code.METRIC_MISSING),

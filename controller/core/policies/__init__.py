@@ -63,10 +63,18 @@ def needs_no_metric(config: PolicyConfig, now_s: float) -> bool:
     return ruling is not None and ruling.fixed
 
 
-def scheduled_floor(config: PolicyConfig, now_s: float) -> Instances:
-    """Return the least the schedule asks for now: growth up to it needs no metric."""
-    ruling = _ruling(config, now_s)
-    return Instances(0, 0) if ruling is None else ruling.counts
+def asked_without_driver(ctx: Context) -> Instances:
+    """Return what is asked for whether or not the driver can be read (S6).
+
+    The floor of the schedule, which reads no signal, and what ``latency`` wants: it reads the
+    latencies alone and asks for nothing where they can't be read.
+    """
+    config = ctx.spec.policy
+    ruling = _ruling(config, ctx.now_s)
+    asked = Instances(0, 0) if ruling is None else ruling.counts
+    if LATENCY in policy_names(config.name):
+        asked = larger(asked, latency(ctx).want)
+    return asked
 
 
 def _ruling(config: PolicyConfig, now_s: float) -> Ruling | None:

@@ -5,7 +5,7 @@ from typing import Final
 from controller.core.pairs import MOST_INSTANCES, NOISE, Pairing, driver_role, whole_up
 from controller.core.prediction import stands_alone
 from controller.core.reasons import Code
-from controller.core.trust import driver_total, label, signal_of, unreadable
+from controller.core.trust import driver_total, for_silent, label, signal_of, unreadable
 from controller.core.types import (
     Context,
     Forecast,
@@ -32,9 +32,9 @@ def proportional(ctx: Context) -> Recommendation:
     :class:`Forecast`). Above ``1 + theta_out`` or below ``1 - theta_in`` times the wished
     instances the driver's role becomes that, rounded up, and the other follows at ``pd_ratio``. A
     scale-out never shrinks the follower and a scale-in never grows it. With ``adapt`` on
-    automatic each role stands at its own measured need. Silent instances count as 0 for a
-    scale-out and as loaded to their target for a scale-in (M10). Without usable signals the pair
-    is kept.
+    automatic each role stands at its own measured need. Silent instances count like those that
+    report while these are enough to shrink by, else as 0; for a scale-in as loaded to their target
+    (M10). Without usable signals the pair is kept.
     """
     driver = signal_of(ctx, ctx.spec.policy.driver)
     total = driver_total(ctx)
@@ -54,8 +54,8 @@ def proportional(ctx: Context) -> Recommendation:
     current = ctx.state.desired
     asks = provided(forecast, 0), provided(forecast, 1)
     want = Instances(
-        _alone(ctx, current.prefill, asks[0], _silent_of(ctx, "prefill_tps_uncached")),
-        _alone(ctx, current.decode, asks[1], _silent_of(ctx, "decode_tps")),
+        _alone(ctx, current.prefill, asks[0], "prefill_tps_uncached"),
+        _alone(ctx, current.decode, asks[1], "decode_tps"),
     )
     text = _need_text(forecast, asks)
     return Recommendation(want, Reason(_code(want, current), text), driver.name, load)
@@ -84,14 +84,15 @@ def provided(forecast: Forecast, role: int) -> float:
     return (1.0 + forecast.margins[role]) * max(known, default=0.0) + forecast.backlog[role]
 
 
-def _alone(ctx: Context, count: int, ask: float, silent: int) -> int:
-    """Return the count of a role that stands at its own need ``ask`` [instances]."""
+def _alone(ctx: Context, count: int, ask: float, seen_by: str) -> int:
+    """Return the count of a role at its own need ``ask`` [instances], read from ``seen_by``."""
     config = ctx.spec.policy
     ask = min(ask, float(MOST_INSTANCES))
     if ask > (1.0 + config.theta_out) * count + NOISE * ask:
         return max(count, whole_up(ask))
-    if ask + silent < (1.0 - config.theta_in) * count - NOISE * count:
-        return min(count, max(whole_up(ask + silent), 1))
+    spoken_for = _spoken_for(ctx, ask, seen_by)
+    if spoken_for < (1.0 - config.theta_in) * count - NOISE * count:
+        return min(count, max(whole_up(spoken_for), 1))
     return count
 
 
@@ -106,11 +107,17 @@ def _coupled(ctx: Context, pairing: Pairing, total: float) -> Instances:
     if needed > (1.0 + config.theta_out) * lead + NOISE * needed:
         grown = max(lead, whole_up(needed))
         return pairing.join(grown, max(follow, min(pairing.ideal(grown), MOST_INSTANCES)))
-    spoken_for = needed + _silent_of(ctx, config.driver)
+    spoken_for = _spoken_for(ctx, needed, config.driver)
     if spoken_for < (1.0 - config.theta_in) * lead - NOISE * lead:
         shrunk = min(lead, whole_up(spoken_for))
         return pairing.join(shrunk, min(follow, pairing.ideal(shrunk)))
     return ctx.state.desired
+
+
+def _spoken_for(ctx: Context, ask: float, name: str) -> float:
+    """Return the instances to keep for ``ask`` if those that are silent are loaded to target."""
+    reported = ask / for_silent(signal_of(ctx, name), ctx.spec.policy)
+    return max(ask, reported + _silent_of(ctx, name))
 
 
 def _silent_of(ctx: Context, name: str) -> int:
@@ -156,7 +163,7 @@ def _text(ctx: Context, code: Code, total: float) -> str:
     goal = number(config.target) if driver.unit != "share" else percent(config.target)
     gap = total / (config.target * lead) - 1.0
     mute = _silent_of(ctx, config.driver)
-    silent = f"; {mute} silent counted at target" if mute else ""
+    silent = f"; {mute} silent counted in" if mute else ""
     if code is Code.WITHIN_TOLERANCE and -config.theta_in <= gap <= config.theta_out + NOISE:
         return f"{what} is within {_band(config.theta_in, config.theta_out)} of {goal}"
     if (gap > 0.0) != (code is Code.ABOVE_TARGET) or code is Code.WITHIN_TOLERANCE:
