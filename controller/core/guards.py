@@ -1,13 +1,13 @@
 """What a recommendation must pass: each guard may hold or shorten a change and says why."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from controller.core.pairs import Pairing, larger, smaller, whole_down, whole_up
+from controller.core.pairs import Pairing, larger, smaller, whole_up
 from controller.core.policies import asked_without_driver, needs_no_metric
 from controller.core.prediction import stands_alone, too_slow
 from controller.core.reasons import Code
+from controller.core.room import capacity, gpu_budget, grows, grows_alone, shrinks, stopped
 from controller.core.trust import driver_total, scale_in_bar, scale_out_bar
 from controller.core.types import Context, Instances, Reason, Role, Target, Wish
 from controller.core.words import DECODE_FIRST, changed_roles, counts, percent, seconds
@@ -67,10 +67,10 @@ def freshness(target: Target, ctx: Context) -> Target:
     if target.blocked or want == current or needs_no_metric(ctx.spec.policy, ctx.now_s):
         return target
     bars = []
-    if _shrinks(want, current):
+    if shrinks(want, current):
         bars.append(scale_in_bar(ctx))
         want = want if bars[-1] is None else larger(want, current)
-    if _grows(want, current):
+    if grows(want, current):
         bars.append(scale_out_bar(ctx))
         if bars[-1] is not None:
             want = smaller(want, larger(current, asked_without_driver(ctx)))
@@ -83,7 +83,7 @@ def freshness(target: Target, ctx: Context) -> Target:
 def starting(target: Target, ctx: Context) -> Target:
     """Let instances go only as far as those that are ready suffice without the starting ones."""
     current, state = ctx.state.desired, ctx.state
-    if target.blocked or not _shrinks(target.want, current):
+    if target.blocked or not shrinks(target.want, current):
         return target
     counted = Instances(
         target.want.prefill + max(state.prefill.starting, 0),
@@ -106,7 +106,7 @@ def slo(target: Target, ctx: Context) -> Target:
     role keeps as many as that takes.
     """
     current = ctx.state.desired
-    if target.blocked or not _shrinks(target.want, current):
+    if target.blocked or not shrinks(target.want, current):
         return target
     kept, why = {}, []
     for role in _PAIR:
@@ -200,20 +200,20 @@ def stabilisation(target: Target, ctx: Context) -> Target:
     """
     current = ctx.state.desired
     window_s = ctx.spec.policy.stabilisation_s
-    if target.blocked or window_s <= 0.0 or not _shrinks(target.want, current):
+    if target.blocked or window_s <= 0.0 or not shrinks(target.want, current):
         return target
     watched_s = _watched_s(ctx.history.wishes, ctx.now_s, window_s)
     if watched_s < window_s - min(window_s / 2.0, BLIND_S):
         text = f"only {seconds(watched_s)} of the last {seconds(window_s)} were watched"
         said = ("stabilisation", Reason(Code.FLAP_PREVENTED, text))
-        return _stopped(target, ctx, larger(target.want, current), said)
+        return stopped(target, ctx, larger(target.want, current), said)
     highest = _highest(target.want, ctx)
     kept = larger(target.want, smaller(current, highest))
     if kept == target.want:
         return target
     want = larger(kept, _shrunk_in_ratio(kept, ctx))
     text = f"{counts(highest)} was wanted within the last {seconds(window_s)}"
-    return _stopped(target, ctx, want, ("stabilisation", Reason(Code.FLAP_PREVENTED, text)))
+    return stopped(target, ctx, want, ("stabilisation", Reason(Code.FLAP_PREVENTED, text)))
 
 
 def cooldown(target: Target, ctx: Context) -> Target:
@@ -234,68 +234,14 @@ def cooldown(target: Target, ctx: Context) -> Target:
         want = smaller(want, allowed)
         if want != target.want:
             said.append(f"{seconds(out_s)} of the cooldown after a scale-out are left")
-    if max(in_s, in_after_out_s) > 0.0 and _shrinks(want, current):
+    if max(in_s, in_after_out_s) > 0.0 and shrinks(want, current):
         want = larger(want, current)
         kind = "scale-in" if in_s >= in_after_out_s else "scale-out"
         left = seconds(max(in_s, in_after_out_s))
         said.append(f"scale-in waits another {left} after the last {kind}")
     if want == target.want:
         return target
-    return _stopped(target, ctx, want, ("cooldown", Reason(Code.COOLDOWN, " and ".join(said))))
-
-
-def gpu_budget(target: Target, ctx: Context) -> Target:
-    """Keep the service and the fleet within their GPUs, what drains included (S2).
-
-    What a shrinking role gives back counts as held until it is gone, so that no state between two
-    writes exceeds the budget.
-    """
-    if target.blocked or not _grows(target.want, ctx.state.desired):
-        return target
-    per_instance = ctx.spec.gpus_per_instance
-    draining = Instances(ctx.state.prefill.draining, ctx.state.decode.draining)
-    held = ctx.state.desired.gpus(per_instance) + draining.gpus(per_instance)
-    budget = ctx.spec.limits.max_gpus
-    room, text = max(0, budget - held), f"the service may hold {budget} GPUs and holds {held}"
-    if ctx.gpus_left is not None and ctx.gpus_left < room:
-        room = max(0, ctx.gpus_left)
-        text = f"the fleet's budget has {room} GPUs left"
-    want = _largest_fit(target.want, ctx, _Room(room, room, shared=True))
-    if want == target.want:
-        return target
-    return _stopped(target, ctx, want, ("gpu_budget", Reason(Code.BUDGET_EXHAUSTED, text)))
-
-
-def capacity(target: Target, ctx: Context) -> Target:
-    """Grow only where the pool of each role's hardware has free GPUs (HeteroScale §7).
-
-    The pair is placed whole, or reduced to the largest one that keeps the ratio. A pool that is
-    absent could not be read and gives nothing.
-    """
-    if target.blocked or not _grows(target.want, ctx.state.desired):
-        return target
-    kinds = ctx.spec.hardware
-    prefill, decode = kinds[Role.PREFILL], kinds[Role.DECODE]
-    room = _Room(
-        max(0, ctx.gpus_free.get(prefill, 0)),
-        max(0, ctx.gpus_free.get(decode, 0)),
-        shared=prefill == decode,
-    )
-    want = _largest_fit(target.want, ctx, room)
-    if want == target.want:
-        return target
-    text = " and ".join(
-        _pool_words(kind, ctx)
-        for kind in dict.fromkeys((decode, prefill))
-        if any(
-            kinds[role] == kind and target.want.of(role) > ctx.state.desired.of(role)
-            for role in Role
-        )
-    )
-    code = Code.NO_CAPACITY_SKU
-    if _grows_alone(want, target.want, ctx):
-        code, text = Code.RATIO_EXCEPTION, f"{text}, and the other role grows alone"
-    return _stopped(target, ctx, want, ("capacity", Reason(code, text)))
+    return stopped(target, ctx, want, ("cooldown", Reason(Code.COOLDOWN, " and ".join(said))))
 
 
 def refusal(target: Target, ctx: Context) -> Target:
@@ -406,22 +352,6 @@ def hard_limits(target: Target, ctx: Context) -> Target:
     return target.blocked_at(current, "limits", code, said)
 
 
-def _grows(want: Instances, current: Instances) -> bool:
-    return want.prefill > current.prefill or want.decode > current.decode
-
-
-def _shrinks(want: Instances, current: Instances) -> bool:
-    return want.prefill < current.prefill or want.decode < current.decode
-
-
-def _stopped(target: Target, ctx: Context, want: Instances, said: tuple[str, Reason]) -> Target:
-    """Return the target at ``want`` by the guard named: blocked if no change is left."""
-    name, reason = said
-    if want == ctx.state.desired:
-        return target.blocked_at(want, name, reason.code, reason.text)
-    return target.moved_to(want, name, reason.code, reason.text)
-
-
 def _band(ctx: Context) -> tuple[float, float]:
     config = ctx.spec.policy
     return (
@@ -454,26 +384,15 @@ def _ceiling(target: Target, ctx: Context) -> Target:
     want = _capped_in_ratio(capped, target.want, ctx)
     code = Code.AT_MAX
     said = f"the maximum is {counts(maximum, changed_roles(target.want, capped))}"
-    if _grows_alone(want, target.want, ctx):
+    if grows_alone(want, target.want, ctx):
         code, said = Code.RATIO_EXCEPTION, f"{said}, and its partner grows without it"
     bar = scale_in_bar(ctx)
-    if bar is not None and _shrinks(want, current):
+    if bar is not None and shrinks(want, current):
         want = larger(want, smaller(current, target.want))
         said = f"{said}, and what is above it stays while {bar.text}"
     if want == target.want:
         return target
     return target.moved_to(want, "limits", code, said)
-
-
-def _grows_alone(want: Instances, wanted: Instances, ctx: Context) -> bool:
-    """Return whether a role grows beyond the ratio because its partner was cut."""
-    pairing = Pairing.of(ctx.spec.policy)
-    lead, follow = pairing.split(want)
-    now_lead, now_follow = pairing.split(ctx.state.desired)
-    want_lead, want_follow = pairing.split(wanted)
-    if lead > pairing.most_leading(follow):
-        return lead > now_lead and follow < want_follow
-    return follow > pairing.most(lead) and follow > now_follow and lead < want_lead
 
 
 def _capped_in_ratio(capped: Instances, wanted: Instances, ctx: Context) -> Instances:
@@ -570,110 +489,3 @@ def _no_further(want: Instances, refused: Instances, current: Instances) -> bool
         <= max(current.of(role), refused.of(role))
         for role in DECODE_FIRST
     )
-
-
-def _pool_words(kind: str, ctx: Context) -> str:
-    if kind not in ctx.gpus_free:
-        return f"the {kind} pool cannot be read"
-    return f"only {max(0, ctx.gpus_free[kind])} {kind} GPUs are free"
-
-
-@dataclass(frozen=True, slots=True)
-class _Room:
-    """GPUs each role could still take; ``shared`` when both take from the same ones."""
-
-    prefill: int
-    decode: int
-    shared: bool
-
-
-def _largest_fit(want: Instances, ctx: Context, room: _Room) -> Instances:
-    """Return the largest pair from the present one to ``want`` that fits and keeps the ratio.
-
-    Only growth needs room, and only growth is reduced. Minimums come first: where the room does
-    not suffice for both, nothing grows beyond its own, and a part of the repair is better than
-    none. Where the follower's own hardware is full the leader grows alone: its driver asks for it.
-    """
-    current, minimum = ctx.state.desired, ctx.spec.limits.minimum
-    if stands_alone(ctx):
-        return _fit_apart(want, minimum, ctx, room)
-    pairing = Pairing.of(ctx.spec.policy)
-    found = _fit(want, minimum, ctx, room)
-    if found is None:
-        repair = smaller(want, larger(current, minimum))
-        return _fit(repair, current, ctx, room) or smaller(want, current)
-    if room.shared:
-        return found
-    lead, _ = pairing.split(want)
-    _, follow = pairing.split(found)
-    return _fit_apart(pairing.join(lead, follow), minimum, ctx, room)
-
-
-def _fit_apart(want: Instances, minimum: Instances, ctx: Context, room: _Room) -> Instances:
-    """Return the most of each role that fits, each for itself.
-
-    Floors come first. Roles that share their hardware are cut to the same share of their growth.
-    """
-    current, per = ctx.state.desired, ctx.spec.gpus_per_instance
-    least = smaller(want, larger(current, minimum))
-    if not room.shared:
-        top = Instances(
-            current.prefill + room.prefill // per.prefill,
-            current.decode + room.decode // per.decode,
-        )
-        return smaller(want, larger(top, smaller(current, want)))
-    repair = larger(least, current).gpus(per) - current.gpus(per)
-    if repair > room.decode:
-        return _fit(least, current, ctx, room) or smaller(want, current)
-    grown = larger(want, current)
-    asked = grown.gpus(per) - current.gpus(per)
-    part = 1.0 if asked <= room.decode else room.decode / asked
-    cut = Instances(
-        *(
-            max(current.of(r) + whole_down(part * (grown.of(r) - current.of(r))), least.of(r))
-            for r in _PAIR
-        )
-    )
-    while larger(cut, current).gpus(per) - current.gpus(per) > room.decode:
-        cut = _one_less(cut, least, current)
-    for role in DECODE_FIRST:
-        more = cut._replace(**{role.value: cut.of(role) + 1})
-        fits = larger(more, current).gpus(per) - current.gpus(per) <= room.decode
-        if cut.of(role) < want.of(role) and fits:
-            cut = more
-    return smaller(want, cut)
-
-
-def _one_less(pair: Instances, least: Instances, current: Instances) -> Instances:
-    """Return the pair with one instance less of the role that grew most beyond its least."""
-    spare = [pair.of(r) - max(least.of(r), current.of(r)) for r in _PAIR]
-    if spare[0] >= spare[1]:
-        return Instances(pair.prefill - 1, pair.decode)
-    return Instances(pair.prefill, pair.decode - 1)
-
-
-def _fit(want: Instances, least: Instances, ctx: Context, room: _Room) -> Instances | None:
-    """Return the largest pair that fits, no role under ``least`` or its wish if that is lower.
-
-    Tries leading counts from the top, each with the most followers that fit; fewer than the
-    ratio's tolerance allows is no fit.
-    """
-    pairing = Pairing.of(ctx.spec.policy)
-    now_lead, now_follow = pairing.split(ctx.state.desired)
-    want_lead, want_follow = pairing.split(want)
-    least_lead, least_follow = (
-        max(pair) for pair in zip(pairing.split(least), (now_lead, now_follow), strict=True)
-    )
-    gpus_lead, gpus_follow = pairing.split(ctx.spec.gpus_per_instance)
-    room_lead, room_follow = pairing.split(Instances(room.prefill, room.decode))
-    top = min(want_lead, now_lead + room_lead // gpus_lead)
-    for lead in range(top, min(want_lead, least_lead) - 1, -1):
-        taken = gpus_lead * max(0, lead - now_lead) if room.shared else 0
-        most = now_follow + (room_follow - taken) // gpus_follow
-        if lead < want_lead:
-            most = min(most, max(least_follow, pairing.ideal(lead)))
-        follow = min(want_follow, most)
-        enough = pairing.least(lead) if lead > now_lead else 0
-        if follow >= min(want_follow, max(least_follow, enough)):
-            return pairing.join(lead, follow)
-    return None
