@@ -61,7 +61,7 @@ def decide(ctx: Context) -> Decision:
 def _tuned(ctx: Context) -> Context:
     """Return the context under the target and ratio in force: the mix's own if they adapt."""
     config, forecast = ctx.spec.policy, ctx.forecast
-    if config.adapt is not Adapt.AUTOMATIC or forecast is None or forecast.ratio is None:
+    if config.adapt != Adapt.AUTOMATIC or forecast is None or forecast.ratio is None:
         return ctx
     target = config.target if forecast.target is None else forecast.target
     tuned = replace(config, pd_ratio=forecast.ratio, target=target)
@@ -114,7 +114,7 @@ def _move(current: Instances, final: Instances, mode: Mode, cause: Step) -> Move
     if final == current:
         rests = cause.before == cause.after or cause.code is Code.AT_MIN
         return Move.HOLD if rests else Move.BLOCKED
-    if mode is Mode.APPROVE:
+    if mode == Mode.APPROVE:
         return Move.PROPOSE
     if larger(current, final) == final:
         return Move.SCALE_OUT

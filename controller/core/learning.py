@@ -52,7 +52,7 @@ def learn(ctx: Context) -> tuple[Outlook, Forecast]:
     provided = Forecast(lead_s, load.needs, peaks, margins, load.newest)
     if measured is None:
         return outlook, provided
-    adapts = config.adapt is Adapt.AUTOMATIC
+    adapts = config.adapt == Adapt.AUTOMATIC
     known = load.needs if adapts else measured.load().needs
     best = _best_ratio(peaks if adapts else known, margins)
     if best is not None:
@@ -87,7 +87,7 @@ def _looked(ctx: Context, elapsed_s: float) -> tuple[Outlook, Measured | None]:
 
 def _load(ctx: Context, measured: Measured | None) -> Load:
     config = ctx.spec.policy
-    if config.adapt is not Adapt.AUTOMATIC or ctx.spec.engine is None:
+    if config.adapt != Adapt.AUTOMATIC or ctx.spec.engine is None:
         return _by_driver(ctx)
     if measured is not None:
         return measured.load()

@@ -7,8 +7,8 @@ from typing import Final, Self
 from controller.core.engine import Engine, Mix, decode_tps, prefill_needed, request_s
 from controller.core.outlook import Learnt, Outlook
 from controller.core.pairs import driver_role
-from controller.core.trust import driver_total, for_silent
-from controller.core.types import Context, Pair, Quality, Role, Signal
+from controller.core.trust import driver_total, for_silent, unreadable
+from controller.core.types import Context, Pair, Role
 
 TICK_S: Final = 15.0
 """What the newest sample covers."""
@@ -91,7 +91,7 @@ class Rates:
 def _rate(ctx: Context, name: str) -> tuple[float, float] | None:
     """Return a rate as (mean of the window, newest sample), silent instances counted in."""
     signal = ctx.signals.get(name)
-    if signal is None or signal.value is None or not _readable(signal):
+    if signal is None or signal.value is None or unreadable(signal, ctx.now_s) is not None:
         return None
     whole = for_silent(signal, ctx.spec.policy)
     newest = signal.value if signal.newest is None else signal.newest
@@ -103,10 +103,6 @@ def _queue(ctx: Context, name: str) -> float:
     read = _rate(ctx, name)
     # One sample that stands far above the others is not yet a queue.
     return 0.0 if read is None else min(read[1], 2.0 * read[0])
-
-
-def _readable(signal: Signal) -> bool:
-    return signal.quality is Quality.OK or signal.quality is Quality.PARTIAL
 
 
 def mixed(outlook: Outlook, rates: Rates, elapsed_s: float) -> Outlook:

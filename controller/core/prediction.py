@@ -13,7 +13,7 @@ BUSIEST: Final = 0.9
 
 def stands_alone(ctx: Context) -> bool:
     """Return whether each role is sized by its own measured need, not by the other and a ratio."""
-    return ctx.spec.policy.adapt is Adapt.AUTOMATIC and ctx.spec.engine is not None
+    return ctx.spec.policy.adapt == Adapt.AUTOMATIC and ctx.spec.engine is not None
 
 
 def too_slow(ctx: Context, role: Role, count: int) -> str | None:

@@ -106,7 +106,7 @@ def scale_in_bar(ctx: Context) -> Reason | None:
 def _scale_in_bars(ctx: Context) -> Iterator[Reason]:
     for signal in (signal_of(ctx, ctx.spec.policy.driver), _partner(ctx)):
         yield from _not_ok(signal, ctx)
-    if ctx.spec.policy.adapt is Adapt.AUTOMATIC and ctx.spec.engine is not None:
+    if ctx.spec.policy.adapt == Adapt.AUTOMATIC and ctx.spec.engine is not None:
         # Needs rest on what comes as much as on what is made.
         yield from _not_ok(signal_of(ctx, "request_rps"), ctx)
     total = driver_total(ctx)

@@ -15,6 +15,7 @@ from controller.core.types import (
     Context,
     History,
     Instances,
+    Mode,
     Quality,
     RoleState,
     ServiceSpec,
@@ -184,3 +185,30 @@ def test_a_peak_outlasts_the_load_that_made_it() -> None:
     ctx = loaded(1.0, Instances(8, 5))
     held = decide(replace(ctx, history=replace(ctx.history, outlook=peak)))
     assert held.raw == Instances(7, 4)
+
+
+@pytest.mark.parametrize("adapt", list(Adapt))
+def test_a_way_to_adapt_given_as_text_decides_as_the_value_does(adapt: Adapt) -> None:
+    """A row or a document holds text, and it passes the check of the configuration."""
+    signals = valued(healthy(20_000.0, EIGHT), request_rps=60.0, prefill_tps_uncached=50_000.0)
+    ctx = context(EIGHT, 0.0, spec=replace(ADAPTIVE, mode=Mode.APPROVE), signals=signals)
+
+    def under(given: object) -> Context:
+        config = replace(ctx.spec.policy, adapt=given)  # type: ignore[arg-type]
+        return replace(ctx, spec=replace(ctx.spec, policy=config))
+
+    typed = decide(under(adapt))
+    assert typed.forecast is not None
+    assert typed.forecast.ratio is not None
+    assert decide(under(adapt.value)) == typed
+
+
+def test_the_text_automatic_stands_for_measured_needs() -> None:
+    """By the driver, decode follows its 20,000 tok/s; by its engine it needs far fewer."""
+    signals = valued(healthy(20_000.0, EIGHT), request_rps=60.0, prefill_tps_uncached=50_000.0)
+    ctx = context(EIGHT, 0.0, spec=ADAPTIVE, signals=signals)
+    raw = {}
+    for text in ("off", "automatic"):
+        config = replace(ctx.spec.policy, adapt=text)  # type: ignore[arg-type]
+        raw[text] = decide(replace(ctx, spec=replace(ctx.spec, policy=config))).raw
+    assert raw["off"] != raw["automatic"]
