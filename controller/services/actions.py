@@ -179,8 +179,9 @@ def _record(proposal: Proposal) -> UUID:
 def run(pk: UUID, *, actuator_of: ActuatorOf) -> ActionState:
     """Carry out a recorded action and read it back; safe to call again at any time (R05).
 
-    The send is claimed by one conditional update, so that of two workers one sends. A freeze in
-    force cancels it. Returns the state it is in afterwards.
+    The send is claimed by one conditional update, so that of two workers one sends, and none once
+    the service is frozen or in another mode: that cancels it. Returns the state it is in
+    afterwards.
     """
     action = _read(pk)
     if action.state != ActionState.RECORDED:
@@ -192,9 +193,10 @@ def run(pk: UUID, *, actuator_of: ActuatorOf) -> ActionState:
     frozen = Freeze.objects.filter(
         Q(service=None) | Q(service=OuterRef("service")), ended_at__isnull=True
     )
-    claimed = Action.objects.filter(~Exists(frozen), pk=pk, state=ActionState.RECORDED).update(
-        state=ActionState.SENT, sent_at=Now(), attempts=F("attempts") + 1
-    )
+    steered = Service.objects.filter(pk=OuterRef("service"), mode__in=_modes(action))
+    claimed = Action.objects.filter(
+        ~Exists(frozen), Exists(steered), pk=pk, state=ActionState.RECORDED
+    ).update(state=ActionState.SENT, sent_at=Now(), attempts=F("attempts") + 1)
     if not claimed:
         return ActionState(Action.objects.values_list("state", flat=True).get(pk=pk))
     action.state = ActionState.SENT
@@ -234,15 +236,15 @@ def _objections(action: Action) -> Iterator[str]:
 
 
 def _modes(action: Action) -> tuple[str, ...]:
-    """Return the modes under which an action may be sent.
+    """Return the mode an action was decided under, the only one it may be sent in.
 
-    A person's approval carries an automatic service too where the fleet's budget made the
-    proposal: then the mode it was decided under is automatic.
+    An approval carries an automatic service too where the fleet's budget made the proposal.
+    Nothing is ever sent of a service that is only observed.
     """
     if action.proposal is None:
         return (Service.Mode.AUTOMATIC,)
-    decided = (action.decision.mode,) if action.decision is not None else ()
-    return (Service.Mode.APPROVE, *decided)
+    decided = action.decision.mode if action.decision is not None else Service.Mode.APPROVE
+    return (decided,) if decided != Service.Mode.OBSERVE else ()
 
 
 def _no_longer_approved(proposal: Proposal, now: datetime) -> str:

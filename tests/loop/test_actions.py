@@ -2,6 +2,7 @@
 
 import threading
 import uuid
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -12,7 +13,7 @@ from controller import tasks, wiring
 from controller.core.approval import fingerprint
 from controller.core.lifecycle import ActionState
 from controller.core.types import Instances, Mode
-from controller.models import Action, AuditEvent, Freeze, Proposal, ServiceStatus
+from controller.models import Action, AuditEvent, Decision, Freeze, Proposal, ServiceStatus
 from controller.models.clock import database_now
 from controller.services import actions
 from controller.services.rows import basis_of
@@ -319,6 +320,11 @@ def _mode_changed(service: Service) -> None:
     service.save()
 
 
+def _approval_asked(service: Service) -> None:
+    service.mode = Mode.APPROVE
+    service.save()
+
+
 def _frozen(service: Service) -> None:
     Freeze.objects.create(service=service, by_name="bo", reason="wait", since=database_now())
 
@@ -400,6 +406,60 @@ def test_what_changes_between_recording_and_sending_stops_it_s17_s18(
     assert cluster.writes == []
     assert words in Action.objects.get().error
     assert Proposal.objects.get().state == "failed"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("change", [_mode_changed, _approval_asked])
+def test_an_approval_of_an_automatic_service_is_bound_to_its_mode_s17(
+    change: Callable[[Service], None],
+) -> None:
+    """As of a removal beyond the fleet's budget: proposed although the service is automatic."""
+    service = make_service()
+    proposal = make_approved(service)
+    change(service)
+    assert actions.start_approved(proposal.pk).action is None
+    proposal.refresh_from_db()
+    assert proposal.state == "stale"
+    assert "mode" in proposal.closed_reason
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("change", [_mode_changed, _approval_asked])
+def test_so_is_the_action_made_of_it_s17(change: Callable[[Service], None]) -> None:
+    service, cluster = make_service(), Cluster()
+    start = actions.start_approved(make_approved(service).pk)
+    assert start.action is not None
+    change(service)
+    assert actions.run(start.action, actuator_of=cluster.of) == ActionState.CANCELLED
+    assert cluster.writes == []
+    assert f"in mode {service.mode} now" in Action.objects.get().error
+
+
+@pytest.mark.django_db
+def test_nothing_is_sent_of_an_observed_service_whatever_its_decision_says_s17() -> None:
+    service, cluster = make_service(mode="approve"), Cluster()
+    start = actions.start_approved(make_approved(service).pk)
+    assert start.action is not None
+    Decision.objects.update(mode=Mode.OBSERVE)
+    _mode_changed(service)
+    assert actions.run(start.action, actuator_of=cluster.of) == ActionState.CANCELLED
+    assert cluster.writes == []
+
+
+@pytest.mark.django_db
+def test_a_mode_that_changes_between_the_look_and_the_send_stops_it_s17(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service, cluster = make_service(), Cluster()
+    action = make_action(service)
+
+    def look(_action: Action) -> str:
+        Service.objects.update(mode=Mode.OBSERVE)
+        return ""
+
+    monkeypatch.setattr(actions, "_may_not_send", look)
+    actions.run(action.pk, actuator_of=cluster.of)
+    assert cluster.writes == []
 
 
 @pytest.mark.django_db
