@@ -22,6 +22,7 @@ from controller.models import (
     Decision,
     EngineProfile,
     Freeze,
+    PolicySuggestion,
     Proposal,
     ServiceStatus,
     Tick,
@@ -397,6 +398,16 @@ class ProposalAdmin(RecordAdmin):
     list_filter = ("state", "service")
     list_select_related = ("service", "decided_by")
     search_fields = ("service__slug", "sentence")
+
+
+@admin.register(PolicySuggestion)
+class PolicySuggestionAdmin(RecordAdmin):
+    """Suggested ratios and targets."""
+
+    list_display = ("first_seen_at", "service", "state", "sentence", "decided_by", "confirmed_at")
+    list_filter = ("state", "service")
+    list_select_related = ("service", "decided_by")
+    search_fields = ("service__slug", "sentence", "closed_reason")
 
 
 @admin.register(Action)

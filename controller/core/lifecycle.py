@@ -36,6 +36,17 @@ class ActionState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class SuggestionState(StrEnum):
+    """Where a suggestion of another ratio and target stands: forming, open, or how it ended."""
+
+    FORMING = "forming"
+    OPEN = "open"
+    ADOPTED = "adopted"
+    DISMISSED = "dismissed"
+    SUPERSEDED = "superseded"
+    EXPIRED = "expired"
+
+
 _P = ProposalState
 _A = ActionState
 
@@ -72,6 +83,7 @@ TERMINAL_PROPOSALS: Final = frozenset(s for s, moves in PROPOSAL_MOVES.items() i
 OPEN_PROPOSALS: Final = frozenset(s for s, moves in PROPOSAL_MOVES.items() if moves)
 TERMINAL_ACTIONS: Final = frozenset(s for s, moves in ACTION_MOVES.items() if not moves)
 OPEN_ACTIONS: Final = frozenset(s for s, moves in ACTION_MOVES.items() if moves)
+LIVE_SUGGESTIONS: Final = frozenset({SuggestionState.FORMING, SuggestionState.OPEN})
 # At most one of these per service (S11).
 IN_FLIGHT: Final = frozenset({_A.RECORDED, _A.SENT, _A.UNKNOWN})
 

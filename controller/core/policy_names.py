@@ -7,6 +7,7 @@ from controller.core.types import PolicyConfig
 JOINT: Final = "+"
 LATENCY: Final = "latency"
 PERIODIC: Final = "periodic"
+PROPORTIONAL: Final = "proportional"
 
 
 def policy_names(name: str) -> tuple[str, ...]:

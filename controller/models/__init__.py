@@ -12,7 +12,14 @@ from controller.models.loop import (
 )
 from controller.models.profiles import EngineProfile
 from controller.models.simulated import SimulatedFleet, SimulatedService
-from controller.models.steering import Action, AuditEvent, Freeze, Preference, Proposal
+from controller.models.steering import (
+    Action,
+    AuditEvent,
+    Freeze,
+    PolicySuggestion,
+    Preference,
+    Proposal,
+)
 
 __all__ = [
     "Action",
@@ -23,6 +30,7 @@ __all__ = [
     "DecisionTally",
     "EngineProfile",
     "Freeze",
+    "PolicySuggestion",
     "PoolSample",
     "Preference",
     "Proposal",

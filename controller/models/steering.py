@@ -4,12 +4,13 @@ from django.conf import settings
 from django.db import models
 
 from controller.core import lifecycle
-from controller.core.lifecycle import ActionState, ProposalState
+from controller.core.lifecycle import ActionState, ProposalState, SuggestionState
 from controller.models.loop import Decision
 from inventory.models import Service
 
 OPEN_PROPOSAL = sorted(lifecycle.OPEN_PROPOSALS)
 IN_FLIGHT = sorted(lifecycle.IN_FLIGHT)
+LIVE_SUGGESTION = sorted(lifecycle.LIVE_SUGGESTIONS)
 
 
 class Proposal(models.Model):
@@ -65,6 +66,58 @@ class Proposal(models.Model):
     def get_absolute_url(self) -> str:
         """Return the page of the proposal."""
         return f"/approvals/{self.pk}/"
+
+
+class PolicySuggestion(models.Model):
+    """Another ratio and target that the engine suggests; adopting it makes a policy revision."""
+
+    service = models.ForeignKey(Service, on_delete=models.CASCADE, related_name="suggestions")
+    state = models.CharField(
+        max_length=12,
+        default=SuggestionState.FORMING,
+        choices=[(s, s) for s in SuggestionState],
+    )
+    version = models.PositiveIntegerField(default=1, help_text="Grows when the figures move.")
+    revision = models.PositiveIntegerField(help_text="The policy revision it was made from.")
+    driver = models.CharField(max_length=40)
+    from_pd_ratio = models.FloatField()
+    from_target = models.FloatField()
+    pd_ratio = models.FloatField()
+    target = models.FloatField()
+    sentence = models.TextField()
+    evidence = models.JSONField(help_text="Mix, requests a second, needs: what it was made from.")
+    first_seen_at = models.DateTimeField(help_text="Since when it is wanted without a break.")
+    confirmed_at = models.DateTimeField(help_text="When a tick last wanted it.")
+    opened_at = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField(null=True)
+    decided_at = models.DateTimeField(null=True)
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+"
+    )
+    decided_reason = models.TextField(blank=True)
+    closed_at = models.DateTimeField(null=True)
+    closed_reason = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ("-first_seen_at", "-id")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("service",),
+                condition=models.Q(state__in=LIVE_SUGGESTION),
+                name="one_live_suggestion_per_service",
+            ),
+        )
+        indexes = (models.Index(fields=("state", "decided_at")),)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.service_id}: ratio {self.from_pd_ratio} → {self.pd_ratio}, "
+            f"target {self.from_target} → {self.target}"
+        )
+
+    def get_absolute_url(self) -> str:
+        """Return the page of the suggestion."""
+        return f"/approvals/suggestions/{self.pk}/"
 
 
 class Action(models.Model):

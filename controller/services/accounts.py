@@ -23,6 +23,7 @@ RECORDS: Final = (
     "decision",
     "servicestatus",
     "proposal",
+    "policysuggestion",
     "action",
     "freeze",
     "auditevent",
