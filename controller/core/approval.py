@@ -38,8 +38,11 @@ _SPENT: Final = {
 }
 
 
-def fingerprint(basis: Basis, body: Instances) -> str:
-    """Return the SHA-256 [hex] of a proposal's basis and body in a canonical form (S18)."""
+def fingerprint(basis: Basis, body: Instances, then: Instances | None = None) -> str:
+    """Return the SHA-256 [hex] of a proposal's basis and body in a canonical form (S18).
+
+    ``then`` is the second half of an exchange, which is approved with the first.
+    """
     parts = (
         basis.service,
         basis.resource_version,
@@ -50,6 +53,7 @@ def fingerprint(basis: Basis, body: Instances) -> str:
         basis.mode.value,
         body.prefill,
         body.decode,
+        *(then or ()),
     )
     # JSON keeps "1" and 1 apart and quotes what could run two neighbouring fields together.
     text = json.dumps(parts, ensure_ascii=True, separators=(",", ":"))
@@ -64,6 +68,7 @@ def check_runnable(  # noqa: PLR0913 - what a proposal's row holds, and what it 
     fingerprint_approved: str,
     basis: Basis,
     body: Instances,
+    then: Instances | None = None,
 ) -> Reason | None:
     """Return ``None`` if an approved proposal may run now, else why it never will (A02, A03).
 
@@ -74,7 +79,7 @@ def check_runnable(  # noqa: PLR0913 - what a proposal's row holds, and what it 
         return _SPENT[state]
     if not now_s < expires_at_s:
         return Reason(Code.EXPIRED, f"this expired {seconds(now_s - expires_at_s)} ago")
-    return None if fingerprint(basis, body) == fingerprint_approved else _changed(basis)
+    return None if fingerprint(basis, body, then) == fingerprint_approved else _changed(basis)
 
 
 def _changed(present: Basis) -> Reason:

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from controller.core.config_check import validate_spec
 from controller.core.decide import decide
+from controller.core.exchange import kept_gpus
 from controller.core.fleet import Allowance, Fleet, held_gpus, within_removal_budget
 from controller.core.memory import Memory
 from controller.core.ports import MetricsSource, Pool, View
@@ -21,6 +23,7 @@ from controller.core.types import (
     ServiceSpec,
     ServiceState,
     Signals,
+    Stage,
     Step,
 )
 from controller.core.words import clean
@@ -72,6 +75,11 @@ def decide_all(
     now_s, view = seen.now_s, seen.view
     states = {key: each.state for key, each in view.observations.items() if each.state is not None}
     supply = _Supply(view.pools, _left(specs, states, recall, allowance))
+    for spec in specs:
+        stage = recall(spec.key).history.stage
+        # A configuration that has become unusable since keeps nothing, and is named below (S24).
+        if stage is not None and spec.key in states and not validate_spec(spec):
+            supply.keep(spec, kept_gpus(stage, spec, states[spec.key], now_s), stage)
     failures = {key: clean(text) for key, text in view.failures.items()}
     decisions: list[Decision] = []
     # Higher priority first: it is offered the free GPUs before the others.
@@ -87,7 +95,7 @@ def decide_all(
             context = context_of(
                 spec, seen, memory=memory, hold=hold_of(spec.key), gpus_free=supply.of(spec)
             )
-            decisions.append(decide(replace(context, gpus_left=supply.left)))
+            decisions.append(decide(replace(context, gpus_left=supply.left_for(spec))))
             supply.take(decisions[-1], spec)
         except Exception as fault:  # noqa: BLE001 - one bad row must not stop the loop (S24)
             text = clean(f"The decision failed: {type(fault).__name__}: {fault}")
@@ -199,18 +207,57 @@ def _left(
     return allowance.rules.max_gpus - held_gpus(specs, states, recall)
 
 
+@dataclass(slots=True)
+class _Kept:
+    """Free GPUs kept for the second half of a service's exchange; ``pool`` where they are."""
+
+    spec: ServiceSpec
+    role: Role
+    gpus: int
+    pool: tuple[str, str] | None
+
+
 class _Supply:
-    """What is still to be had: free GPUs by pool, and what the fleet may still take (S2)."""
+    """What is still to be had: free GPUs by pool, and what the fleet may still take (S2).
+
+    What an exchange freed is kept for it against services of the same or a lower priority.
+    """
 
     def __init__(self, pools: Sequence[Pool], left: int | None) -> None:
         self._free: dict[str, dict[str, int]] = {}
         for pool in pools:
             self._free.setdefault(pool.cluster, {})[pool.hardware] = pool.free
-        self.left = left
+        self._left = left
+        self._kept: dict[str, _Kept] = {}
+
+    def keep(self, spec: ServiceSpec, gpus: int, stage: Stage) -> None:
+        """Keep GPUs that an exchange freed; their pool only where both its roles use it."""
+        if gpus > 0:
+            kind = spec.hardware[stage.grower]
+            pool = (spec.cluster, kind) if kind == spec.hardware[stage.giver] else None
+            self._kept[spec.key] = _Kept(spec, stage.grower, gpus, pool)
 
     def of(self, spec: ServiceSpec) -> dict[str, int]:
-        """Return the free GPUs of a service's cluster by hardware."""
-        return dict(self._free.get(spec.cluster, {}))
+        """Return the free GPUs of a service's cluster by hardware, less what others are kept."""
+        free = dict(self._free.get(spec.cluster, {}))
+        for kept in self._before(spec):
+            if kept.pool is not None and kept.pool[0] == spec.cluster and kept.pool[1] in free:
+                free[kept.pool[1]] = max(free[kept.pool[1]] - kept.gpus, 0)
+        return free
+
+    def left_for(self, spec: ServiceSpec) -> int | None:
+        """Return what the fleet may still take, less what others are kept."""
+        if self._left is None:
+            return None
+        return self._left - sum(kept.gpus for kept in self._before(spec))
+
+    def _before(self, spec: ServiceSpec) -> list[_Kept]:
+        """Return what is kept against a service."""
+        return [
+            kept
+            for key, kept in self._kept.items()
+            if key != spec.key and kept.spec.priority >= spec.priority
+        ]
 
     def take(self, decision: Decision, spec: ServiceSpec) -> None:
         """Take what a change will hold, so that nobody is promised it again.
@@ -219,11 +266,13 @@ class _Supply:
         """
         if decision.gate not in (Gate.ACT, Gate.PROPOSE):
             return
-        free = self._free.setdefault(spec.cluster, {})
+        free, kept = self._free.setdefault(spec.cluster, {}), self._kept.get(spec.key)
         for role in Role:
             more = max(decision.final.of(role) - decision.current.of(role), 0)
             gpus, pool = more * spec.gpus_per_instance.of(role), spec.hardware[role]
             if decision.gate is Gate.ACT:
                 free[pool] = max(free.get(pool, 0) - gpus, 0)
-            if self.left is not None:
-                self.left -= gpus
+            if self._left is not None:
+                self._left -= gpus
+            if kept is not None and kept.role is role and decision.gate is Gate.ACT:
+                kept.gpus = max(kept.gpus - gpus, 0)

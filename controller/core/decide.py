@@ -84,7 +84,7 @@ def _problems(spec: ServiceSpec) -> tuple[Problem, ...]:
 def _concluded(
     target: Target, ctx: Context, recommendation: Recommendation, outlook: Outlook
 ) -> Decision:
-    current, final = ctx.state.desired, target.want
+    current, final, then = ctx.state.desired, target.want, target.then
     cause = cause_of(target.steps, current, final, driver_role(ctx.spec.policy))
     gate, gate_code, detail = _GATES[ctx.spec.mode] if final != current else _CLOSED
     return Decision(
@@ -97,16 +97,22 @@ def _concluded(
         raw=recommendation.want,
         steps=(*target.steps, Step("gate", final, final, gate_code, detail)),
         final=final,
-        move=_move(current, final, ctx.spec.mode, cause),
+        move=_move(current, final if then is None else then, ctx.spec.mode, cause),
         gate=gate,
-        code=gate_code if gate in (Gate.RECORD, Gate.PROPOSE) else cause.code,
-        sentence=sentence(target.steps, ctx, final, cause),
+        code=gate_code if gate in (Gate.RECORD, Gate.PROPOSE) else _code(target, cause),
+        sentence=sentence(target, ctx, cause),
         driver=recommendation.driver,
         load=recommendation.load,
         forecast=ctx.forecast,
         parts=recommendation.parts,
         outlook=outlook,
+        then=then,
     )
+
+
+def _code(target: Target, cause: Step) -> Code:
+    """Return what decided: the exchange itself where there is one."""
+    return cause.code if target.then is None else Code.EXCHANGE
 
 
 def _move(current: Instances, final: Instances, mode: Mode, cause: Step) -> Move:
@@ -143,6 +149,6 @@ def _refused(ctx: Context, problems: Sequence[Problem]) -> Decision:
         move=Move.BLOCKED,
         gate=Gate.NONE,
         code=reason.code,
-        sentence=sentence(target.steps, ctx, current, cause),
+        sentence=sentence(target, ctx, cause),
         driver=still.driver,
     )

@@ -41,6 +41,7 @@ from controller.core.types import (
     SignalKind,
     Signals,
     Slo,
+    Stage,
     Window,
     Wish,
 )
@@ -216,7 +217,7 @@ _SERVICE: Final = (
 )
 _STATE: Final = (
     *("ready", "starting", "draining", "failed", "desired", "last_scale_out_s"),
-    *("last_scale_in_s", "in_flight", "changed_from"),
+    *("last_scale_in_s", "in_flight", "changed_from", "exchange"),
 )
 _SIGNAL: Final = ("value", "unit", "measured_at_s", "reporting", "expected", "newest", "quality")
 
@@ -456,8 +457,16 @@ def _history(whole: _Part) -> History:
         in_flight=state.text("in_flight", "") or None,
         refusals=tuple(map(_refusal, whole.parts("refusals"))),
         changed_from=changed,
+        stage=_stage(state.part("exchange")) if state.plain.get("exchange") else None,
         outlook=from_plain(dict(outlook)),
     )
+
+
+def _stage(one: _Part) -> Stage:
+    one.only("before", "first", "then", "since_s", "until_s", "proposal")
+    before, first, then = (one.pair(name) for name in ("before", "first", "then"))
+    proposal = None if one.plain.get("proposal") is None else one.whole("proposal")
+    return Stage(before, first, then, one.number("since_s"), one.number("until_s"), proposal)
 
 
 def _wish(one: _Part) -> Wish:
@@ -526,6 +535,7 @@ def record_of(decision: Decision, hold: Hold | None = None) -> dict[str, Any]:
             for step in decision.steps
         ],
         "final": decision.final._asdict(),
+        "then": None if decision.then is None else decision.then._asdict(),
         "action": decision.move.value,
         "gate": decision.gate.value,
         "reason_code": decision.code.value,
@@ -582,6 +592,7 @@ def document_of(context: Context) -> dict[str, Any]:
             "last_scale_in_s": history.last_scale_in_s,
             "in_flight": history.in_flight or "",
             "changed_from": history.changed_from and history.changed_from._asdict(),
+            "exchange": None if history.stage is None else stage_plain(history.stage),
         },
         "signals": {name: _signal_document(one) for name, one in context.signals.items()},
         "history": [
@@ -597,6 +608,24 @@ def document_of(context: Context) -> dict[str, Any]:
         "gpus_free": dict(context.gpus_free),
         "outlook": as_plain(history.outlook),
     }
+
+
+def stage_plain(stage: Stage) -> dict[str, Any]:
+    """Return the half of an exchange that is still to come as plain values."""
+    pairs = {name: getattr(stage, name)._asdict() for name in ("before", "first", "then")}
+    times = {"since_s": stage.since_s, "until_s": stage.until_s}
+    return pairs | times | {"proposal": stage.proposal}
+
+
+def stage_from(plain: object) -> Stage | None:
+    """Return the half of an exchange that plain values hold; ``None`` if it is none.
+
+    What a row holds and can't be read permits nothing (S24).
+    """
+    try:
+        return _stage(part_of(plain, "exchange")) if plain else None
+    except DocumentError:
+        return None
 
 
 def _service_document(spec: ServiceSpec) -> dict[str, Any]:

@@ -161,6 +161,7 @@ def _held(one: Decision, said: str) -> Decision:
             steps=(*steps, held, passed),
             final=grown,
             move=Move.SCALE_OUT,
+            then=None,
             sentence=f"{one.sentence} Nothing is removed: {said}.",
         )
     waits = Step("fleet", one.final, one.final, Code.REMOVAL_BUDGET, said)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from controller.core.exchange import exchange, granted
 from controller.core.pairs import Pairing, larger, smaller, whole_up
 from controller.core.policies import asked_without_driver, needs_no_metric
 from controller.core.prediction import stands_alone, too_slow
@@ -220,7 +221,8 @@ def cooldown(target: Target, ctx: Context) -> Target:
     """Keep the least time between actions; scale-in waits after a scale-out as well.
 
     A scale-out waits ``cooldown_out_s`` after the last one and never for a scale-in, so that a
-    mistaken scale-in is undone at once. A floor repair does not wait.
+    mistaken scale-in is undone at once. A floor repair does not wait, nor does the second half of
+    an exchange.
     """
     current, config, past = ctx.state.desired, ctx.spec.policy, ctx.history
     if target.blocked or target.want == current:
@@ -230,7 +232,7 @@ def cooldown(target: Target, ctx: Context) -> Target:
     in_after_out_s = _left_s(past.last_scale_out_s, config.cooldown_in_s, ctx.now_s)
     want, said = target.want, []
     if out_s > 0.0:
-        allowed = larger(current, ctx.spec.limits.minimum)
+        allowed = larger(granted(ctx), ctx.spec.limits.minimum)
         want = smaller(want, allowed)
         if want != target.want:
             said.append(f"{seconds(out_s)} of the cooldown after a scale-out are left")
@@ -301,6 +303,7 @@ GUARDS: Final[tuple[Guard, ...]] = (
     step,
     stabilisation,
     cooldown,
+    exchange,
     gpu_budget,
     capacity,
     refusal,
@@ -319,6 +322,7 @@ STEP_NAMES: Final = (
     "step",
     "stabilisation",
     "cooldown",
+    "exchange",
     "gpu_budget",
     "capacity",
     "refusal",

@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from controller.core.exchange import lasts, stage_of
 from controller.core.outlook import Outlook
 from controller.core.reasons import Code
-from controller.core.types import Decision, Gate, History, Instances, Slo, Wish
+from controller.core.types import Decision, Gate, History, Instances, Slo, Stage, Wish
 
 Identity = tuple[str, ...]
 
@@ -50,6 +51,7 @@ def identity(decision: Decision) -> Identity:
             decision.current,
             decision.raw,
             decision.final,
+            decision.then,
             decision.mode,
             decision.policy_version,
         )
@@ -109,6 +111,7 @@ def remember(
         kept = (wish for wish in history.wishes if wish.at_s >= now_s - keep_s)
         history = replace(history, wishes=(*kept, Wish(now_s, decision.raw)))
     history = replace(history, outlook=learnt(memory, decision))
+    history = replace(history, stage=_stage(history.stage, decision, acted=acted))
     if acted and grows(decision):
         history = replace(history, last_scale_out_s=now_s)
     if acted and shrinks(decision):
@@ -123,6 +126,13 @@ def remember(
         ttft_breach_since_s=ttft_s,
         tbt_breach_since_s=tbt_s,
     )
+
+
+def _stage(stage: Stage | None, decision: Decision, *, acted: bool) -> Stage | None:
+    """Return the half of an exchange that is still to come after a decision."""
+    if acted and decision.then is not None:
+        return stage_of(decision)
+    return stage if stage is not None and lasts(stage, decision) else None
 
 
 def grows(decision: Decision) -> bool:

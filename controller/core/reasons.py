@@ -47,8 +47,10 @@ class Code(StrEnum):
     DAMPED = "DAMPED"
     REMOVAL_BUDGET = "REMOVAL_BUDGET"
     RATIO_EXCEPTION = "RATIO_EXCEPTION"
+    EXCHANGE = "EXCHANGE"
+    EXCHANGE_ENDED = "EXCHANGE_ENDED"
     UNCHANGED = "UNCHANGED"
 
 
 # What passes by itself: the change comes when the wait is over, and nobody need look.
-PASSING: Final = frozenset({Code.COOLDOWN, Code.FLAP_PREVENTED, Code.IN_PROGRESS})
+PASSING: Final = frozenset({Code.COOLDOWN, Code.FLAP_PREVENTED, Code.IN_PROGRESS, Code.EXCHANGE})

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from controller.core.exchange import is_second_half
 from controller.core.reasons import Code
-from controller.core.types import Context, Instances, Mode, Role, Step
+from controller.core.types import Context, Instances, Mode, Role, Step, Target
 from controller.core.words import capitalised, changed_roles
 
 
@@ -38,8 +39,12 @@ def wanted(steps: Sequence[Step], current: Instances) -> Instances:
     return next((step.after for step in steps if step.after != current), current)
 
 
-def sentence(steps: Sequence[Step], ctx: Context, final: Instances, cause: Step) -> str:
-    """Return the decision in words; each number in it is one of the steps' or the context's."""
+def sentence(target: Target, ctx: Context, cause: Step) -> str:
+    """Return the decision in words; each number in it is one of the steps' or the context's.
+
+    An exchange names both its halves, the one to be carried out now first.
+    """
+    steps, final = target.steps, target.want
     current, policy = ctx.state.desired, steps[0]
     if cause.code is Code.CONFIG_INVALID:
         return f"No change. The configuration cannot be used: {cause.detail}."
@@ -48,10 +53,12 @@ def sentence(steps: Sequence[Step], ctx: Context, final: Instances, cause: Step)
     reasons = [] if cause is policy else [cause.detail]
     reasons.append(policy.detail)
     limited = [step.detail for step in steps if step not in (policy, cause) and changed(step)]
-    parts = [_what(ctx, final, wanted(steps, current)), *reasons]
+    parts = [_what(ctx, target, wanted(steps, current)), *reasons]
     if limited:
         parts.append("Limited: " + "; ".join(limited))
-    parts.append(_next(ctx))
+    if is_second_half(ctx.history.stage, current, final, ctx.now_s):
+        parts.append("This is the second half of an exchange")
+    parts.append(_next(ctx, final))
     return " ".join(f"{capitalised(part)}." for part in parts)
 
 
@@ -74,13 +81,16 @@ def arrows(before: Instances, after: Instances) -> str:
     )
 
 
-def _what(ctx: Context, final: Instances, asked: Instances) -> str:
-    current = ctx.state.desired
+def _what(ctx: Context, target: Target, asked: Instances) -> str:
+    current, final, then = ctx.state.desired, target.want, target.then
+    reached = final if then is None else then
     moves = ", ".join(
         f"{role.value} {current.of(role)} → {final.of(role)}"
-        + (f" (wanted {asked.of(role)})" if asked.of(role) != final.of(role) else "")
+        + (f" (wanted {asked.of(role)})" if asked.of(role) != reached.of(role) else "")
         for role in changed_roles(current, final)
     )
+    if then is not None:
+        moves = f"{moves} first, then {arrows(final, then)} on the GPUs this frees"
     match ctx.spec.mode:
         case Mode.OBSERVE:
             return f"Would change {moves}"
@@ -90,11 +100,15 @@ def _what(ctx: Context, final: Instances, asked: Instances) -> str:
             return capitalised(moves)
 
 
-def _next(ctx: Context) -> str:
+def _next(ctx: Context, final: Instances) -> str:
+    stage = ctx.history.stage
     match ctx.spec.mode:
         case Mode.OBSERVE:
             return "Observing: recorded and not carried out"
         case Mode.APPROVE:
-            return "Needs approval"
+            if stage is None or stage.proposal is None:
+                return "Needs approval"
+            second = is_second_half(stage, ctx.state.desired, final, ctx.now_s)
+            return f"Approved with proposal {stage.proposal}" if second else "Needs approval"
         case Mode.AUTOMATIC:
             return "Carried out automatically"

@@ -358,12 +358,42 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """The second half of an exchange: it waits for the GPUs that the first half gives back.
+
+    ``before`` are the counts before the first half, ``first`` those after it, ``then`` what is
+    reached by the second: one role shrinks from ``before`` to ``first``, the other grows from
+    ``first`` to ``then``. It is a permission from ``since_s`` until ``until_s``; what is done is
+    decided from the signals of that time. ``proposal`` is the number of the one by which a person
+    approved both.
+    """
+
+    before: Instances
+    first: Instances
+    then: Instances
+    since_s: float
+    until_s: float
+    proposal: int | None = None
+
+    @property
+    def grower(self) -> Role:
+        """The role that grows by the second half."""
+        return Role.PREFILL if self.then.prefill > self.first.prefill else Role.DECODE
+
+    @property
+    def giver(self) -> Role:
+        """The role that gives its GPUs."""
+        return Role.DECODE if self.grower is Role.PREFILL else Role.PREFILL
+
+
+@dataclass(frozen=True, slots=True)
 class History:
     """What the rows remember of a service; a restart must not change it (S23).
 
     ``wishes`` are oldest first and reach back at least ``PolicyConfig.stabilisation_s``.
     ``changed_from`` is what the counts were when something that is not ours changed them since the
     last look, else ``None``. ``outlook`` is what was learnt of the load and of start-up times.
+    ``stage`` is the half of an exchange that is still to come.
     """
 
     last_scale_out_s: float | None = None
@@ -373,6 +403,7 @@ class History:
     refusals: tuple[Refusal, ...] = ()
     changed_from: Instances | None = None
     outlook: Outlook = NOTHING_LEARNT
+    stage: Stage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -471,11 +502,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The counts on their way through the guards, with the steps that shaped them."""
+    """The counts on their way through the guards, with the steps that shaped them.
+
+    ``then`` is what an exchange reaches by its second half; a later move takes it away again.
+    """
 
     want: Instances
     steps: tuple[Step, ...] = ()
     blocked: Reason | None = None
+    then: Instances | None = None
 
     def moved_to(self, want: Instances, name: str, code: Code, detail: str) -> Self:
         """Return the target at ``want``, with the step that says why."""
@@ -514,6 +549,8 @@ class Decision:
     outlook: Outlook = NOTHING_LEARNT
     registered: Instances | None = None
     """The most instances to have in service discovery; ``None``: all that are ready."""
+    then: Instances | None = None
+    """What an exchange reaches once the GPUs are free that ``final`` gives back."""
 
     @property
     def changes(self) -> bool:

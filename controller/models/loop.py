@@ -156,6 +156,10 @@ class Decision(models.Model):
     raw_decode = models.IntegerField()
     final_prefill = models.IntegerField()
     final_decode = models.IntegerField()
+    then_prefill = models.IntegerField(
+        null=True, help_text="What an exchange reaches once its GPUs are free; null without one."
+    )
+    then_decode = models.IntegerField(null=True)
     steps = models.JSONField(default=list)
     forecast = models.JSONField(
         null=True, help_text="What was provided for; null where nothing was reckoned."
@@ -226,6 +230,9 @@ class ServiceStatus(models.Model):
     instances = models.JSONField(default=list, help_text="Name, role, group, node and state.")
     outlook = models.JSONField(default=dict, help_text="What is learnt from tick to tick.")
     failure = models.CharField(max_length=300, blank=True)
+    exchange = models.JSONField(
+        default=dict, help_text="The half of an exchange still to come, and until when."
+    )
     last_scale_out_at = models.DateTimeField(null=True)
     last_scale_in_at = models.DateTimeField(null=True)
     ttft_breach_since = models.DateTimeField(null=True)

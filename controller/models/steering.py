@@ -30,6 +30,10 @@ class Proposal(models.Model):
     from_decode = models.IntegerField()
     to_prefill = models.IntegerField()
     to_decode = models.IntegerField()
+    then_prefill = models.IntegerField(
+        null=True, help_text="The second half of an exchange, approved with the first."
+    )
+    then_decode = models.IntegerField(null=True)
     sentence = models.TextField()
     resource_version = models.CharField(max_length=64)
     policy_revision = models.PositiveIntegerField()

@@ -33,6 +33,7 @@ STEP_WORDS: Final = {
     "step": "largest step",
     "stabilisation": "stabilisation",
     "cooldown": "cooldown",
+    "exchange": "exchange between roles",
     "gpu_budget": "GPU budget",
     "capacity": "free capacity",
     "refusal": "a rejection",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from controller.core.decision_plain import stage_from
 from controller.core.lifecycle import IN_FLIGHT, ProposalState
 from controller.core.memory import Head, Memory
 from controller.core.outlook_plain import from_plain
@@ -23,6 +24,7 @@ STATUS: Final = (
     "last_scale_out_at",
     "last_scale_in_at",
     "outlook",
+    "exchange",
     "ttft_breach_since",
     "tbt_breach_since",
 )
@@ -39,6 +41,8 @@ DECISION: Final = tuple(
         "raw_decode",
         "final_prefill",
         "final_decode",
+        "then_prefill",
+        "then_decode",
         "mode",
         "policy_revision",
     )
@@ -80,6 +84,7 @@ def read(now: datetime, *, keep_s: float) -> Memories:
                     in_flight=in_flight.get(row.service.slug, NOTHING)[0],
                     refusals=refusals.get(row.service.slug, ()),
                     outlook=from_plain(row.outlook),
+                    stage=stage_from(row.exchange),
                 ),
                 head=_head(row.decision, row.decision_seq),
                 current=Instances(row.prefill_desired, row.decode_desired),
@@ -143,12 +148,19 @@ def _head(row: Decision | None, seq: int) -> Head | None:
                 Instances(row.current_prefill, row.current_decode),
                 Instances(row.raw_prefill, row.raw_decode),
                 Instances(row.final_prefill, row.final_decode),
+                _then(row),
                 row.mode,
                 row.policy_revision,
             )
         ),
         row.last_at.timestamp(),
     )
+
+
+def _then(row: Decision) -> Instances | None:
+    if row.then_prefill is None or row.then_decode is None:
+        return None
+    return Instances(row.then_prefill, row.then_decode)
 
 
 def _seconds(at: datetime | None) -> float | None:

@@ -5,7 +5,7 @@ An action is carried by a job that holds its id and nothing else; everything is 
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -18,6 +18,8 @@ from django.db.models.functions import Now
 from redis.exceptions import RedisError
 
 from controller.core import approval
+from controller.core.decision_plain import stage_plain
+from controller.core.exchange import staged
 from controller.core.lifecycle import IN_FLIGHT, ActionState, ProposalState
 from controller.core.ports import (
     Actuator,
@@ -33,7 +35,7 @@ from controller.core.types import Hold, Instances, Role
 from controller.models import Action, Freeze, Proposal, ServiceStatus, holds
 from controller.models.clock import database_now
 from controller.services import audit, leadership, people
-from controller.services.rows import basis_of
+from controller.services.rows import basis_of, then_of
 from inventory.models import Policy, Service
 from inventory.snapshot import service_spec
 
@@ -128,6 +130,7 @@ def _obstacles(proposal: Proposal) -> Iterator[Obstacle]:
         fingerprint_approved=proposal.fingerprint,
         basis=basis_of(spec, _desired(status), status.resource_version if status else ""),
         body=Instances(proposal.to_prefill, proposal.to_decode),
+        then=then_of(proposal),
     )
     if reason is not None:
         late = reason.code is Code.EXPIRED
@@ -309,6 +312,7 @@ def _applied(action: Action, seen: ScaleView) -> ActionState:
             decode_desired=seen.desired.decode,
             resource_version=seen.resource_version,
             **_scaled_now(action),
+            **_promised(action),
         )
     return ActionState.APPLIED
 
@@ -319,6 +323,17 @@ def _scaled_now(action: Action) -> dict[str, Now]:
     shrank = action.to_prefill < action.from_prefill or action.to_decode < action.from_decode
     started = {"last_scale_out_at": grew, "last_scale_in_at": shrank}
     return {column: Now() for column, is_so in started.items() if is_so}
+
+
+def _promised(action: Action) -> dict[str, object]:
+    """Return the second half of an exchange: it may wait from when a cluster took the first."""
+    source = action.proposal or action.decision
+    then = None if source is None else then_of(source)
+    before = Instances(action.from_prefill, action.from_decode)
+    stage = staged(before, _to(action), then, database_now().timestamp())
+    if stage is None:
+        return {}
+    return {"exchange": stage_plain(replace(stage, proposal=action.proposal_id))}
 
 
 def _move(action: Action, state: ActionState, **fields: object) -> bool:

@@ -7,6 +7,7 @@ from typing import Final
 
 from django.db import transaction
 
+from controller.core.decision_plain import stage_plain
 from controller.core.lifecycle import ActionState, ProposalState
 from controller.core.memory import Memory, joins
 from controller.core.outlook_plain import as_plain
@@ -198,6 +199,7 @@ class Ledger:
             resource_version=state.resource_version,
             signals=rows.signals_of(entry.decision.signals),
             outlook=as_plain(memory.history.outlook),
+            exchange=stage_plain(memory.history.stage) if memory.history.stage else {},
             last_scale_out_at=_moment(memory.history.last_scale_out_s),
             last_scale_in_at=_moment(memory.history.last_scale_in_s),
             ttft_breach_since=_moment(memory.ttft_breach_since_s),

@@ -8,12 +8,13 @@ from uuid import UUID
 
 from django.db.models import F, QuerySet
 
+from controller.core.exchange import is_second_half
 from controller.core.lifecycle import ProposalState
 from controller.core.reasons import Code
-from controller.core.types import Gate
+from controller.core.types import Gate, Instances, Mode, Role
 from controller.models import Proposal
 from controller.services import bulk
-from controller.services.rows import Entry, proposal_row
+from controller.services.rows import Entry, proposal_row, then_of
 
 BODY: Final = (
     "decision_id",
@@ -21,6 +22,8 @@ BODY: Final = (
     "from_decode",
     "to_prefill",
     "to_decode",
+    "then_prefill",
+    "then_decode",
     "sentence",
     "resource_version",
     "policy_revision",
@@ -57,13 +60,27 @@ def nearly_same(row: Proposal, wanted: Proposal) -> bool:
         getattr(row, name) == getattr(wanted, name)
         for name in ("from_prefill", "from_decode", "resource_version", "policy_revision")
     )
-    return same_basis and all(
-        abs(given - asked) <= max(1, given // 10) and (given > now) == (asked > now)
-        for given, asked, now in (
-            (row.to_prefill, wanted.to_prefill, row.from_prefill),
-            (row.to_decode, wanted.to_decode, row.from_decode),
+    halves = (row.then_prefill is None) == (wanted.then_prefill is None)
+    return (
+        same_basis
+        and halves
+        and all(
+            abs(given - asked) <= max(1, given // 10) and (given > now) == (asked > now)
+            for given, asked, now in (
+                (row.to_prefill, wanted.to_prefill, row.from_prefill),
+                (row.to_decode, wanted.to_decode, row.from_decode),
+                *_second_halves(row, wanted),
+            )
         )
     )
+
+
+def _second_halves(row: Proposal, wanted: Proposal) -> list[tuple[int, int, int]]:
+    then, asked = then_of(row), then_of(wanted)
+    if then is None or asked is None:
+        return []
+    now = Instances(row.from_prefill, row.from_decode)
+    return [(then.of(role), asked.of(role), now.of(role)) for role in Role]
 
 
 @dataclass(slots=True)
@@ -118,13 +135,34 @@ def _compare(
         return
     wanted = proposal_row(entry, service=service, decision=decision, now=now)
     if row is None:
-        changes.made.append(wanted)
+        changes.made.append(_approved_before(wanted, entry, now))
     elif row.fingerprint == wanted.fingerprint:
         changes.confirmed.append((row.pk, now, decision, wanted.sentence))
     elif nearly_same(row, wanted):
         changes.confirmed.append((row.pk, now, row.decision_id, row.sentence))
     else:
         changes.changed.append((row.pk, *(getattr(wanted, name) for name in BODY)))
+
+
+def _approved_before(wanted: Proposal, entry: Entry, now: datetime) -> Proposal:
+    """Return the second half of an exchange as approved by who approved both, else as it is.
+
+    It goes the way of every approval: the basis, the mode, freezes and the approver's right are
+    looked at when it runs.
+    """
+    decision, stage = entry.decision, entry.memory.history.stage
+    if stage is None or stage.proposal is None or decision.mode is not Mode.APPROVE:
+        return wanted
+    if decision.then is not None or not is_second_half(
+        stage, decision.current, decision.final, decision.now_s
+    ):
+        return wanted
+    first = Proposal.objects.filter(pk=stage.proposal, state=ProposalState.APPLIED).first()
+    if first is not None:
+        wanted.state, wanted.decided_by_id = ProposalState.APPROVED, first.decided_by_id
+        wanted.decided_at = now
+        wanted.decided_reason = f"The second half of proposal {first.pk}, approved with the first."
+    return wanted
 
 
 def _apply(changes: _Changes) -> None:

@@ -13,6 +13,8 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import F
 
+from controller.core.decision_plain import stage_plain
+from controller.core.exchange import lasts
 from controller.core.memory import Head, joins, learnt
 from controller.core.outlook_plain import as_plain
 from controller.core.ports import View
@@ -207,8 +209,19 @@ def _write_statuses(page: Page, rows: Mapping[str, tuple[int, int]]) -> None:
                 *(_moment(since) for since in entry.breach),
             )
         )
+    _end_exchanges(page)
     bulk.update(ServiceStatus, "service_id", STATUS_COLUMNS, seen)
     bulk.update(ServiceStatus, "service_id", STATUS_COLUMNS[:3], blind)
+
+
+def _end_exchanges(page: Page) -> None:
+    """Forget second halves that no longer wait; one begun since the tick read stays."""
+    for entry in page.entries:
+        stage = entry.memory.history.stage
+        if stage is not None and not lasts(stage, entry.decision):
+            ServiceStatus.objects.filter(
+                service=page.snapshot.services[entry.key], exchange=stage_plain(stage)
+            ).update(exchange={})
 
 
 def _count(page: Page) -> None:

@@ -179,6 +179,8 @@ def decision_row(
         raw_decode=decision.raw.decode,
         final_prefill=decision.final.prefill,
         final_decode=decision.final.decode,
+        then_prefill=decision.then and decision.then.prefill,
+        then_decode=decision.then and decision.then.decode,
         steps=steps_of(decision),
         forecast=forecast_of(decision),
         parts=parts_of(decision),
@@ -218,6 +220,13 @@ def instances_of(instances: Sequence[InstanceRef]) -> list[dict[str, str]]:
     ]
 
 
+def then_of(row: Proposal | DecisionRow) -> Instances | None:
+    """Return what the second half of an exchange reaches; ``None`` where the row has none."""
+    if row.then_prefill is None or row.then_decode is None:
+        return None
+    return Instances(row.then_prefill, row.then_decode)
+
+
 def basis_of(spec: ServiceSpec, current: Instances, resource_version: str) -> Basis:
     """Return what an approval of a change of this service is bound to."""
     return Basis(
@@ -240,10 +249,14 @@ def proposal_row(entry: Entry, *, service: UUID, decision: int | None, now: date
         from_decode=wanted.current.decode,
         to_prefill=wanted.final.prefill,
         to_decode=wanted.final.decode,
+        then_prefill=wanted.then and wanted.then.prefill,
+        then_decode=wanted.then and wanted.then.decode,
         sentence=wanted.sentence,
         resource_version=version,
         policy_revision=wanted.policy_version,
-        fingerprint=fingerprint(basis_of(spec, wanted.current, version), wanted.final),
+        fingerprint=fingerprint(
+            basis_of(spec, wanted.current, version), wanted.final, wanted.then
+        ),
         created_at=now,
         evidence_at=now,
         expires_at=now + timedelta(seconds=spec.policy.proposal_ttl_s),

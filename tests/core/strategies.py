@@ -24,6 +24,7 @@ from controller.core.types import (
     ServiceState,
     Signal,
     Slo,
+    Stage,
     Wish,
 )
 from tests.core.build import NOW_S, UNREAD
@@ -130,6 +131,17 @@ def _one(entry: object) -> tuple[object, ...]:
 
 
 @st.composite
+def stages(draw: st.DrawFn) -> Stage:
+    """Return the half of an exchange that is still to come, now and then past its deadline."""
+    first, less, more = draw(pairs()), draw(st.integers(1, 9)), draw(st.integers(1, 9))
+    given, grown = draw(st.permutations(("prefill", "decode")))
+    before = first._replace(**{given: getattr(first, given) + less})
+    then = first._replace(**{grown: getattr(first, grown) + more})
+    begun_s = NOW_S - draw(st.sampled_from([15.0, 300.0, 600.0]))
+    return Stage(before, first, then, begun_s, begun_s + 600.0)
+
+
+@st.composite
 def histories(draw: st.DrawFn) -> History:
     """Return a memory: often none of anything, so that changes get through as well."""
     past = st.none() | st.floats(0.0, 400.0).map(lambda age: NOW_S - age)
@@ -142,6 +154,7 @@ def histories(draw: st.DrawFn) -> History:
         wishes=wishes,
         in_flight=draw(st.sampled_from([None, None, None, "a1"])),
         outlook=draw(outlooks()),
+        stage=draw(st.none() | stages()),
         refusals=() if refused is None else (Refusal(refused, NOW_S + 60.0, "ana", "no"),),
     )
 
