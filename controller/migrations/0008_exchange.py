@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('controller', '0006_outlook_and_forecast'),
+        ('controller', '0007_policy_suggestions'),
     ]
 
     operations = [
