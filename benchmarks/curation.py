@@ -1,7 +1,7 @@
 """What curation finds against ratios worked out by hand, and what a fixed ratio costs in a drift.
 
-Run it with ``.venv/bin/python -m benchmarks.curation [ratios] [drift]``; it reads the public
-traces in ``$HETEROSCALE_SHARED/data/traces``. Without a word it prints both, the drift in minutes.
+Run it with ``.venv/bin/python -m benchmarks.curation [ratios] [sustained] [drift]``; it reads the
+public traces in ``$HETEROSCALE_SHARED/data/traces``. Without a word it prints all, in minutes.
 """
 
 import sys
@@ -11,8 +11,10 @@ from typing import Final
 
 from benchmarks.data import shared
 from controller.simulator.backtest.ask import Asked, question_from
+from controller.simulator.backtest.question import Question
 from controller.simulator.backtest.run import run
-from controller.simulator.capacity import demand_of, per_instance_capacity
+from controller.simulator.capacity import TARGET_FRAC
+from controller.simulator.curation import CurationQuestion, basis_of, curate
 from controller.simulator.profiles import PROFILES
 from controller.simulator.workload import Workload, companion_name, read_trace
 
@@ -45,17 +47,38 @@ def recording(name: str) -> Workload:
 
 def ratios() -> None:
     """Print the ratio of each load: by hand, by mean lengths, and with the spread of answers."""
-    demands = {name: demand_of(recording(name)) for name in (AZURE, MOONCAKE, REASONING)}
     for name, prefill, decode, tbt_s, by_hand in BY_HAND:
-        engines = PROFILES[prefill], PROFILES[decode]
-        mean, spread = (
-            per_instance_capacity(*engines, lengths, tbt_goal_s=tbt_s).pd_ratio
-            for lengths in (replace(demands[name], output_spread=1.0), demands[name])
-        )
+        found = basis_of(_asked(name, prefill, decode, tbt_s))
+        mean, spread, hours = found.capacity.pd_ratio, found.cautious.pd_ratio, found.drift
         print(
             f"{name:36} {prefill:19} {decode:19} {tbt_s * 1e3:3.0f} ms  by hand {by_hand:5.2f}"
             f"  mean {mean:5.2f}  spread {spread:5.2f}  difference {mean / by_hand - 1:+4.0%}"
+            f"  hours {hours.lowest:.2f} to {hours.highest:.2f}"
         )
+
+
+def sustained() -> None:
+    """Print what the best of 24 GPUs carries when it is played, and the targets there."""
+    for name, prefill, decode, tbt_s, _ in (BY_HAND[0], BY_HAND[5], BY_HAND[7]):
+        asked = replace(_asked(name, prefill, decode, tbt_s), span_s=900.0)
+        begun_s = time.process_time()
+        question = CurationQuestion(asked, gpus=24)
+        found = curate(question, clock=time.process_time, progress=lambda _: None)
+        cautious, counts = found.basis.cautious, found.best.instances
+        most = min(counts.prefill * cautious.prefill_rps, counts.decode * cautious.decode_rps)
+        mean = TARGET_FRAC * found.basis.capacity.decode_tps
+        print(
+            f"{name:36} {found.best.instances}: {found.best.goodput_rps:6.1f} req/s"
+            f" ({found.best.goodput_rps / most:.0%} of first principles),"
+            f" {found.attainable_frac:.1%} attainable, target"
+            f" {found.targets['decode_tps_per_instance']:,.0f} tok/s (by means {mean:,.0f}),"
+            f" {time.process_time() - begun_s:.1f} s"
+        )
+
+
+def _asked(name: str, prefill: str, decode: str, tbt_s: float) -> Question:
+    asked = Asked((), profile=prefill, decode_profile=decode, tbt_slo_s=tbt_s)
+    return question_from(asked, recording(name), PROFILES)
 
 
 def drift() -> None:
@@ -71,7 +94,7 @@ def drift() -> None:
         )
 
 
-PARTS: Final = {"ratios": ratios, "drift": drift}
+PARTS: Final = {"ratios": ratios, "sustained": sustained, "drift": drift}
 
 
 def main() -> None:

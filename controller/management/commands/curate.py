@@ -15,7 +15,13 @@ from controller.management.answering import (
 )
 from controller.management.backtest_report import lines
 from controller.management.loads import declare, in_words, question_of
-from controller.simulator.curation import Curation, CurationQuestion, as_curation, curate
+from controller.simulator.curation import (
+    Curation,
+    CurationQuestion,
+    Split,
+    as_curation,
+    curate,
+)
 
 MOST_GPUS: Final = 10_000
 
@@ -47,6 +53,10 @@ class Command(BaseCommand):
             help="share of requests a policy must keep within both goals",
         )
 
+        parser.add_argument(
+            "--stress", action="store_true", help="simulate every split that is listed"
+        )
+
     def handle(self, *_args: object, **options: Any) -> None:  # noqa: ANN401 - Django's signature
         """Curate and print; exit 2 for an input that can't be used."""
         try:
@@ -70,25 +80,29 @@ def _curated(options: dict[str, Any]) -> Curation:
     if not 0.5 <= options["goal"] <= 1.0:  # noqa: PLR2004 - the range of an SLO's share
         raise AnswerError("out_of_range", f"{options['goal']:g} is not from 0.5 to 1", "--goal")
     asked = question_of(options, options["policy"] or [])
-    question = CurationQuestion(asked, options["gpus"], options["goal"])
+    question = CurationQuestion(asked, options["gpus"], options["goal"], options["stress"])
     return curate(question, clock=time.process_time, progress=lambda _: None)
 
 
 def _told(found: Curation) -> list[str]:
-    best, cautious = found.best, f"{found.cautious.pd_ratio:.2f}"
-    ratio = f"P/D ratio            {found.capacity.pd_ratio:.2f} by mean lengths"
+    best, basis, drift = found.best, found.basis, found.basis.drift
+    moving = f"{drift.lowest:.2f} to {drift.highest:.2f} over {drift.hours} hours"
+    ratio = f"P/D ratio            {basis.cautious.pd_ratio:.2f} as answers vary"
     return [
-        f"{ratio}, {cautious} with memory set aside for long answers",
+        f"{ratio}, {basis.capacity.pd_ratio:.2f} by mean lengths; {moving}",
         f"best of {found.question.gpus} GPUs      {best.instances}: {best.goodput_rps:,.1f} req/s",
         *(f"{name:36} {value:,.0f} tok/s" for name, value in found.targets.items()),
         "",
         "prefill  decode  goodput [req/s]",
-        *(
-            f"{split.instances.prefill:7}  {split.instances.decode:6}  {split.goodput_rps:15,.1f}"
-            for split in found.sweep
-        ),
+        *(_line(split) for split in found.sweep),
         "",
         *lines(found.answer),
         "",
         f"Chosen: {found.why}.",
     ]
+
+
+def _line(split: Split) -> str:
+    how = "simulated" if split.simulated else "computed"
+    counts = f"{split.instances.prefill:7}  {split.instances.decode:6}"
+    return f"{counts}  {split.goodput_rps:15,.1f}  {how}"

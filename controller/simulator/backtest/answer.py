@@ -66,6 +66,7 @@ class Run:
 class Answer:
     """Everything one backtest found; ``workload``, ``profile`` and ``fidelity`` are plain facts.
 
+    ``curation`` is what was found of ratio, targets and policy where that was asked, plain too.
     ``t_s``, ``request_rps`` and ``clairvoyant_gpus`` have shape ``(T,)``, NaN where the load is
     unknown.
     """
@@ -79,6 +80,7 @@ class Answer:
     request_rps: Floats
     clairvoyant_gpus: Floats
     runs: Sequence[Run]
+    curation: Mapping[str, Plain] | None = None
 
 
 def as_plain(answer: Answer, *, series: bool) -> dict[str, Plain]:
@@ -91,6 +93,8 @@ def as_plain(answer: Answer, *, series: bool) -> dict[str, Plain]:
         "clairvoyant_gpu_hours": answer.clairvoyant_gpu_hours,
         "runs": [_run(run, series=series) for run in answer.runs],
     }
+    if answer.curation is not None:
+        plain["curation"] = dict(answer.curation)
     if series:
         plain["series"] = {
             "t_s": _column(answer.t_s),

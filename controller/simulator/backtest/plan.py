@@ -198,7 +198,7 @@ def _fidelity(question: Question) -> Fidelity:
     played, requests = len(question.candidates), _requests(question)
     many = requests * played > MOST_REQUESTS
     if question.fidelity == "auto":
-        found = _by_itself(question, many=many)
+        found = by_itself(question, many=many)
     else:
         found = Fidelity("exact", "every request and every decode step, as asked")
     if many and found.wanted == "exact":
@@ -211,7 +211,7 @@ def _fidelity(question: Question) -> Fidelity:
     return found
 
 
-def _by_itself(question: Question, *, many: bool) -> Fidelity:
+def by_itself(question: Question, *, many: bool) -> Fidelity:
     """Return the fidelity of ``auto``: exact where the fluid misjudges decode.
 
     Where memory holds only few sequences, who waits for whom decides, and a fluid has no queue
