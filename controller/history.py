@@ -13,14 +13,14 @@ from controller import loop, wiring
 from controller.core import cycle
 from controller.core.fleet import Allowance, FleetRules, removed_between
 from controller.core.memory import Memory, remember
-from controller.core.ports import Actuator, ScaleOrder
+from controller.core.ports import Actuator
 from controller.core.types import Gate, Hold
 from controller.models import SimulatedFleet
 from controller.models.clock import database_now
 from controller.selectors import profiles
 from controller.services import ledger, simulated
 from controller.services.ledger import Ledger
-from controller.services.rows import Entry
+from controller.services.rows import Entry, order_of
 from controller.simulator.engines import Engines
 from inventory import snapshot
 
@@ -148,16 +148,7 @@ class _Run:
                     ),
                 )
             )
-        cluster.apply(
-            ScaleOrder(
-                action=str(action.pk),
-                service=entry.key,
-                epoch=0,
-                want=entry.decision.final,
-                resource_version=entry.state.resource_version,
-            ),
-            now_s=now.timestamp(),
-        )
+        cluster.apply(order_of(action, entry.key), now_s=now.timestamp())
         return True
 
     def finish(self, now: datetime) -> None:

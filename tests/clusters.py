@@ -9,6 +9,7 @@ from controller.core.ports import (
     ScaleView,
     UnreachableError,
 )
+from controller.core.registration import InStep
 from controller.core.types import Instances
 from inventory.models import Service
 
@@ -24,6 +25,7 @@ class Cluster:
     trouble: list[str] = field(default_factory=list)
     blind: bool = False
     writes: list[str] = field(default_factory=list)
+    in_step: InStep | None = None
 
     def of(self, _service: Service) -> "Cluster":
         """Return this cluster for every service."""
@@ -53,6 +55,7 @@ class Cluster:
         self.writes.append(order.action)
         self.desired, self.version = order.want, self.version + 1
         self.last_action, self.last_epoch = order.action, order.epoch
+        self.in_step = order.in_step
         if trouble == "answer lost":
             raise UnreachableError("the connection was reset")
         if trouble == "rewritten":

@@ -216,8 +216,8 @@ _SERVICE: Final = (
     *("priority", "engine", "profile", "decode_profile", "request"),
 )
 _STATE: Final = (
-    *("ready", "starting", "draining", "failed", "desired", "last_scale_out_s"),
-    *("last_scale_in_s", "in_flight", "changed_from", "exchange"),
+    *("ready", "starting", "held", "draining", "failed", "desired"),
+    *("last_scale_out_s", "last_scale_in_s", "in_flight", "changed_from", "exchange"),
 )
 _SIGNAL: Final = ("value", "unit", "measured_at_s", "reporting", "expected", "newest", "quality")
 
@@ -361,12 +361,13 @@ def _state(state: _Part) -> ServiceState:
         raise DocumentError(state.path("ready"), "this is missing; give prefill and decode")
     ready = state.pair("ready")
     none = Instances(0, 0)
-    starting, draining, failed = (
-        state.pair(name, none) for name in ("starting", "draining", "failed")
+    starting, held, draining, failed = (
+        state.pair(name, none) for name in ("starting", "held", "draining", "failed")
     )
-    wished = Instances(ready.prefill + starting.prefill, ready.decode + starting.decode)
+    living = ready, starting, held
+    wished = Instances(sum(each.prefill for each in living), sum(each.decode for each in living))
     desired = state.pair("desired", wished)
-    counts = (desired, ready, starting, draining, failed)
+    counts = (desired, ready, starting, draining, failed, held)
     prefill, decode = (RoleState(*(each.of(role) for each in counts)) for role in Role)
     return ServiceState(prefill, decode, resource_version="")
 
@@ -586,7 +587,7 @@ def document_of(context: Context) -> dict[str, Any]:
         "state": {
             **{
                 name: {role.value: getattr(state.of(role), name) for role in Role}
-                for name in ("desired", "ready", "starting", "draining", "failed")
+                for name in ("desired", "ready", "starting", "held", "draining", "failed")
             },
             "last_scale_out_s": history.last_scale_out_s,
             "last_scale_in_s": history.last_scale_in_s,

@@ -82,21 +82,24 @@ def freshness(target: Target, ctx: Context) -> Target:
 
 
 def starting(target: Target, ctx: Context) -> Target:
-    """Let instances go only as far as those that are ready suffice without the starting ones."""
+    """Let instances go only as far as those that are ready suffice without the starting ones.
+
+    Those held out of service discovery serve nobody yet either.
+    """
     current, state = ctx.state.desired, ctx.state
     if target.blocked or not shrinks(target.want, current):
         return target
-    counted = Instances(
-        target.want.prefill + max(state.prefill.starting, 0),
-        target.want.decode + max(state.decode.starting, 0),
-    )
+    coming = Instances(*(max(state.of(role).starting + state.of(role).held, 0) for role in _PAIR))
+    counted = Instances(target.want.prefill + coming.prefill, target.want.decode + coming.decode)
     want = larger(target.want, smaller(current, counted))
     if want == target.want:
         return target
     which = " and ".join(
-        f"{state.of(role).starting} {role.value}" for role in changed_roles(target.want, want)
+        f"{coming.of(role)} {role.value}" for role in changed_roles(target.want, want)
     )
-    said = f"{which} instances are still starting and can't stand in for others yet"
+    waits = any(state.of(role).held for role in changed_roles(target.want, want))
+    are = "still starting or held back" if waits else "still starting"
+    said = f"{which} instances are {are} and can't stand in for others yet"
     return target.moved_to(want, "starting", Code.STARTING, said)
 
 

@@ -39,8 +39,9 @@ class Learnt:
 
     ``outran`` counts, per bin of ``OUTRAN`` and with old counts fading, by how much the load
     outran its outlook within the start-up time. ``took_s`` are the newest start-up times [s];
-    ``waits`` are starts under way, oldest first; ``wished`` and ``ready`` the last counts seen.
-    ``speed`` is what an instance was seen to sustain over what its engine's figures say.
+    ``waits`` are starts under way, oldest first; ``wished`` and ``ready`` the last counts seen,
+    where whoever is up counts as ready. ``speed`` is what an instance was seen to sustain over
+    what its engine's figures say.
     """
 
     outran: tuple[float, ...] = ()

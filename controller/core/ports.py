@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from controller.core.registration import InStep
 from controller.core.types import (
     Context,
     Instances,
@@ -64,7 +65,8 @@ class ScaleOrder:
     """One write to a cluster.
 
     ``action`` makes it idempotent, ``epoch`` fences old leaders, ``resource_version`` makes it a
-    compare-and-set (S12, S13).
+    compare-and-set (S12, S13). ``in_step`` says which of the instances it starts are kept out of
+    service discovery, and until when; without it all join as they come up.
     """
 
     action: str
@@ -72,6 +74,7 @@ class ScaleOrder:
     epoch: int
     want: Instances
     resource_version: str
+    in_step: InStep | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,8 @@ class Actuator(Protocol):
     def apply(self, order: ScaleOrder, *, now_s: float) -> None:
         """Ask the cluster for ``order.want``.
 
-        Sending the same ``order.action`` again changes nothing. Raises :class:`ConflictError`
+        Instances wait for ``order.in_step`` instead of whatever the order before said. Sending the
+        same ``order.action`` again changes nothing. Raises :class:`ConflictError`
         when ``resource_version`` is no longer the cluster's, :class:`RefusedError` when the
         cluster says no (old epoch, no capacity, no right), :class:`UnreachableError` when the
         outcome is unknown.

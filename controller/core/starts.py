@@ -19,23 +19,23 @@ LONGEST_LEAD_S: Final = 1800.0
 def counted(past: Learnt, state: RoleState, now_s: float) -> Learnt:
     """Return what the counts of one role say about start-up times, first in first out.
 
-    A start is seen when there are more instances than before, and its end when more are ready;
+    A start is seen when there are more instances than before, and its end when more are up;
     times are as fine as the ticks. Nothing starting means nothing is waited for: starts that
     failed are forgotten.
     """
-    wished = state.ready + state.starting
-    if wished == past.wished and state.ready == past.ready and not past.waits:
+    wished = state.up + state.starting
+    if wished == past.wished and state.up == past.ready and not past.waits:
         return past
     first_look = not past.wished and not past.ready
     more = state.starting if first_look else wished - past.wished
-    came = 0 if first_look else state.ready - past.ready
+    came = 0 if first_look else state.up - past.ready
     waits = list(past.waits)
     if more > 0:
         waits.append(Started(now_s, more))
     took = [*past.took_s, *_ended(waits, came, now_s)][-KEPT:]
     if not state.starting:
         waits.clear()
-    return replace(past, took_s=tuple(took), waits=tuple(waits), wished=wished, ready=state.ready)
+    return replace(past, took_s=tuple(took), waits=tuple(waits), wished=wished, ready=state.up)
 
 
 def _ended(waits: list[Started], came: int, now_s: float) -> list[float]:

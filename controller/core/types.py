@@ -278,13 +278,23 @@ class ServiceSpec:
 
 @dataclass(frozen=True, slots=True)
 class RoleState:
-    """Instances of one role as its cluster reports them; ``desired`` is the last wish."""
+    """Instances of one role as its cluster reports them; ``desired`` is the last wish.
+
+    ``ready`` ones serve; ``held`` ones are up and kept out of service discovery until the other
+    role catches up.
+    """
 
     desired: int
     ready: int
     starting: int = 0
     draining: int = 0
     failed: int = 0
+    held: int = 0
+
+    @property
+    def up(self) -> int:
+        """Instances whose start is over, whether they serve or not."""
+        return self.ready + self.held
 
 
 @dataclass(frozen=True, slots=True)
@@ -547,8 +557,6 @@ class Decision:
     forecast: Forecast | None = None
     parts: tuple[Recommendation, ...] = ()
     outlook: Outlook = NOTHING_LEARNT
-    registered: Instances | None = None
-    """The most instances to have in service discovery; ``None``: all that are ready."""
     then: Instances | None = None
     """What an exchange reaches once the GPUs are free that ``final`` gives back."""
 

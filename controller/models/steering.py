@@ -148,6 +148,9 @@ class Action(models.Model):
     to_prefill = models.IntegerField()
     to_decode = models.IntegerField()
     resource_version = models.CharField(max_length=64)
+    in_step = models.JSONField(
+        null=True, help_text="Who of the started waits to be registered; null: nobody."
+    )
     attempts = models.PositiveIntegerField(default=0)
     recorded_at = models.DateTimeField()
     sent_at = models.DateTimeField(null=True)

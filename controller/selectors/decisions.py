@@ -16,7 +16,7 @@ from controller.core.reasons import Code
 from controller.core.types import Move
 from controller.models import Action, Decision, Proposal
 from controller.selectors.inputs import Input, inputs_of
-from controller.selectors.progress import Milestone, outcome
+from controller.selectors.progress import Milestone, Waits, outcome, waits_of
 from controller.selectors.provision import Part, Provision, parts_of, provision_of
 from inventory.models import PolicyRevision, Service
 
@@ -140,6 +140,7 @@ class Explained:
     outcome: Sequence[Milestone]
     proposal: Proposal | None
     action: Action | None
+    waits: Waits | None
     policy: Sequence[tuple[str, str]]
     provision: Provision | None
     parts: Sequence[Part]
@@ -228,6 +229,7 @@ def explained(pk: int) -> Explained | None:
         outcome=outcome(decision, proposal, action),
         proposal=proposal,
         action=action,
+        waits=waits_of(action),
         policy=_policy_text(revision.body if revision else {}),
         provision=provision_of(decision),
         parts=parts_of(decision),

@@ -136,7 +136,7 @@ def _services() -> Iterator[Metric]:
             if signal["measured_at_s"] is not None:
                 age.add_metric([slug, name], max(now_s - signal["measured_at_s"], 0.0))
         for role in ("prefill", "decode"):
-            for state in ("desired", "ready", "starting", "draining", "failed"):
+            for state in ("desired", "ready", "starting", "held", "draining", "failed"):
                 instances.add_metric([slug, role, state], getattr(row, f"{role}_{state}"))
         for one in row.instances:
             where = [one["group"], cluster, one["name"], one["node"], one["state"]]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from controller.core.lifecycle import ActionState, ProposalState
+from controller.core.registration import InStep
 from controller.models import Action, Decision, Proposal
 
 
@@ -30,6 +31,23 @@ def milestones(proposal: Proposal | None, action: Action | None) -> tuple[Milest
     """Return the way of an approved change; empty while nobody has approved it."""
     points = [*_verdict(proposal), *_sending(action, proposal)]
     return _timed(points)
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """The P/D ratios within which what a change starts is registered, and until when it waits."""
+
+    low: float
+    high: float
+    until: datetime
+
+
+def waits_of(action: Action | None) -> Waits | None:
+    """Return how an action keeps its roles in step, ``None`` where nobody waits."""
+    if action is None or not action.in_step:
+        return None
+    rule = InStep.from_plain(action.in_step)
+    return Waits(rule.least_ratio, rule.most_ratio, datetime.fromtimestamp(rule.until_s, UTC))
 
 
 def outcome(

@@ -42,7 +42,7 @@ from inventory.snapshot import config_of, service_spec
 
 THEN: Final = "then"
 NOW: Final = "now"
-COUNTS: Final = ("ready", "starting", "draining")
+COUNTS: Final = ("ready", "starting", "draining", "held")
 NEAR: Final = timedelta(seconds=60)
 """A sample further from a decision than this is not what it saw."""
 
@@ -187,7 +187,7 @@ def _state(row: Decision, gaps: list[str]) -> _Seen:
 def _role(role: Role, desired: int, sample: Sample | None) -> RoleState:
     if sample is None:
         return RoleState(desired, ready=desired)
-    return RoleState(desired, *(getattr(sample, f"{role.value}_{name}") for name in COUNTS))
+    return RoleState(desired, **{name: getattr(sample, f"{role.value}_{name}") for name in COUNTS})
 
 
 def _signals(row: Decision, sample: Sample | None) -> dict[str, Signal]:

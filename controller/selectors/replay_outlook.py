@@ -58,8 +58,8 @@ def _outlook(ctx: Context, kept: Mapping[str, Any], before: Mapping[str, Any]) -
         Learnt(
             outran=() if margin is None else outran_of(margin, late_frac),
             took_s=() if lead_s is None else (lead_s,),
-            wished=state.ready + state.starting,
-            ready=state.ready,
+            wished=state.up + state.starting,
+            ready=state.up,
         )
         for margin, state in zip(
             _pair(kept, "margins"), (ctx.state.prefill, ctx.state.decode), strict=True

@@ -15,7 +15,7 @@ from controller.core.types import SIGNALS, Gate
 from controller.models import Action, Decision
 from controller.selectors import proposals
 from controller.selectors.profiles import problem_of
-from controller.selectors.progress import Milestone, milestones
+from controller.selectors.progress import Milestone, Waits, milestones, waits_of
 from controller.selectors.services import DecisionLine, ServiceRow, decision_line, read_rows
 from controller.selectors.strip import StripState
 from inventory.models import Policy, RoleSpec, Service, Slo
@@ -102,6 +102,7 @@ class ActionLine:
     recorded_at: datetime
     error: str
     way: tuple[Milestone, ...]
+    waits: Waits | None = None
 
     @property
     def tone(self) -> str:
@@ -141,7 +142,7 @@ def read_now(service: Service, strip: StripState, now: datetime) -> Now:
 
 def _held(role: RoleSpec, row: ServiceRow) -> Held:
     counts = row.prefill if role.role == RoleSpec.RoleName.PREFILL else row.decode
-    seen = counts.ready + counts.starting + counts.draining
+    seen = counts.ready + counts.held + counts.starting + counts.draining
     instances = None if row.observed_at is None else seen
     return Held(role.role, role.hardware.gpu_model, instances, role.gpus_per_instance)
 
@@ -174,9 +175,14 @@ def read_actions(service: Service) -> tuple[ActionLine, ...]:
             recorded_at=row.recorded_at,
             error=row.error,
             way=milestones(None, row),
+            waits=waits_of(row) if _is_starting(row) else None,
         )
         for row in rows
     )
+
+
+def _is_starting(row: Action) -> bool:
+    return row.state == ActionState.APPLIED and row.ended_at is None
 
 
 def _change(row: Action) -> str:

@@ -62,6 +62,7 @@ class RoleCounts:
     desired: int
     draining: int = 0
     failed: int = 0
+    held: int = 0
 
     @property
     def settled(self) -> bool:
@@ -378,7 +379,7 @@ def _latency(name: str, slo: Any, status: ServiceStatus, now: datetime) -> Laten
 
 
 def _counts(status: ServiceStatus, role: str) -> RoleCounts:
-    names = ("ready", "starting", "desired", "draining", "failed")
+    names = ("ready", "starting", "desired", "draining", "failed", "held")
     return RoleCounts(**{name: getattr(status, f"{role}_{name}") for name in names})
 
 

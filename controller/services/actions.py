@@ -6,7 +6,7 @@ An action is carried by a job that holds its id and nothing else; everything is 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import django_rq
@@ -26,16 +26,17 @@ from controller.core.ports import (
     ActuatorError,
     ConflictError,
     RefusedError,
-    ScaleOrder,
     ScaleView,
     UnreachableError,
 )
 from controller.core.reasons import Code
+from controller.core.registration import InStep, PlainRule
+from controller.core.starts import START_S
 from controller.core.types import Hold, Instances, Role
 from controller.models import Action, Freeze, Proposal, ServiceStatus, holds
 from controller.models.clock import database_now
 from controller.services import audit, leadership, people
-from controller.services.rows import basis_of, then_of
+from controller.services.rows import basis_of, order_of, then_of
 from inventory.models import Policy, Service
 from inventory.snapshot import service_spec
 
@@ -46,6 +47,8 @@ ANSWER_WITHIN_S = 90.0
 """Longer than a job may run: what is not answered by then is carried by nobody."""
 
 READY_WITHIN_S = 900.0
+REGISTERED_WITHIN_S = 60.0
+"""How long after the last pause of registration everything is seen to serve."""
 
 ActuatorOf = Callable[[Service], Actuator]
 
@@ -174,9 +177,24 @@ def _record(proposal: Proposal) -> UUID:
         to_prefill=proposal.to_prefill,
         to_decode=proposal.to_decode,
         resource_version=proposal.resource_version,
+        in_step=_in_step(proposal),
         recorded_at=Now(),
     )
     return action.pk
+
+
+def _in_step(proposal: Proposal) -> PlainRule | None:
+    """Return who waits to be registered, reckoned from now: a person took their time."""
+    status = ServiceStatus.objects.filter(service=proposal.service_id).first() or ServiceStatus()
+    forecast = (proposal.decision and proposal.decision.forecast) or {}
+    rule = InStep.of(
+        Instances(proposal.to_prefill, proposal.to_decode),
+        Instances(status.prefill_ready, status.decode_ready),
+        service_spec(proposal.service),
+        now_s=database_now().timestamp(),
+        lead_s=forecast.get("lead_s", START_S),
+    )
+    return None if rule is None else rule.plain()
 
 
 def run(pk: UUID, *, actuator_of: ActuatorOf) -> ActionState:
@@ -265,15 +283,8 @@ def _frozen(hold: Hold) -> str:
 
 def _send(action: Action, actuator: Actuator) -> ActionState:
     now_s = database_now().timestamp()
-    order = ScaleOrder(
-        action=str(action.pk),
-        service=action.service.slug,
-        epoch=action.epoch,
-        want=_to(action),
-        resource_version=action.resource_version,
-    )
     try:
-        actuator.apply(order, now_s=now_s)
+        actuator.apply(order_of(action, action.service.slug), now_s=now_s)
     except ConflictError as fault:
         return _end(action, ActionState.FAILED, f"Changed outside since it was decided: {fault}")
     except RefusedError as fault:
@@ -442,8 +453,18 @@ def follow(now: datetime) -> None:
         observed_at = status.observed_at
         if observed_at and observed_at > action.applied_at and _is_ready(status, _to(action)):
             _move(action, ActionState.READY, ready_at=observed_at, ended_at=Now())
-        elif now - action.applied_at > timedelta(seconds=READY_WITHIN_S):
+        elif now > _ready_by(action, action.applied_at):
             _end(action, ActionState.FAILED, _not_ready(status, _to(action)))
+
+
+def _ready_by(action: Action, applied_at: datetime) -> datetime:
+    """Return when all must serve; nobody is late who was to wait for the other role."""
+    latest = applied_at + timedelta(seconds=READY_WITHIN_S)
+    rule = order_of(action, action.service.slug).in_step
+    if rule is None:
+        return latest
+    until = datetime.fromtimestamp(rule.until_s + REGISTERED_WITHIN_S, UTC)
+    return max(latest, until)
 
 
 def _is_ready(status: ServiceStatus, want: Instances) -> bool:

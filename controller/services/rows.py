@@ -12,7 +12,8 @@ from controller.core.approval import Basis, fingerprint
 from controller.core.engine import Mix
 from controller.core.lifecycle import ActionState
 from controller.core.memory import Memory
-from controller.core.ports import Pool
+from controller.core.ports import Pool, ScaleOrder
+from controller.core.registration import InStep, in_step
 from controller.core.types import (
     ROLE_INDEX,
     SIGNALS,
@@ -32,7 +33,7 @@ from inventory.snapshot import Snapshot
 OLDEST_S: Final = 60.0
 """A sample older than this is not what the service reported now."""
 
-COUNTS: Final = ("desired", "ready", "starting", "draining")
+COUNTS: Final = ("desired", "ready", "starting", "draining", "held")
 SAMPLE_COLUMNS: Final[Sequence[str]] = (
     "service_id",
     "at",
@@ -266,6 +267,7 @@ def proposal_row(entry: Entry, *, service: UUID, decision: int | None, now: date
 def action_row(entry: Entry, *, service: UUID, now: datetime, epoch: int) -> Action:
     """Return a decision that is carried out as a recorded action."""
     wanted, spec, version = entry.decision, *_known(entry)
+    rule = in_step(wanted, entry.state.ready, spec) if entry.state else None
     return Action(
         id=uuid.uuid4(),
         service_id=service,
@@ -278,7 +280,20 @@ def action_row(entry: Entry, *, service: UUID, now: datetime, epoch: int) -> Act
         to_prefill=wanted.final.prefill,
         to_decode=wanted.final.decode,
         resource_version=version,
+        in_step=None if rule is None else rule.plain(),
         recorded_at=now,
+    )
+
+
+def order_of(action: Action, service: str) -> ScaleOrder:
+    """Return what is sent for a recorded action."""
+    return ScaleOrder(
+        action=str(action.pk),
+        service=service,
+        epoch=action.epoch,
+        want=Instances(action.to_prefill, action.to_decode),
+        resource_version=action.resource_version,
+        in_step=InStep.from_plain(action.in_step) if action.in_step else None,
     )
 
 

@@ -2,14 +2,15 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from heapq import heappop, heappush
 from itertools import count
 from math import ceil, exp, inf
 from statistics import NormalDist
-from typing import Final, TypedDict
+from typing import Final, NotRequired, TypedDict
 
+from controller.core.registration import InStep, PlainRule, Starts, registered
 from controller.core.types import InstanceRef, Instances, Role, RoleState
 from controller.simulator.arrivals import stream_key
 from controller.simulator.model import NodeSpec, ServiceModel
@@ -53,11 +54,12 @@ class InstanceRow(TypedDict):
 
 
 class ServiceRow(TypedDict):
-    """What a fleet remembers of a service, as plain values."""
+    """What a fleet remembers of a service, as plain values; the rule ends in running time."""
 
     desired: tuple[int, int]
     version: int
     serial: int
+    in_step: NotRequired[PlainRule]
 
 
 class FleetState(TypedDict):
@@ -72,16 +74,22 @@ class Phase(StrEnum):
 
     PENDING = "pending"
     STARTING = "starting"
+    HELD = "held"
     READY = "ready"
     DRAINING = "draining"
     FAILED = "failed"
+
+
+_LEAVES_LAST: Final = {Phase.HELD: 1, Phase.READY: 2}
+"""Who is up goes after those that are not, and who serves last."""
 
 
 @dataclass(slots=True, eq=False)
 class Instance:
     """One engine. ``until_s`` is when its phase may end, ``since_s`` when it began [running s].
 
-    An instance that returns from draining serves since the time it left.
+    An instance that returns from draining serves since the time it left. A held one is up and
+    kept out of service discovery, at most until ``until_s``.
     """
 
     key: str
@@ -118,6 +126,7 @@ class Fleet:
         self.instances: dict[str, list[Instance]] = {}
         self.desired: dict[str, Instances] = {}
         self.versions: dict[str, int] = {}
+        self.in_step: dict[str, InStep] = {}
         self.next_event_s = inf
         self.newest_s = -inf
         self._seed = seed
@@ -166,7 +175,12 @@ class Fleet:
         self.versions[key], self._serials[key] = version, serial
 
     def scale(
-        self, service: ServiceModel, want: Instances, now_s: float, drain_s: Mapping[Role, float]
+        self,
+        service: ServiceModel,
+        want: Instances,
+        now_s: float,
+        drain_s: Mapping[Role, float],
+        in_step: InStep | None = None,
     ) -> None:
         """Start or drain instances until ``want`` of each role are ready or on their way.
 
@@ -174,13 +188,29 @@ class Fleet:
         keeps its GPUs for ``drain_s`` of its role, and at least for the service's ``soft_s``.
         Within ``soft_s`` of leaving it returns to serving at once when the service grows; the
         last to leave returns first. The version moves when the counts change.
+
+        Those that come up register as ``in_step`` allows, which ends in running time and replaces
+        the rule before; whoever is held now is looked at again at the next step.
         """
         if want == self.desired[service.key]:
             return
         self.desired[service.key] = want
         self.versions[service.key] += 1
+        self.in_step.pop(service.key, None)
+        if in_step is not None:
+            self.in_step[service.key] = in_step
         for role in Role:
             self._resize(service, role, now_s, drain_s[role])
+        for instance in self._held(service.key):
+            self._enter(instance, Phase.HELD, now_s)
+        self._plan(now_s)
+
+    def rest(self, rested_s: float, now_s: float) -> None:
+        """Let ``rested_s`` pass for the rules of registration alone, which end by the clock."""
+        for key, rule in self.in_step.items():
+            self.in_step[key] = replace(rule, until_s=rule.until_s - rested_s)
+            for instance in self._held(key):
+                self._enter(instance, Phase.HELD, self.in_step[key].until_s)
         self._plan(now_s)
 
     def _resize(self, service: ServiceModel, role: Role, now_s: float, drain_s: float) -> None:
@@ -197,7 +227,7 @@ class Fleet:
             self.newest_s = max(self.newest_s, instance.since_s)
         for instance in self._wanted(service, role, missing - len(back), now_s):
             self._try(service, instance, now_s)
-        leaving = sorted(living, key=lambda i: (i.phase is Phase.READY, -i.serial))
+        leaving = sorted(living, key=lambda i: (_LEAVES_LAST.get(i.phase, 0), -i.serial))
         for instance in leaving[: max(-missing, 0)]:
             if instance.phase is Phase.READY:
                 instance.since_s = now_s
@@ -218,22 +248,61 @@ class Fleet:
         # gets the last free node.
         for place in sorted(due):
             self._end_phase(services[due[place].key], due[place], now_s)
+        keys = {instance.key for instance in due.values()}
+        for key in keys:
+            self._register(key, now_s)
         self._plan(now_s)
-        return {instance.key for instance in due.values()}
+        return keys
 
     def _end_phase(self, service: ServiceModel, instance: Instance, now_s: float) -> None:
         if instance.phase is Phase.DRAINING:
             self._remove(instance)
-        elif instance.phase is not Phase.STARTING:
+        elif instance.phase in {Phase.PENDING, Phase.FAILED}:
             self._try(service, instance, now_s)
-        elif self._luck(service, instance, FAILURE) < service.start_failure_frac:
+        elif instance.phase is Phase.STARTING:
+            self._end_start(service, instance, now_s)
+
+    def _end_start(self, service: ServiceModel, instance: Instance, now_s: float) -> None:
+        instance.since_s = now_s
+        if self._luck(service, instance, FAILURE) < service.start_failure_frac:
             self._let_go(instance)
             back_off_s = min(BACK_OFF_S[0] * 2.0 ** (instance.tries - 1), BACK_OFF_S[1])
-            instance.since_s = now_s
             self._enter(instance, Phase.FAILED, now_s + back_off_s)
         else:
-            instance.since_s = self.newest_s = now_s
-            self._enter(instance, Phase.READY, inf)
+            self._enter(instance, Phase.HELD, inf)
+
+    def _held(self, key: str) -> list[Instance]:
+        """Return who of a service is kept out of service discovery, oldest first."""
+        if not any(self._counts[key, role][Phase.HELD] for role in Role):
+            return []
+        held = [i for i in self.instances[key] if i.phase is Phase.HELD]
+        return sorted(held, key=lambda i: (i.since_s, i.serial))
+
+    def _register(self, key: str, now_s: float) -> None:
+        """Let those of the held join that may; the others wait until their rule ends."""
+        held = self._held(key)
+        if not held:
+            return
+        rule = self.in_step.get(key)
+        until_s = inf if rule is None else rule.until_s
+        serves = registered(self._starts(key), rule, now_s=now_s)
+        room = {role: serves.of(role) - self._counts[key, role][Phase.READY] for role in Role}
+        for instance in held:
+            if room[instance.role] > 0:
+                room[instance.role] -= 1
+                instance.since_s = self.newest_s = now_s
+                self._enter(instance, Phase.READY, inf)
+            elif instance.until_s != until_s:
+                self._enter(instance, Phase.HELD, until_s)
+
+    def _starts(self, key: str) -> Starts:
+        """Return how far the instances are; one without a node, or that failed, is not coming."""
+        return Starts(
+            *(
+                Instances(*(self._counts[key, role][phase] for role in Role))
+                for phase in (Phase.READY, Phase.HELD, Phase.STARTING)
+            )
+        )
 
     def _enter(self, instance: Instance, phase: Phase, until_s: float) -> None:
         counts = self._counts[instance.key, instance.role]
@@ -436,6 +505,7 @@ class Fleet:
             starting=counts[Phase.STARTING] + counts[Phase.PENDING],
             draining=counts[Phase.DRAINING],
             failed=counts[Phase.FAILED],
+            held=counts[Phase.HELD],
         )
 
     def held_gpus(self, key: str) -> int:
@@ -472,15 +542,19 @@ class Fleet:
                 }
                 for i in self.all()
             ],
-            "services": {
-                key: {
-                    "desired": (wanted.prefill, wanted.decode),
-                    "version": self.versions[key],
-                    "serial": self._serials[key],
-                }
-                for key, wanted in self.desired.items()
-            },
+            "services": {key: self._service_row(key) for key in self.desired},
         }
+
+    def _service_row(self, key: str) -> ServiceRow:
+        wanted = self.desired[key]
+        row: ServiceRow = {
+            "desired": (wanted.prefill, wanted.decode),
+            "version": self.versions[key],
+            "serial": self._serials[key],
+        }
+        if key in self.in_step:
+            row["in_step"] = self.in_step[key].plain()
+        return row
 
     def load(self, state: FleetState, services: Mapping[str, ServiceModel], now_s: float) -> None:
         """Take over a state by key, in a fleet without instances.
@@ -490,8 +564,7 @@ class Fleet:
         """
         for key in services:
             if key in state["services"]:
-                row = state["services"][key]
-                self._begin(key, Instances(*row["desired"]), row["version"], row["serial"])
+                self._begin_again(key, state["services"][key])
         for saved in state["instances"]:
             if saved["key"] in self.instances:
                 self._adopt(services[saved["key"]], saved, now_s)
@@ -503,6 +576,11 @@ class Fleet:
                 if self._fit(service, instance):
                     self._freed.add((service.cluster, service.profile(instance.role).hardware))
         self._plan(now_s)
+
+    def _begin_again(self, key: str, row: ServiceRow) -> None:
+        self._begin(key, Instances(*row["desired"]), row["version"], row["serial"])
+        if "in_step" in row:
+            self.in_step[key] = InStep.from_plain(row["in_step"])
 
     def _adopt(self, service: ServiceModel, row: InstanceRow, now_s: float) -> None:
         role = Role(row["role"])

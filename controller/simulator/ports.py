@@ -57,7 +57,7 @@ class SimulatedCluster:
                     f"version {seen.resource_version} with {seen.desired},"
                     f" not version {order.resource_version}."
                 )
-            engines.world.scale(order.service, order.want)
+            engines.world.scale(order.service, order.want, order.in_step)
             engines.receipts[order.service] = Receipt(order.action, order.epoch)
 
 

@@ -4,7 +4,7 @@ import io
 import json
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil, floor
 from typing import Final, Literal, TypedDict
@@ -13,6 +13,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from controller.core.ports import Pool
+from controller.core.registration import InStep
 from controller.core.types import (
     SIGNALS,
     Counts,
@@ -285,6 +286,7 @@ class World:
         rested_s = max(floor(to_s) - self.now_s, 0.0)
         if rested_s > 0.0:
             self._offset_s += rested_s
+            self._fleet.rest(rested_s, self._run_s)
             self._record.count = 0
 
     def _stretch(self, until: int, counts: Floats) -> None:
@@ -423,15 +425,20 @@ class World:
         share = max(worked_s, 0.0) / max(queue.instances * self._record.count, 1)
         return float(min(share, 1.0))
 
-    def scale(self, key: str, want: Instances) -> None:
-        """Ask for instances: new ones start, surplus ones drain. Raises ``KeyError``."""
+    def scale(self, key: str, want: Instances, in_step: InStep | None = None) -> None:
+        """Ask for instances: new ones start, surplus ones drain. Raises ``KeyError``.
+
+        Those that come up register as ``in_step`` allows, in product time.
+        """
         service, row = self._services[key], self._row[key]
         before = self._states[key].decode
         drain_s = {
             Role.PREFILL: self._slowest_s[row],
             Role.DECODE: self._drain_s(service, row),
         }
-        self._fleet.scale(service, want, self._run_s, drain_s)
+        if in_step is not None:
+            in_step = replace(in_step, until_s=in_step.until_s - self._offset_s)
+        self._fleet.scale(service, want, self._run_s, drain_s, in_step)
         more = self._fleet.state(key, Role.DECODE).ready - before.ready
         if row in self._whole and more > 0:
             # Before the counts: else an empty engine would come beside the one that returns.

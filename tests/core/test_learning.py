@@ -34,8 +34,8 @@ ADAPTIVE: ServiceSpec = replace(
 # start-up times
 
 
-def role(ready: int, starting: int) -> RoleState:
-    return RoleState(ready + starting, ready, starting)
+def role(ready: int, starting: int, held: int = 0) -> RoleState:
+    return RoleState(ready + starting + held, ready, starting, held=held)
 
 
 def test_a_start_up_is_timed_from_the_first_sight_to_readiness() -> None:
@@ -44,6 +44,13 @@ def test_a_start_up_is_timed_from_the_first_sight_to_readiness() -> None:
         learnt = starts.counted(learnt, role(ready, starting), at_s)
     assert learnt.took_s == (60.0, 90.0)
     assert learnt.waits == ()
+
+
+def test_a_start_is_over_when_the_instance_is_up_though_it_waits_to_be_registered() -> None:
+    learnt = starts.counted(Learnt(wished=4, ready=4), role(4, 2), 15.0)
+    learnt = starts.counted(learnt, role(4, 1, held=1), 75.0)
+    assert (learnt.took_s, learnt.waits) == ((60.0,), (Started(15.0, 1),))
+    assert starts.counted(learnt, role(5, 1), 90.0) == learnt
 
 
 def test_a_start_that_fails_is_forgotten() -> None:

@@ -12,6 +12,7 @@ from django.db import connections
 from controller import tasks, wiring
 from controller.core.approval import fingerprint
 from controller.core.lifecycle import ActionState
+from controller.core.registration import InStep
 from controller.core.types import Instances, Mode
 from controller.models import Action, AuditEvent, Decision, Freeze, Proposal, ServiceStatus
 from controller.models.clock import database_now
@@ -274,6 +275,42 @@ def test_an_action_that_never_gets_ready_ends_l2() -> None:
     assert action.state == "failed"
     assert "2 of 3 prefill" in action.error
     assert "4 of 6 decode" in action.error
+
+
+@pytest.mark.django_db
+def test_an_action_is_not_late_while_somebody_may_wait_to_be_registered() -> None:
+    now = database_now()
+    long_ago = now - timedelta(seconds=actions.READY_WITHIN_S + 1)
+    rule = InStep(0.45, 0.5, 0.55, Instances(1, 1), now.timestamp() - 1)
+    action = make_action(
+        make_service(), state="applied", applied_at=long_ago, in_step=rule.plain()
+    )
+    actions.follow(now)
+    action.refresh_from_db()
+    assert action.state == "applied"
+    actions.follow(now + timedelta(seconds=actions.REGISTERED_WITHIN_S))
+    action.refresh_from_db()
+    assert action.state == "failed"
+
+
+@pytest.mark.django_db
+def test_the_order_carries_the_rule_that_was_recorded_s10() -> None:
+    rule = InStep(0.45, 0.5, 0.55, Instances(1, 1), 1e9)
+    cluster = Cluster()
+    actions.run(make_action(make_service(), in_step=rule.plain()).pk, actuator_of=cluster.of)
+    assert cluster.in_step == rule
+
+
+@pytest.mark.django_db
+def test_what_a_person_approved_waits_from_then_on() -> None:
+    proposal = make_approved(make_service(mode="approve"))
+    Decision.objects.filter(pk=proposal.decision_id).update(forecast={"lead_s": 50.0})
+    before_s = database_now().timestamp()
+    actions.start_approved(proposal.pk)
+    kept = Action.objects.get().in_step
+    # 2 x 50 s from the start of the action on; 3 / 6 = 0.5, a quarter of it to either side.
+    assert kept["until_s"] == pytest.approx(before_s + 100, abs=5)
+    assert (kept["least_ratio"], kept["most_ratio"]) == (0.375, 0.625)
 
 
 @pytest.mark.django_db

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import timedelta
 
 import pytest
@@ -11,7 +12,9 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoAssertNumQueries
 
 from controller.core.guards import STEP_NAMES
-from controller.models import Decision
+from controller.core.registration import InStep
+from controller.core.types import Instances
+from controller.models import Action, Decision
 from controller.selectors.decisions import PAGE, STEP_WORDS
 from inventory.models import PolicyRevision
 from tests import factories
@@ -288,3 +291,21 @@ def test_an_unknown_decision_is_not_found(vera: Client) -> None:
 
 def test_every_step_of_the_core_has_its_words() -> None:
     assert set(STEP_WORDS) == set(STEP_NAMES)
+
+
+@pytest.mark.django_db
+def test_who_waits_to_be_registered_is_told_until_when(vera: Client) -> None:
+    decision = factories.make_decision(factories.make_service())
+    rule = InStep(0.45, 0.5, 0.55, Instances(1, 1), (NOW + timedelta(seconds=190)).timestamp())
+    Action.objects.create(
+        id=uuid.uuid4(), service=decision.service, decision=decision, actor="x", epoch=1,
+        from_prefill=2, from_decode=4, to_prefill=3, to_decode=6, resource_version="1",
+        recorded_at=NOW, in_step=rule.plain(),
+    )  # fmt: skip
+
+    page = reading(vera, f"/decisions/{decision.pk}/")
+
+    assert (
+        "The role that is up ahead waits to be registered until the other catches up "
+        "(0.45 to 0.55 prefill per decode instance), at the latest until 1 Mar 12:03:10 UTC"
+    ) in page

@@ -102,6 +102,19 @@ def test_the_head_says_the_state_in_words(reader: Client, now: datetime) -> None
     assert "next look in" in page
 
 
+def test_who_is_held_is_counted_and_explained(reader: Client, now: datetime) -> None:
+    service = factories.make_service("chat")
+    factories.make_decision(service)
+    seen("chat", now)
+    ServiceStatus.objects.filter(service=service).update(decode_held=2, decode_desired=6)
+    page = reader.get("/services/chat/").text
+    assert "<b>2</b> held · <b>6</b> desired" in page
+    assert "held: up, and not registered before the other role catches up" in page
+    # A held instance has its GPUs: 2 prefill and 4 + 2 decode instances of 2.
+    assert '16<span class="of"> of 400</span>' in page
+    assert "2 held</span>" in reader.get("/services/").text
+
+
 def test_a_service_without_metrics_says_what_it_waits_for(reader: Client, now: datetime) -> None:
     service = factories.make_service("chat")
     ServiceStatus.objects.filter(service=service).update(signals={}, observed_at=now)

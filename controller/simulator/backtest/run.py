@@ -8,7 +8,8 @@ from controller.core import cycle
 from controller.core.cycle import Look
 from controller.core.memory import Memory, remember
 from controller.core.ports import Pool, ScaleOrder, View
-from controller.core.types import Gate, Hold, Instances, Observation, ServiceSpec
+from controller.core.registration import in_step
+from controller.core.types import Decision, Gate, Hold, Observation, ServiceSpec
 from controller.simulator.backtest.answer import Answer
 from controller.simulator.backtest.contestants import Contestant
 from controller.simulator.backtest.plan import Plan, plan
@@ -126,7 +127,7 @@ class _Drive:
         for decision in outcome.decisions:
             acted = decision.gate is Gate.ACT
             if acted:
-                self._scale(decision.service, tick, decision.current, decision.final, seen)
+                self._act(decision, tick, seen)
             spec = self._specs[self._rows[decision.service]]
             self._memory[decision.service] = remember(
                 self._memory[decision.service],
@@ -148,15 +149,27 @@ class _Drive:
             return
         want = contestant.reference.want(Seen(seen.now_s, seen.signals[key], state))
         if want != state.desired:
-            self._scale(key, tick, state.desired, want, seen)
+            self._scale(
+                ScaleOrder(f"{key} {tick}", key, 1, want, state.resource_version), tick, seen
+            )
         self.record.decided_s[self._rows[key]] += clock() - begun_s
 
-    def _scale(self, key: str, tick: int, before: Instances, after: Instances, seen: Look) -> None:
+    def _act(self, decision: Decision, tick: int, seen: Look) -> None:
+        """Send what a decision becomes, with the rule of registration that goes with it live."""
+        key = decision.service
         state = seen.view.observations[key].state
-        version = state.resource_version if state else ""
-        order = ScaleOrder(f"{key} {tick}", key, 1, after, version)
+        if state is None:
+            return
+        rule = in_step(decision, state.ready, self._specs[self._rows[key]])
+        order = ScaleOrder(
+            f"{key} {tick}", key, 1, decision.final, state.resource_version, in_step=rule
+        )
+        self._scale(order, tick, seen)
+
+    def _scale(self, order: ScaleOrder, tick: int, seen: Look) -> None:
+        before, _ = self.world.desired(order.service)
         self._cluster.apply(order, now_s=seen.now_s)
-        self.record.changes[self._rows[key]].append(Change(tick, before, after))
+        self.record.changes[self._rows[order.service]].append(Change(tick, before, order.want))
 
 
 def _nothing_held(_service: str) -> Hold | None:
