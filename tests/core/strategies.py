@@ -15,6 +15,8 @@ from controller.core.types import (
     Instances,
     Limits,
     Mode,
+    Period,
+    PeriodKind,
     PolicyConfig,
     Quality,
     Refusal,
@@ -45,9 +47,39 @@ ENGINE = Engine(
 )
 
 
+# NOW_S is a Monday, 13:46 UTC: the first two are in force, the third is not.
+HOURS = (("13:00", "15:00"), ("22:00", "14:00"), ("15:00", "16:00"))
+NAMES_OF_POLICIES = (
+    *["proportional"] * 6,
+    *("latency", "periodic", "proportional+latency", "proportional+periodic"),
+    *("latency+periodic", "proportional+latency+periodic"),
+)
+
+
 def pairs(low: int = 0, high: int = 60) -> st.SearchStrategy[Instances]:
     """Return pairs of counts."""
     return st.builds(Instances, st.integers(low, high), st.integers(low, high))
+
+
+@st.composite
+def schedules(draw: st.DrawFn) -> tuple[Period, ...]:
+    """Return one or two windows, floors or targets, in force or not."""
+    one = st.builds(
+        lambda hours, counts, kind: Period("window", *hours, counts, kind),
+        st.sampled_from(HOURS),
+        pairs(1, 40),
+        st.sampled_from(PeriodKind),
+    )
+    return tuple(draw(st.lists(one, min_size=1, max_size=2)))
+
+
+@st.composite
+def composed(draw: st.DrawFn) -> ServiceSpec:
+    """Return a sound configuration under any policy or composition of them."""
+    spec, name = draw(specs()), draw(st.sampled_from(NAMES_OF_POLICIES))
+    schedule = draw(schedules()) if "periodic" in name else ()
+    policy = replace(spec.policy, name=name, schedule=schedule)
+    return replace(spec, policy=policy, priority=draw(st.integers(0, 2)))
 
 
 @st.composite
@@ -148,11 +180,13 @@ def histories(draw: st.DrawFn) -> History:
     wish = draw(st.none() | pairs())
     wishes = () if wish is None else tuple(Wish(NOW_S - 15.0 * k, wish) for k in range(21, 0, -1))
     refused = draw(st.none() | st.none() | pairs())
+    changed = draw(st.sampled_from([None] * 9 + [Instances(3, 3)]))
     return History(
         last_scale_out_s=draw(st.none() | past),
         last_scale_in_s=draw(st.none() | past),
         wishes=wishes,
         in_flight=draw(st.sampled_from([None, None, None, "a1"])),
+        changed_from=changed,
         outlook=draw(outlooks()),
         stage=draw(st.none() | stages()),
         refusals=() if refused is None else (Refusal(refused, NOW_S + 60.0, "ana", "no"),),
@@ -202,9 +236,20 @@ def signal_sets(draw: st.DrawFn, current: Instances) -> dict[str, Signal]:
 
 
 @st.composite
-def contexts(draw: st.DrawFn) -> Context:
-    """Return any context with a sound configuration."""
-    spec, current, draining = draw(specs()), draw(pairs()), draw(pairs(0, 3))
+def role_states(draw: st.DrawFn, desired: int) -> RoleState:
+    """Return a role of which most often all are ready, else some start, fail or drain."""
+    draining = draw(st.integers(0, 3))
+    if draw(st.booleans()):
+        return RoleState(desired, desired, draining=draining)
+    absent = draw(st.integers(0, desired))
+    failed = draw(st.integers(0, absent))
+    return RoleState(desired, desired - absent, absent - failed, draining, failed)
+
+
+@st.composite
+def contexts(draw: st.DrawFn, of: st.SearchStrategy[ServiceSpec] | None = None) -> Context:
+    """Return any context with a sound configuration; ``of`` gives those to choose from."""
+    spec, current = draw(of or composed()), draw(pairs())
     pools = {"H20": draw(st.integers(0, 300)), "H800": draw(st.integers(0, 300))}
     if draw(st.sampled_from([False] * 9 + [True])):
         del pools["H20"]
@@ -212,14 +257,13 @@ def contexts(draw: st.DrawFn) -> Context:
         now_s=NOW_S,
         spec=spec,
         state=ServiceState(
-            RoleState(current.prefill, current.prefill, draining=draining.prefill),
-            RoleState(current.decode, current.decode, draining=draining.decode),
-            "7",
+            draw(role_states(current.prefill)), draw(role_states(current.decode)), "7"
         ),
         signals=draw(signal_sets(current)),
         history=draw(histories()),
         hold=draw(st.sampled_from([None] * 9 + [Hold("chat", "ana", "incident", NOW_S)])),
         gpus_free=pools,
+        gpus_left=draw(st.none() | st.none() | st.integers(-8, 100)),
     )
 
 
@@ -233,4 +277,5 @@ def unhindered(ctx: Context) -> Context:
         history=History(),
         hold=None,
         gpus_free={"H20": 100_000, "H800": 100_000},
+        gpus_left=None,
     )
