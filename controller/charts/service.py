@@ -60,7 +60,11 @@ FREEZE_WORDS: Final = 26
 MAX_BREACHES: Final = 80
 COLUMNS: Final = (
     "time",
-    *(f"{role} {what} [instances]" for role in ROLES for what in ("ready", "starting", "desired")),
+    *(
+        f"{role} {what} [instances]"
+        for role in ROLES
+        for what in ("ready", "starting", "held", "desired")
+    ),
     "prefill per decode",
     *(f"{word} {share} [ms]" for _, word, _ in LATENCIES for share in ("p50", "p95", "p99")),
 )
@@ -492,7 +496,7 @@ def _table(series: ServiceSeries, driver: Driver, clock: Clock, columns: list[st
         counted = [
             int(what[role, i])
             for role in range(len(ROLES))
-            for what in (series.ready, series.starting, series.desired)
+            for what in (series.ready, series.starting, series.held, series.desired)
         ]
         latencies = [
             cell(MS * float(series.signals[f"{stem}{suffix}"][i]), 1)

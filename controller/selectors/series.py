@@ -31,7 +31,7 @@ MAX_DECISIONS: Final = 900
 MAX_FREEZES: Final = 50
 DECISION_MARGIN: Final = timedelta(minutes=15)
 
-_COUNTED: Final = ("desired", "ready", "starting", "reporting", "expected")
+_COUNTED: Final = ("desired", "ready", "starting", "held", "reporting", "expected")
 _ROLES: Final = (Role.PREFILL, Role.DECODE)
 _COUNT_COLUMNS: Final = tuple(f"{role.value}_{what}" for what in _COUNTED for role in _ROLES)
 _SIGNAL_COLUMNS: Final = tuple(kind.name for kind in SIGNALS)
@@ -108,10 +108,10 @@ class FreezeSpan:
 class ServiceSeries:
     """One service from ``since_s`` to ``until_s`` [s since the epoch], oldest first.
 
-    ``times_s`` has shape ``(T,)``; ``desired``, ``ready``, ``starting``, ``reporting`` and
-    ``expected`` have shape ``(2, T)``: (prefill, decode) instances. ``signals`` maps a signal's
-    name to shape ``(T,)`` in its own unit, NaN where nothing was reported. ``step_s`` is the usual
-    time between two samples [s]. ``left_out`` counts decisions of the range that are not listed.
+    ``times_s`` has shape ``(T,)``; ``desired``, ``ready``, ``starting``, ``held``, ``reporting``
+    and ``expected`` have shape ``(2, T)``: (prefill, decode) instances. ``signals`` maps a
+    signal's name to shape ``(T,)`` in its own unit, NaN where nothing was reported. ``step_s`` is
+    the usual time between two samples [s]. ``left_out`` counts decisions of the range that are not listed.
     """
 
     name: str
@@ -123,6 +123,7 @@ class ServiceSeries:
     desired: Counts
     ready: Counts
     starting: Counts
+    held: Counts
     reporting: Counts
     expected: Counts
     signals: Mapping[str, Floats]

@@ -205,6 +205,7 @@ def test_the_summary_says_what_happened() -> None:
 
 def test_the_table_has_the_same_numbers() -> None:
     series = a_series(2, decisions=(a_mark(1, NOON_S + STEP_S),))
+    series.held[1, 1] = 3
     table = service(series, UTC)["table"]
     assert table["columns"][-3:] == [
         "decode throughput [tok/s per decode instance]",
@@ -213,7 +214,7 @@ def test_the_table_has_the_same_numbers() -> None:
     ]
     assert table["rows"][1] == [
         "2026-03-01T12:00:15+00:00",
-        *(2, 0, 2, 4, 0, 4),
+        *(2, 0, 0, 2, 4, 0, 3, 4),
         0.5,
         *(None, 500, None, None, 30, None),
         *(1000, 100, "Decode 4 → 6."),

@@ -78,6 +78,7 @@ def a_series(count: int = 40, **fields: object) -> ServiceSeries:
         desired=pair,
         ready=pair.copy(),
         starting=np.zeros_like(pair),
+        held=np.zeros_like(pair),
         reporting=pair,
         expected=pair,
         signals=signals,

@@ -487,3 +487,25 @@ def test_the_last_look_at_the_limits_s8(want: Instances, code: Code | None) -> N
     spec = replace(SPEC, limits=Limits(Instances(1, 1), Instances(50, 100), 20))
     found = guards.hard_limits(Target(want), context(FOUR, 4000.0, spec=spec, gpus_free=PLENTY))
     assert (found.want, found.blocked.code if found.blocked else None) == (FOUR, code)
+
+
+# starting --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ready", "held", "said"),
+    [
+        pytest.param(8, 0, "2 decode instances are still starting and", id="8 ready, 2 starting"),
+        pytest.param(8, 1, "2 decode instances are still starting or held back and", id="1 held"),
+        pytest.param(8, 2, "2 decode instances are still starting or held back and", id="2 held"),
+    ],
+)
+def test_who_does_not_serve_yet_stands_in_for_nobody(ready: int, held: int, said: str) -> None:
+    ten = Instances(4, 10)
+    seen = state(ten)
+    decode = replace(seen.decode, ready=ready, starting=2 - held, held=held)
+    ctx = replace(context(ten, 7000.0), state=replace(seen, decode=decode))
+    found = guards.starting(Target(Instances(4, 7)), ctx)
+    # 7 wanted and 2 that do not serve: 9.
+    assert ended(found, ctx) == (Instances(4, 9), Code.STARTING)
+    assert said in found.steps[-1].detail

@@ -8,6 +8,7 @@ from controller.core import cycle
 from controller.core.fleet import Allowance, FleetRules, removed_between
 from controller.core.memory import Memory, remember
 from controller.core.ports import ScaleOrder
+from controller.core.registration import in_step
 from controller.core.types import Decision, Gate, Hold, Mode, ServiceSpec
 from controller.simulator.demo import DEMO_NODES, DemoService
 from controller.simulator.engines import Engines
@@ -113,8 +114,11 @@ class Drive:
             gpus = removed_between(decision.current, decision.final, spec.gpus_per_instance)
             self.removed.append((self.now_s, gpus))
         if acted:
-            version = cluster.read(key, now_s=self.now_s).resource_version
-            order = ScaleOrder(f"{key} {self.now_s}", key, 1, decision.final, version)
+            seen = cluster.read(key, now_s=self.now_s)
+            rule = in_step(decision, seen.ready, spec)
+            order = ScaleOrder(
+                f"{key} {self.now_s}", key, 1, decision.final, seen.resource_version, in_step=rule
+            )
             cluster.apply(order, now_s=self.now_s)
         self.memory[key] = remember(
             self.recall(key), decision, slo=spec.slo, keep_s=3600.0, acted=acted
