@@ -111,7 +111,8 @@ class ServiceSeries:
     ``times_s`` has shape ``(T,)``; ``desired``, ``ready``, ``starting``, ``held``, ``reporting``
     and ``expected`` have shape ``(2, T)``: (prefill, decode) instances. ``signals`` maps a
     signal's name to shape ``(T,)`` in its own unit, NaN where nothing was reported. ``step_s`` is
-    the usual time between two samples [s]. ``left_out`` counts decisions of the range that are not listed.
+    the usual time between two samples [s]. ``left_out`` counts decisions of the range that are
+    not listed.
     """
 
     name: str
