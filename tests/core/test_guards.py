@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 
 from controller.core import guards
+from controller.core.decide import decide
 from controller.core.reasons import Code
 from controller.core.types import (
+    Adapt,
     Context,
     History,
     Hold,
@@ -33,6 +35,7 @@ from tests.core.build import (
     wishes,
     without,
 )
+from tests.core.test_engine import ENGINE
 
 FOUR = Instances(2, 4)
 UP = Instances(3, 6)
@@ -183,6 +186,17 @@ def test_idleness_must_be_seen_s7() -> None:
     assert ended(guards.freshness(Target(DOWN), ctx), ctx) == (FOUR, Code.METRIC_MISSING)
 
 
+@pytest.mark.parametrize("quality", [q for q in Quality if q is not Quality.OK])
+def test_by_measured_need_the_requests_must_be_read_too_s6(quality: Quality) -> None:
+    """Needs rest on what comes as much as on what is made; by its driver alone it may shrink."""
+    adaptive = replace(policy(adapt=Adapt.AUTOMATIC), engine=ENGINE)
+    signals = busy("request_rps", quality)
+    held = guards.freshness(Target(DOWN), context(FOUR, 0.0, spec=adaptive, signals=signals))
+    assert held.want == FOUR
+    free = guards.freshness(Target(DOWN), context(FOUR, 0.0, signals=signals))
+    assert free.want == DOWN
+
+
 def test_coverage_in_words_m10() -> None:
     current = Instances(9, 18)
     signals = graded(healthy(9000.0, current), "decode_tps", Quality.PARTIAL)
@@ -190,6 +204,66 @@ def test_coverage_in_words_m10() -> None:
     assert found.steps[0].detail == (
         "only 9 of 18 decode instances (50 %) report decode throughput; scale-in needs 90 %"
     )
+
+
+# starting and slo ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("starting", "want", "result"),
+    [
+        pytest.param(2, 7, 9, id="7 wanted and 2 starting: 9 of 10 stay"),
+        pytest.param(5, 7, 10, id="7 wanted and 5 starting: all 10 stay"),
+        pytest.param(0, 7, 7, id="nothing starts"),
+        pytest.param(2, 12, 12, id="growth is none of its business"),
+    ],
+)
+def test_what_starts_cannot_stand_in_yet(starting: int, want: int, result: int) -> None:
+    ctx = context(Instances(5, 10), 7000.0)
+    decode = replace(ctx.state.decode, ready=10 - starting, starting=starting)
+    ctx = replace(ctx, state=replace(ctx.state, decode=decode))
+    found = guards.starting(Target(Instances(5, want)), ctx)
+    assert found.want == Instances(5, result)
+    assert [step.code for step in found.steps] == ([] if result == want else [Code.STARTING])
+
+
+@pytest.mark.parametrize(
+    ("want", "result"),
+    [
+        pytest.param(5, 5, id="5: 30 · (0.5 + 0.5 · 8/5) = 39 ms"),
+        pytest.param(4, 4, id="4: 45 ms, just what is allowed"),
+        pytest.param(3, 4, id="3 would be 55 ms: 4"),
+        pytest.param(1, 4, id="1 would be 135 ms: 4"),
+    ],
+)
+def test_nothing_goes_that_would_break_the_slo(want: int, result: int) -> None:
+    """TBT is 30 ms with 8 decode instances, and its goal of 50 ms less 10 % is 45 ms."""
+    eight = Instances(4, 8)
+    ctx = context(eight, 4000.0, signals=valued(healthy(4000.0, eight), tbt_s=0.03))
+    found = guards.slo(Target(Instances(4, want)), ctx)
+    assert found.want == Instances(4, result)
+    assert [step.code for step in found.steps] == ([] if result == want else [Code.SLO_AT_RISK])
+
+
+# damping ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("current", "want", "result"),
+    [
+        pytest.param(8, 13, 11, id="8 + ceil(0.5 · 5)"),
+        pytest.param(8, 9, 9, id="one instance at least"),
+        pytest.param(8, 3, 5, id="8 - ceil(0.5 · 5)"),
+        pytest.param(2, 6, 6, id="a floor of 6 is repaired whole"),
+    ],
+)
+def test_damping_takes_a_part_and_never_of_a_floor_repair_s1(
+    current: int, want: int, result: int
+) -> None:
+    least = Instances(1, 6 if current < 6 else 1)
+    spec = replace(limits(minimum=least), policy=replace(SPEC.policy, damp_frac=0.5))
+    ctx = context(Instances(4, current), 8000.0, spec=spec)
+    assert guards.damping(Target(Instances(4, want)), ctx).want == Instances(4, result)
 
 
 # limits ----------------------------------------------------------------------------------------
@@ -442,6 +516,46 @@ def test_what_a_person_rejected_stays_rejected(want: Instances, stands: bool) ->
 def test_a_refusal_ends() -> None:
     ctx = context(FOUR, 6000.0, history=refused(UP, left_s=0.0))
     assert guards.refusal(Target(UP), ctx).want == UP
+
+
+def test_what_somebody_else_changed_is_left_for_a_tick_s25() -> None:
+    ctx = context(FOUR, 6000.0, history=History(changed_from=Instances(5, 5)))
+    found = guards.outside(Target(UP), ctx)
+    assert ended(found, ctx) == (FOUR, Code.CHANGED_OUTSIDE)
+    assert "from prefill 5" in found.steps[0].detail or "decode 5" in found.steps[0].detail
+
+
+@pytest.mark.parametrize(
+    ("name", "ctx"),
+    [
+        pytest.param(
+            "starting",
+            replace(
+                context(Instances(5, 10), 5000.0),
+                state=replace(
+                    state(Instances(5, 10)),
+                    decode=replace(state(Instances(5, 10)).decode, ready=8, starting=2),
+                ),
+            ),
+            id="starting",
+        ),
+        pytest.param(
+            "slo",
+            context(
+                Instances(4, 8),
+                3000.0,
+                signals=valued(healthy(3000.0, Instances(4, 8)), tbt_s=0.04),
+            ),
+            id="slo",
+        ),
+        pytest.param(
+            "outside", context(FOUR, 6000.0, history=History(changed_from=UP)), id="outside"
+        ),
+    ],
+)
+def test_a_decision_passes_each_of_these_guards(name: str, ctx: Context) -> None:
+    """A guard that is no longer in the row would change nothing, and no other one says so."""
+    assert name in [step.name for step in decide(ctx).steps]
 
 
 def test_one_action_at_a_time() -> None:

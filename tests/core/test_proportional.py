@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from controller.core.policies.proportional import proportional
+from controller.core.policies.proportional import proportional, provided
 from controller.core.reasons import Code
-from controller.core.types import Instances, Quality
+from controller.core.types import Forecast, Instances, Quality
 from tests.core.build import context, graded, healthy, policy, valued
 
 FOUR = Instances(2, 4)
@@ -134,3 +134,12 @@ def test_a_value_that_is_no_number_is_refused_whatever_its_quality_m05() -> None
         signals = valued(healthy(9000.0, FOUR), decode_tps=value)
         found = proportional(context(FOUR, 0.0, signals=signals))
         assert (found.want, found.reason.code) == (FOUR, Code.METRIC_INVALID)
+
+
+def test_what_is_provided_is_the_peak_with_its_margin_and_the_backlog() -> None:
+    """1.2 · 10 and 0.25 for the queue are 12.25 of decode; prefill has no peak: 1.5 · 4."""
+    forecast = Forecast(
+        120.0, needs=(4.0, 8.0), peaks=(None, 10.0), margins=(0.5, 0.2), backlog=(0.0, 0.25)
+    )
+    assert provided(forecast, 1) == pytest.approx(12.25)
+    assert provided(forecast, 0) == pytest.approx(6.0)

@@ -95,12 +95,13 @@ def test_newest_present_sample_dates_the_signal() -> None:
     [
         pytest.param(4, 4, 1.0, Quality.OK, id="4 of 4"),
         pytest.param(3, 4, 1.0, Quality.PARTIAL, id="3 of 4"),
+        pytest.param(2, 4, 0.9, Quality.PARTIAL, id="2 of 4: half renamed their metric (M14)"),
         pytest.param(9, 10, 0.9, Quality.OK, id="9 of 10 where 90 % will do"),
         pytest.param(8, 10, 0.9, Quality.PARTIAL, id="8 of 10 where 90 % are needed"),
         pytest.param(0, 0, 1.0, Quality.MISSING, id="nobody expected, nobody reports"),
     ],
 )
-def test_coverage_of_the_role_m10(
+def test_coverage_of_the_role_m10_m14(
     reporting: int, expected: int, needed: float, quality: Quality
 ) -> None:
     seen = window({"decode_tps": [5.0] * 4}, reporting=(0, reporting), expected=(0, expected))

@@ -140,7 +140,7 @@ def test_partial_samples_lack_the_share_of_the_silent() -> None:
     assert share == pytest.approx([2 / 3] * 4)
 
 
-def test_a_counter_reset_gives_one_sample_of_negative_rates() -> None:
+def test_a_counter_reset_gives_one_sample_of_negative_rates_m11() -> None:
     seen = window_with(Fault.RESET)
     assert (signal(seen, "decode_tps") < 0).tolist() == [True, False, False, False]
     assert (signal(seen, "ttft_s") > 0).all()
