@@ -21,7 +21,7 @@ COLUMNS: Final = (
     "detail",
 )
 ROLES: Final = (Role.PREFILL, Role.DECODE)
-NOW, DECIDED = "now", "decided"
+NOW, DECIDED, THEN = "now", "decided", "second half"
 ROW_PX: Final = 30
 LONGEST_STEP: Final = 16
 
@@ -34,6 +34,8 @@ def decision_steps(record: DecisionRecord, clock: Clock) -> Plot:
     """
     mark = record.mark
     names = _names(record.steps)
+    if mark.then is not None:
+        names.append(THEN)
     traces = [
         trace for i, role in enumerate(ROLES) for trace in _bars(record, names, role, str(i + 1))
     ]
@@ -43,6 +45,7 @@ def decision_steps(record: DecisionRecord, clock: Clock) -> Plot:
             1,
             mark.current.of(role),
             mark.final.of(role),
+            (mark.then or mark.final).of(role),
             *(s.after.of(role) for s in record.steps),
         )
         for role in ROLES
@@ -136,13 +139,16 @@ def _bars(record: DecisionRecord, names: list[str], role: Role, number: str) -> 
         *((step.before, step.after) for step in record.steps),
         (Instances(0, 0), record.mark.final),
     ]
+    ends = {0, len(pairs) - 1}
+    details = ["", *(f"{step.code}: {step.detail}" for step in record.steps), ""]
+    if record.mark.then is not None:
+        pairs.append((record.mark.final, record.mark.then))
+        details.append("once the GPUs are free that the first half gives back")
     before = [pair[0].of(role) for pair in pairs]
     after = [pair[1].of(role) for pair in pairs]
-    details = ["", *(f"{step.code}: {step.detail}" for step in record.steps), ""]
     x = "x" if number == "1" else f"x{number}"
     shared = {"type": "bar", "orientation": "h", "y": names, "xaxis": x, "yaxis": "y"}
     changes = [b - a for a, b in zip(before, after, strict=True)]
-    ends = {0, len(pairs) - 1}
     color = token(role.value)
     return [
         shared
@@ -200,5 +206,10 @@ def _summary(record: DecisionRecord, clock: Clock) -> str:
     return (
         f"{record.name} at {clock.hour(mark.first_s)} {clock.title}: prefill "
         f"{mark.current.prefill} → {mark.final.prefill} (wanted {mark.raw.prefill}), decode "
-        f"{mark.current.decode} → {mark.final.decode} (wanted {mark.raw.decode}).{by}"
+        f"{mark.current.decode} → {mark.final.decode} (wanted {mark.raw.decode})."
+        f"{_later(mark.then)}{by}"
     )
+
+
+def _later(then: Instances | None) -> str:
+    return "" if then is None else f" Then prefill {then.prefill}, decode {then.decode}."

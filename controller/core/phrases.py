@@ -96,6 +96,12 @@ def counts(before: tuple[int, int], after: tuple[int, int]) -> str:
     return ", ".join(moved or [f"{role} {old}" for role, old, _ in roles])
 
 
+def halves(before: tuple[int, int], first: tuple[int, int], then: tuple[int, int] | None) -> str:
+    """Return a change as :func:`counts` does, and what an exchange does after it."""
+    now = counts(before, first)
+    return now if then is None else f"{now}, then {counts(first, then)}"
+
+
 def signed(number: int) -> str:
     """Return a difference with its sign, a true minus included: "+6", "−2", "±0"."""
     if number == 0:

@@ -4,13 +4,18 @@ from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 
 from controller.core.reasons import Code
-from controller.core.types import Gate, Move
+from controller.core.types import Gate, Instances, Move
 from inventory.models import Cluster, HardwareType, Service
 
 
 def choices(kind: type[Move] | type[Gate] | type[Code]) -> list[tuple[str, str]]:
     """Return an enumeration of the core as Django choices."""
     return [(member.value, member.value) for member in kind]
+
+
+def pair_of(prefill: int | None, decode: int | None) -> Instances | None:
+    """Return two columns as counts, ``None`` where either is NULL."""
+    return None if prefill is None or decode is None else Instances(prefill, decode)
 
 
 class ControllerLease(models.Model):
@@ -192,6 +197,11 @@ class Decision(models.Model):
     def get_absolute_url(self) -> str:
         """Return the page of the decision."""
         return f"/decisions/{self.pk}/"
+
+    @property
+    def then(self) -> Instances | None:
+        """What the second half of an exchange reaches; ``None`` without one."""
+        return pair_of(self.then_prefill, self.then_decode)
 
 
 class DecisionTally(models.Model):

@@ -5,7 +5,8 @@ from django.db import models
 
 from controller.core import lifecycle
 from controller.core.lifecycle import ActionState, ProposalState, SuggestionState
-from controller.models.loop import Decision
+from controller.core.types import Instances
+from controller.models.loop import Decision, pair_of
 from inventory.models import Service
 
 OPEN_PROPOSAL = sorted(lifecycle.OPEN_PROPOSALS)
@@ -70,6 +71,11 @@ class Proposal(models.Model):
     def get_absolute_url(self) -> str:
         """Return the page of the proposal."""
         return f"/approvals/{self.pk}/"
+
+    @property
+    def then(self) -> Instances | None:
+        """What the second half of an exchange reaches; ``None`` without one."""
+        return pair_of(self.then_prefill, self.then_decode)
 
 
 class PolicySuggestion(models.Model):

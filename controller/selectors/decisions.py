@@ -168,10 +168,11 @@ class Explained:
 
 
 def change_of(decision: Decision) -> str:
-    """Return the counts before and after in words."""
-    return phrases.counts(
+    """Return the counts before and after in words, both halves of an exchange."""
+    return phrases.halves(
         (decision.current_prefill, decision.current_decode),
         (decision.final_prefill, decision.final_decode),
+        decision.then,
     )
 
 
@@ -224,7 +225,10 @@ def explained(pk: int) -> Explained | None:
     )
     return Explained(
         decision=decision,
-        steps=[_step(step) for step in decision.steps if isinstance(step, dict)],
+        steps=[
+            *(_step(step) for step in decision.steps if isinstance(step, dict)),
+            *_second_half(decision),
+        ],
         inputs=inputs_of(decision),
         outcome=outcome(decision, proposal, action),
         proposal=proposal,
@@ -269,6 +273,25 @@ def _step(step: Mapping[str, Any]) -> StepRow:
         title=_title(code),
         detail=str(step.get("detail", "")),
     )
+
+
+def _second_half(decision: Decision) -> list[StepRow]:
+    """Return the row of what an exchange does later; no row for any other decision."""
+    then = decision.then
+    if then is None:
+        return []
+    first = {"prefill": decision.final_prefill, "decode": decision.final_decode}
+    return [
+        StepRow(
+            word="second half",
+            before=_pair(first),
+            after=_pair(then._asdict()),
+            is_moved=True,
+            code=Code.EXCHANGE,
+            title=_title(Code.EXCHANGE),
+            detail="later, on the GPUs that the first half gives back and if it is still wanted",
+        )
+    ]
 
 
 def _policy_text(body: Mapping[str, Any]) -> list[tuple[str, str]]:

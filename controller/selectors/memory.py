@@ -148,19 +148,13 @@ def _head(row: Decision | None, seq: int) -> Head | None:
                 Instances(row.current_prefill, row.current_decode),
                 Instances(row.raw_prefill, row.raw_decode),
                 Instances(row.final_prefill, row.final_decode),
-                _then(row),
+                row.then,
                 row.mode,
                 row.policy_revision,
             )
         ),
         row.last_at.timestamp(),
     )
-
-
-def _then(row: Decision) -> Instances | None:
-    if row.then_prefill is None or row.then_decode is None:
-        return None
-    return Instances(row.then_prefill, row.then_decode)
 
 
 def _seconds(at: datetime | None) -> float | None:

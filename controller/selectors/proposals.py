@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from controller.core import phrases
 from controller.core.lifecycle import OPEN_PROPOSALS, TERMINAL_PROPOSALS, ProposalState
+from controller.core.types import Role
 from controller.models import Action, Proposal
 from controller.selectors.inputs import Input, inputs_of, that_mattered
 from controller.selectors.progress import Milestone, milestones
@@ -59,6 +60,8 @@ class RoleChange:
     hardware: str
     gpus_before: int
     gpus_after: int
+    then: int | None = None
+    """The count after the second half of an exchange, where that moves this role."""
 
     @property
     def is_moved(self) -> bool:
@@ -135,11 +138,19 @@ class Card:
 
     @property
     def change(self) -> str:
-        """The counts before and after, in words."""
+        """The counts before and after, in words, both halves of an exchange."""
         body = self.proposal
-        return phrases.counts(
-            (body.from_prefill, body.from_decode), (body.to_prefill, body.to_decode)
+        return phrases.halves(
+            (body.from_prefill, body.from_decode),
+            (body.to_prefill, body.to_decode),
+            body.then,
         )
+
+    @property
+    def second_half(self) -> str:
+        """What an exchange does after this, in words; empty without one."""
+        body, then = self.proposal, self.proposal.then
+        return "" if then is None else phrases.counts((body.to_prefill, body.to_decode), then)
 
     @property
     def goes_out(self) -> bool:
@@ -313,10 +324,16 @@ def _roles(proposal: Proposal) -> tuple[RoleChange, ...]:
             hardware=specs[role].hardware.gpu_model,
             gpus_before=before * specs[role].gpus_per_instance,
             gpus_after=after * specs[role].gpus_per_instance,
+            then=_later(proposal, role, after),
         )
         for role, (before, after) in body.items()
         if role in specs
     )
+
+
+def _later(proposal: Proposal, role: str, after: int) -> int | None:
+    then = None if proposal.then is None else proposal.then.of(Role(role))
+    return None if then == after else then
 
 
 def _band(proposal: Proposal, policy: Policy) -> Band:
@@ -325,7 +342,7 @@ def _band(proposal: Proposal, policy: Policy) -> Band:
 
     return Band(
         before=ratio(proposal.from_prefill, proposal.from_decode),
-        after=ratio(proposal.to_prefill, proposal.to_decode),
+        after=ratio(*(proposal.then or (proposal.to_prefill, proposal.to_decode))),
         low=policy.pd_ratio * (1 - policy.ratio_tolerance),
         high=policy.pd_ratio * (1 + policy.ratio_tolerance),
     )

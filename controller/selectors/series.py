@@ -86,6 +86,7 @@ class DecisionMark:
     raw: Instances
     final: Instances
     failed: bool
+    then: Instances | None = None
 
     @property
     def url(self) -> str:
@@ -326,6 +327,7 @@ def _mark(row: Decision, *, failed: bool) -> DecisionMark:
         raw=Instances(row.raw_prefill, row.raw_decode),
         final=Instances(row.final_prefill, row.final_decode),
         failed=failed,
+        then=row.then,
     )
 
 

@@ -36,7 +36,7 @@ from controller.core.types import Hold, Instances, Role
 from controller.models import Action, Freeze, Proposal, ServiceStatus, holds
 from controller.models.clock import database_now
 from controller.services import audit, leadership, people
-from controller.services.rows import basis_of, order_of, then_of
+from controller.services.rows import basis_of, order_of
 from inventory.models import Policy, Service
 from inventory.snapshot import service_spec
 
@@ -133,7 +133,7 @@ def _obstacles(proposal: Proposal) -> Iterator[Obstacle]:
         fingerprint_approved=proposal.fingerprint,
         basis=basis_of(spec, _desired(status), status.resource_version if status else ""),
         body=Instances(proposal.to_prefill, proposal.to_decode),
-        then=then_of(proposal),
+        then=proposal.then,
     )
     if reason is not None:
         late = reason.code is Code.EXPIRED
@@ -339,7 +339,7 @@ def _scaled_now(action: Action) -> dict[str, Now]:
 def _promised(action: Action) -> dict[str, object]:
     """Return the second half of an exchange: it may wait from when a cluster took the first."""
     source = action.proposal or action.decision
-    then = None if source is None else then_of(source)
+    then = None if source is None else source.then
     before = Instances(action.from_prefill, action.from_decode)
     stage = staged(before, _to(action), then, database_now().timestamp())
     if stage is None:

@@ -128,6 +128,7 @@ def _record(proposal: Proposal, user: Person, verb: str, reason: str) -> None:
         "fingerprint": proposal.fingerprint,
         "from": {"prefill": proposal.from_prefill, "decode": proposal.from_decode},
         "to": {"prefill": proposal.to_prefill, "decode": proposal.to_decode},
+        "then": None if proposal.then is None else proposal.then._asdict(),
     }
     audit.record(
         actor=user.get_username(),
@@ -169,8 +170,10 @@ def _open_words(found: Proposal, version: int, fingerprint: str) -> str:
     if found.state == ProposalState.EXPIRED or found.expires_at <= database_now():
         return f"This proposal expired at {found.expires_at:%H:%M} UTC."
     if (found.version, found.fingerprint) != (version, fingerprint):
-        change = phrases.counts(
-            (found.from_prefill, found.from_decode), (found.to_prefill, found.to_decode)
+        change = phrases.halves(
+            (found.from_prefill, found.from_decode),
+            (found.to_prefill, found.to_decode),
+            found.then,
         )
         return f"The controller changed it to {change}: look again."
     hold = holds.read().over(found.service.slug)

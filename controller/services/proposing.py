@@ -14,7 +14,7 @@ from controller.core.reasons import Code
 from controller.core.types import Gate, Instances, Mode, Role
 from controller.models import Proposal
 from controller.services import bulk
-from controller.services.rows import Entry, proposal_row, then_of
+from controller.services.rows import Entry, proposal_row
 
 BODY: Final = (
     "decision_id",
@@ -76,7 +76,7 @@ def nearly_same(row: Proposal, wanted: Proposal) -> bool:
 
 
 def _second_halves(row: Proposal, wanted: Proposal) -> list[tuple[int, int, int]]:
-    then, asked = then_of(row), then_of(wanted)
+    then, asked = row.then, wanted.then
     if then is None or asked is None:
         return []
     now = Instances(row.from_prefill, row.from_decode)

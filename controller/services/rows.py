@@ -221,13 +221,6 @@ def instances_of(instances: Sequence[InstanceRef]) -> list[dict[str, str]]:
     ]
 
 
-def then_of(row: Proposal | DecisionRow) -> Instances | None:
-    """Return what the second half of an exchange reaches; ``None`` where the row has none."""
-    if row.then_prefill is None or row.then_decode is None:
-        return None
-    return Instances(row.then_prefill, row.then_decode)
-
-
 def basis_of(spec: ServiceSpec, current: Instances, resource_version: str) -> Basis:
     """Return what an approval of a change of this service is bound to."""
     return Basis(

@@ -37,6 +37,16 @@ def test_each_step_stands_between_what_it_got_and_what_it_left() -> None:
     assert base["marker"]["color"] == "rgba(0,0,0,0)"
 
 
+def test_the_second_half_of_an_exchange_stands_after_what_is_decided() -> None:
+    mark = a_mark(3, NOON_S, current=Instances(10, 2), final=Instances(6, 2), then=Instances(6, 6))
+    plot = decision_steps(DecisionRecord(mark, "Chat", "", (), ()), UTC)
+    change = trace_named(plot, "decode")
+    assert change["y"] == ["now", "decided", "second half"]
+    assert change["text"] == ["2", "2", "+4 → 6"]
+    assert trace_named(plot, "decode base")["x"] == [0, 0, 2]
+    assert "Then prefill 6, decode 6." in plot["summary"]
+
+
 def test_a_step_that_runs_twice_keeps_its_own_row() -> None:
     twice = DecisionRecord(RECORD.mark, "Chat", "", RECORD.steps[:1] * 2, ())
     assert decision_steps(twice, UTC)["data"][0]["y"][1:3] == ["policy", "policy 2"]

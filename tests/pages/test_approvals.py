@@ -45,6 +45,17 @@ def test_the_card_says_what_why_and_what_otherwise(ana: Client) -> None:
 
 
 @pytest.mark.django_db
+def test_the_card_of_an_exchange_shows_what_else_is_approved(ana: Client) -> None:
+    shown = {"from_prefill": 10, "from_decode": 2, "to_prefill": 6, "to_decode": 2}
+    waiting(**shown, then_prefill=6, then_decode=6)
+    page = reading(ana, "/approvals/")
+    assert "prefill 10 → 6, then decode 2 → 6" in page
+    assert "Second half decode 2 → 6, on the GPUs that the first gives back" in page
+    assert "decode 2 → 2 then 6 stays at first" in page
+    assert "5.00 → 1.00 prefill per decode" in page
+
+
+@pytest.mark.django_db
 def test_the_tabs_are_mine_all_open_and_decided(ana: Client) -> None:
     waiting("mine")
     waiting("sent", state="applying")

@@ -48,6 +48,26 @@ def vera(client: Client) -> Client:
 
 
 @pytest.mark.django_db
+def test_an_exchange_shows_both_halves(vera: Client) -> None:
+    decision = factories.make_decision(
+        factories.make_service("chat"),
+        move="rebalance",
+        gate="act",
+        code="EXCHANGE",
+        current_prefill=10,
+        current_decode=2,
+        final_prefill=6,
+        final_decode=2,
+        then_prefill=6,
+        then_decode=6,
+        sentence="Prefill 10 → 6 first, then decode 2 → 6 on the GPUs this frees.",
+    )
+    page = reading(vera, decision.get_absolute_url())
+    assert "How prefill 10 → 6, then decode 2 → 6 came about" in page
+    assert "second half decode 2, prefill 6 decode 6, prefill 6 EXCHANGE later" in page
+
+
+@pytest.mark.django_db
 def test_the_page_explains_each_step(vera: Client) -> None:
     service = factories.make_service("chat")
     PolicyRevision.objects.create(service=service, revision=1, body={"target": 1000.0})
