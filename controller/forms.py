@@ -30,10 +30,17 @@ class ApproveForm(forms.Form):
 
 
 class RejectForm(forms.Form):
-    """A rejection of one version, with its reason."""
+    """A rejection or dismissal of one version, with its reason."""
 
     version = forms.IntegerField(min_value=1, max_value=2**31 - 1)
     reason = _reason(required=True)
+
+
+class AdoptForm(forms.Form):
+    """An adoption of one version of a policy suggestion."""
+
+    version = forms.IntegerField(min_value=1, max_value=2**31 - 1)
+    reason = _reason(required=False)
 
 
 class FreezeForm(forms.Form):

@@ -17,6 +17,7 @@ from controller.views import (
     sign_in,
     signals,
     strip,
+    suggestions,
     system,
 )
 
@@ -50,6 +51,11 @@ urlpatterns = [
     path("approvals/<int:pk>/", approvals.page, name="approval"),
     path("approvals/<int:pk>/approve/", approvals.approve, name="approve"),
     path("approvals/<int:pk>/reject/", approvals.reject, name="reject"),
+    path("approvals/suggestions/<int:pk>/", suggestions.page, name="suggestion"),
+    path("approvals/suggestions/<int:pk>/adopt/", suggestions.adopt, name="suggestion-adopt"),
+    path(
+        "approvals/suggestions/<int:pk>/dismiss/", suggestions.dismiss, name="suggestion-dismiss"
+    ),
     path("decisions/", decisions.index, name="decisions"),
     path("decisions/<int:pk>/", decisions.page, name="decision"),
     path("decisions/<int:pk>/replay/", replay.page, name="decision-replay"),

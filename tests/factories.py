@@ -4,7 +4,16 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from controller.models import Decision, PoolSample, Proposal, Sample, ServiceStatus
+from django.utils import timezone
+
+from controller.models import (
+    Decision,
+    PolicySuggestion,
+    PoolSample,
+    Proposal,
+    Sample,
+    ServiceStatus,
+)
 from inventory.models import (
     Cluster,
     HardwareType,
@@ -191,6 +200,27 @@ def make_proposal(service: Service, **fields: Any) -> Proposal:
         "expires_at": NOW + timedelta(minutes=10),
     } | fields
     return Proposal.objects.create(service=service, **given)
+
+
+def make_suggestion(service: Service, **fields: Any) -> PolicySuggestion:
+    """Return an open suggestion of ratio 0.5 → 0.62, target 1,000 → 1,200, fresh by the clock."""
+    now = timezone.now()
+    given = {
+        "state": "open",
+        "revision": 1,
+        "driver": "decode_tps",
+        "from_pd_ratio": 0.5,
+        "from_target": 1000.0,
+        "pd_ratio": 0.62,
+        "target": 1200.0,
+        "sentence": "20.0 requests a second take 3.1 prefill and 5.0 decode instances.",
+        "evidence": {"mix": None, "rps": 20.0, "needs": {"prefill": 3.1, "decode": 5.0}},
+        "first_seen_at": now - timedelta(minutes=15),
+        "confirmed_at": now - timedelta(minutes=3),
+        "opened_at": now - timedelta(minutes=5),
+        "expires_at": now + timedelta(hours=23, minutes=55),
+    } | fields
+    return PolicySuggestion.objects.create(service=service, **given)
 
 
 def make_samples(

@@ -301,7 +301,7 @@ DRIVER_LABELS: Final = {
 }
 ADAPT_WORDS: Final[Mapping[Adapt, str]] = {
     Adapt.OFF: "off: the ratio and target above stay",
-    Adapt.PROPOSE: "propose: shown here to be adopted",
+    Adapt.PROPOSE: "propose: suggested on the Approvals page",
     Adapt.AUTOMATIC: "automatic: the estimate is used",
 }
 

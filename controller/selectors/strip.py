@@ -11,8 +11,8 @@ from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import Count, Exists, OuterRef, Q
 
-from controller.core.lifecycle import ActionState, ProposalState
-from controller.models import Action, Freeze, Proposal, SimulatedFleet, Tick
+from controller.core.lifecycle import ActionState, ProposalState, SuggestionState
+from controller.models import Action, Freeze, PolicySuggestion, Proposal, SimulatedFleet, Tick
 from controller.selectors.freezes import host_hold
 from inventory.models import Cluster, Service
 
@@ -64,7 +64,7 @@ class Simulation:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Counts over the configured services, the reader's waiting proposals among them."""
+    """Counts over the configured services, what waits for the reader among them."""
 
     services: int
     steered: int
@@ -205,16 +205,23 @@ def _last_tick() -> LastTick | None:
 
 def _fleet(reader: Reader, now: datetime) -> Fleet:
     frozen = Freeze.objects.filter(service=OuterRef("pk"), ended_at=None)
+    suggested = PolicySuggestion.objects.filter(
+        service=OuterRef("pk"), state=SuggestionState.OPEN, expires_at__gt=now
+    )
     breach = Q(status__ttft_breach_since__isnull=False) | Q(status__tbt_breach_since__isnull=False)
-    counts = Service.objects.annotate(held=Exists(frozen)).aggregate(
+    marked = Service.objects.annotate(held=Exists(frozen), suggested_to=Exists(suggested))
+    counts = marked.aggregate(
         services=Count("pk"),
         steered=Count("pk", filter=~Q(mode=Service.Mode.OBSERVE)),
         frozen=Count("pk", filter=Q(held=True)),
         breaching=Count("pk", filter=breach),
+        suggested=Count("pk", filter=Q(suggested_to=True)),
     )
+    suggestions = counts.pop("suggested")
+    mine = suggestions if reader.has_perm("inventory.change_policy") else 0
     return Fleet(
         **counts,
-        waiting=_waiting_for(reader, now),
+        waiting=mine + _waiting_for(reader, now),
         outstanding=Action.objects.filter(state__in=OUTSTANDING).count(),
     )
 

@@ -1,4 +1,4 @@
-"""The queue of proposals, one proposal, and the two answers to it."""
+"""The queue of proposals and policy suggestions, one proposal, and the two answers to it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 
 from controller import forms
-from controller.selectors import proposals
+from controller.selectors import proposals, suggestions
 from controller.selectors.proposals import Card
 from controller.services import approvals
 from controller.services.errors import ConflictError
@@ -27,11 +27,11 @@ def index(request: HttpRequest) -> HttpResponse:
     tab = asked if asked in TABS else TABS[0] if may else TABS[1]
     now = timezone.now()
     queue = proposals.queue(tab, user=request.user, now=now)  # type: ignore[arg-type]
-    values = {"queue": queue, "tab": tab, "now": now}
+    cards = suggestions.of_tab(tab, may_decide=request.user.has_perm(suggestions.RIGHT), now=now)
+    values = {"queue": queue, "tab": tab, "suggestions": cards, "now": now}
     if request.headers.get("HX-Request"):
-        return fragments.answer(
-            request, "controller/_proposal_list.html", values, state=(tab, queue.state)
-        )
+        state = (tab, queue.state, *(card.shown for card in cards))
+        return fragments.answer(request, "controller/_proposal_list.html", values, state=state)
     return render(request, "controller/approvals.html", values)
 
 

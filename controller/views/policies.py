@@ -17,7 +17,7 @@ from django.utils import timezone
 from controller import wiring
 from controller.core.policy_fields import FIELDS as POLICY_FIELDS
 from controller.core.policy_fields import GROUPS, differences, told
-from controller.selectors import policy_page
+from controller.selectors import policy_page, suggestions
 from controller.selectors.policy_page import InForce
 from controller.services import backtest_load, people, policy_edits
 from controller.services import backtests as backtest_service
@@ -248,12 +248,14 @@ def _render(
     trial: TrialForm | None = None,
 ) -> HttpResponse:
     outcome = outcome or Told()
+    at = timezone.now()
     may_edit, may_try = map(request.user.has_perm, (people.EDIT_POLICY, people.BACKTEST))
     values: dict[str, Any] = {
-        "now": timezone.now(),
+        "now": at,
         "service": now.service,
         "in_force": now,
         "form": form,
+        "suggestion": suggestions.open_of(now.service, now=at),
         "outcome": outcome,
         "may_edit": may_edit,
         "may_try": may_try,
