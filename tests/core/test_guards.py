@@ -186,6 +186,18 @@ def test_idleness_must_be_seen_s7() -> None:
     assert ended(guards.freshness(Target(DOWN), ctx), ctx) == (FOUR, Code.METRIC_MISSING)
 
 
+@pytest.mark.parametrize(("reporting", "want"), [(18, DOWN), (17, Instances(10, 20))], ids=str)
+def test_what_is_graded_ok_elsewhere_still_needs_its_coverage_m10(
+    reporting: int, want: Instances
+) -> None:
+    """18 of 20 are 90 %, 17 are 85 %: a document may say ok of both."""
+    current = Instances(10, 20)
+    signals = healthy(4000.0, current)
+    signals["decode_tps"] = replace(signals["decode_tps"], reporting=reporting)
+    ctx = context(current, 0.0, signals=signals)
+    assert guards.freshness(Target(DOWN), ctx).want == want
+
+
 @pytest.mark.parametrize("quality", [q for q in Quality if q is not Quality.OK])
 def test_by_measured_need_the_requests_must_be_read_too_s6(quality: Quality) -> None:
     """Needs rest on what comes as much as on what is made; by its driver alone it may shrink."""

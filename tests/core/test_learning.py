@@ -219,3 +219,27 @@ def test_the_text_automatic_stands_for_measured_needs() -> None:
         config = replace(ctx.spec.policy, adapt=text)  # type: ignore[arg-type]
         raw[text] = decide(replace(ctx, spec=replace(ctx.spec, policy=config))).raw
     assert raw["off"] != raw["automatic"]
+
+
+@pytest.mark.parametrize(
+    ("away_s", "ratio"),
+    [
+        pytest.param(15.0, 1.025, id="15 s: 10 % a minute are 2.5 %"),
+        pytest.param(60.0, 1.1, id="60 s: 10 %"),
+        pytest.param(3600.0, 1.1, id="an hour unseen teaches no more than a minute"),
+        pytest.param(-30.0, 1.0, id="a clock put back teaches nothing"),
+    ],
+)
+def test_a_long_gap_moves_the_ratio_no_further_than_a_minute(away_s: float, ratio: float) -> None:
+    signals = valued(healthy(20_000.0, EIGHT), request_rps=60.0, prefill_tps_uncached=100_000.0)
+    past = Outlook(
+        at_s=NOW_S - away_s,
+        rps=60.0,
+        input_tokens=1700.0,
+        uncached_tokens=1667.0,
+        output_tokens=333.0,
+        ratio=1.0,
+    )
+    ctx = context(EIGHT, 0.0, spec=ADAPTIVE, signals=signals, history=History(outlook=past))
+    found, _ = learn(ctx)
+    assert found.ratio == pytest.approx(ratio)
