@@ -243,3 +243,11 @@ def test_a_long_gap_moves_the_ratio_no_further_than_a_minute(away_s: float, rati
     ctx = context(EIGHT, 0.0, spec=ADAPTIVE, signals=signals, history=History(outlook=past))
     found, _ = learn(ctx)
     assert found.ratio == pytest.approx(ratio)
+
+
+def test_below_one_instance_nothing_is_short() -> None:
+    """0.9 needed where 0.1 was foreseen: one instance is there anyhow, so it counts as in time."""
+    past = Outlook(foreseen=(Foreseen(100.0, 0.1, 0.1),))
+    found = surprised(past, (0.9, 2.0), 100.0)
+    assert found.prefill.outran[0] > PRIOR[0]
+    assert found.decode.outran[OUTRAN.index(2.0)] > PRIOR[OUTRAN.index(2.0)]
