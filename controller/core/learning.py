@@ -62,7 +62,7 @@ def learn(ctx: Context) -> tuple[Outlook, Forecast]:
         backlog=measured.backlog(),
         measured=known,
         ratio=outlook.ratio,
-        target=measured.target(known, margins),
+        target=measured.target(known),
         mix=measured.mix,
         rps=measured.rates.rps,
     )

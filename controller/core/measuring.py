@@ -246,11 +246,11 @@ class Measured:
         tokens = max(rates.decode_waiting - usual, 0.0) * mix.output_tokens
         return work_s / drain_s, tokens / self.decode_tps() / drain_s
 
-    def target(self, needs: Pair, margins: tuple[float, float]) -> float | None:
-        """Return the driver's total per instance of its role that leaves the margin."""
+    def target(self, needs: Pair) -> float | None:
+        """Return the driver's total per instance of its role; margins are the policy's to add."""
         at = 0 if driver_role(self.ctx.spec.policy) is Role.PREFILL else 1
         total, need = driver_total(self.ctx), needs[at]
-        return total / need / (1.0 + margins[at]) if total and need else None
+        return total / need if total and need else None
 
 
 def _timed(past: Learnt, seen: float, *, saturated: bool, elapsed_s: float) -> Learnt:

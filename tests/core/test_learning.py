@@ -134,6 +134,19 @@ def test_each_role_stands_at_its_own_need() -> None:
     assert found.forecast.ratio == pytest.approx(6.5 / 3.4, rel=0.15)
 
 
+def test_adopted_figures_provide_for_what_the_measured_needs_ask_and_no_margin_twice() -> None:
+    ctx = loaded(60.0)
+    config = replace(ctx.spec.policy, adapt=Adapt.PROPOSE, margin_frac=0.4)
+    ctx = replace(ctx, spec=replace(ctx.spec, policy=config))
+    found = learn(ctx)[1]
+    assert found.ratio is not None
+    assert found.target is not None
+    adopted = replace(config, pd_ratio=found.ratio, target=found.target)
+    needs = learn(replace(ctx, spec=replace(ctx.spec, policy=adopted)))[1].needs
+    # The policy adds its 40 % to these itself.
+    assert needs == (pytest.approx(found.measured[0]), pytest.approx(found.measured[1]))
+
+
 def test_the_ratio_in_force_follows_slowly_within_its_band() -> None:
     ctx = loaded(60.0)
     past = replace(ctx.history.outlook, at_s=NOW_S - 15.0, ratio=1.0)
