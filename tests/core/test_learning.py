@@ -264,3 +264,12 @@ def test_below_one_instance_nothing_is_short() -> None:
     found = surprised(past, (0.9, 2.0), 100.0)
     assert found.prefill.outran[0] > PRIOR[0]
     assert found.decode.outran[OUTRAN.index(2.0)] > PRIOR[OUTRAN.index(2.0)]
+
+
+def test_within_one_stretch_each_role_keeps_its_highest_need_until_the_stretch_is_past() -> None:
+    """A stretch of 300 s that began at 0 s matters to a hold of 3,600 s until 3,900 s."""
+    outlook, _ = peaked(Outlook(), (2.0, 5.0), 0.0, 3600.0)
+    outlook, _ = peaked(outlook, (1.0, 6.0), 100.0, 3600.0)
+    assert outlook.peaks == (Peak(0.0, 2.0, 6.0),)
+    assert peaked(outlook, (1.0, 1.0), 3899.0, 3600.0)[1] == (2.0, 6.0)
+    assert peaked(outlook, (1.0, 1.0), 3900.0, 3600.0)[1] == (1.0, 1.0)
