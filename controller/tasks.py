@@ -21,7 +21,7 @@ from controller.services import (
     retention,
 )
 from controller.services.errors import NotLeadingError
-from controller.simulator.backtest import run as backtest_run
+from controller.simulator import curation
 
 log = structlog.get_logger(__name__)
 
@@ -104,7 +104,7 @@ def run_backtest(pk: str) -> str:
         question_of=lambda row: backtest_load.question_of(
             row.asked, backtest_load.load_of_row(row), sources
         ),
-        run=backtest_run.run,
+        run=curation.answered,
         clock=time.perf_counter,
     )
     said = backtest_jobs.carry_out(UUID(pk), tools)

@@ -40,6 +40,7 @@ urlpatterns = [
         policies.simulation,
         name="policy-simulation",
     ),
+    path("services/<slug:slug>/policy/curate/", policies.curate, name="policy-curate"),
     path(
         "services/<slug:slug>/policy/revert/<int:revision>/",
         policies.revert,

@@ -14,6 +14,7 @@ from controller.charts.backtest import backtest
 from controller.charts.backtest_frontier import backtest_frontier
 from controller.charts.capacity import capacity
 from controller.charts.clock import Clock
+from controller.charts.curation import curation_sweep
 from controller.charts.decision_steps import decision_steps
 from controller.charts.decision_window import decision_window
 from controller.charts.fleet_trend import fleet_trend
@@ -45,5 +46,6 @@ FIGURES: Final[Mapping[str, Figure]] = {
     "decision-window": Figure(decision_window, "decision_window", needs=("decision",)),
     "signals": Figure(signals, "signals", "24h", needs=("service",)),
     "backtest": Figure(backtest, "backtest", needs=("backtest",)),
+    "curation": Figure(curation_sweep, "backtest", needs=("backtest",)),
     "backtest-frontier": Figure(backtest_frontier, "backtest", needs=("backtest",)),
 }

@@ -1,4 +1,4 @@
-"""What the figures of a backtest show: the load, the bound, and each policy over time."""
+"""What the figures of a backtest show: load, bound, each policy over time, what was curated."""
 
 from __future__ import annotations
 
@@ -63,6 +63,7 @@ class BacktestSeries:
     request_rps: Floats
     bound_gpus: Floats
     runs: Sequence[RunSeries]
+    curation: Mapping[str, Any] | None = None
 
 
 def backtest_series(ask: Ask) -> BacktestSeries:
@@ -108,6 +109,7 @@ def series_of(backtest: Backtest, wanted: Iterable[int] = ()) -> BacktestSeries:
             for i, (run, columns) in enumerate(zip(answer["runs"], series["runs"], strict=True))
             if i in chosen
         ],
+        curation=answer.get("curation"),
     )
 
 

@@ -21,6 +21,9 @@ MOST_REVISIONS: Final = 50
 ASKED_BY: Final = "policy_tab"
 """Where a backtest keeps which service's tab asked for it, and with which policies."""
 
+CURATED: Final = "curate"
+"""Where a backtest says that it is a curation."""
+
 IN_FORCE: Final = "in force"
 EDITED: Final = "edited"
 COMPARED: Final = (
@@ -70,6 +73,14 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
+class Curated:
+    """What a curation found, in words: the best split, targets, ratio, and who was chosen."""
+
+    sentence: str
+    facts: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
 class Simulation:
     """A backtest the tab asked for: how it stands and, once done, its rows under their names."""
 
@@ -79,6 +90,13 @@ class Simulation:
     sentence: str
     columns: Sequence[backtest_scores.Column]
     rows: Sequence[backtest_scores.ScoreRow]
+    is_curation: bool = False
+    curated: Curated | None = None
+
+    @property
+    def key(self) -> str:
+        """The id of the backtest, for the address of its figure."""
+        return str(self.found.backtest.pk)
 
 
 def in_force(slug: str) -> InForce | None:
@@ -158,19 +176,62 @@ def simulation(service: Service, pk: UUID, now: datetime) -> Simulation | None:
     asked = found.backtest.asked.get(ASKED_BY) if found else None
     if found is None or not isinstance(asked, dict) or asked.get("service") != service.slug:
         return None
-    names = {
-        asked["labels"][EDITED]: EDITED,
-        asked["labels"][IN_FORCE]: f"{IN_FORCE}, revision {asked['revision']}",
-    }
-    answer = found.backtest.answer
+    labels, answer = asked["labels"], found.backtest.answer
+    names = {}
+    if labels:
+        names = {
+            labels[EDITED]: EDITED,
+            labels[IN_FORCE]: f"{IN_FORCE}, revision {asked['revision']}",
+        }
+    curation = answer.get("curation") if answer else None
+    if curation:
+        names[curation["chosen"]["policy"]] = f"{curation['chosen']['policy']} (chosen)"
     return Simulation(
         found=found,
         revision=asked["revision"],
-        body=asked["body"],
-        sentence=_sentence(answer, asked["labels"]) if answer else "",
+        body=asked["body"] | (_adopted(curation) if curation else {}),
+        sentence=_sentence(answer, labels) if answer and labels else "",
         columns=[backtest_scores.BY_NAME[name] for name in COMPARED],
         rows=_rows(answer, names) if answer else (),
+        is_curation=CURATED in found.backtest.asked,
+        curated=_curated(curation) if curation else None,
     )
+
+
+def _adopted(curation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the chosen policy says of what a service keeps."""
+    return {name: value for name, value in curation["chosen"]["params"].items() if name in KEPT}
+
+
+def _curated(curation: Mapping[str, Any]) -> Curated:
+    best, drift, targets = curation["best"], curation["ratio_drift"], curation["targets"]
+    cautious, mean = (wording.ratio(curation[name]) for name in ("pd_ratio_cautious", "pd_ratio"))
+    hours = f"{drift['hours']} {'hour' if drift['hours'] == 1 else 'hours'}"
+    split = f"{best['prefill']} prefill, {best['decode']} decode"
+    carried = f"{wording.number(best['goodput_rps'])} requests/s within both goals"
+    facts = [
+        (f"Best split of {curation['gpus']:,} GPUs", f"{split}: {carried}"),
+        ("P/D ratio", f"{cautious} as answers vary, {mean} by mean lengths"),
+        (
+            "Ratio by hour",
+            f"{wording.ratio(drift['lowest'])} to {wording.ratio(drift['highest'])} over {hours}"
+            if drift["hours"]
+            else wording.UNKNOWN,
+        ),
+        (
+            "Target, decode",
+            f"{wording.number(targets['decode_tps_per_instance'])} tok/s per instance",
+        ),
+        (
+            "Target, uncached prefill",
+            f"{wording.number(targets['prefill_tps_uncached_per_instance'])} tok/s per instance",
+        ),
+    ]
+    if curation["attainable_frac"] < 1:
+        within = wording.percent(curation["attainable_frac"])
+        facts.append(("Prompts that can keep the TTFT goal", within))
+    why = str(curation["chosen"]["why"])
+    return Curated(f"Chosen: {why}.", facts)
 
 
 def _rows(

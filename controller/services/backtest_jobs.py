@@ -24,6 +24,7 @@ from controller.models.backtests import MOST_ATTEMPTS
 from controller.services.errors import OutOfTimeError
 from controller.simulator.backtest.answer import Answer, Plain, as_plain
 from controller.simulator.backtest.question import Question, QuestionError
+from controller.simulator.curation import CurationQuestion
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +54,7 @@ class Runner(Protocol):
 
     def __call__(
         self,
-        question: Question,
+        question: Question | CurationQuestion,
         *,
         clock: Callable[[], float],
         progress: Callable[[float], None],
@@ -65,7 +66,7 @@ class Runner(Protocol):
 class Tools:
     """What a run is made with: how a row becomes a question, who answers it, a clock [s]."""
 
-    question_of: Callable[[Backtest], Question]
+    question_of: Callable[[Backtest], Question | CurationQuestion]
     run: Runner
     clock: Callable[[], float]
 

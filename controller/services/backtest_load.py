@@ -3,16 +3,17 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from controller.core.backtest_states import Source
 from controller.models import Backtest
 from controller.services import traces
 from controller.services.backtests import Load
+from controller.simulator import curation
 from controller.simulator.backtest.ask import Asked, question_from
-from controller.simulator.backtest.plan import plan
 from controller.simulator.backtest.question import Question, QuestionError
+from controller.simulator.curation import CurationQuestion
 from controller.simulator.profiles import Profile
 from controller.simulator.recorded import TooLittleRecordedError
 from controller.simulator.workload import (
@@ -22,6 +23,9 @@ from controller.simulator.workload import (
     WindowTrace,
     Workload,
 )
+
+CURATED: Final = "curate"
+"""Where a backtest keeps for how many GPUs a ratio is to be found, and the share to be kept."""
 
 RecordedLoad = Callable[[UUID, datetime, datetime], Workload]
 
@@ -51,15 +55,21 @@ def load_of_row(row: Backtest) -> Load:
     )
 
 
-def question_of(asked: Mapping[str, Any], load: Load, sources: Sources) -> Question:
-    """Return the question; raises :class:`QuestionError` naming the field that is at fault."""
+def question_of(
+    asked: Mapping[str, Any], load: Load, sources: Sources
+) -> Question | CurationQuestion:
+    """Return the question, that of a curation where ``asked`` says so.
+
+    Raises :class:`QuestionError` naming the field that is at fault.
+    """
     workload = workload_of(load, asked["rate_scale"], sources.recorded)
-    return question_from(asked_of(asked), workload, sources.profiles)
+    question = question_from(asked_of(asked), workload, sources.profiles)
+    return CurationQuestion(question, **asked[CURATED]) if CURATED in asked else question
 
 
 def check(asked: Mapping[str, Any], load: Load, sources: Sources) -> None:
     """Raise :class:`QuestionError` for what could not be played, before anybody waits for it."""
-    plan(question_of(asked, load, sources))
+    curation.check(question_of(asked, load, sources))
 
 
 def asked_of(asked: Mapping[str, Any]) -> Asked:

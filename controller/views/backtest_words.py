@@ -14,6 +14,7 @@ from controller.core.backtest_states import State
 from controller.selectors import backtest_scores
 from controller.selectors.backtests import MOST_TRIES
 from controller.services import backtest_jobs
+from controller.services.backtest_load import CURATED
 from controller.views.backtest_form import BacktestForm
 
 if TYPE_CHECKING:
@@ -81,6 +82,9 @@ def asked(row: Backtest) -> list[Fact]:
         Fact("seed", str(given["seed"])),
         Fact("fidelity asked", given["fidelity"]),
     ]
+    if curated := given.get(CURATED):
+        kept = wording.percent(curated["goal_frac"])
+        facts.append(Fact("curated for", f"{curated['gpus']:,} GPUs, {kept} within both goals"))
     return facts
 
 
@@ -125,7 +129,9 @@ def command(row: Backtest) -> str:
     if not load:
         return ""
     given = row.asked
-    words = ["./heteroscale", "backtest", "--workload", load, "--profile", given["profile"]]
+    curated = given.get(CURATED)
+    verb = "curate" if curated else "backtest"
+    words = ["./heteroscale", verb, "--workload", load, "--profile", given["profile"]]
     for flag, value in (
         ("--decode-profile", given["decode_profile"]),
         ("--scale", None if given["rate_scale"] == 1 else given["rate_scale"]),
@@ -136,6 +142,8 @@ def command(row: Backtest) -> str:
         ("--max-gpus", given["max_gpus"]),
         ("--seed", given["seed"]),
         ("--fidelity", given["fidelity"]),
+        ("--gpus", curated and curated["gpus"]),
+        ("--goal", curated and curated["goal_frac"]),
     ):
         if value not in {None, ""}:
             words += [flag, _exactly(value)]

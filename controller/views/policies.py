@@ -148,15 +148,38 @@ def simulate(request: HttpRequest, slug: str) -> HttpResponse:
     return _queued(request, now, form, trial)
 
 
+@shell.page("GET", "POST")
+def curate(request: HttpRequest, slug: str) -> HttpResponse:
+    """Queue a backtest that finds ratio, targets and policy for the load (HeteroScale §4.6).
+
+    What else is typed into the form has no say in it.
+    """
+    if request.method != "POST":
+        return redirect("service-policy", slug=slug)
+    people.require(request.user, people.BACKTEST)
+    now = _in_force(slug)
+    trial = _trial(request.POST, now)
+    if trial.is_valid() and not trial.cleaned_data["gpus"]:
+        trial.refuse("gpus", "Say how many GPUs there are to split between the roles.")
+    if not trial.is_valid():
+        form = PolicyForm(request.POST, body=now.body, opened=now.revision)
+        return _render(request, now, form, Told(400), trial)
+    return _queued(request, now, None, trial)
+
+
 def _queued(
-    request: HttpRequest, now: InForce, form: PolicyForm, trial: TrialForm
+    request: HttpRequest, now: InForce, form: PolicyForm | None, trial: TrialForm
 ) -> HttpResponse:
-    body, status = form.body(), 400
+    """Queue what is to be simulated; without a checked form it is a curation."""
+    status = 400
     try:
-        labels = policy_trial.labels(now.body if now.revision else body, body)
+        body = form.body() if form else now.body
+        labels = policy_trial.labels(now.body if now.revision else body, body) if form else {}
         asking = trial.asking(list(dict.fromkeys(labels.values())))
         if asking is not None:
             asked = asking.asked() | policy_trial.remembered(now, body, labels)
+            if form is None:
+                asked |= policy_trial.curation_of(now, trial.cleaned_data["gpus"])
             load = backtest_form.load_of(asking.cleaned_data, timezone.now())
             backtest_load.check(asked, load, wiring.backtest_sources())
             key = asking.cleaned_data["key"]
@@ -168,6 +191,7 @@ def _queued(
     except (TooManyError, ConflictError) as fault:
         trial.refuse("", str(fault))
         status = 429 if isinstance(fault, TooManyError) else 409
+    form = form or PolicyForm(request.POST, body=now.body, opened=now.revision)
     return _render(request, now, form, Told(status), trial)
 
 
@@ -180,6 +204,7 @@ def simulation(request: HttpRequest, slug: str, pk: UUID) -> HttpResponse:
         return redirect(f"{address}?{urlencode({TRIED: pk})}")
     shown = _simulation(now, pk)
     values = {"simulation": shown, "service": now.service, "now": timezone.now()}
+    values |= _may(request)
     return fragments.answer(
         request, "controller/_policy_simulation.html", values, state=shown.found.state
     )
@@ -225,6 +250,14 @@ def _simulation(now: InForce, pk: UUID) -> policy_page.Simulation:
     return found
 
 
+def _may(request: HttpRequest) -> dict[str, Any]:
+    user = request.user
+    return {
+        "may_edit": user.has_perm(people.EDIT_POLICY),
+        "may_try": user.has_perm(people.BACKTEST),
+    }
+
+
 def _trial(data: Mapping[str, Any] | None, now: InForce) -> TrialForm:
     return TrialForm(data, now=now, profiles=list(wiring.backtest_sources().profiles))
 
@@ -249,7 +282,7 @@ def _render(
 ) -> HttpResponse:
     outcome = outcome or Told()
     at = timezone.now()
-    may_edit, may_try = map(request.user.has_perm, (people.EDIT_POLICY, people.BACKTEST))
+    may = _may(request)
     values: dict[str, Any] = {
         "now": at,
         "service": now.service,
@@ -257,13 +290,11 @@ def _render(
         "form": form,
         "suggestion": suggestions.open_of(now.service, now=at),
         "outcome": outcome,
-        "may_edit": may_edit,
-        "may_try": may_try,
         "revisions": policy_page.revisions(now),
         "estimate": policy_page.estimate(now.service),
         **_compared(now, form),
-    }
-    if may_edit or may_try:
+    } | may
+    if any(may.values()):
         values["trial"] = trial or _trial(None, now)
     else:
         values["facts"] = _facts(now)

@@ -12,10 +12,11 @@ from django import forms
 from controller.core.backtest_states import Source
 from controller.core.policy_fields import parameters
 from controller.core.policy_names import JOINT, PERIODIC, policy_names
-from controller.core.types import PolicyConfig
+from controller.core.types import PolicyConfig, Slo
 from controller.selectors import backtests, policy_page
 from controller.selectors.policy_page import EDITED, IN_FORCE, InForce
-from controller.simulator.backtest.ask import POLICY_NAMES
+from controller.services.backtest_load import CURATED
+from controller.simulator.backtest.ask import MOST_GPUS, POLICY_NAMES
 from controller.simulator.backtest.contestants import PARAMETERS
 from controller.simulator.backtest.question import QuestionError
 from controller.views import backtest_form
@@ -29,6 +30,8 @@ USUAL: Final = ("default", "static-peak")
 NO_ENGINES: Final = "Choose the engines to simulate: no profile is known for this service's own."
 # Where the backtest's form calls something otherwise than this one.
 SAID_AT: Final = {
+    "max_gpus": "gpus",
+    "tbt_slo_s": "profile",
     "recorded_hours": "hours",
     "service": "hours",
     "policies": "beside",
@@ -57,6 +60,9 @@ class TrialForm(forms.Form):
     )
     decode_profile = forms.ChoiceField(label="Engines of decode", required=False)
     start_up_s = forms.FloatField(label="Start-up of an instance [s]", min_value=0, max_value=3600)
+    gpus = forms.IntegerField(
+        label="To curate: GPUs", min_value=1, max_value=MOST_GPUS, required=False
+    )
     beside = forms.MultipleChoiceField(
         label="Beside in force and edited",
         required=False,
@@ -78,6 +84,7 @@ class TrialForm(forms.Form):
             "profile": usual.get("profile", ""),
             "decode_profile": usual.get("decode_profile", ""),
             "start_up_s": 60,
+            "gpus": now.service.max_gpus,
             "beside": USUAL,
         }
         # A form sent without these fields, by a page that only checks, keeps what it begins with.
@@ -149,6 +156,12 @@ def left_out(*bodies: Mapping[str, Any]) -> Sequence[str]:
     """Return what the bodies have that no backtest can play, in words."""
     is_timed = any(PERIODIC in policy_names(str(body.get("name", ""))) for body in bodies)
     return ["the periodic policy with its windows"] if is_timed else []
+
+
+def curation_of(now: InForce, gpus: int) -> dict[str, Any]:
+    """Return what makes a backtest a curation: for how many GPUs, and what is to be kept."""
+    slo = getattr(now.service, "slo", None)
+    return {CURATED: {"gpus": gpus, "goal_frac": slo.goal_frac if slo else Slo(1, 1).goal_frac}}
 
 
 def remembered(

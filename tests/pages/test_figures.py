@@ -16,7 +16,7 @@ from controller.api.figures import safe
 from controller.charts import FIGURES
 from controller.models import Backtest
 from tests import factories
-from tests.backtests import make_backtest
+from tests.backtests import FOUND, answer, make_backtest
 
 if TYPE_CHECKING:
     import time_machine
@@ -35,7 +35,8 @@ def reader(client: Client, time_machine: time_machine.TimeMachineFixture) -> Cli
 
 
 def needed(name: str, service: Any) -> dict[str, Any]:
-    done = Backtest.objects.first() or make_backtest(None, "done")
+    found = answer(curation=FOUND)
+    done = Backtest.objects.first() or make_backtest(None, "done", found=found)
     given = {
         "service": service.slug,
         "decision": service.status.decision_id,

@@ -13,6 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from controller import tasks
 from controller.core.policy_fields import FIELDS, GROUPS, plain_default
 from controller.models import AuditEvent, Backtest
 from controller.selectors.backtests import hours
@@ -22,7 +23,7 @@ from controller.simulator.backtest.question import parse_candidate
 from inventory.models import Policy, PolicyRevision, Service
 from inventory.services.policies import KEPT, body_of
 from tests import factories
-from tests.backtests import make_backtest
+from tests.backtests import FOUND, answer, make_backtest, run, score
 from tests.pages.reading import reading, words
 from tests.services.people import person
 
@@ -494,6 +495,138 @@ def test_what_no_simulation_plays_is_said(client: Client, chat: Service) -> None
     assert (
         "A simulation leaves out the periodic policy with its windows; it plays the rest." in page
     )
+
+
+# Curating.
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("pia")
+def test_a_curation_is_played_by_a_worker_and_adopted_as_a_revision(
+    client: Client, chat: Service
+) -> None:
+    factories.make_samples(chat, until=timezone.now(), count=200)
+    sent = tried(chat, target="nonsense, which has no say") | {"try-gpus": "8"}
+    asked = client.post(f"{TAB}curate/", sent)
+    row = Backtest.objects.get()
+    assert asked.url == f"{TAB}?simulation={row.pk}#simulation"
+    assert row.asked["curate"] == {"gpus": 8, "goal_frac": chat.slo.goal_frac}
+    waiting = client.get(asked.url).text
+    assert "It starts as soon as a worker is free." in words(waiting)
+    assert f'action="/backtests/{row.pk}/cancel/"' in waiting
+
+    assert tasks.run_backtest(str(row.pk)) == f"Backtest {row.pk} is done."
+    row.refresh_from_db()
+    found = row.answer["curation"]
+    page = client.get(asked.url).text
+    assert f"Chosen: {found['chosen']['why']}." in words(page)
+    assert f'data-figure="/api/v1/figures/curation?backtest={row.pk}"' in page
+    assert "hpa-util" in page
+
+    filled = found["chosen"]["params"]
+    assert f'name="target" value="{str(filled["target"]).removesuffix(".0")}"' in page
+    form = typed(chat, target=str(filled["target"]), pd_ratio=str(filled["pd_ratio"]))
+    assert client.post(TAB, form).status_code == 302
+    policy = Policy.objects.get()
+    assert (policy.revision, policy.target) == (2, filled["target"])
+    assert client.post(f"{TAB}revert/1/", {"opened": 2, "reason": "back"}).status_code == 302
+
+
+def make_curation(by: User, state: str = "done", **fields: Any) -> Backtest:
+    """Return a curation that the tab of the service chat asked for."""
+    row = make_backtest(by, state, **fields)
+    kept = {"service": "chat", "revision": 1, "body": body_of(Policy.objects.get()), "labels": {}}
+    row.asked |= {"policy_tab": kept, "curate": {"gpus": 24, "goal_frac": 0.99}}
+    row.save()
+    return row
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("chat")
+def test_what_a_curation_found_is_said_in_words(client: Client, pia: User) -> None:
+    row = make_curation(pia, found=answer(curation=FOUND))
+    page = reading(client, f"{TAB}?simulation={row.pk}")
+
+    for said in (
+        "Chosen: default takes the fewest GPU-hours, 414.0",
+        "Best split of 24 GPUs 16 prefill, 8 decode: 147 requests/s within both goals",
+        "P/D ratio 2.18 as answers vary, 2.30 by mean lengths",
+        "Ratio by hour 0.64 to 14 over 336 hours",
+        "Target, decode 3,170 tok/s per instance",
+        "Prompts that can keep the TTFT goal 97 %",
+        "default (chosen)",
+    ):
+        assert said in page
+    assert 'name="pd_ratio" value="2.18"' in client.get(f"{TAB}?simulation={row.pk}").text
+    whole = reading(client, f"/backtests/{row.pk}/")
+    assert "curated for 24 GPUs, 99 % within both goals" in whole
+    assert "./heteroscale curate --workload" in whole
+    assert "--gpus 24 --goal 0.99" in whole
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("chat")
+def test_a_curation_costs_no_queries_for_its_rows(client: Client, pia: User) -> None:
+    counts = []
+    client.get(TAB)
+    for size in (1, 3):
+        runs = [run(f"static-mean:factor={at}", score(400.0 + at, 0.99)) for at in range(size)]
+        row = make_curation(pia, found=answer(*runs, curation=FOUND))
+        with CaptureQueriesContext(connection) as asked:
+            client.get(f"{TAB}simulation/{row.pk}/", headers={"HX-Request": "true"})
+        counts.append(len(asked))
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("chat")
+@pytest.mark.parametrize(
+    ("state", "fields", "said"),
+    [
+        pytest.param("failed", {"error": "Ask for fewer hours."}, "Ask for fewer hours.", id="f"),
+        pytest.param("cancelled", {}, "It was cancelled; nothing of it was kept.", id="cancelled"),
+    ],
+)
+def test_a_curation_without_an_answer_says_why(
+    client: Client, pia: User, state: str, fields: dict[str, Any], said: str
+) -> None:
+    row = make_curation(pia, state, **fields)
+    page = reading(client, f"{TAB}?simulation={row.pk}")
+    assert said in page
+    assert "Adopt…" not in page
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("pia")
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        pytest.param({"try-gpus": ""}, "Say how many GPUs there are", id="no GPUs"),
+        pytest.param({"try-gpus": "0"}, "greater than or equal to 1", id="0 GPUs"),
+        pytest.param({"try-gpus": "2"}, "2 GPUs hold no pair: one of each role needs 4", id="2"),
+        pytest.param({"try-profile": ""}, "no profile is known", id="no engines"),
+    ],
+)
+def test_what_can_not_be_curated_says_why(
+    client: Client, chat: Service, changes: dict[str, Any], said: str
+) -> None:
+    factories.make_samples(chat, until=timezone.now(), count=200)
+    refused = client.post(f"{TAB}curate/", tried(chat) | {"try-gpus": "8"} | changes)
+
+    assert refused.status_code == 400
+    assert said in words(refused.content.decode())
+    assert not Backtest.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_viewer_may_not_curate_and_an_operator_not_adopt(
+    client: Client, chat: Service, pia: User
+) -> None:
+    client.force_login(person("vera", "Viewer"))
+    assert client.post(f"{TAB}curate/", tried(chat)).status_code == 403
+    row = make_curation(pia, found=answer(curation=FOUND))
+    client.force_login(person("otto", "Operator"))
+    assert "adopting needs Policy editor" in reading(client, f"{TAB}?simulation={row.pk}")
 
 
 # What a decision estimates.

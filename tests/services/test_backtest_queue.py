@@ -144,7 +144,7 @@ def test_a_run_out_of_time_fails_once_even_in_the_middle_of_a_query(
         with contextlib.suppress(Exception), connection.cursor() as cursor:
             cursor.execute("SELECT pg_sleep(3)")
 
-    monkeypatch.setattr(tasks.backtest_run, "run", ask_postgresql)
+    monkeypatch.setattr(tasks.curation, "answered", ask_postgresql)
     monkeypatch.setattr(backtest_jobs, "JOB_TIMEOUT_S", 1)
     row = ask(person("otto", "Operator"))
 
