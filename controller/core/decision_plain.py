@@ -193,7 +193,7 @@ def context_from(
         raise DocumentError("now_s", f"{now_s:g} is no time; give seconds since 1970")
     spec = _spec(whole.part("service"), engine, policy)
     state = _state(whole.part("state"))
-    free = whole.part("gpus_free")
+    free, left = whole.part("gpus_free"), whole.optional("gpus_left")
     return Context(
         now_s=now_s,
         spec=spec,
@@ -204,12 +204,13 @@ def context_from(
         gpus_free={name: free.whole(name) for name in free.plain}
         if "gpus_free" in whole.plain
         else dict.fromkeys(spec.hardware.values(), MOST_GPUS),
+        gpus_left=None if left is None else int(left),
     )
 
 
 _DOCUMENT: Final = (
     *("now_s", "service", "state", "signals", "history", "overrides"),
-    *("gpus_free", "refusals", "outlook"),
+    *("gpus_free", "gpus_left", "refusals", "outlook"),
 )
 _SERVICE: Final = (
     *("name", "cluster", "slo", "policy", "limits", "mode", "gpus_per_instance", "hardware"),
@@ -607,6 +608,7 @@ def document_of(context: Context) -> dict[str, Any]:
         ],
         "overrides": [] if context.hold is None else [_freeze_document(context.hold)],
         "gpus_free": dict(context.gpus_free),
+        "gpus_left": context.gpus_left,
         "outlook": as_plain(history.outlook),
     }
 
