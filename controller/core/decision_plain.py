@@ -278,6 +278,14 @@ _POLICY: Final = tuple(field.name for field in fields(PolicyConfig))
 _NEEDED: Final = ("target", "pd_ratio")
 
 
+def policy_from(document: object, base: PolicyConfig) -> PolicyConfig:
+    """Return the policy a document describes, its fields over those of ``base``.
+
+    Raises :class:`DocumentError` for the first field that can't be used.
+    """
+    return _policy(part_of(document, "policy"), base)
+
+
 def _policy(given: _Part, base: PolicyConfig | None) -> PolicyConfig:
     """Return a policy: its own fields over those of ``base``, over the defaults."""
     given.only(*_POLICY)

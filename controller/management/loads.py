@@ -1,9 +1,11 @@
 """What commands that play a load are given: the load, engines, and what is refused in words."""
 
 import argparse
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -71,6 +73,19 @@ def declare(parser: argparse.ArgumentParser) -> None:
         metavar="NAME[:key=value,…]",
         help="a policy to play; may be given many times",
     )
+    parser.add_argument(
+        "--policy-file",
+        action="append",
+        metavar="FILE.json",
+        default=[],
+        help="a policy as decide takes it, its schedule too; may be given many times",
+    )
+    parser.add_argument(
+        "--begins",
+        metavar="TIME",
+        help="wall time at which the load begins, such as 2026-11-23T00:00+01:00"
+        " (default: midnight of a Monday, UTC)",
+    )
     for option, metavar, kind, default, text in NUMBERS:
         parser.add_argument(option, metavar=metavar, type=kind, default=default, help=text)
     parser.add_argument("--fidelity", choices=FIDELITIES, default="auto")
@@ -85,7 +100,29 @@ def question_of(options: dict[str, Any], policies: list[str]) -> Question:
         if name and name not in profiles:
             profiles[name] = _profile(name, where)
     typed = {name: options[name] for name in Asked.__dataclass_fields__ if name in options}
-    return question_from(Asked(policies=policies, **typed), workload_of(options), profiles)
+    documents = {Path(name).stem: _document(name) for name in options["policy_file"]}
+    typed |= {"documents": documents, "policies": [*policies, *documents]}
+    if options["begins"] is not None:
+        typed["begins_s"] = _wall_time(options["begins"])
+    return question_from(Asked(**typed), workload_of(options), profiles)
+
+
+def _document(name: str) -> dict[str, object]:
+    try:
+        plain = json.loads(read_file(Path(name)))
+    except (ValueError, RecursionError) as fault:
+        raise AnswerError("bad_json", str(fault), name) from fault
+    if not isinstance(plain, dict):
+        raise AnswerError("bad_document", "it is no object with fields of a policy", name)
+    return plain
+
+
+def _wall_time(text: str) -> float:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as fault:
+        raise AnswerError("bad_time", f"'{text}' is no time in ISO form", "--begins") from fault
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
 def _profile(name: str, where: str) -> Profile:

@@ -27,6 +27,9 @@ from controller.simulator.workload import (
 CURATED: Final = "curate"
 """Where a backtest keeps for how many GPUs a ratio is to be found, and the share to be kept."""
 
+DOCUMENTS: Final = "documents"
+"""Where a backtest keeps policies that no parameters can hold, by their labels."""
+
 RecordedLoad = Callable[[UUID, datetime, datetime], Workload]
 
 
@@ -63,7 +66,10 @@ def question_of(
     Raises :class:`QuestionError` naming the field that is at fault.
     """
     workload = workload_of(load, asked["rate_scale"], sources.recorded)
-    question = question_from(asked_of(asked), workload, sources.profiles)
+    wanted = asked_of(asked)
+    if load.since is not None:
+        wanted = replace(wanted, begins_s=load.since.timestamp())
+    question = question_from(wanted, workload, sources.profiles)
     return CurationQuestion(question, **asked[CURATED]) if CURATED in asked else question
 
 
@@ -85,6 +91,7 @@ def asked_of(asked: Mapping[str, Any]) -> Asked:
         max_gpus=asked["max_gpus"],
         seed=asked["seed"],
         fidelity=asked["fidelity"],
+        documents=asked.get(DOCUMENTS, {}),
     )
 
 

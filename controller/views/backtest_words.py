@@ -14,7 +14,7 @@ from controller.core.backtest_states import State
 from controller.selectors import backtest_scores
 from controller.selectors.backtests import MOST_TRIES
 from controller.services import backtest_jobs
-from controller.services.backtest_load import CURATED
+from controller.services.backtest_load import CURATED, DOCUMENTS
 from controller.views.backtest_form import BacktestForm
 
 if TYPE_CHECKING:
@@ -126,7 +126,8 @@ def _flat(group: str, values: Mapping[str, Any]) -> dict[str, Any]:
 def command(row: Backtest) -> str:
     """Return the command line that gives the same answer, empty where no words name the load."""
     load = _workload(row)
-    if not load:
+    # Nor are there words for a policy with a schedule: it is a file on the command line.
+    if not load or row.asked.get(DOCUMENTS):
         return ""
     given = row.asked
     curated = given.get(CURATED)

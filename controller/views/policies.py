@@ -21,6 +21,7 @@ from controller.selectors import policy_page, suggestions
 from controller.selectors.policy_page import InForce
 from controller.services import backtest_load, people, policy_edits
 from controller.services import backtests as backtest_service
+from controller.services.backtest_load import DOCUMENTS
 from controller.services.errors import ConflictError, InvalidError, TooManyError
 from controller.simulator.backtest.question import QuestionError
 from controller.views import backtest_form, fragments, policy_trial, shell
@@ -178,7 +179,10 @@ def _queued(
         asking = trial.asking(list(dict.fromkeys(labels.values())))
         if asking is not None:
             asked = asking.asked() | policy_trial.remembered(now, body, labels)
-            if form is None:
+            if form:
+                before = now.body if now.revision else body
+                asked |= {DOCUMENTS: policy_trial.documents(before, body)}
+            else:
                 asked |= policy_trial.curation_of(now, trial.cleaned_data["gpus"])
             load = backtest_form.load_of(asking.cleaned_data, timezone.now())
             backtest_load.check(asked, load, wiring.backtest_sources())
@@ -268,7 +272,6 @@ def _compared(now: InForce, form: PolicyForm) -> dict[str, Any]:
     body = form.body() if form.is_bound else form.first
     return {
         "differences": differences(now.body, body) if now.revision else (),
-        "left_out": policy_trial.left_out(now.body, body),
         "wrong": len(form.errors) if form.is_bound and not is_usable else 0,
     }
 

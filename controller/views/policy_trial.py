@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from django import forms
 
 from controller.core.backtest_states import Source
 from controller.core.policy_fields import parameters
-from controller.core.policy_names import JOINT, PERIODIC, policy_names
-from controller.core.types import PolicyConfig, Slo
+from controller.core.policy_names import PERIODIC, policy_names
+from controller.core.types import Slo
 from controller.selectors import backtests, policy_page
 from controller.selectors.policy_page import EDITED, IN_FORCE, InForce
 from controller.services.backtest_load import CURATED
@@ -27,6 +26,7 @@ PLAYED_BY: Final = "proportional"
 HOURS: Final = 24.0
 BESIDE: Final = tuple(name for name in POLICY_NAMES if name != PLAYED_BY)
 USUAL: Final = ("default", "static-peak")
+TIMED: Final = {IN_FORCE: "in-force", EDITED: "edited"}
 NO_ENGINES: Final = "Choose the engines to simulate: no profile is known for this service's own."
 # Where the backtest's form calls something otherwise than this one.
 SAID_AT: Final = {
@@ -142,20 +142,19 @@ def labels(in_force: Mapping[str, Any], edited: Mapping[str, Any]) -> Mapping[st
         except ValueError as fault:
             text = f"The policy {name} can't be read: {fault}"
             raise QuestionError("bad_policy", text, "policy") from fault
-        made[name] = f"{PLAYED_BY}:{parameters(_untimed(config), PARAMETERS)}"
+        is_timed = PERIODIC in policy_names(config.name)
+        made[name] = TIMED[name] if is_timed else f"{PLAYED_BY}:{parameters(config, PARAMETERS)}"
     return made
 
 
-def _untimed(config: PolicyConfig) -> PolicyConfig:
-    """Return a policy without its schedule, which no parameter of a backtest can hold."""
-    names = [name for name in policy_names(config.name) if name != PERIODIC]
-    return replace(config, name=JOINT.join(names) or PLAYED_BY)
-
-
-def left_out(*bodies: Mapping[str, Any]) -> Sequence[str]:
-    """Return what the bodies have that no backtest can play, in words."""
-    is_timed = any(PERIODIC in policy_names(str(body.get("name", ""))) for body in bodies)
-    return ["the periodic policy with its windows"] if is_timed else []
+def documents(in_force: Mapping[str, Any], edited: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the policies with a schedule, which no parameter can hold, by their labels."""
+    named = {TIMED[IN_FORCE]: in_force, TIMED[EDITED]: edited}
+    return {
+        label: dict(body)
+        for label, body in named.items()
+        if PERIODIC in policy_names(str(body.get("name", "")))
+    }
 
 
 def curation_of(now: InForce, gpus: int) -> dict[str, Any]:

@@ -19,11 +19,11 @@ from controller.models import AuditEvent, Backtest
 from controller.selectors.backtests import hours
 from controller.selectors.policy_page import EDITED, IN_FORCE
 from controller.simulator.backtest.contestants import PARAMETERS
-from controller.simulator.backtest.question import parse_candidate
+from controller.simulator.backtest.question import Question, parse_candidate
 from inventory.models import Policy, PolicyRevision, Service
 from inventory.services.policies import KEPT, body_of
 from tests import factories
-from tests.backtests import FOUND, answer, make_backtest, run, score
+from tests.backtests import FOUND, answer, make_backtest, question_of, run, score
 from tests.pages.reading import reading, words
 from tests.services.people import person
 
@@ -404,8 +404,8 @@ def tried(service: Service, **changes: Any) -> dict[str, Any]:
 @pytest.mark.usefixtures("pia")
 def test_a_simulation_plays_exactly_what_the_form_says(client: Client, chat: Service) -> None:
     factories.make_samples(chat, until=timezone.now(), count=200)
-    edits = {"target": "1200", "lead_s": "90", "name": ["proportional", "latency", "periodic"]}
-    answer = client.post(f"{TAB}simulate/", tried(chat) | with_window() | edits)
+    edits = {"target": "1200", "lead_s": "90", "name": ["proportional", "latency"]}
+    answer = client.post(f"{TAB}simulate/", tried(chat) | edits)
 
     row = Backtest.objects.get()
     assert answer.status_code == 302
@@ -489,12 +489,18 @@ def test_a_full_queue_is_told_and_nothing_typed_is_lost(client: Client, chat: Se
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("pia")
-def test_what_no_simulation_plays_is_said(client: Client, chat: Service) -> None:
-    page = words(client.post(f"{TAB}check/", typed(chat, **with_window())).content.decode())
+def test_a_schedule_is_played_on_the_clock_of_the_recording(client: Client, chat: Service) -> None:
+    factories.make_samples(chat, until=timezone.now(), count=200)
+    assert client.post(f"{TAB}simulate/", tried(chat) | with_window()).status_code == 302
 
-    assert (
-        "A simulation leaves out the periodic policy with its windows; it plays the rest." in page
-    )
+    row = Backtest.objects.get()
+    assert row.asked["policies"][-1] == "edited"
+    assert row.asked["documents"]["edited"]["schedule"] == SCHEDULE
+    question = question_of(row)
+    assert isinstance(question, Question)
+    assert row.recorded_since is not None
+    assert question.begins_s == row.recorded_since.timestamp()
+    assert tasks.run_backtest(str(row.pk)) == f"Backtest {row.pk} is done."
 
 
 # Curating.

@@ -54,7 +54,8 @@ class Command(BaseCommand):
             self.stdout.write("\n".join(lines(answer)))
 
     def _answer(self, options: dict[str, Any]) -> Answer:
-        question = question_of(options, options["policy"] or ["default"])
+        usual = [] if options["policy_file"] else ["default"]
+        question = question_of(options, options["policy"] or usual)
         return run(question, clock=time.process_time, progress=self._tell)
 
     def _tell(self, done_frac: float) -> None:

@@ -1,7 +1,7 @@
 """From what a person typed to a question, every mistake named by its field."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from math import isfinite
 from typing import Final
@@ -11,6 +11,8 @@ from controller.core.words import number
 from controller.simulator.backtest.contestants import POLICY_NAMES, describe
 from controller.simulator.backtest.question import (
     FIDELITIES,
+    MONDAY_S,
+    Candidate,
     Fidelity,
     Question,
     QuestionError,
@@ -45,6 +47,8 @@ class Asked:
     max_gpus: int | None = None
     seed: int = 0
     fidelity: str = "auto"
+    documents: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    begins_s: float = MONDAY_S
 
 
 def question_from(asked: Asked, workload: Workload, profiles: Mapping[str, Profile]) -> Question:
@@ -54,7 +58,7 @@ def question_from(asked: Asked, workload: Workload, profiles: Mapping[str, Profi
     ``from_hours`` into it. Raises
     :class:`QuestionError` whose ``where`` is the field's name.
     """
-    for field, low, high, unit in (
+    for name, low, high, unit in (
         ("ttft_slo_s", 0.001, 600.0, "s"),
         ("tbt_slo_s", 0.001, 10.0, "s"),
         ("start_up_s", 0.0, LONGEST_START_S, "s"),
@@ -63,7 +67,7 @@ def question_from(asked: Asked, workload: Workload, profiles: Mapping[str, Profi
         ("max_gpus", 1, MOST_GPUS, "GPUs"),
         ("seed", 0, MOST_SEED, ""),
     ):
-        _check(field, getattr(asked, field), low, high, unit)
+        _check(name, getattr(asked, name), low, high, unit)
     prefill = _profile(asked.profile, profiles, "profile")
     decode = prefill
     if asked.decode_profile:
@@ -77,14 +81,21 @@ def question_from(asked: Asked, workload: Workload, profiles: Mapping[str, Profi
         prefill=prefill,
         decode=decode,
         slo=Slo(asked.ttft_slo_s, asked.tbt_slo_s),
-        candidates=[parse_candidate(text) for text in asked.policies],
+        candidates=[_candidate(text, asked) for text in asked.policies],
         span_s=hours * 3600,
         start_s=asked.from_hours * 3600,
         start_up_s=asked.start_up_s,
         max_gpus=asked.max_gpus,
         seed=asked.seed,
         fidelity=_fidelity(asked.fidelity),
+        begins_s=asked.begins_s,
     )
+
+
+def _candidate(text: str, asked: Asked) -> Candidate:
+    if text in asked.documents:
+        return Candidate("proportional", title=text, document=asked.documents[text])
+    return parse_candidate(text)
 
 
 def _check(field: str, value: float | None, low: float, high: float, unit: str) -> None:

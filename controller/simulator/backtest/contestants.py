@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Final, TypeVar
 
 from controller.core.config_check import validate_spec
+from controller.core.decision_plain import DocumentError, policy_from
 from controller.core.types import (
     Adapt,
     Instances,
@@ -120,11 +121,26 @@ _AS_PUBLISHED: Final = {
 
 
 def _ours(candidate: Candidate, stage: Stage) -> Contestant:
+    if candidate.document is not None:
+        return _documented(candidate, candidate.document, stage)
     driver = candidate.params.get("driver", "decode_tps")
     sized = _sized(driver, candidate, stage)
     if candidate.name == "proportional":
         sized = replace(sized, **_AS_PUBLISHED)  # type: ignore[arg-type]
-    policy = _told(candidate, sized)
+    return _checked(candidate, _told(candidate, sized), stage)
+
+
+def _documented(candidate: Candidate, document: Mapping[str, object], stage: Stage) -> Contestant:
+    """Return a policy as a document has it; what it leaves out is that of a new service."""
+    try:
+        policy = policy_from(document, default_policy(stage.capacity))
+    except DocumentError as fault:
+        problem = f"{candidate.label}: {fault}"
+        raise QuestionError("bad_policy", problem, "policy") from fault
+    return _checked(candidate, policy, stage)
+
+
+def _checked(candidate: Candidate, policy: PolicyConfig, stage: Stage) -> Contestant:
     spec = stage.spec(candidate.label, policy)
     for problem in validate_spec(spec):
         raise QuestionError("bad_policy", f"{candidate.label}: {problem.message}", "policy")

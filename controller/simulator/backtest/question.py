@@ -12,6 +12,9 @@ from controller.simulator.workload import Workload
 Fidelity = Literal["auto", "exact", "fluid"]
 FIDELITIES: Final[tuple[Fidelity, ...]] = ("auto", "exact", "fluid")
 
+MONDAY_S: Final = 4 * 86_400.0
+"""Midnight of a Monday, UTC, which a load without a date of its own begins at."""
+
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]*")
 _KEY: Final = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -28,14 +31,21 @@ class QuestionError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A policy by name with what was set differently from its defaults."""
+    """A policy by name with what was set differently from its defaults.
+
+    One that is a ``document``, fields of a policy as ``decide`` takes them, has a ``title``.
+    """
 
     name: str
     params: Mapping[str, str] = field(default_factory=dict)
+    title: str = ""
+    document: Mapping[str, object] | None = None
 
     @property
     def label(self) -> str:
         """The candidate as it is written on a command line."""
+        if self.title:
+            return self.title
         if not self.params:
             return self.name
         return f"{self.name}:{','.join(f'{key}={value}' for key, value in self.params.items())}"
@@ -46,7 +56,8 @@ class Question:
     """One backtest. Times [s]; ``start_s`` is the load time at which it begins.
 
     ``max_gpus`` is what each candidate may hold at most; ``None`` leaves room for several times
-    what the load needs. Equal questions have equal answers, but for ``wall_s``.
+    what the load needs. ``begins_s`` is the wall time of load time 0 [s since the epoch], by
+    which windows of a schedule come. Equal questions have equal answers, but for ``wall_s``.
     """
 
     workload: Workload
@@ -61,6 +72,7 @@ class Question:
     seed: int = 0
     fidelity: Fidelity = "auto"
     tick_s: float = 15.0
+    begins_s: float = MONDAY_S
 
 
 def parse_candidate(text: str) -> Candidate:

@@ -43,6 +43,17 @@ def run(
     return concluded(drive.plan, drive.world, drive.record, wall_s=clock() - begun_s)
 
 
+def start_of(question: Question) -> float:
+    """Return the time at which a run begins [s since the epoch], on a tick.
+
+    Only windows of a schedule look at the clock; without any, time is counted from 0.
+    """
+    if not any(candidate.document for candidate in question.candidates):
+        return 0.0
+    tick_s = question.tick_s
+    return tick_s * ((question.begins_s + question.start_s) // tick_s)
+
+
 class _Source:
     """The metrics port: what the engines report, and what is free in each contestant's cluster."""
 
@@ -79,10 +90,11 @@ class _Drive:
     def __init__(self, planned: Plan) -> None:
         asked = planned.question
         self.plan = planned
+        self.start_s = start_of(asked)
         self.world = World(
             planned.services(),
             planned.nodes(),
-            start_s=0.0,
+            start_s=self.start_s,
             seed=asked.seed,
             setup=Setup(fidelity=planned.fidelity.wanted, load_from_s=asked.start_s),
         )
@@ -105,7 +117,7 @@ class _Drive:
 
     def tick(self, tick: int, clock: Callable[[], float]) -> None:
         """Look, decide and act once for every contestant."""
-        now_s = (tick + 1) * self.plan.question.tick_s
+        now_s = self.start_s + (tick + 1) * self.plan.question.tick_s
         seen = cycle.look(self._specs, self._source, now_s=now_s, max_age_s=MAX_AGE_S)
         self._decide_ours(tick, seen, clock)
         for contestant in self.plan.contestants:
@@ -147,7 +159,7 @@ class _Drive:
         state = seen.view.observations[key].state
         if contestant.reference is None or state is None:
             return
-        want = contestant.reference.want(Seen(seen.now_s, seen.signals[key], state))
+        want = contestant.reference.want(Seen(seen.now_s - self.start_s, seen.signals[key], state))
         if want != state.desired:
             self._scale(
                 ScaleOrder(f"{key} {tick}", key, 1, want, state.resource_version), tick, seen
