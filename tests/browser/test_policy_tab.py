@@ -14,7 +14,9 @@ from django.utils import timezone
 
 from controller.models import Preference, Tick
 from inventory.models import Policy
+from inventory.services.policies import body_of
 from tests import factories
+from tests.backtests import FOUND, answer, make_backtest
 from tests.services.people import person
 
 if TYPE_CHECKING:
@@ -102,6 +104,27 @@ def test_a_policy_is_edited_compared_adopted_and_taken_back(
         "proportional",
         1000.0,
     )
+
+
+def test_a_curation_is_read_and_put_into_the_form(
+    page: Page, live_server: LiveServer, pia: User
+) -> None:
+    row = make_backtest(pia, "done", found=answer(curation=FOUND))
+    body = body_of(Policy.objects.get())
+    kept = {"service": "chat", "revision": 1, "body": body, "labels": {}}
+    row.asked |= {"policy_tab": kept, "curate": {"gpus": 24, "goal_frac": 0.99}}
+    row.save()
+    enter(page, live_server, pia)
+    page.goto(f"{live_server.url}/services/chat/policy/?simulation={row.pk}")
+    page.locator("#simulation .main-svg").first.wait_for()
+    page.locator("#simulation summary", has_text="View as table").click()
+    page.locator("#simulation .figure-rows td", has_text="146.6").first.wait_for()
+    page.get_by_role("link", name="Adopt…").click()
+    assert page.locator("[name=pd_ratio]").input_value() == "2.18"
+    page.get_by_label("Reason").first.fill("curated")
+    page.get_by_role("button", name="Adopt as revision 2").click()
+    page.get_by_text("Adopted: revision 2 is in force from the next tick on.").wait_for()
+    assert Policy.objects.values_list("revision", "pd_ratio").get() == (2, 2.18)
 
 
 def test_without_scripts_it_is_edited_checked_and_adopted(
