@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from controller.core import starts
 from controller.core.config_check import validate_spec
 from controller.core.decide import decide
 from controller.core.exchange import kept_gpus
@@ -75,11 +76,9 @@ def decide_all(
     now_s, view = seen.now_s, seen.view
     states = {key: each.state for key, each in view.observations.items() if each.state is not None}
     supply = _Supply(view.pools, _left(specs, states, recall, allowance))
-    for spec in specs:
-        stage = recall(spec.key).history.stage
-        # A configuration that has become unusable since keeps nothing, and is named below (S24).
-        if stage is not None and spec.key in states and not validate_spec(spec):
-            supply.keep(spec, kept_gpus(stage, spec, states[spec.key], now_s), stage)
+    _keep_stages(supply, specs, states, recall, now_s)
+    # Contestants of a backtest must not learn from each other.
+    usual_start_s = {} if allowance is None else _usual_start_s(specs, recall)
     failures = {key: clean(text) for key, text in view.failures.items()}
     decisions: list[Decision] = []
     # Higher priority first: it is offered the free GPUs before the others.
@@ -95,7 +94,10 @@ def decide_all(
             context = context_of(
                 spec, seen, memory=memory, hold=hold_of(spec.key), gpus_free=supply.of(spec)
             )
-            decisions.append(decide(replace(context, gpus_left=supply.left_for(spec))))
+            context = replace(
+                context, gpus_left=supply.left_for(spec), usual_start_s=usual_start_s
+            )
+            decisions.append(decide(context))
             supply.take(decisions[-1], spec)
         except Exception as fault:  # noqa: BLE001 - one bad row must not stop the loop (S24)
             text = clean(f"The decision failed: {type(fault).__name__}: {fault}")
@@ -193,6 +195,34 @@ def _changed_from(memory: Memory, state: ServiceState) -> Instances | None:
     """Return the counts remembered, if the cluster's object moved without an action of ours."""
     same = memory.resource_version in ("", state.resource_version)
     return None if same or memory.history.in_flight else memory.current
+
+
+def _keep_stages(
+    supply: "_Supply",
+    specs: Sequence[ServiceSpec],
+    states: Mapping[str, ServiceState],
+    recall: Callable[[str], Memory],
+    now_s: float,
+) -> None:
+    """Keep the GPUs that second halves of exchanges wait for."""
+    for spec in specs:
+        stage = recall(spec.key).history.stage
+        # A configuration that has become unusable since keeps nothing, and is told of later (S24).
+        if stage is not None and spec.key in states and not validate_spec(spec):
+            supply.keep(spec, kept_gpus(stage, spec, states[spec.key], now_s), stage)
+
+
+def _usual_start_s(
+    specs: Sequence[ServiceSpec], recall: Callable[[str], Memory]
+) -> Mapping[str, float]:
+    """Return how long starts take on each hardware [s], by what all services have seen."""
+    learnt = [(spec.hardware, recall(spec.key).history.outlook) for spec in specs]
+    return starts.usual(
+        (hardware[role], each)
+        for hardware, outlook in learnt
+        for role, each in ((Role.PREFILL, outlook.prefill), (Role.DECODE, outlook.decode))
+        if role in hardware
+    )
 
 
 def _left(

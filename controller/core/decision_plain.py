@@ -194,6 +194,7 @@ def context_from(
     spec = _spec(whole.part("service"), engine, policy)
     state = _state(whole.part("state"))
     free, left = whole.part("gpus_free"), whole.optional("gpus_left")
+    starts = whole.part("usual_start_s")
     return Context(
         now_s=now_s,
         spec=spec,
@@ -205,12 +206,13 @@ def context_from(
         if "gpus_free" in whole.plain
         else dict.fromkeys(spec.hardware.values(), MOST_GPUS),
         gpus_left=None if left is None else int(left),
+        usual_start_s={name: starts.number(name) for name in starts.plain},
     )
 
 
 _DOCUMENT: Final = (
     *("now_s", "service", "state", "signals", "history", "overrides"),
-    *("gpus_free", "gpus_left", "refusals", "outlook"),
+    *("gpus_free", "gpus_left", "refusals", "outlook", "usual_start_s"),
 )
 _SERVICE: Final = (
     *("name", "cluster", "slo", "policy", "limits", "mode", "gpus_per_instance", "hardware"),
@@ -618,6 +620,7 @@ def document_of(context: Context) -> dict[str, Any]:
         "gpus_free": dict(context.gpus_free),
         "gpus_left": context.gpus_left,
         "outlook": as_plain(history.outlook),
+        "usual_start_s": dict(context.usual_start_s),
     }
 
 

@@ -188,7 +188,7 @@ def step(target: Target, ctx: Context) -> Target:
         return target
     want = _grown_in_ratio(clamped, target.want, ctx)
     if clamped != lowered:
-        want = larger(want, _shrunk_in_ratio(clamped, ctx))
+        want = larger(want, _shrunk_in_ratio(clamped, target.want, ctx))
     which = " and ".join(
         f"{role.value} by at most "
         f"{(out if target.want.of(role) > current.of(role) else into).of(role)}"
@@ -215,7 +215,7 @@ def stabilisation(target: Target, ctx: Context) -> Target:
     kept = larger(target.want, smaller(current, highest))
     if kept == target.want:
         return target
-    want = larger(kept, _shrunk_in_ratio(kept, ctx))
+    want = larger(kept, _shrunk_in_ratio(kept, target.want, ctx))
     text = f"{counts(highest)} was wanted within the last {seconds(window_s)}"
     return stopped(target, ctx, want, ("stabilisation", Reason(Code.FLAP_PREVENTED, text)))
 
@@ -443,8 +443,10 @@ def _grown_in_ratio(cut: Instances, wanted: Instances, ctx: Context) -> Instance
     return pairing.join(lead, follow)
 
 
-def _shrunk_in_ratio(want: Instances, ctx: Context) -> Instances:
+def _shrunk_in_ratio(want: Instances, wanted: Instances, ctx: Context) -> Instances:
     """Return the least each role may shrink to while the other, cut short, is still large.
+
+    Only a role whose shrinking was cut holds its partner, so that a larger wish never ends lower.
 
     A role at its minimum holds nobody up, and none is held above its maximum: such a surplus is
     the operator's wish.
@@ -455,8 +457,9 @@ def _shrunk_in_ratio(want: Instances, ctx: Context) -> Instances:
     lead, follow = pairing.split(want)
     now_lead, now_follow = pairing.split(ctx.state.desired)
     min_lead, min_follow = pairing.split(ctx.spec.limits.minimum)
-    least_follow = pairing.least(lead) if lead > min_lead else 0
-    least_lead = pairing.fewest_leading(follow) if follow > min_follow else 0
+    want_lead, want_follow = pairing.split(wanted)
+    least_follow = pairing.least(lead) if lead > max(min_lead, want_lead) else 0
+    least_lead = pairing.fewest_leading(follow) if follow > max(min_follow, want_follow) else 0
     least = pairing.join(min(now_lead, least_lead), min(now_follow, least_follow))
     return smaller(least, ctx.spec.limits.maximum)
 

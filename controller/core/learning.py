@@ -5,6 +5,7 @@ from math import sqrt
 from typing import Final
 
 from controller.core import starts
+from controller.core.foresight import Ahead, foresee
 from controller.core.measuring import (
     CHANCE,
     IDLE,
@@ -47,9 +48,12 @@ def learn(ctx: Context) -> tuple[Outlook, Forecast]:
     load = _load(ctx, measured)
     outlook, peaks = peaked(outlook, load.needs, ctx.now_s, config.hold_s)
     outlook = surprised(outlook, load.needs, ctx.now_s)
-    margins, lead_s = margins_of(outlook, ctx), starts.lead_s(outlook, config)
-    outlook = foreseen(outlook, peaks, ctx.now_s + lead_s + TICK_S)
-    provided = Forecast(lead_s, load.needs, peaks, margins, load.newest)
+    margins, lead_s = margins_of(outlook, ctx), starts.lead_s(ctx, outlook)
+    provided, serves_s = Forecast(lead_s, load.needs, peaks, margins, load.newest), lead_s + TICK_S
+    if config.hold_s > 0.0:
+        outlook, ahead = foresee(outlook, load.needs, ctx.now_s, serves_s)
+        provided = _with_forecast(provided, ahead)
+    outlook = foreseen(outlook, _highest(peaks, provided.ahead), ctx.now_s + serves_s)
     if measured is None:
         return outlook, provided
     adapts = config.adapt == Adapt.AUTOMATIC
@@ -117,6 +121,26 @@ def _by_driver(ctx: Context) -> Load:
 def _paired(pairing: Pairing, lead: float) -> Pair:
     follow = pairing.ideal_frac * lead
     return (follow, lead) if pairing.lead is Role.DECODE else (lead, follow)
+
+
+def _with_forecast(provided: Forecast, ahead: tuple[Ahead, Ahead] | None) -> Forecast:
+    if ahead is None:
+        return provided
+    prefill, decode = ahead
+    return replace(
+        provided,
+        ahead=(prefill.need, decode.need),
+        ahead_by=(prefill.by, decode.by),
+        ahead_errors=(prefill.error, decode.error),
+        flat_errors=(prefill.flat_error, decode.flat_error),
+    )
+
+
+def _highest(peaks: Pair, ahead: Pair) -> Pair:
+    """Return what is provided for before margins: the peaks, or what is forecast if more."""
+    if None in ahead:
+        return peaks
+    return max(peaks[0] or 0.0, ahead[0] or 0.0), max(peaks[1] or 0.0, ahead[1] or 0.0)
 
 
 def _best_ratio(needs: Pair, margins: tuple[float, float]) -> float | None:

@@ -26,6 +26,18 @@ class Foreseen(NamedTuple):
     decode: float
 
 
+class Guess(NamedTuple):
+    """What was forecast for a time by each method, (prefill, decode) one after the other."""
+
+    due_s: float
+    flat_prefill: float
+    flat_decode: float
+    trend_prefill: float
+    trend_decode: float
+    season_prefill: float
+    season_decode: float
+
+
 class Started(NamedTuple):
     """``instances`` of a role asked for at ``at_s`` and not seen ready yet."""
 
@@ -42,6 +54,8 @@ class Learnt:
     ``waits`` are starts under way, oldest first; ``wished`` and ``ready`` the last counts seen,
     where whoever is up counts as ready. ``speed`` is what an instance was seen to sustain over
     what its engine's figures say.
+    ``slope`` is the trend of the need [instances/s]; ``errors`` are mean relative errors of the
+    ways to forecast it (see :mod:`controller.core.foresight`) over ``judged`` forecasts.
     """
 
     outran: tuple[float, ...] = ()
@@ -50,6 +64,9 @@ class Learnt:
     wished: int = 0
     ready: int = 0
     speed: float = 1.0
+    slope: float = 0.0
+    judged: float = 0.0
+    errors: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +75,7 @@ class Outlook:
 
     ``at_s`` is when it was last brought up to date, 0 for never. ``ratio`` is the P/D ratio the
     present mix asks for, followed slowly; tokens per request are smoothed over some minutes.
+    ``minutes`` and ``hours`` are the needs a forecast is made from, the highest of each hour.
     """
 
     at_s: float = 0.0
@@ -70,6 +88,9 @@ class Outlook:
     decode_waiting: float = 0.0
     peaks: tuple[Peak, ...] = ()
     foreseen: tuple[Foreseen, ...] = ()
+    minutes: tuple[Peak, ...] = ()
+    hours: tuple[Peak, ...] = ()
+    guesses: tuple[Guess, ...] = ()
     prefill: Learnt = Learnt()
     decode: Learnt = Learnt()
 

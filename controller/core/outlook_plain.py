@@ -5,10 +5,12 @@ from dataclasses import fields
 from math import inf, isfinite
 from typing import Any, Final
 
+from controller.core.foresight import METHODS
 from controller.core.outlook import (
     NOTHING_LEARNT,
     OUTRAN,
     Foreseen,
+    Guess,
     Learnt,
     Outlook,
     Peak,
@@ -24,8 +26,8 @@ def as_plain(outlook: Outlook) -> dict[str, Any]:
     if outlook == NOTHING_LEARNT:
         return {}
     plain: dict[str, Any] = {name: getattr(outlook, name) for name in _SCALARS}
-    plain["peaks"] = list(map(list, outlook.peaks))
-    plain["foreseen"] = list(map(list, outlook.foreseen))
+    for name in _ROWS:
+        plain[name] = list(map(list, getattr(outlook, name)))
     plain["prefill"], plain["decode"] = map(_of_role, (outlook.prefill, outlook.decode))
     return plain
 
@@ -48,8 +50,9 @@ class _MalformedError(ValueError):
 
 def _of_role(learnt: Learnt) -> dict[str, Any]:
     return {
-        **{name: getattr(learnt, name) for name in (*_ROLE_SCALARS, "wished", "ready")},
+        **{name: getattr(learnt, name) for name in (*_ROLE_SCALARS, "slope", "wished", "ready")},
         "outran": list(learnt.outran),
+        "errors": list(learnt.errors),
         "took_s": list(learnt.took_s),
         "waits": list(map(list, learnt.waits)),
     }
@@ -85,6 +88,10 @@ def _scalars(plain: Mapping[str, object], names: Iterable[str]) -> dict[str, Any
     return found | dict(zip(given, _figures(list(given.values())), strict=True))
 
 
+def _slope(value: object) -> float:
+    return _figures([value], least=-inf)[0]
+
+
 def _took_s(value: object) -> tuple[float, ...]:
     # A clock that is put back makes a start seem to end before it began.
     return _figures(value, least=-inf)
@@ -113,12 +120,23 @@ def _rows(value: object, length: int) -> list[tuple[float, ...]]:
     return [flat[at : at + length] for at in range(0, len(flat), length)]
 
 
+def _errors(value: object) -> tuple[float, ...]:
+    errors = _figures(value)
+    if len(errors) not in {0, len(METHODS)}:
+        raise _MalformedError
+    return errors
+
+
 def _peaks(value: object) -> tuple[Peak, ...]:
     return tuple(Peak(*row) for row in _rows(value, 3))
 
 
 def _foreseen(value: object) -> tuple[Foreseen, ...]:
     return tuple(Foreseen(*row) for row in _rows(value, 3))
+
+
+def _guesses(value: object) -> tuple[Guess, ...]:
+    return tuple(Guess(*row) for row in _rows(value, len(Guess._fields)))
 
 
 def _waits(value: object) -> tuple[Started, ...]:
@@ -130,6 +148,8 @@ def _waits(value: object) -> tuple[Started, ...]:
 
 _LEARNT: Final[Mapping[str, Reader]] = {
     "outran": _outran,
+    "errors": _errors,
+    "slope": _slope,
     "took_s": _took_s,
     "waits": _waits,
     "wished": _whole,
@@ -145,9 +165,15 @@ def _learnt(value: object) -> Learnt:
     return Learnt(**_scalars(plain, _ROLE_SCALARS), **_read(plain, _LEARNT))
 
 
-_NESTED: Final[Mapping[str, Reader]] = {
+_ROWS: Final[Mapping[str, Reader]] = {
     "peaks": _peaks,
     "foreseen": _foreseen,
+    "minutes": _peaks,
+    "hours": _peaks,
+    "guesses": _guesses,
+}
+_NESTED: Final[Mapping[str, Reader]] = {
+    **_ROWS,
     "prefill": _learnt,
     "decode": _learnt,
 }

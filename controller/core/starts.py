@@ -1,10 +1,11 @@
 """Start-up times, from the counts of a role seen tick by tick."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 from controller.core.outlook import Learnt, Outlook, Started
-from controller.core.types import PolicyConfig, RoleState
+from controller.core.types import Context, Role, RoleState
 
 START_S: Final = 120.0
 """Start-up time until some starts have been seen."""
@@ -52,17 +53,41 @@ def _ended(waits: list[Started], came: int, now_s: float) -> list[float]:
     return took
 
 
-def lead_s(outlook: Outlook, config: PolicyConfig) -> float:
-    """Return how long a start takes [s]: the operator's figure, or the slower role's own."""
-    if config.lead_s is not None:
-        return config.lead_s
-    known = [s for s in (slow_s(outlook.prefill), slow_s(outlook.decode)) if s is not None]
-    return min(max(known), LONGEST_LEAD_S) if known else START_S
+def lead_s(ctx: Context, outlook: Outlook) -> float:
+    """Return how long a start takes [s]: the operator's figure, or the slower role's own.
+
+    A role that has not been seen starting takes what starts on its hardware take other services,
+    ``Context.usual_start_s``; ``START_S`` where nobody's are known.
+    """
+    given, others = ctx.spec.policy.lead_s, ctx.usual_start_s
+    if given is not None:
+        return given
+    known = []
+    for role, learnt in ((Role.PREFILL, outlook.prefill), (Role.DECODE, outlook.decode)):
+        own_s = slow_s(learnt)
+        known.append(others.get(ctx.spec.hardware[role]) if own_s is None else own_s)
+    return min(max((s for s in known if s is not None), default=START_S), LONGEST_LEAD_S)
 
 
 def slow_s(learnt: Learnt) -> float | None:
     """Return the 90th percentile of the start-up times seen [s], ``None`` before the first."""
-    if not learnt.took_s:
+    return _slow(learnt.took_s)
+
+
+def usual(seen: Iterable[tuple[str, Learnt]]) -> Mapping[str, float]:
+    """Return the 90th percentile of start-up times [s] by hardware, over all of these roles.
+
+    ``seen`` is (hardware, what was learnt of a role on it).
+    """
+    by_hardware: dict[str, list[float]] = {}
+    for hardware, learnt in seen:
+        if learnt.took_s:
+            by_hardware.setdefault(hardware, []).extend(learnt.took_s)
+    return {kind: s for kind, took in by_hardware.items() if (s := _slow(took)) is not None}
+
+
+def _slow(took_s: Sequence[float]) -> float | None:
+    if not took_s:
         return None
-    times = sorted(learnt.took_s)
+    times = sorted(took_s)
     return times[min(int(SLOW_FRAC * len(times)), len(times) - 1)]

@@ -439,7 +439,10 @@ class Forecast:
     ``hold_s``, ``backlog`` what drains the queues in time; ``margins`` are the shares by which
     the load has outrun its peaks within ``lead_s``. ``measured`` are needs by the measured mix of
     tokens and the engines' speeds, also where the driver decides; ``ratio`` and ``target`` are
-    what that mix asks for, ``mix`` and ``rps`` what was measured. Unknown is ``None``.
+    what that mix asks for, ``mix`` and ``rps`` what was measured. ``ahead`` is the need forecast
+    for the end of a start-up, ``ahead_by`` how ("flat", "trend", "season"), ``ahead_errors`` the
+    mean relative error of that over a day and ``flat_errors`` that of the need of now. Unknown is
+    ``None``.
     """
 
     lead_s: float
@@ -453,6 +456,10 @@ class Forecast:
     target: float | None = None
     mix: Mix | None = None
     rps: float | None = None
+    ahead: Pair = (None, None)
+    ahead_by: tuple[str, str] = ("flat", "flat")
+    ahead_errors: Pair = (None, None)
+    flat_errors: Pair = (None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -474,6 +481,7 @@ class Context:
     gpus_free: Mapping[str, int]
     forecast: Forecast | None = None
     gpus_left: int | None = None
+    usual_start_s: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ def provision_of(decision: Decision) -> Provision | None:
         _row("what the load needs", kept.get("needs"), "{:.1f}".format),
         _row("what the newest sample needs, beyond chance", kept.get("newest"), "{:.1f}".format),
         _row("highest need held", kept.get("peaks"), "{:.1f}".format),
+        _row(f"forecast for the end of {start}", kept.get("ahead"), "{:.1f}".format),
         _row(f"margin for {start}", kept.get("margins"), percent),
         _row("to work off the queues", kept.get("backlog"), "{:.1f}".format),
     )
@@ -92,8 +93,34 @@ def _facts(kept: Mapping[str, Any]) -> list[tuple[str, str]]:
         )
         told = [f"{word} {number(n)}" for word, n in tokens if isinstance(n, int | float)]
         found.append(("tokens of a request", ", ".join(told)))
+    found.extend(_forecasts(kept))
     for name, word in (("ratio", "ratio that fits"), ("target", "target that fits")):
         figure = kept.get(name)
         if isinstance(figure, int | float):
             found.append((word, f"{figure:.2f}" if name == "ratio" else number(figure)))
+    return found
+
+
+_METHODS: Final = {
+    "flat": "as it is now",
+    "trend": "by the trend of ten minutes",
+    "season": "by yesterday's course",
+}
+
+
+def _forecasts(kept: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return how each role was forecast and how far that was off, once it was judged."""
+    by, errors, flat = (
+        found if isinstance(found := kept.get(name), Mapping) else {}
+        for name in ("ahead_by", "ahead_errors", "flat_errors")
+    )
+    found = []
+    for role in ("prefill", "decode"):
+        error, as_now = errors.get(role), flat.get(role)
+        if not isinstance(error, int | float):
+            continue
+        told = f"{_METHODS.get(str(by.get(role)), UNKNOWN)}, off by {percent(error)} on average"
+        if by.get(role) != "flat" and isinstance(as_now, int | float):
+            told += f" (the need of now by {percent(as_now)})"
+        found.append((f"{role} forecast", told))
     return found

@@ -5,7 +5,7 @@ from dataclasses import replace
 from hypothesis import strategies as st
 
 from controller.core.engine import Engine
-from controller.core.outlook import Foreseen, Learnt, Outlook, Peak, Started
+from controller.core.outlook import Foreseen, Guess, Learnt, Outlook, Peak, Started
 from controller.core.types import (
     SIGNALS,
     Adapt,
@@ -124,6 +124,8 @@ def specs(draw: st.DrawFn) -> ServiceSpec:
 
 
 NEEDS = st.floats(0.0, 60.0)
+MINUTES = tuple(Peak(NOW_S - 60.0 * k, 9.0 - k, 5.0) for k in range(6, 0, -1))
+HOUR_S = NOW_S // 3600.0 * 3600.0
 
 
 @st.composite
@@ -139,6 +141,9 @@ def outlooks(draw: st.DrawFn) -> Outlook:
         wished=st.integers(0, 60),
         ready=st.integers(0, 60),
         speed=st.floats(0.2, 1.5),
+        slope=st.sampled_from([-0.02, 0.0, 0.05]),
+        judged=st.sampled_from([0.0, 200.0]),
+        errors=st.just(()) | st.tuples(*[st.floats(0.0, 0.5)] * 3),
     )
     return Outlook(
         at_s=NOW_S - draw(st.sampled_from([15.0, 600.0])),
@@ -153,6 +158,9 @@ def outlooks(draw: st.DrawFn) -> Outlook:
         foreseen=draw(
             st.just(()) | st.builds(Foreseen, st.just(NOW_S - 1.0), NEEDS, NEEDS).map(_one)
         ),
+        minutes=draw(st.just(()) | st.just(MINUTES)),
+        hours=draw(st.just(()) | st.builds(Peak, st.just(HOUR_S), NEEDS, NEEDS).map(_one)),
+        guesses=draw(st.just(()) | st.builds(Guess, st.just(NOW_S - 1.0), *[NEEDS] * 6).map(_one)),
         prefill=draw(role),
         decode=draw(role),
     )

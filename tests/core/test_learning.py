@@ -60,13 +60,42 @@ def test_a_start_that_fails_is_forgotten() -> None:
 
 
 def test_the_slower_role_leads_and_a_new_service_assumes() -> None:
-    config = ADAPTIVE.policy
-    assert starts.lead_s(Outlook(), config) == starts.START_S
+    ctx = context(EIGHT, 5000.0, spec=ADAPTIVE)
+    assert starts.lead_s(ctx, Outlook()) == starts.START_S
     times = tuple(float(s) for s in range(1, 21))
     known = Outlook(prefill=Learnt(took_s=times), decode=Learnt(took_s=(7.0,)))
     # Of 1 to 20 s nine tenths are below 19.
-    assert starts.lead_s(known, config) == 19.0
-    assert starts.lead_s(known, replace(config, lead_s=5.0)) == 5.0
+    assert starts.lead_s(ctx, known) == 19.0
+    given = replace(ADAPTIVE, policy=replace(ADAPTIVE.policy, lead_s=5.0))
+    assert starts.lead_s(replace(ctx, spec=given), known) == 5.0
+
+
+@pytest.mark.parametrize(
+    ("own", "lead_s"),
+    [
+        pytest.param(Outlook(), 240.0, id="nothing seen: the slower of H800 90 s and H20 240 s"),
+        pytest.param(Outlook(decode=Learnt(took_s=(40.0,))), 90.0, id="its 40 s, H800 90 s"),
+        pytest.param(
+            Outlook(prefill=Learnt(took_s=(10.0,)), decode=Learnt(took_s=(40.0,))),
+            40.0,
+            id="its own, 10 s and 40 s",
+        ),
+    ],
+)
+def test_what_starts_take_others_on_the_hardware_counts_until_its_own_are_seen(
+    own: Outlook, lead_s: float
+) -> None:
+    seen = [
+        ("H800", Learnt(took_s=(90.0,) * 3)),
+        ("H20", Learnt(took_s=(200.0,) * 8)),
+        ("H20", Learnt(took_s=(240.0,) * 2)),
+        ("L40S", Learnt()),
+    ]
+    usual = starts.usual(seen)
+    # Nine tenths of ten starts on H20: eight of 200 s and the first of 240 s.
+    assert usual == {"H800": 90.0, "H20": 240.0}
+    ctx = replace(context(EIGHT, 5000.0, spec=ADAPTIVE), usual_start_s=usual)
+    assert starts.lead_s(ctx, own) == lead_s
 
 
 # peaks and surprises

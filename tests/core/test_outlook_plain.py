@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.core.foresight import METHODS
 from controller.core.outlook import (
     NOTHING_LEARNT,
     OUTRAN,
     Foreseen,
+    Guess,
     Learnt,
     Outlook,
     Peak,
@@ -24,6 +26,8 @@ AMOUNTS = st.floats(0.0, 1e300)
 COUNTS = st.integers(0, 10**6)
 OF_A_ROLE = {
     "outran": st.just(()) | st.tuples(*[AMOUNTS] * (len(OUTRAN) + 1)),
+    "errors": st.just(()) | st.tuples(*[AMOUNTS] * len(METHODS)),
+    "slope": st.floats(-1e6, 1e6),
     "took_s": st.lists(st.floats(-1e6, 1e6), max_size=5).map(tuple),
     "waits": st.lists(st.builds(Started, TIMES, COUNTS), max_size=3).map(tuple),
     "wished": COUNTS,
@@ -33,11 +37,15 @@ LEARNT = st.builds(
     Learnt,
     **{field.name: OF_A_ROLE.get(field.name, AMOUNTS) for field in fields(Learnt)},  # type: ignore[arg-type]
 )
+PEAKS = st.lists(st.builds(Peak, TIMES, AMOUNTS, AMOUNTS), max_size=4).map(tuple)
 NESTED = {
     "at_s": TIMES,
     "ratio": st.none() | AMOUNTS,
-    "peaks": st.lists(st.builds(Peak, TIMES, AMOUNTS, AMOUNTS), max_size=4).map(tuple),
+    "peaks": PEAKS,
     "foreseen": st.lists(st.builds(Foreseen, TIMES, AMOUNTS, AMOUNTS), max_size=4).map(tuple),
+    "minutes": PEAKS,
+    "hours": PEAKS,
+    "guesses": st.lists(st.builds(Guess, TIMES, *[AMOUNTS] * 6), max_size=4).map(tuple),
     "prefill": LEARNT,
     "decode": LEARNT,
 }

@@ -78,7 +78,7 @@ def provided(forecast: Forecast, role: int) -> float:
     """Return the instances to provide for a role: its peak with the margin, and its backlog."""
     known = [
         need
-        for pair in (forecast.peaks, forecast.needs, forecast.newest)
+        for pair in (forecast.peaks, forecast.needs, forecast.newest, forecast.ahead)
         if (need := pair[role]) is not None
     ]
     return (1.0 + forecast.margins[role]) * max(known, default=0.0) + forecast.backlog[role]
@@ -134,6 +134,8 @@ def _need_text(forecast: Forecast, asks: tuple[float, float]) -> str:
         for pair in (forecast.needs, forecast.peaks)
     )
     parts = [f"the load needs {needs} instances, {peaks} at its latest peak"]
+    if told := _ahead_text(forecast):
+        parts.append(told)
     if any(forecast.margins):
         more = " and ".join(percent(margin) for margin in forecast.margins)
         parts.append(f"with {more} for what {forecast.lead_s:.0f} s of start-up may bring")
@@ -141,6 +143,18 @@ def _need_text(forecast: Forecast, asks: tuple[float, float]) -> str:
         queued = " and ".join(f"{n:.1f}" for n in forecast.backlog)
         parts.append(f"{queued} for the queues")
     return f"{capitalised(', '.join(parts))}, that is {asks[0]:.1f} and {asks[1]:.1f}"
+
+
+def _ahead_text(forecast: Forecast) -> str:
+    """Return what is forecast where that is more than any need seen; empty where it isn't."""
+    told = [
+        f"{ahead:.1f} {role} by its {by}"
+        for role, ahead, by, peak in zip(
+            ("prefill", "decode"), forecast.ahead, forecast.ahead_by, forecast.peaks, strict=True
+        )
+        if ahead is not None and peak is not None and ahead > peak * (1.0 + NOISE)
+    ]
+    return f"{' and '.join(told)} forecast" if told else ""
 
 
 def _code(want: Instances, current: Instances) -> Code:
@@ -185,8 +199,10 @@ def _provided_text(ctx: Context) -> str:
     if need is None or ask <= need * (1.0 + NOISE):
         return ""
     peak = forecast.peaks[at]
+    told = _ahead_text(forecast)
     return (
         f"with a peak of {need if peak is None else peak:.1f} {role.value} instances, "
+        f"{told}{', ' if told else ''}"
         f"{percent(forecast.margins[at])} more for what {forecast.lead_s:.0f} s of start-up may "
         f"bring and {forecast.backlog[at]:.1f} for the queue, {ask:.1f} are provided"
     )
