@@ -135,12 +135,18 @@ _NOTHING: Final[Signals] = {
 }
 
 
-def _means(values: Floats, present: Flags) -> tuple[Floats, Flags]:
-    """Return the mean of the samples in use, and whether all of those are plausible numbers."""
+def _means(values: Floats, present: Flags, times_s: Floats) -> tuple[Floats, Flags]:
+    """Return the mean of the samples in use, and whether all of those are plausible numbers.
+
+    Of samples of one time the last counts, so that one delivered twice changes nothing (M12).
+    """
     used = present.copy()
-    older = values.shape[2] // 2
-    fresh: Flags = np.any(used[:, _LATENCY_ROWS, older:], axis=2)
-    used[:, _LATENCY_ROWS, :older] &= ~fresh[:, :, np.newaxis]
+    again = (times_s[:, 1:] == times_s[:, :-1])[:, np.newaxis, :]
+    used[:, :, :-1] &= ~(again & present[:, :, 1:])
+    middle_s = 0.5 * (times_s[:, :1] + times_s[:, -1:])
+    newer: Flags = used[:, _LATENCY_ROWS] & (times_s >= middle_s)[:, np.newaxis, :]
+    fresh: Flags = np.any(newer, axis=2)
+    used[:, _LATENCY_ROWS] &= newer | ~fresh[:, :, np.newaxis]
     # NaN fails every comparison; -0.0 is what a broken subtraction leaves behind.
     plausible = ((values >= SMALLEST) & (values <= LARGEST)) | (
         (values == 0.0) & ~np.signbit(values)
@@ -159,13 +165,14 @@ def _graded(
     present = np.stack([window.present for window in windows])
     newest = present.shape[2] - 1 - present[:, :, ::-1].argmax(axis=2)
     seen: Flags = np.any(present, axis=2)
-    at_s = np.stack([window.times_s for window in windows])[rows, newest]
+    times_s = np.stack([window.times_s for window in windows])
+    at_s = times_s[rows, newest]
     reporting, expected = (
         np.stack(counts)[rows, _ROLE_ROWS, newest]
         for counts in ([w.reporting for w in windows], [w.expected for w in windows])
     )
     samples = np.stack([window.values for window in windows])
-    values, sound = _means(samples, present)
+    values, sound = _means(samples, present, times_s)
     last = samples[rows, np.arange(len(SIGNALS)), newest]
     age_s = now_s - at_s
     grade = np.full(seen.shape, _OK)

@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from controller.core.signals import summarise
-from controller.core.types import SIGNALS, Quality, Signal
+from controller.core.types import SIGNALS, Quality, Signal, Window
 from tests.core.build import NOW_S, window
 
 MAX_AGE_S = 45.0
@@ -116,10 +118,30 @@ def test_each_role_has_its_own_coverage_m09() -> None:
     assert found["prefill_tps_uncached"].quality is Quality.PARTIAL
 
 
-def test_a_duplicated_sample_does_not_matter_m12() -> None:
-    once = one("decode_tps", [100.0, 200.0])
-    twice = one("decode_tps", [100.0, 100.0, 200.0, 200.0])
-    assert (once.value, once.quality) == (twice.value, twice.quality)
+SAMPLES = st.none() | st.floats(0.001, 1e6)
+
+
+@given(
+    rows=st.lists(st.tuples(SAMPLES, SAMPLES), min_size=1, max_size=6),
+    at=st.integers(0, 5),
+)
+def test_a_duplicated_sample_does_not_matter_m12(
+    rows: list[tuple[float | None, float | None]], at: int
+) -> None:
+    once = window({"decode_tps": [tps for tps, _ in rows], "ttft_s": [s for _, s in rows]})
+    twice = at % len(rows)
+    order = [*range(twice + 1), twice, *range(twice + 1, len(rows))]
+    again = Window(
+        times_s=once.times_s[order],
+        values=once.values[:, order],
+        present=once.present[:, order],
+        reporting=once.reporting[:, order],
+        expected=once.expected[:, order],
+    )
+    one, two = (summarise(seen, now_s=NOW_S, max_age_s=MAX_AGE_S) for seen in (once, again))
+    for name in ("decode_tps", "ttft_s"):
+        assert two[name] == replace(one[name], value=two[name].value)
+        assert two[name].value == pytest.approx(one[name].value)
 
 
 def test_worse_quality_comes_first() -> None:
