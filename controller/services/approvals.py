@@ -1,6 +1,7 @@
 """What a person decides about a proposal: each transition is one conditional UPDATE."""
 
 from datetime import datetime
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Case, Exists, OuterRef, Q, Value, When
@@ -122,14 +123,19 @@ def _decided_by(found: Proposal, user: Person) -> bool:
     return account is not None and found.decided_by_id == account.pk
 
 
-def _record(proposal: Proposal, user: Person, verb: str, reason: str) -> None:
-    body = {
+def body_of(proposal: Proposal) -> dict[str, Any]:
+    """Return what the audit keeps of a proposal that was decided."""
+    return {
         "version": proposal.version,
         "fingerprint": proposal.fingerprint,
         "from": {"prefill": proposal.from_prefill, "decode": proposal.from_decode},
         "to": {"prefill": proposal.to_prefill, "decode": proposal.to_decode},
         "then": None if proposal.then is None else proposal.then._asdict(),
     }
+
+
+def _record(proposal: Proposal, user: Person, verb: str, reason: str) -> None:
+    body = body_of(proposal)
     audit.record(
         actor=user.get_username(),
         verb=verb,

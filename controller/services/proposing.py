@@ -6,15 +6,16 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 
+from controller.core.approval import Basis, fingerprint
 from controller.core.exchange import is_second_half
 from controller.core.lifecycle import ProposalState
 from controller.core.reasons import Code
 from controller.core.types import Gate, Instances, Mode, Role
 from controller.models import Proposal
-from controller.services import bulk
-from controller.services.rows import Entry, proposal_row
+from controller.services import approvals, audit, bulk
+from controller.services.rows import Entry, basis_of, known, proposal_row
 
 BODY: Final = (
     "decision_id",
@@ -50,16 +51,15 @@ KEPT_FOR: Final = timedelta(seconds=90)
 """A load that hovers at its limit must not take a proposal away from whoever reads it."""
 
 
-def nearly_same(row: Proposal, wanted: Proposal) -> bool:
+def nearly_same(row: Proposal, wanted: Proposal, basis: Basis) -> bool:
     """Return whether two proposals from one basis differ by so little that neither is news.
 
     By at most one instance or a tenth in each role, in the same direction: then the one that
-    people read stays as it is, and an approval of it still fits.
+    people read stays as it is, and an approval of it still fits. ``basis`` is the present one.
     """
-    same_basis = all(
-        getattr(row, name) == getattr(wanted, name)
-        for name in ("from_prefill", "from_decode", "resource_version", "policy_revision")
-    )
+    body = Instances(row.to_prefill, row.to_decode)
+    # What running it would find: another mode, policy or object makes an approval stale.
+    same_basis = row.fingerprint == fingerprint(basis, body, row.then)
     halves = (row.then_prefill is None) == (wanted.then_prefill is None)
     return (
         same_basis
@@ -124,12 +124,7 @@ def _compare(
 ) -> None:
     service, decision, now = place
     if entry.decision.gate is not Gate.PROPOSE:
-        passing = entry.decision.code in UNJUDGED or (
-            entry.decision.code is Code.WITHIN_TOLERANCE
-            and row is not None
-            and now - row.evidence_at < KEPT_FOR
-        )
-        if row is not None and not passing:
+        if row is not None and not _is_passing(row, entry, now):
             reason = f"No longer wanted. {entry.decision.sentence}"
             changes.dropped.append((row.pk, now, reason))
         return
@@ -138,10 +133,28 @@ def _compare(
         changes.made.append(_approved_before(wanted, entry, now))
     elif row.fingerprint == wanted.fingerprint:
         changes.confirmed.append((row.pk, now, decision, wanted.sentence))
-    elif nearly_same(row, wanted):
+    elif nearly_same(row, wanted, _basis(entry)):
         changes.confirmed.append((row.pk, now, row.decision_id, row.sentence))
     else:
         changes.changed.append((row.pk, *(getattr(wanted, name) for name in BODY)))
+
+
+def _is_passing(row: Proposal, entry: Entry, now: datetime) -> bool:
+    """Return whether a tick that asks for nothing leaves the proposal to whoever reads it.
+
+    Not in another mode: an approval is of the mode, and would only end as stale.
+    """
+    decision = entry.decision
+    if decision.mode is not Mode.APPROVE:
+        return False
+    hovers = decision.code is Code.WITHIN_TOLERANCE and now - row.evidence_at < KEPT_FOR
+    return decision.code in UNJUDGED or hovers
+
+
+def _basis(entry: Entry) -> Basis:
+    """Return what a proposal of this tick rests on."""
+    spec, version = known(entry)
+    return basis_of(spec, entry.decision.current, version)
 
 
 def _approved_before(wanted: Proposal, entry: Entry, now: datetime) -> Proposal:
@@ -157,9 +170,13 @@ def _approved_before(wanted: Proposal, entry: Entry, now: datetime) -> Proposal:
         stage, decision.current, decision.final, decision.now_s
     ):
         return wanted
-    first = Proposal.objects.filter(pk=stage.proposal, state=ProposalState.APPLIED).first()
+    first = (
+        Proposal.objects.select_related("decided_by")
+        .filter(pk=stage.proposal, state=ProposalState.APPLIED)
+        .first()
+    )
     if first is not None:
-        wanted.state, wanted.decided_by_id = ProposalState.APPROVED, first.decided_by_id
+        wanted.state, wanted.decided_by = ProposalState.APPROVED, first.decided_by
         wanted.decided_at = now
         wanted.decided_reason = f"The second half of proposal {first.pk}, approved with the first."
     return wanted
@@ -172,6 +189,30 @@ def _apply(changes: _Changes) -> None:
     bulk.update(Proposal, "id", BODY, changes.changed)
     _rows(changes.changed).update(version=F("version") + 1)
     Proposal.objects.bulk_create(changes.made, ignore_conflicts=True)
+    _record_approved([row for row in changes.made if row.state == ProposalState.APPROVED])
+
+
+def _record_approved(made: Sequence[Proposal]) -> None:
+    """Audit second halves like approvals: nobody pressed, so it says whose approval they follow.
+
+    One whose place was taken meanwhile was not made, and is not told.
+    """
+    if not made:
+        return
+    follow = Q()
+    for row in made:
+        follow |= Q(service=row.service_id, created_at=row.created_at)
+    for row in Proposal.objects.select_related("service", "decided_by").filter(
+        follow, state=ProposalState.APPROVED
+    ):
+        by = row.decided_by.get_username() if row.decided_by else "somebody"
+        audit.record(
+            actor="controller",
+            verb="approved",
+            obj=row,
+            after={"state": ProposalState.APPROVED.value} | approvals.body_of(row),
+            reason=f"Follows from the approval of both halves by {by}. {row.decided_reason}",
+        )
 
 
 def _rows(cells: Sequence[tuple[object, ...]]) -> QuerySet[Proposal]:

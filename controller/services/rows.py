@@ -235,7 +235,7 @@ def basis_of(spec: ServiceSpec, current: Instances, resource_version: str) -> Ba
 
 def proposal_row(entry: Entry, *, service: UUID, decision: int | None, now: datetime) -> Proposal:
     """Return a decision that asks for a person as a pending proposal."""
-    wanted, spec, version = entry.decision, *_known(entry)
+    wanted, spec, version = entry.decision, *known(entry)
     return Proposal(
         service_id=service,
         decision_id=decision,
@@ -259,7 +259,7 @@ def proposal_row(entry: Entry, *, service: UUID, decision: int | None, now: date
 
 def action_row(entry: Entry, *, service: UUID, now: datetime, epoch: int) -> Action:
     """Return a decision that is carried out as a recorded action."""
-    wanted, spec, version = entry.decision, *_known(entry)
+    wanted, spec, version = entry.decision, *known(entry)
     rule = in_step(wanted, entry.state.ready, spec) if entry.state else None
     return Action(
         id=uuid.uuid4(),
@@ -290,7 +290,11 @@ def order_of(action: Action, service: str) -> ScaleOrder:
     )
 
 
-def _known(entry: Entry) -> tuple[ServiceSpec, str]:
+def known(entry: Entry) -> tuple[ServiceSpec, str]:
+    """Return the configuration and the version of the object that a change rests on.
+
+    Raises :class:`ValueError` for a service that was not observed.
+    """
     if entry.spec is None or entry.state is None:
         raise ValueError(f"{entry.key} was not observed: it can't be changed")
     return entry.spec, entry.state.resource_version

@@ -7,7 +7,7 @@ import pytest
 from controller.core.lifecycle import ActionState
 from controller.core.ports import Pool
 from controller.core.types import Instances, Observation, Stage
-from controller.models import Action, Decision, Proposal, ServiceStatus
+from controller.models import Action, AuditEvent, Decision, Proposal, ServiceStatus
 from controller.models.clock import database_now
 from controller.selectors import memory
 from controller.services import actions, approvals
@@ -102,6 +102,13 @@ def test_the_second_half_runs_under_the_approval_of_the_first_s18() -> None:
         6,
     )
     assert f"Approved with proposal {first.pk}" in second.sentence
+    told = AuditEvent.objects.get(actor="controller", verb="approved")
+    assert (told.object_id, told.service, told.before) == (str(second.pk), "chat", {})
+    assert told.after["to"] == {"prefill": 6, "decode": 6}
+    assert told.reason == (
+        "Follows from the approval of both halves by ana. "
+        f"The second half of proposal {first.pk}, approved with the first."
+    )
     started = actions.start_approved(second.pk).action
     assert started is not None
     assert actions.run(started, actuator_of=cluster.of) == ActionState.APPLIED

@@ -14,9 +14,10 @@ from pytest_django import Settings
 
 from controller import loop
 from controller.core import cycle
+from controller.core.approval import fingerprint
 from controller.core.memory import Memory, remember
 from controller.core.ports import Pool
-from controller.core.types import Instances
+from controller.core.types import Instances, Mode
 from controller.core.words import clean
 from controller.models import (
     Action,
@@ -35,7 +36,9 @@ from controller.selectors import memory
 from controller.services import actions, leadership
 from controller.services.errors import NotLeadingError
 from controller.services.leadership import Lease
+from controller.services.rows import basis_of
 from inventory.models import Service
+from inventory.snapshot import service_spec
 from tests.clusters import Cluster
 from tests.factories import NOW, make_service
 from tests.sources import HEALTHY, ArraySource
@@ -466,6 +469,30 @@ def test_a_blind_tick_leaves_an_open_proposal_alone() -> None:
     run(ArraySource(values={"chat": {}}))
     run(ArraySource(silent=frozenset({"chat"})))
     assert Proposal.objects.get().state == "pending"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("mode", ["observe", "automatic"])
+def test_a_blind_tick_in_another_mode_ends_what_could_only_become_stale(mode: str) -> None:
+    make_service("chat", mode="approve")
+    run(ArraySource().now_reports("chat", decode_tps=6000.0))
+    Service.objects.update(mode=mode)
+    run(ArraySource(values={"chat": {}}))
+    assert Proposal.objects.get().state == "superseded"
+
+
+@pytest.mark.django_db
+def test_a_proposal_that_rests_on_another_mode_is_made_anew_s18() -> None:
+    service = make_service("chat", mode="approve")
+    busy = ArraySource().now_reports("chat", decode_tps=6000.0)
+    run(busy)
+    first = Proposal.objects.get()
+    other = replace(service_spec(service), mode=Mode.AUTOMATIC)
+    basis = basis_of(other, Instances(2, 4), first.resource_version)
+    Proposal.objects.update(fingerprint=fingerprint(basis, Instances(3, 6)))
+    run(busy)
+    again = Proposal.objects.get()
+    assert (again.version, again.fingerprint) == (2, first.fingerprint)
 
 
 @pytest.mark.django_db
