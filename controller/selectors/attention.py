@@ -16,6 +16,7 @@ from controller.core.types import Move
 from controller.models import Action
 from controller.selectors.services import DecisionLine, Latency, ServiceRow
 from controller.selectors.strip import FleetMode, StripState
+from controller.selectors.suggestions import Card
 
 MOST: Final = 7
 QUALITY_WORDS: Final = {
@@ -25,7 +26,7 @@ QUALITY_WORDS: Final = {
     "partial": "has partial metrics",
 }
 # Ranks of the sources, worst first.
-_LOOP, _BREACH, _ACTION, _BLIND, _ASKS, _BLOCKED, _FROZEN = range(7)
+_LOOP, _BREACH, _ACTION, _BLIND, _ASKS, _BLOCKED, _SUGGESTED, _FROZEN = range(8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +86,18 @@ def read_latest_actions() -> Mapping[str, LatestAction]:
 
 
 def attention(
-    rows: Iterable[ServiceRow], actions: Mapping[str, LatestAction], strip: StripState
+    rows: Iterable[ServiceRow],
+    actions: Mapping[str, LatestAction],
+    suggestions: Mapping[str, Card],
+    strip: StripState,
 ) -> Attention:
     """Judge what needs a person; pure, so every source has its own test."""
     rows = tuple(rows)
     found = list(_loop(strip))
     for row in rows:
         found.extend(_service(row, actions.get(row.slug)))
+        if row.slug in suggestions:
+            found.append(_suggested(row.slug, suggestions[row.slug]))
     found.sort(key=lambda item: (item.rank, item.subject))
     changes = [row.last_change_at for row in rows if row.last_change_at]
     return Attention(
@@ -129,6 +135,13 @@ def _service(row: ServiceRow, action: LatestAction | None) -> Iterator[Item]:
     if row.freeze:
         sentence = f"is frozen by {row.freeze.by}: {row.freeze.reason}."
         yield _about(row, _FROZEN, "frozen", sentence, row.freeze.since)
+
+
+def _suggested(service: str, card: Card) -> Item:
+    row = card.suggestion
+    sentence = f"could have another policy: {card.change} is suggested."
+    address = reverse("suggestion", args=[row.pk])
+    return Item(_SUGGESTED, "busy", service, sentence, row.opened_at, address, "Review…")
 
 
 def _is_stuck(decision: DecisionLine) -> bool:

@@ -6,10 +6,19 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.db import connection
 from django.db.models import Count, Q
+from django.db.models.functions import Now
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from controller.core.lifecycle import ActionState, ProposalState
-from controller.models import Action, DecisionTally, Proposal, ServiceStatus, Tick
+from controller.core.decision_plain import stage_from
+from controller.core.lifecycle import ActionState, ProposalState, SuggestionState
+from controller.models import (
+    Action,
+    DecisionTally,
+    PolicySuggestion,
+    Proposal,
+    ServiceStatus,
+    Tick,
+)
 from controller.models.clock import database_now
 
 LATE_AFTER = 4
@@ -46,13 +55,21 @@ def loop_age_s() -> float | None:
 
 
 class FleetCollector:
-    """Figures read from the rows at each scrape; seven queries however large the fleet is."""
+    """Figures read from the rows at each scrape; eight queries however large the fleet is."""
 
     def collect(self) -> Iterator[Metric]:
         """Return every family of ``/metrics``."""
         yield from _loop()
         yield _decisions()
         yield _states("heteroscale_proposals_open", "Open proposals.", _open_proposals())
+        suggestions = PolicySuggestion.objects.filter(
+            state=SuggestionState.OPEN, expires_at__gt=Now()
+        )
+        yield _gauge(
+            "heteroscale_policy_suggestions_open",
+            "Open policy suggestions.",
+            suggestions.count(),
+        )
         yield _states("heteroscale_actions", "Actions by state.", _by_state())
         yield from _services()
 
@@ -128,10 +145,12 @@ def _services() -> Iterator[Metric]:
         "One series an instance, to join other series to service and role.",
         labels=["service", "role", "group", "namespace", "pod", "node", "state"],
     )
-    now_s = database_now().timestamp()
+    now_s, waiting = database_now().timestamp(), 0
     seen = ServiceStatus.objects.filter(observed_at__isnull=False)
     for row in seen.select_related("service__cluster"):
         slug, cluster = row.service.slug, row.service.cluster.slug
+        stage = stage_from(row.exchange)
+        waiting += stage is not None and now_s < stage.until_s
         for name, signal in row.signals.items():
             if signal["measured_at_s"] is not None:
                 age.add_metric([slug, name], max(now_s - signal["measured_at_s"], 0.0))
@@ -142,6 +161,11 @@ def _services() -> Iterator[Metric]:
             where = [one["group"], cluster, one["name"], one["node"], one["state"]]
             info.add_metric([slug, one["role"], *where], 1)
     yield from (age, instances, info)
+    yield _gauge(
+        "heteroscale_exchanges_waiting",
+        "Exchanges whose second half waits for its GPUs.",
+        waiting,
+    )
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

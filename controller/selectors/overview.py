@@ -21,6 +21,7 @@ from controller.selectors.services import (
     read_services,
 )
 from controller.selectors.strip import StripState
+from controller.selectors.suggestions import suggested
 from inventory.models import Cluster, HardwareType, Node, Service
 
 RECENT: Final = 10
@@ -73,9 +74,10 @@ class State:
 
 
 def read_state(strip: StripState, now: datetime) -> State:
-    """Return what needs attention and every service, worst first; six queries for any fleet."""
+    """Return what needs attention and every service, worst first; seven queries for any fleet."""
     services = read_services(now)
-    return State(attention(services.rows, read_latest_actions(), strip), services)
+    actions, suggestions = read_latest_actions(), suggested(now)
+    return State(attention(services.rows, actions, suggestions, strip), services)
 
 
 def read_pools(now: datetime) -> tuple[Pool, ...]:

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.core.exceptions import ObjectDoesNotExist
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from controller.core import phrases
 from controller.core.config_check import validate_policy
 from controller.core.types import Quality
 from controller.models import Decision, Freeze, Proposal, ServiceStatus
@@ -125,15 +126,14 @@ class ProposalLine:
     sentence: str
     before: tuple[int, int]
     after: tuple[int, int]
+    then: tuple[int, int] | None
     created_at: datetime
     expires_at: datetime
 
     @property
     def change(self) -> str:
-        """The change in words: "decode 4 → 6, prefill 2 → 3"."""
-        pairs = zip(("prefill", "decode"), self.before, self.after, strict=True)
-        moved = [f"{role} {a} → {b}" for role, a, b in pairs if a != b]
-        return ", ".join(reversed(moved)) or "no change"
+        """The change in words, both halves of an exchange: "decode 4 → 6, prefill 2 → 3"."""
+        return phrases.halves(self.before, self.after, self.then)
 
 
 @dataclass(frozen=True, slots=True)
@@ -426,6 +426,7 @@ def proposal_line(proposal: Proposal) -> ProposalLine:
         sentence=proposal.sentence,
         before=(proposal.from_prefill, proposal.from_decode),
         after=(proposal.to_prefill, proposal.to_decode),
+        then=proposal.then,
         created_at=proposal.created_at,
         expires_at=proposal.expires_at,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -120,6 +120,11 @@ def open_of(service: Service, *, now: datetime) -> Card | None:
     """Return the card of the open suggestion of a service, ``None`` without one."""
     row = _open(now).filter(service=service).first()
     return _card(row, now) if row else None
+
+
+def suggested(now: datetime) -> Mapping[str, Card]:
+    """Return the cards of all open suggestions by the slug of their service; one query."""
+    return {row.service.slug: _card(row, now) for row in _open(now)}
 
 
 def _rows() -> QuerySet[PolicySuggestion]:

@@ -123,6 +123,7 @@ def test_every_source_has_its_line(person: User, now: datetime) -> None:
     factories.make_proposal(asking, expires_at=now + timedelta(minutes=5))
     blocked = running("blocked", now)
     factories.make_decision(blocked, move="blocked", sentence="Wanted decode 24 → 18.")
+    factories.make_suggestion(running("advised", now))
     frozen = running("frozen", now)
     Freeze.objects.create(service=frozen, by_name="ana", reason="incident 8812", since=now)
     assert sentences(person, now) == [
@@ -130,8 +131,30 @@ def test_every_source_has_its_line(person: User, now: datetime) -> None:
         "stale has not been observed for two ticks; its numbers are old.",
         "asking decode 4 → 6, prefill 2 → 3 is proposed.",
         "blocked Wanted decode 24 → 18.",
+        (
+            "advised could have another policy: P/D ratio 0.5 → 0.62, "
+            "target 1,000 → 1,200 tok/s per instance is suggested."
+        ),
         "frozen is frozen by ana: incident 8812.",
     ]
+
+
+def test_an_exchange_is_proposed_with_both_its_halves(person: User, now: datetime) -> None:
+    tick(now)
+    halves = {"to_prefill": 1, "to_decode": 4, "then_prefill": 1, "then_decode": 5}
+    service = running("chat", now)
+    factories.make_proposal(service, expires_at=now + timedelta(minutes=5), **halves)
+    assert sentences(person, now) == ["chat prefill 2 → 1, then decode 4 → 5 is proposed."]
+
+
+def test_a_suggestion_is_reviewed_on_its_own_page(person: User, now: datetime) -> None:
+    tick(now)
+    service = running("chat", now)
+    open_one = factories.make_suggestion(service)
+    over = now - timedelta(seconds=1)
+    factories.make_suggestion(running("agents", now), expires_at=over)
+    (item,) = read_state(strip(person, now), now).attention.items
+    assert (item.address, item.button) == (f"/approvals/suggestions/{open_one.pk}/", "Review…")
 
 
 def test_a_stopped_loop_is_above_all(person: User, now: datetime) -> None:
@@ -171,9 +194,11 @@ def test_the_overview_costs_the_same_for_any_fleet(
         factories.make_decision(service, move="scale_out")
         factories.make_samples(service, until=now)
         change(service)
+        factories.make_suggestion(service)
     signed_in.get("/")
-    # session, person, preferences, 6 for the strip, 5 for the rows, actions, pools, decisions
-    with django_assert_num_queries(18):
+    # session, person, preferences, 6 for the strip, 5 for the rows, actions, suggestions,
+    # pools, decisions
+    with django_assert_num_queries(19):
         assert signed_in.get("/").status_code == 200
 
 

@@ -10,9 +10,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from prometheus_client.parser import text_string_to_metric_families
 
+from controller.core.decision_plain import stage_plain
+from controller.core.types import Instances, Stage
 from controller.models import Action, DecisionTally, ServiceStatus, Tick
 from controller.models.clock import database_now
-from tests.factories import make_proposal, make_service
+from tests.factories import make_proposal, make_service, make_suggestion
 
 
 def figures(client: Client) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -75,6 +77,25 @@ def test_figures_are_in_the_text_format_with_their_labels(client: Client) -> Non
     assert seen["heteroscale_instance_info", tuple(sorted(info.items()))] == 1
     ready = (("role", "decode"), ("service", "chat"), ("state", "ready"))
     assert seen["heteroscale_instances", ready] == 4
+
+
+@pytest.mark.django_db
+def test_what_waits_is_counted_until_its_time_is_over(client: Client) -> None:
+    now = database_now()
+    for number, left_s in enumerate((-1, 60, 90)):
+        service = make_service(f"s{number}")
+        stage = Stage(
+            before=Instances(10, 2),
+            first=Instances(6, 2),
+            then=Instances(6, 6),
+            since_s=now.timestamp(),
+            until_s=now.timestamp() + left_s,
+        )
+        ServiceStatus.objects.filter(service=service).update(exchange=stage_plain(stage))
+        make_suggestion(service, expires_at=now + timedelta(seconds=left_s))
+    seen = figures(client)
+    assert seen["heteroscale_policy_suggestions_open", ()] == 2
+    assert seen["heteroscale_exchanges_waiting", ()] == 2
 
 
 @pytest.mark.django_db
