@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from math import isfinite, nan
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypedDict, TypeVar
 
 import numpy as np
 
@@ -74,6 +74,16 @@ class Sizing:
     input_tokens: float | None
     output_tokens: float | None
     cached_frac: float
+
+
+class Terms(TypedDict):
+    """What a service's policy works under: it is no part of a policy's revision."""
+
+    slo: Slo
+    limits: Limits
+    gpus_per_instance: Instances
+    hardware: Mapping[Role, str]
+    priority: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,24 +244,42 @@ def _fits(figure: float) -> bool:
 
 def _spec(service: _Part, engine: Engine | None, policy: PolicyConfig | None) -> ServiceSpec:
     service.only(*_SERVICE)
-    slo, hardware = service.part("slo"), service.part("hardware")
-    slo.only("ttft_s", "tbt_s", "goal_frac")
-    hardware.only(*Role)
     spec = ServiceSpec(
         key=service.text("name", "service"),
         cluster=service.text("cluster", "cluster"),
         mode=service.choice("mode", Mode, Mode.OBSERVE),
-        slo=Slo(slo.number("ttft_s"), slo.number("tbt_s"), slo.number("goal_frac", 0.99)),
-        limits=_limits(service.part("limits")),
+        **_terms(service),
         policy=_policy(service.part("policy"), policy),
-        gpus_per_instance=service.pair("gpus_per_instance", Instances(1, 1)),
-        hardware={role: hardware.text(role, role.value) for role in Role},
-        priority=service.whole("priority", 0),
         engine=_engine(service.part("engine")) if "engine" in service.plain else engine,
     )
     for problem in validate_spec(spec):
         raise DocumentError(_path_of(problem.field), problem.message)
     return spec
+
+
+def _terms(service: _Part) -> Terms:
+    slo, hardware = service.part("slo"), service.part("hardware")
+    slo.only("ttft_s", "tbt_s", "goal_frac")
+    hardware.only(*Role)
+    return {
+        "slo": Slo(slo.number("ttft_s"), slo.number("tbt_s"), slo.number("goal_frac", 0.99)),
+        "limits": _limits(service.part("limits")),
+        "gpus_per_instance": service.pair("gpus_per_instance", Instances(1, 1)),
+        "hardware": {role: hardware.text(role, role.value) for role in Role},
+        "priority": service.whole("priority", 0),
+    }
+
+
+def with_terms(spec: ServiceSpec, plain: object) -> ServiceSpec | None:
+    """Return the configuration under the terms that plain values hold; ``None`` if they hold none.
+
+    The inverse of :func:`terms_plain`. What can't be read as a whole is not taken in part; whether
+    the values can be used together is not looked at.
+    """
+    try:
+        return replace(spec, **_terms(part_of(plain, "terms")))
+    except DocumentError:
+        return None
 
 
 def _path_of(field: str) -> str:
@@ -648,19 +676,26 @@ def _service_document(spec: ServiceSpec) -> dict[str, Any]:
         "name": spec.key,
         "cluster": spec.cluster,
         "mode": spec.mode.value,
+        **terms_plain(spec),
+        "policy": policy
+        | {"schedule": schedule_plain(spec.policy.schedule), "adapt": spec.policy.adapt.value},
+    }
+    return document if spec.engine is None else document | {"engine": asdict(spec.engine)}
+
+
+def terms_plain(spec: ServiceSpec) -> dict[str, Any]:
+    """Return what is in force beside a service's policy as plain values."""
+    return {
         "slo": asdict(spec.slo),
         "limits": {
             "minimum": spec.limits.minimum._asdict(),
             "maximum": spec.limits.maximum._asdict(),
             "max_gpus": spec.limits.max_gpus,
         },
-        "policy": policy
-        | {"schedule": schedule_plain(spec.policy.schedule), "adapt": spec.policy.adapt.value},
         "gpus_per_instance": spec.gpus_per_instance._asdict(),
         "hardware": {role.value: spec.hardware[role] for role in Role},
         "priority": spec.priority,
     }
-    return document if spec.engine is None else document | {"engine": asdict(spec.engine)}
 
 
 def _signal_document(one: Signal) -> dict[str, object]:

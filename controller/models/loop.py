@@ -172,6 +172,10 @@ class Decision(models.Model):
         null=True, help_text="What was provided for; null where nothing was reckoned."
     )
     parts = models.JSONField(default=list, help_text="What each policy of a composition wanted.")
+    terms = models.JSONField(
+        default=dict,
+        help_text="SLO, limits, hardware, GPUs per instance, priority, half an exchange.",
+    )
     move = models.CharField(max_length=16, choices=choices(Move))
     gate = models.CharField(max_length=16, choices=choices(Gate))
     code = models.CharField(max_length=32, choices=choices(Code))

@@ -12,7 +12,7 @@ from django.core.exceptions import ObjectDoesNotExist
 from django.db.models import F, Q
 
 from controller.core.config_check import MOST_GPUS
-from controller.core.decision_plain import document_of
+from controller.core.decision_plain import document_of, stage_from, with_terms
 from controller.core.types import (
     SIGNAL_INDEX,
     SIGNALS,
@@ -84,7 +84,7 @@ def replayable(pk: int, policy: str) -> Replayable | None:
     then, now = _policies(row)
     config = now if policy == NOW or then is None else then
     gaps = [] if then else ["The text of the policy's revision was not kept: the one in force."]
-    spec = replace(_spec(row.service), policy=config, mode=_mode(row))
+    spec = replace(_under_terms(row, gaps), policy=config, mode=_mode(row))
     at = row.last_at
     state = _state(row, gaps)
     ctx = Context(
@@ -108,7 +108,7 @@ def replayable(pk: int, policy: str) -> Replayable | None:
 
 
 ALWAYS: Final = (
-    "SLO, limits, hardware and engine profiles are those of now.",
+    "Engine profiles are those of now.",
     (
         "Of what was learnt of the load only the forecast is kept: tokens per request, ratio, "
         "peaks, margins and start-up time stay as recorded, whatever values are tried."
@@ -117,6 +117,12 @@ ALWAYS: Final = (
         "The fleet's own budgets, what service discovery was told, freezes by file or "
         "environment, and a change of the counts from outside are not replayed."
     ),
+)
+
+
+UNKEPT: Final = (
+    "SLO, limits, hardware, GPUs per instance and priority of that time were not kept: those of "
+    "now. Nor was whether half of an exchange waited: none does."
 )
 
 
@@ -156,6 +162,15 @@ def _spec(service: Service) -> ServiceSpec:
         raise NoReplayError("The service lacks its SLO or a role: complete it first.") from fault
     except ValueError as fault:
         raise NoReplayError(f"The configuration can't be read: {fault}.") from fault
+
+
+def _under_terms(row: Decision, gaps: list[str]) -> ServiceSpec:
+    """Return the service under the SLO, limits and hardware of that time, where they are kept."""
+    now = _spec(row.service)
+    then = with_terms(now, row.terms)
+    if then is None:
+        gaps.append(UNKEPT)
+    return then or now
 
 
 def _mode(row: Decision) -> Mode:
@@ -232,6 +247,7 @@ def _history(row: Decision, config: PolicyConfig) -> History:
         wishes=_wishes(row, config),
         in_flight=_in_flight(row),
         refusals=_refusals(row),
+        stage=stage_from(row.terms.get("exchange")) if isinstance(row.terms, Mapping) else None,
     )
 
 

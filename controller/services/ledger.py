@@ -157,7 +157,7 @@ class Ledger:
     def _write_decisions(self) -> None:
         for line in self.closed:
             row = rows.decision_row(
-                line.entry.decision,
+                line.entry,
                 service=self.known.services[line.entry.key],
                 seq=line.seq,
                 at=line.last_at,

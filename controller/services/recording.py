@@ -18,7 +18,7 @@ from controller.core.exchange import lasts
 from controller.core.memory import Head, joins, learnt
 from controller.core.outlook_plain import as_plain
 from controller.core.ports import View
-from controller.core.types import Decision, Gate, Role
+from controller.core.types import Gate, Role
 from controller.models import Action, DecisionTally, PoolSample, Sample, ServiceStatus, Tick
 from controller.models import Decision as DecisionRow
 from controller.models.clock import database_now
@@ -39,10 +39,20 @@ from controller.services.rows import (
     sample_row,
     signals_of,
     steps_of,
+    terms_of,
 )
 from inventory.snapshot import Snapshot
 
-HEAD_COLUMNS: Final = ("last_at", "load", "inputs", "steps", "forecast", "parts", "sentence")
+HEAD_COLUMNS: Final = (
+    "last_at",
+    "load",
+    "inputs",
+    "steps",
+    "forecast",
+    "parts",
+    "terms",
+    "sentence",
+)
 STATUS_COLUMNS: Final = (
     "decision_id",
     "decision_seq",
@@ -153,11 +163,11 @@ def _write_decisions(page: Page, slot: int) -> dict[str, tuple[int, int]]:
         head, decision = entry.memory.head, entry.decision
         if head is not None and head.row is not None and joins(decision, head):
             rows[entry.key] = (head.row, head.seq)
-            longer.append(_longer(head, decision, page.now))
+            longer.append(_longer(head, entry, page.now))
         else:
             fresh.append(
                 decision_row(
-                    decision,
+                    entry,
                     service=page.snapshot.services[entry.key],
                     seq=(head.seq if head else 0) + 1,
                     at=page.now,
@@ -173,7 +183,8 @@ def _write_decisions(page: Page, slot: int) -> dict[str, tuple[int, int]]:
     return rows
 
 
-def _longer(head: Head, decision: Decision, now: datetime) -> tuple[object, ...]:
+def _longer(head: Head, entry: Entry, now: datetime) -> tuple[object, ...]:
+    decision = entry.decision
     return (
         head.row,
         now,
@@ -182,6 +193,7 @@ def _longer(head: Head, decision: Decision, now: datetime) -> tuple[object, ...]
         steps_of(decision),
         forecast_of(decision),
         parts_of(decision),
+        terms_of(entry),
         decision.sentence,
     )
 

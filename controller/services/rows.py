@@ -9,6 +9,7 @@ from typing import Final
 from uuid import UUID
 
 from controller.core.approval import Basis, fingerprint
+from controller.core.decision_plain import stage_plain, terms_plain
 from controller.core.engine import Mix
 from controller.core.lifecycle import ActionState
 from controller.core.memory import Memory
@@ -159,10 +160,21 @@ def parts_of(decision: Decision) -> list[dict[str, object]]:
     ]
 
 
-def decision_row(
-    decision: Decision, *, service: UUID, seq: int, at: datetime, slot: int
-) -> DecisionRow:
+def terms_of(entry: Entry) -> dict[str, object]:
+    """Return what was in force at a decision beside its policy; nothing if that can't be read.
+
+    It is kept with each row like its inputs: a digest would need a place to be looked up, and
+    this is a small part of what a row holds anyway. ``exchange`` is the half of one that waits.
+    """
+    if entry.spec is None:
+        return {}
+    stage = entry.memory.history.stage
+    return terms_plain(entry.spec) | ({"exchange": stage_plain(stage)} if stage else {})
+
+
+def decision_row(entry: Entry, *, service: UUID, seq: int, at: datetime, slot: int) -> DecisionRow:
     """Return a decision as a new row."""
+    decision = entry.decision
     return DecisionRow(
         service_id=service,
         seq=seq,
@@ -185,6 +197,7 @@ def decision_row(
         steps=steps_of(decision),
         forecast=forecast_of(decision),
         parts=parts_of(decision),
+        terms=terms_of(entry),
         move=decision.move,
         gate=decision.gate,
         code=decision.code,

@@ -21,7 +21,7 @@ READ: Final = (
 )
 """What a decision reads besides its driver."""
 
-COUNTS: Final = {"desired": "wished", "ready": "ready", "starting": "starting"}
+COUNTS: Final = {"desired": "wished", "ready": "ready", "starting": "starting", "held": "held"}
 POLICY: Final = (
     *("driver", "target", "pd_ratio", "adapt", "theta_out", "theta_in", "hold_s", "margin_frac"),
     *("lead_s", "step_abs", "step_out_frac", "step_frac", "cooldown_out_s", "cooldown_in_s"),

@@ -19,8 +19,10 @@ from controller.models import Action, AuditEvent, Decision, Freeze, Proposal
 from controller.selectors import replay, replay_steps
 from controller.selectors.replay_outlook import outran_of
 from controller.services import demo
-from inventory.models import Policy, PolicyRevision, RoleSpec, Slo
+from inventory.models import Policy, PolicyRevision, RoleSpec, Service, Slo
 from tests import factories
+from tests.clusters import Cluster
+from tests.loop.test_exchange import NARROW, WIDE, approved, quiet, scheduled
 from tests.loop.test_tick import run
 from tests.pages.reading import reading, words
 from tests.services.people import person
@@ -189,6 +191,66 @@ def test_what_is_empty_is_told_by_what_it_means(vera: Client) -> None:
 
 
 # What else was in force then.
+
+
+TERMS_UNKEPT = "SLO, limits, hardware, GPUs per instance and priority of that time were not kept"
+
+
+@pytest.mark.django_db
+def test_the_limits_and_slo_of_that_time_count_again(vera: Client) -> None:
+    factories.make_service("chat", limits={"maximum": 6}, max_gpus=24)
+    decision = decided(decode_tps=8000.0, ttft_s=0.9)
+    Slo.objects.update(ttft_s=0.2)
+    RoleSpec.objects.update(maximum=40, gpus_per_instance=8)
+    Service.objects.update(max_gpus=400, priority=9)
+
+    page = reading(vera, address(decision))
+
+    assert SAME in page
+    assert "decode 4 → 6" in page
+    assert TERMS_UNKEPT not in page
+
+
+@pytest.mark.django_db
+def test_a_row_that_stands_for_many_keeps_what_was_in_force_at_the_last() -> None:
+    first = decided()
+    Slo.objects.update(ttft_s=0.7)
+    last = decided()
+    assert (last.pk, last.count) == (first.pk, 2)
+    assert [row.terms["slo"]["ttft_s"] for row in (first, last)] == [1.0, 0.7]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("odd", [{}, [], {"slo": 3}, {"slo": {"ttft_s": 1.0, "tbt_s": "x"}}])
+def test_older_rows_are_made_again_under_what_is_in_force_now(vera: Client, odd: object) -> None:
+    decision = decided()
+    Decision.objects.update(terms=odd)
+    page = reading(vera, address(decision))
+    assert SAME in page
+    assert f"{TERMS_UNKEPT}: those of now." in page
+
+
+@pytest.mark.django_db
+def test_the_waiting_half_of_an_exchange_waits_again(vera: Client) -> None:
+    scheduled()
+    source, cluster = quiet(), Cluster(desired=WIDE)
+    approved(source, cluster)
+    source.counts, source.versions, source.draining = {"chat": NARROW}, {"chat": "2"}, {"chat": 4}
+    run(source)
+    waiting = Decision.objects.latest("seq")
+    assert waiting.code == "EXCHANGE"
+    assert waiting.terms["exchange"]["then"] == {"prefill": 6, "decode": 6}
+
+    assert SAME in reading(vera, address(waiting))
+    Decision.objects.update(terms={**waiting.terms, "exchange": None})
+    assert SAME not in reading(vera, address(waiting))
+
+
+@pytest.mark.django_db
+def test_instances_held_from_service_discovery_can_be_tried(vera: Client) -> None:
+    answer = vera.get(address(decided(), "decode_held=3"))
+    assert answer.status_code == 200
+    assert "Changed: decode held 0 → 3 ." in words(answer.content.decode())
 
 
 @pytest.mark.django_db
