@@ -107,10 +107,13 @@ def slo(target: Target, ctx: Context) -> Target:
     """Let instances go only while latency is predicted to stay within its goal, with a margin.
 
     The load is moved onto those that would be left (see :mod:`controller.core.prediction`); each
-    role keeps as many as that takes.
+    role keeps as many as that takes. Counts that are the schedule's alone are the operator's: what
+    can't be read must not let go what could be read would hold (S7).
     """
     current = ctx.state.desired
     if target.blocked or not shrinks(target.want, current):
+        return target
+    if needs_no_metric(ctx.spec.policy, ctx.now_s):
         return target
     kept, why = {}, []
     for role in _PAIR:

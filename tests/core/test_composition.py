@@ -289,6 +289,16 @@ def test_a_target_window_keeps_its_own_ratio_on_the_way() -> None:
     assert [step.name for step in decide(ctx).steps] == ["policy", "step", "gate"]
 
 
+@pytest.mark.parametrize("lost", [(), ("tbt_s",), ("tbt_s", "ttft_s", "decode_tps")])
+def test_a_target_window_is_kept_alike_with_and_without_latencies_s7(
+    lost: tuple[str, ...],
+) -> None:
+    """TBT of 0.05 s leaves no room for fewer, yet nothing that can't be read lets more go."""
+    ctx = at(service("periodic", TARGET), 8000.0, current=Instances(7, 11))
+    signals = without(valued(ctx.signals, tbt_s=0.05), *lost)
+    assert decide(replace(ctx, signals=signals)).final == Instances(7, 9)
+
+
 NAMES = st.sampled_from(
     ["+".join(names) for n in (2, 3) for names in permutations(sorted(POLICIES), n)]
 )
