@@ -206,8 +206,8 @@ def _matching(filters: Filters) -> QuerySet[Decision]:
     return found
 
 
-def explained(pk: int) -> Explained | None:
-    """Return one decision explained, ``None`` when there is none of that number."""
+def explained(pk: int, now: datetime) -> Explained | None:
+    """Return one decision explained at ``now``, ``None`` when there is none of that number."""
     decision = Decision.objects.select_related("service__cluster__region").filter(pk=pk).first()
     if decision is None:
         return None
@@ -233,7 +233,7 @@ def explained(pk: int) -> Explained | None:
         outcome=outcome(decision, proposal, action),
         proposal=proposal,
         action=action,
-        waits=waits_of(action),
+        waits=waits_of(action, now),
         policy=_policy_text(revision.body if revision else {}),
         provision=provision_of(decision),
         parts=parts_of(decision),

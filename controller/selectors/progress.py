@@ -35,19 +35,25 @@ def milestones(proposal: Proposal | None, action: Action | None) -> tuple[Milest
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """The P/D ratios within which what a change starts is registered, and until when it waits."""
+    """The P/D ratios within which what a change starts is registered, and until when it waits.
+
+    ``is_over`` says that the time is past or the change ended before.
+    """
 
     low: float
     high: float
     until: datetime
+    is_over: bool
 
 
-def waits_of(action: Action | None) -> Waits | None:
-    """Return how an action keeps its roles in step, ``None`` where nobody waits."""
+def waits_of(action: Action | None, now: datetime) -> Waits | None:
+    """Return how an action keeps its roles in step, ``None`` where nobody ever waited."""
     if action is None or not action.in_step:
         return None
     rule = InStep.from_plain(action.in_step)
-    return Waits(rule.least_ratio, rule.most_ratio, datetime.fromtimestamp(rule.until_s, UTC))
+    until = datetime.fromtimestamp(rule.until_s, UTC)
+    is_over = action.ended_at is not None or until <= now
+    return Waits(rule.least_ratio, rule.most_ratio, until, is_over)
 
 
 def outcome(

@@ -62,10 +62,11 @@ class RoleChange:
     gpus_after: int
     then: int | None = None
     """The count after the second half of an exchange, where that moves this role."""
+    gpus_then: int | None = None
 
     @property
     def is_moved(self) -> bool:
-        """Whether the count changes."""
+        """Whether the count changes at once."""
         return self.before != self.after
 
     @property
@@ -77,6 +78,11 @@ class RoleChange:
     def gpus_signed(self) -> str:
         """The difference with its sign."""
         return phrases.signed(self.gpus)
+
+    @property
+    def gpus_later_signed(self) -> str:
+        """What the second half of an exchange adds, with its sign; empty without one."""
+        return "" if self.gpus_then is None else phrases.signed(self.gpus_then - self.gpus_after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +172,15 @@ class Card:
     def gpus_after(self) -> int:
         """GPUs the service holds after."""
         return sum(role.gpus_after for role in self.roles)
+
+    @property
+    def gpus_then(self) -> int | None:
+        """GPUs the service holds after the second half of an exchange; ``None`` without one."""
+        if self.proposal.then is None:
+            return None
+        return sum(
+            role.gpus_after if role.gpus_then is None else role.gpus_then for role in self.roles
+        )
 
     @property
     def gpus_signed(self) -> str:
@@ -316,19 +331,23 @@ def _roles(proposal: Proposal) -> tuple[RoleChange, ...]:
         "decode": (proposal.from_decode, proposal.to_decode),
         "prefill": (proposal.from_prefill, proposal.to_prefill),
     }
-    return tuple(
-        RoleChange(
-            role=role,
-            before=before,
-            after=after,
-            hardware=specs[role].hardware.gpu_model,
-            gpus_before=before * specs[role].gpus_per_instance,
-            gpus_after=after * specs[role].gpus_per_instance,
-            then=_later(proposal, role, after),
-        )
-        for role, (before, after) in body.items()
-        if role in specs
-    )
+    found = []
+    for role, (before, after) in body.items():
+        if role in specs:
+            per, then = specs[role].gpus_per_instance, _later(proposal, role, after)
+            found.append(
+                RoleChange(
+                    role=role,
+                    before=before,
+                    after=after,
+                    hardware=specs[role].hardware.gpu_model,
+                    gpus_before=before * per,
+                    gpus_after=after * per,
+                    then=then,
+                    gpus_then=None if then is None else then * per,
+                )
+            )
+    return tuple(found)
 
 
 def _later(proposal: Proposal, role: str, after: int) -> int | None:

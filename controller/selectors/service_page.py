@@ -162,7 +162,7 @@ def read_decisions(service: Service) -> tuple[DecisionLine, ...]:
     return tuple(decision_line(row, service.slug) for row in rows)
 
 
-def read_actions(service: Service) -> tuple[ActionLine, ...]:
+def read_actions(service: Service, now: datetime) -> tuple[ActionLine, ...]:
     """Return the newest changes of a service with their milestones."""
     rows = Action.objects.filter(service=service)[:SHOWN]
     return tuple(
@@ -175,7 +175,7 @@ def read_actions(service: Service) -> tuple[ActionLine, ...]:
             recorded_at=row.recorded_at,
             error=row.error,
             way=milestones(None, row),
-            waits=waits_of(row) if _is_starting(row) else None,
+            waits=waits_of(row, now) if _is_starting(row) else None,
         )
         for row in rows
     )

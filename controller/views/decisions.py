@@ -38,14 +38,15 @@ def index(request: HttpRequest) -> HttpResponse:
 @shell.page("GET")
 def page(request: HttpRequest, pk: int) -> HttpResponse:
     """Show one decision with everything it rests on and what became of it."""
-    found = decisions.explained(pk)
+    now = timezone.now()
+    found = decisions.explained(pk, now)
     if found is None:
         raise Http404(f"There is no decision {pk}.")
     values = {
         "found": found,
         "decision": found.decision,
         "params": f"decision={found.decision.pk}",
-        "now": timezone.now(),
+        "now": now,
     }
     return render(request, "controller/decision.html", values)
 

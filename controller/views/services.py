@@ -68,8 +68,8 @@ def _decisions(_request: HttpRequest, service: Service, _now: datetime) -> Mappi
     return {"decisions": service_page.read_decisions(service)}
 
 
-def _actions(_request: HttpRequest, service: Service, _now: datetime) -> Mapping[str, Any]:
-    return {"actions": service_page.read_actions(service)}
+def _actions(_request: HttpRequest, service: Service, now: datetime) -> Mapping[str, Any]:
+    return {"actions": service_page.read_actions(service, now)}
 
 
 PANELS: Mapping[str, Part] = {"now": _now, "decisions": _decisions, "actions": _actions}

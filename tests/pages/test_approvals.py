@@ -51,8 +51,17 @@ def test_the_card_of_an_exchange_shows_what_else_is_approved(ana: Client) -> Non
     page = reading(ana, "/approvals/")
     assert "prefill 10 → 6, then decode 2 → 6" in page
     assert "Second half decode 2 → 6, on the GPUs that the first gives back" in page
-    assert "decode 2 → 2 then 6 stays at first" in page
+    assert "decode 2 → 6 later +8 H800" in page
+    assert "prefill 10 → 6 −8 H800" in page
+    assert "8 GPUs fewer: 24 → 16, then 24 of at most 400." in page
     assert "5.00 → 1.00 prefill per decode" in page
+
+
+@pytest.mark.django_db
+def test_a_role_that_grows_in_both_halves_is_told_twice(ana: Client) -> None:
+    shown = {"from_prefill": 10, "from_decode": 2, "to_prefill": 6, "to_decode": 4}
+    waiting(**shown, then_prefill=6, then_decode=6)
+    assert "decode 2 → 4 +4 H800, then 6: +4 H800" in reading(ana, "/approvals/")
 
 
 @pytest.mark.django_db

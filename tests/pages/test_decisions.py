@@ -9,6 +9,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from controller.core.guards import STEP_NAMES
@@ -313,19 +314,35 @@ def test_every_step_of_the_core_has_its_words() -> None:
     assert set(STEP_WORDS) == set(STEP_NAMES)
 
 
+WAITS = (
+    "The role that is up ahead waits to be registered until the other catches up (0.45 to 0.55 "
+    "prefill per decode instance), at the latest until"
+)
+WAITED = (
+    "The role that was up ahead waited to be registered until the other caught up (0.45 to 0.55 "
+    "prefill per decode instance), at the latest until"
+)
+
+
 @pytest.mark.django_db
-def test_who_waits_to_be_registered_is_told_until_when(vera: Client) -> None:
+@pytest.mark.parametrize(
+    ("left_s", "ended", "said"),
+    [
+        pytest.param(190, False, WAITS, id="190 s are left"),
+        pytest.param(-1, False, WAITED, id="its time is over"),
+        pytest.param(190, True, WAITED, id="all of it is ready before"),
+    ],
+)
+def test_who_waits_to_be_registered_is_told_until_when(
+    vera: Client, left_s: float, said: str, *, ended: bool
+) -> None:
     decision = factories.make_decision(factories.make_service())
-    rule = InStep(0.45, 0.5, 0.55, Instances(1, 1), (NOW + timedelta(seconds=190)).timestamp())
+    now = timezone.now()
+    rule = InStep(0.45, 0.5, 0.55, Instances(1, 1), (now + timedelta(seconds=left_s)).timestamp())
     Action.objects.create(
         id=uuid.uuid4(), service=decision.service, decision=decision, actor="x", epoch=1,
         from_prefill=2, from_decode=4, to_prefill=3, to_decode=6, resource_version="1",
-        recorded_at=NOW, in_step=rule.plain(),
+        recorded_at=now, in_step=rule.plain(), ended_at=now if ended else None,
     )  # fmt: skip
 
-    page = reading(vera, f"/decisions/{decision.pk}/")
-
-    assert (
-        "The role that is up ahead waits to be registered until the other catches up "
-        "(0.45 to 0.55 prefill per decode instance), at the latest until 1 Mar 12:03:10 UTC"
-    ) in page
+    assert said in reading(vera, f"/decisions/{decision.pk}/")
