@@ -556,7 +556,7 @@ def record_of(decision: Decision, hold: Hold | None = None) -> dict[str, Any]:
         "driver": decision.driver,
         "load": decision.load,
         "inputs": _inputs(decision.signals, decision.now_s),
-        "forecast": None if decision.forecast is None else _forecast(decision.forecast),
+        "forecast": None if decision.forecast is None else forecast_plain(decision.forecast),
         "current": decision.current._asdict(),
         "raw": decision.raw._asdict(),
         "parts": [
@@ -604,7 +604,8 @@ def _inputs(signals: Signals, now_s: float) -> list[dict[str, object]]:
     ]
 
 
-def _forecast(forecast: Forecast) -> dict[str, object]:
+def forecast_plain(forecast: Forecast) -> dict[str, object]:
+    """Return what a decision provided for as plain values; an infinite figure is ``None``."""
     return {field.name: _told(getattr(forecast, field.name)) for field in fields(forecast)}
 
 

@@ -8,7 +8,7 @@ as a permission with a deadline: the GPUs are kept for it, and no cooldown holds
 from dataclasses import replace
 from typing import Final
 
-from controller.core.reasons import Code
+from controller.core.reasons import UNJUDGED, Code
 from controller.core.room import capacity, gpu_budget, grows, shrinks, stopped
 from controller.core.types import (
     Context,
@@ -27,18 +27,6 @@ DRAIN_S: Final = 600.0
 """How long the second half may wait for its GPUs: a drain that takes longer is stuck [s]."""
 
 _PAIR: Final = (Role.PREFILL, Role.DECODE)
-
-_UNTOLD: Final = frozenset(
-    {
-        Code.METRIC_MISSING,
-        Code.METRIC_STALE,
-        Code.METRIC_PARTIAL,
-        Code.METRIC_INVALID,
-        Code.EXECUTOR_ERROR,
-        Code.CONFIG_INVALID,
-    }
-)
-"""A decision that could not judge the service says nothing against what was wanted before."""
 
 
 def exchange(target: Target, ctx: Context) -> Target:
@@ -213,5 +201,5 @@ def lasts(stage: Stage, decision: Decision) -> bool:
     grower = stage.grower
     if decision.now_s >= stage.until_s or decision.current.of(grower) >= stage.then.of(grower):
         return False
-    untold = bool(decision.steps) and decision.steps[0].code in _UNTOLD
+    untold = bool(decision.steps) and decision.steps[0].code in UNJUDGED
     return untold or decision.raw.of(grower) > decision.current.of(grower)

@@ -6,6 +6,7 @@ from typing import Final
 from controller.core.exchange import lasts, stage_of
 from controller.core.outlook import Outlook
 from controller.core.reasons import Code
+from controller.core.room import grows, shrinks
 from controller.core.types import Decision, Gate, History, Instances, Slo, Stage, Wish
 
 Identity = tuple[str, ...]
@@ -112,9 +113,9 @@ def remember(
         history = replace(history, wishes=(*kept, Wish(now_s, decision.raw)))
     history = replace(history, outlook=learnt(memory, decision))
     history = replace(history, stage=_stage(history.stage, decision, acted=acted))
-    if acted and grows(decision):
+    if acted and grows(decision.final, decision.current):
         history = replace(history, last_scale_out_s=now_s)
-    if acted and shrinks(decision):
+    if acted and shrinks(decision.final, decision.current):
         history = replace(history, last_scale_in_s=now_s)
     head, mine = memory.head or Head(None, 0, ()), identity(decision)
     seq = head.seq if _continues(decision, memory.head, mine) else head.seq + 1
@@ -133,19 +134,3 @@ def _stage(stage: Stage | None, decision: Decision, *, acted: bool) -> Stage | N
     if acted and decision.then is not None:
         return stage_of(decision)
     return stage if stage is not None and lasts(stage, decision) else None
-
-
-def grows(decision: Decision) -> bool:
-    """Return whether any role gains instances."""
-    return (
-        decision.final.prefill > decision.current.prefill
-        or decision.final.decode > decision.current.decode
-    )
-
-
-def shrinks(decision: Decision) -> bool:
-    """Return whether any role loses instances."""
-    return (
-        decision.final.prefill < decision.current.prefill
-        or decision.final.decode < decision.current.decode
-    )

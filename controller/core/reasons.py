@@ -54,3 +54,14 @@ class Code(StrEnum):
 
 # What passes by itself: the change comes when the wait is over, and nobody need look.
 PASSING: Final = frozenset({Code.COOLDOWN, Code.FLAP_PREVENTED, Code.IN_PROGRESS, Code.EXCHANGE})
+
+# A decision that could not judge the service says nothing against what was wanted before.
+UNJUDGED: Final = frozenset(
+    {
+        Code.METRIC_MISSING,
+        Code.METRIC_STALE,
+        Code.METRIC_PARTIAL,
+        Code.METRIC_INVALID,
+        Code.EXECUTOR_ERROR,
+    }
+)

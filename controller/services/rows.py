@@ -3,14 +3,13 @@
 import math
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from controller.core.approval import Basis, fingerprint
-from controller.core.decision_plain import stage_plain, terms_plain
-from controller.core.engine import Mix
+from controller.core.decision_plain import forecast_plain, stage_plain, terms_plain
 from controller.core.lifecycle import ActionState
 from controller.core.memory import Memory
 from controller.core.ports import Pool, ScaleOrder
@@ -132,18 +131,7 @@ def steps_of(decision: Decision) -> list[dict[str, object]]:
 
 def forecast_of(decision: Decision) -> dict[str, object] | None:
     """Return what a decision provided for as its record keeps it; ``None`` if it reckoned none."""
-    forecast = decision.forecast
-    if forecast is None:
-        return None
-    return {field.name: _told(getattr(forecast, field.name)) for field in fields(forecast)}
-
-
-def _told(value: object) -> object:
-    if isinstance(value, Mix):
-        return asdict(value)
-    if isinstance(value, tuple):
-        return {role.value: each for role, each in zip(Role, value, strict=True)}
-    return value
+    return None if decision.forecast is None else forecast_plain(decision.forecast)
 
 
 def parts_of(decision: Decision) -> list[dict[str, object]]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from math import inf
 
 import pytest
 
@@ -17,6 +18,7 @@ from controller.models.clock import database_now
 from controller.selectors import memory
 from controller.services import demo
 from controller.services.ledger import Ledger
+from controller.services.rows import forecast_of
 from inventory.models import RoleSpec
 from tests.factories import make_service
 from tests.loop.test_tick import run
@@ -129,6 +131,19 @@ def test_a_decision_without_a_forecast_holds_null_in_its_row() -> None:
     make_service("chat")
     run(ArraySource(silent=frozenset({"chat"})))
     assert Decision.objects.filter(forecast__isnull=True).count() == 1
+
+
+@pytest.mark.django_db
+def test_an_infinite_figure_of_a_forecast_is_none_in_its_row(
+    decided: list[core.Decision],
+) -> None:
+    """JSON has no infinity, and PostgreSQL refuses the word."""
+    make_service("chat")
+    run(ArraySource())
+    odd = core.Forecast(120.0, (inf, 4.0), (2.0, 4.0), (0.0, 0.0), ratio=inf)
+    kept = forecast_of(replace(decided[-1], forecast=odd))
+    assert kept is not None
+    assert (kept["needs"], kept["ratio"]) == ({"prefill": None, "decode": 4.0}, None)
 
 
 @pytest.mark.django_db
