@@ -11,7 +11,7 @@ from django.db.models import F, Q, QuerySet
 from controller.core.approval import Basis, fingerprint
 from controller.core.exchange import is_second_half
 from controller.core.lifecycle import ProposalState
-from controller.core.reasons import Code
+from controller.core.reasons import UNJUDGED, Code
 from controller.core.types import Gate, Instances, Mode, Role
 from controller.models import Proposal
 from controller.services import approvals, audit, bulk
@@ -35,27 +35,19 @@ BODY: Final = (
 """What a changed body replaces; an approval of the old one no longer fits (S18)."""
 
 
-UNJUDGED: Final = frozenset(
-    {
-        Code.METRIC_MISSING,
-        Code.METRIC_STALE,
-        Code.METRIC_PARTIAL,
-        Code.METRIC_INVALID,
-        Code.EXECUTOR_ERROR,
-    }
-)
-"""A tick that could not judge the service says nothing against what it wanted before."""
-
-
 KEPT_FOR: Final = timedelta(seconds=90)
 """A load that hovers at its limit must not take a proposal away from whoever reads it."""
+
+
+SEVERAL: Final = 3
+"""A change of so many instances is still the same with one more or less."""
 
 
 def nearly_same(row: Proposal, wanted: Proposal, basis: Basis) -> bool:
     """Return whether two proposals from one basis differ by so little that neither is news.
 
-    By at most one instance or a tenth in each role, in the same direction: then the one that
-    people read stays as it is, and an approval of it still fits. ``basis`` is the present one.
+    Then the one that people read stays as it is, and an approval of it still fits. ``basis`` is
+    the present one.
     """
     body = Instances(row.to_prefill, row.to_decode)
     # What running it would find: another mode, policy or object makes an approval stale.
@@ -65,7 +57,7 @@ def nearly_same(row: Proposal, wanted: Proposal, basis: Basis) -> bool:
         same_basis
         and halves
         and all(
-            abs(given - asked) <= max(1, given // 10) and (given > now) == (asked > now)
+            _is_trifle(given, asked, now)
             for given, asked, now in (
                 (row.to_prefill, wanted.to_prefill, row.from_prefill),
                 (row.to_decode, wanted.to_decode, row.from_decode),
@@ -73,6 +65,18 @@ def nearly_same(row: Proposal, wanted: Proposal, basis: Basis) -> bool:
             )
         )
     )
+
+
+def _is_trifle(given: int, asked: int, now: int) -> bool:
+    """Return whether a change to ``given`` may stand for one to ``asked``, both from ``now``.
+
+    Within a tenth of the smaller change, one instance where that is of several; and a role never
+    loses more than is asked now.
+    """
+    if given < min(asked, now):
+        return False
+    size = min(abs(given - now), abs(asked - now))
+    return abs(given - asked) <= max(size // 10, 1 if size >= SEVERAL else 0)
 
 
 def _second_halves(row: Proposal, wanted: Proposal) -> list[tuple[int, int, int]]:

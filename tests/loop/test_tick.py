@@ -505,7 +505,7 @@ def test_a_proposal_is_not_rewritten_for_a_trifle() -> None:
 
     run(asks(44_500.0))
     first = Proposal.objects.get()
-    run(asks(46_500.0))
+    run(asks(45_500.0))
     same = Proposal.objects.get()
     assert (same.version, same.fingerprint, same.to_decode) == (1, first.fingerprint, 45)
     assert same.evidence_at > first.evidence_at
