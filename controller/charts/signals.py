@@ -197,7 +197,7 @@ def _row(found: StudyOf, at: int, clock: Clock) -> list[Cell]:
 
 
 def _summary(found: StudyOf, windows: int) -> str:
-    best = found.found.best
+    best = found.found.advised(found.driver)
     told = f" {best.kind.label} follows it closely." if best else ""
     return (
         f"{found.name}: nine signals against the requests in {windows} windows of "

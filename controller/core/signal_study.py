@@ -41,10 +41,11 @@ LEAST_SWING: Final = 1.25
 """The busiest quarter over the quietest, below which what goes with the load is chance."""
 
 FOLLOWS: Final = 0.8
+LOOSELY: Final = 0.6
 LEAST_GAIN: Final = 0.5
 READ_FRAC: Final = 0.9
 AS_GOOD: Final = 0.05
-"""By so much of r an earlier one of ``STUDIED`` may follow less closely and still be advised."""
+"""A difference of r that is a tie: the driver in force stays, else the first of ``STUDIED``."""
 
 DRIFT_FRAC: Final = 0.25
 
@@ -145,9 +146,11 @@ class Study:
     tokens: Mapping[Role, Drift]
     lacking: str
 
-    @property
-    def best(self) -> Studied | None:
-        """The driver to use: linear, well read and close to the load; ``None`` if none is."""
+    def advised(self, driver: str) -> Studied | None:
+        """Return the driver to use: linear, well read and close to the load; ``None`` if none is.
+
+        ``driver`` is the one in force: it stays where no other is better by more than a tie.
+        """
         fit = [
             each
             for each in self.signals
@@ -156,7 +159,8 @@ class Study:
         if self.lacking or not fit:
             return None
         top = max(each.r_load for each in fit)
-        return next(each for each in fit if each.r_load >= top - AS_GOOD)
+        tied = [each for each in fit if each.r_load >= top - AS_GOOD]
+        return next((each for each in tied if each.kind.name == driver), tied[0])
 
 
 def study(samples: Samples, *, coverage_frac: float) -> Study:

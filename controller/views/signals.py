@@ -14,7 +14,16 @@ from django.shortcuts import render
 from django.utils import timezone
 
 from controller.core import wording
-from controller.core.signal_study import FOLLOWS, LOAD, READ_FRAC, Quarters, Studied
+from controller.core.signal_study import (
+    AS_GOOD,
+    FOLLOWS,
+    LEAST_GAIN,
+    LOAD,
+    LOOSELY,
+    READ_FRAC,
+    Quarters,
+    Studied,
+)
 from controller.core.types import SIGNAL_INDEX, SIGNALS, Role
 from controller.selectors import service_page
 from controller.selectors.signal_samples import StudyOf, study_of
@@ -71,13 +80,19 @@ def page(request: HttpRequest, slug: str) -> HttpResponse:
         "drifts": _drifts(found),
         "load": _load(found),
         "coverage": wording.percent(found.coverage_frac),
+        "least": {
+            "follows": FOLLOWS,
+            "loosely": LOOSELY,
+            "gain": LEAST_GAIN,
+            "read": wording.percent(READ_FRAC),
+        },
     }
     return render(request, "controller/signals.html", values)
 
 
 def advice(found: StudyOf) -> str:
     """Return in one sentence which driver to use and why, empty where the data don't say."""
-    study, best = found.found, found.found.best
+    study, best = found.found, found.found.advised(found.driver)
     if study.lacking:
         return ""
     if best is None:
@@ -88,7 +103,10 @@ def advice(found: StudyOf) -> str:
     noise = f", moves {_times(best.noise)} as far as it scatters" if best.noise > 0 else ""
     why = f"it follows the requests with r = {best.r_load:.2f}{noise}"
     read = f"was read in {wording.percent(best.read_frac)} of samples"
-    return f"Use {best.kind.label}: {why} and {read}; {_in_force(found, best)}."
+    if best.kind.name == found.driver:
+        no_better = f"no other that may drive has an r more than {AS_GOOD:g} higher"
+        return f"Keep {best.kind.label}, the driver in force: {why} and {read}; {no_better}."
+    return f"Use {best.kind.label}: {why} and {read}; {_in_force(found)}."
 
 
 def _stay(found: StudyOf) -> str:
@@ -96,13 +114,16 @@ def _stay(found: StudyOf) -> str:
     return f"{label} stays, unless a longer time says more" if label else "choose a longer time"
 
 
-def _in_force(found: StudyOf, best: Studied) -> str:
-    if found.driver == best.kind.name:
-        return "it is the driver in force"
+def _in_force(found: StudyOf) -> str:
     now = next((each for each in found.found.signals if each.kind.name == found.driver), None)
     if now is None:
         return "no driver is in force" if not found.driver else f"{found.driver} is in force"
-    return f"{now.kind.label}, the driver in force, has {_r(now.r_load)}"
+    told = f"{now.kind.label}, the driver in force, has {_r(now.r_load)}"
+    if not isfinite(now.r_load):
+        return told
+    unfit = "" if now.kind.linear else " and is not in proportion to the load"
+    tone, word = _verdict(now)
+    return f"{told}{unfit}" if tone == "ok" else f"{told}{unfit} ({word})"
 
 
 def _label(name: str) -> str:
@@ -148,7 +169,7 @@ def _verdict(each: Studied) -> tuple[str, str]:
     elif each.r_load >= FOLLOWS:
         word = "hardly rises"
     else:
-        word = "follows loosely" if each.r_load > 0.0 else "does not follow"
+        word = "follows loosely" if each.r_load >= LOOSELY else "does not follow"
     return "warn", word
 
 

@@ -69,7 +69,43 @@ def test_the_tab_says_which_driver_to_use_and_why(vera: Client) -> None:
 @pytest.mark.django_db
 def test_the_driver_in_force_may_be_the_best(vera: Client) -> None:
     watched(factories.make_service("chat"), 4)
-    assert "; it is the driver in force." in reading(vera, f"{TAB}?range=6h")
+    page = reading(vera, f"{TAB}?range=6h")
+    assert "Keep decode throughput, the driver in force: it follows the requests" in page
+    assert "no other that may drive has an r more than 0.05 higher." in page
+
+
+@pytest.mark.django_db
+def test_a_tie_advises_no_switch(vera: Client) -> None:
+    watched(factories.make_service("chat"), 4)
+    Policy.objects.update(driver="prefill_tps_uncached")
+    page = reading(vera, f"{TAB}?range=6h")
+    assert "Keep uncached prefill throughput, the driver in force" in page
+    assert "Use decode throughput" not in page
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("wave", "share", "verdict"),
+    [
+        pytest.param(1.0, 0.0, "follows", id="the load itself: r 1"),
+        pytest.param(1.0, 0.9, "follows loosely", id="1 / sqrt(1 + 0.81) = 0.74"),
+        pytest.param(1.0, 3.0, "does not follow", id="1 / sqrt(1 + 9) = 0.32, above 0"),
+        pytest.param(-1.0, 0.0, "does not follow", id="the reverse: r -1"),
+    ],
+)
+def test_a_verdict_is_a_threshold_of_r(
+    vera: Client, wave: float, share: float, verdict: str
+) -> None:
+    service = factories.make_service("chat")
+    watched(service, 4)
+    for i, row in enumerate(Sample.objects.filter(service=service).order_by("at")):
+        angle = 2 * math.pi * i * 15.0 / 7_200.0
+        # A wave a quarter of a turn behind goes with the load as little as chance does.
+        beside = wave * math.cos(angle) + share * math.sin(angle)
+        ttft_s = 2.0 * max(share, 1.0) - beside
+        Sample.objects.filter(service=service, at=row.at).update(ttft_s=ttft_s)
+    page = reading(vera, f"{TAB}?range=6h")
+    assert f"TTFT p95 not a driver {verdict} " in page
 
 
 @pytest.mark.django_db
