@@ -70,7 +70,9 @@ def foresee(
     flat, trend, season = every = _forecasts(outlook, known, now_s, ahead_s)
     if is_new:
         guess = Guess(now_s + ahead_s, *(round(n, 4) for n in (*flat, *trend, *season)))
-        outlook = replace(outlook, guesses=(*outlook.guesses, guess))
+        # Starts that take less than before make what was noted for later out of date.
+        earlier = tuple(one for one in outlook.guesses if one.due_s < guess.due_s)
+        outlook = replace(outlook, guesses=(*earlier, guess))
     ahead = [
         Ahead(every[METHODS.index(by)][role], by, *_errors(learnt, by))
         for role, (by, learnt) in enumerate(

@@ -17,11 +17,11 @@ from controller.core.measuring import (
     mix_of,
     mixed,
 )
-from controller.core.outlook import Outlook
+from controller.core.outlook import Learnt, Outlook
 from controller.core.pairs import Pairing
 from controller.core.surprises import foreseen, margins_of, peaked, surprised
 from controller.core.trust import driver_total
-from controller.core.types import Adapt, Context, Forecast, Pair, PolicyConfig, Role
+from controller.core.types import Adapt, Context, Forecast, Pair, PolicyConfig, Role, RoleState
 
 LONGEST_STEP_S: Final = 60.0
 """A longer gap between two looks teaches no more than this."""
@@ -58,6 +58,11 @@ def learn(ctx: Context) -> tuple[Outlook, Forecast]:
         return outlook, provided
     adapts = config.adapt == Adapt.AUTOMATIC
     known = load.needs if adapts else measured.load().needs
+    if not measured.rates.teach or measured.rates.rps is None:
+        # Read in part, a load shows what there is at least, and nothing of how its roles compare.
+        return outlook, replace(
+            provided, backlog=measured.backlog(), mix=measured.mix, rps=measured.rates.rps
+        )
     best = _best_ratio(peaks if adapts else known, margins)
     if best is not None:
         outlook = replace(outlook, ratio=_followed(outlook.ratio, best, elapsed_s, config))
@@ -78,15 +83,21 @@ def _looked(ctx: Context, elapsed_s: float) -> tuple[Outlook, Measured | None]:
     outlook = replace(
         past if rates is None else mixed(past, rates, elapsed_s),
         at_s=ctx.now_s,
-        prefill=starts.counted(past.prefill, ctx.state.prefill, ctx.now_s),
-        decode=starts.counted(past.decode, ctx.state.decode, ctx.now_s),
+        prefill=_counted(past.prefill, ctx.state.prefill, ctx.now_s),
+        decode=_counted(past.decode, ctx.state.decode, ctx.now_s),
     )
     mix = mix_of(outlook)
     if engine is None or mix is None or rates is None:
         return outlook, None
     measured = Measured(ctx, engine, mix, rates)
-    outlook = measured.timed(outlook, elapsed_s)
+    if rates.teach:
+        outlook = measured.timed(outlook, elapsed_s)
     return outlook, replace(measured, speeds=(outlook.prefill.speed, outlook.decode.speed))
+
+
+def _counted(past: Learnt, state: RoleState, now_s: float) -> Learnt:
+    found = starts.counted(past, state, now_s)
+    return found if found.ready == past.ready else replace(found, changed_s=now_s)
 
 
 def _load(ctx: Context, measured: Measured | None) -> Load:
@@ -157,4 +168,4 @@ def _followed(past: float | None, best: float, elapsed_s: float, config: PolicyC
     if past is None:
         return best
     most = 1.0 + RATIO_PER_S * elapsed_s
-    return min(max(best, past / most, low), past * most, high)
+    return min(max(min(max(best, past / most), past * most), low), high)

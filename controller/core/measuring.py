@@ -7,8 +7,14 @@ from typing import Final, Self
 from controller.core.engine import Engine, Mix, decode_tps, prefill_needed, request_s
 from controller.core.outlook import Learnt, Outlook
 from controller.core.pairs import driver_role
-from controller.core.trust import driver_total, for_silent, unreadable
-from controller.core.types import Context, Pair, Role
+from controller.core.trust import (
+    RAREST_RPS,
+    contradicted_rps,
+    driver_total,
+    for_silent,
+    unreadable,
+)
+from controller.core.types import Context, Pair, Quality, Role
 
 TICK_S: Final = 15.0
 """What the newest sample covers."""
@@ -32,8 +38,15 @@ SATURATED_S: Final = 30.0
 FORGET_S: Final = 7200.0
 """Times over which a speed is learnt while instances are saturated, and fades afterwards."""
 
-RAREST_RPS: Final = 1e-6
-"""Fewer requests a second, one in twelve days, teach nothing of what a request takes."""
+FEWEST_REQUESTS: Final = 20.0
+"""Where fewer come in ``MIX_S``, tokens per request are smoothed over as many."""
+
+DOUBT_S: Final = 900.0
+"""Time over which a count of requests that the tokens contradict is believed in the end."""
+
+STEADY_S: Final = 75.0
+"""How long the serving instances must have been the same before a rate of the last minute says
+what each of them sustains."""
 
 USUAL_FRAC: Final = 0.25
 """Of the requests that come within a TTFT goal, the share that waits with nothing wrong."""
@@ -53,17 +66,23 @@ IDLE: Final = Load((0.0, 0.0), (0.0, 0.0))
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Rates and queues of a service now; ``rps`` is ``None`` where requests can't be read."""
+    """Rates and queues of a service now; ``rps`` is ``None`` where requests can't be read.
+
+    ``input_tps`` is ``None`` where prompts can't be read whole, cache hits included. ``teach``
+    says that all of it comes from signals that are ok: what reports in part shows what there is at
+    least, and not what a request takes.
+    """
 
     rps: float | None
     newest_rps: float | None
-    input_tps: float
+    input_tps: float | None
     uncached_tps: float
     newest_uncached_tps: float
     decode_tps: float
     newest_decode_tps: float
     prefill_waiting: float
     decode_waiting: float
+    teach: bool = True
 
     @property
     def idle(self) -> bool:
@@ -76,16 +95,30 @@ class Rates:
         uncached, decode = _rate(ctx, "prefill_tps_uncached"), _rate(ctx, "decode_tps")
         if uncached is None or decode is None:
             return None
-        requests, whole = _rate(ctx, "request_rps"), _rate(ctx, "prefill_tps")
+        requests = _rate(ctx, "request_rps")
+        if requests is not None and requests[0] < RAREST_RPS:
+            requests = (0.0, 0.0)
+        if contradicted_rps(ctx) is not None:
+            requests = None
+        whole = _rate(ctx, "prefill_tps") if _is_ok(ctx, "prefill_tps") else None
         return cls(
             None if requests is None else requests[0],
             None if requests is None else requests[1],
-            max(whole[0] if whole is not None else 0.0, uncached[0]),
+            None if whole is None else max(whole[0], uncached[0]),
             *uncached,
             *decode,
             _queue(ctx, "prefill_waiting"),
             _queue(ctx, "decode_waiting"),
+            all(_is_ok(ctx, name) for name in TAUGHT_BY),
         )
+
+
+TAUGHT_BY: Final = ("request_rps", "prefill_tps_uncached", "decode_tps")
+
+
+def _is_ok(ctx: Context, name: str) -> bool:
+    signal = ctx.signals.get(name)
+    return signal is not None and signal.quality is Quality.OK
 
 
 def _rate(ctx: Context, name: str) -> tuple[float, float] | None:
@@ -108,10 +141,17 @@ def _queue(ctx: Context, name: str) -> float:
 def mixed(outlook: Outlook, rates: Rates, elapsed_s: float) -> Outlook:
     """Return the outlook with tokens per request brought up to date.
 
-    What was served and not what came is what made the tokens: a queue that grows is left out.
+    Tokens over requests, both smoothed, so that a few requests after many count as few. What was
+    served and not what came is what made the tokens: a queue that grows is left out. Nothing is
+    learnt from what is read in part.
     """
     queues = replace(outlook, waiting=rates.prefill_waiting, decode_waiting=rates.decode_waiting)
-    if rates.rps is None or rates.rps < RAREST_RPS:
+    if not rates.teach:
+        return queues
+    if rates.rps is None:
+        # A count of requests that stays where nobody believed it is believed in the end.
+        return replace(queues, rps=outlook.rps * exp(-elapsed_s / DOUBT_S))
+    if rates.rps < RAREST_RPS:
         return queues
     low, high = LEAST_SERVED * rates.rps, MOST_SERVED * rates.rps
     # A queue that is there at the first look says nothing of how it grows.
@@ -121,19 +161,28 @@ def mixed(outlook: Outlook, rates: Rates, elapsed_s: float) -> Outlook:
     served = min(max(rates.rps - grown, low), high)
     grown = (rates.decode_waiting - outlook.decode_waiting) * per_s
     finished = min(max(served - grown, low), high)
-    weight = 1.0 if first_look else 1.0 - exp(-elapsed_s / MIX_S)
+    smoothed_s = max(MIX_S, FEWEST_REQUESTS / rates.rps)
+    weight = 1.0 if first_look else 1.0 - exp(-elapsed_s / smoothed_s)
+    rps = outlook.rps + (1.0 if first_look else 1.0 - exp(-elapsed_s / MIX_S)) * (
+        rates.rps - outlook.rps
+    )
 
-    def smooth(old: float, new: float) -> float:
-        return old + weight * (new - old)
+    def learnt(old: float, tps: float | None, requests_rps: float) -> float:
+        if tps is None:
+            return old
+        return old + weight * min(requests_rps / rps, 1.0) * (tps / requests_rps - old)
 
+    whole = rates.input_tps
+    if whole is None and first_look:
+        whole = rates.uncached_tps
     return replace(
         outlook,
         waiting=rates.prefill_waiting,
         decode_waiting=rates.decode_waiting,
-        rps=smooth(outlook.rps, rates.rps),
-        input_tokens=smooth(outlook.input_tokens, rates.input_tps / served),
-        uncached_tokens=smooth(outlook.uncached_tokens, rates.uncached_tps / served),
-        output_tokens=smooth(outlook.output_tokens, rates.decode_tps / finished),
+        rps=rps,
+        input_tokens=learnt(outlook.input_tokens, whole, served),
+        uncached_tokens=learnt(outlook.uncached_tokens, rates.uncached_tps, served),
+        output_tokens=learnt(outlook.output_tokens, rates.decode_tps, finished),
     )
 
 
@@ -141,7 +190,8 @@ def mix_of(outlook: Outlook) -> Mix | None:
     """Return the tokens of a request, ``None`` before any was seen."""
     if outlook.rps <= 0.0 or outlook.output_tokens <= 0.0:
         return None
-    return Mix(outlook.input_tokens, outlook.uncached_tokens, outlook.output_tokens)
+    prompt = max(outlook.input_tokens, outlook.uncached_tokens)
+    return Mix(prompt, outlook.uncached_tokens, outlook.output_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,26 +211,32 @@ class Measured:
         """Return the outlook with what instances were seen to sustain.
 
         A role with a queue works as fast as it can; one that makes more than its figures say
-        within its goals is faster. Else what was learnt fades towards the figures. Call it with
-        ``speeds`` of 1.
+        within its goals is faster. Else what was learnt fades towards the figures. While instances
+        come and go nothing is learnt of their role: rates are of the last minute, counts of now.
+        Call it with ``speeds`` of 1.
         """
         rates, ready, usual = self.rates, self.ctx.state.ready, self._usual()
         tokens = max(self.mix.uncached_tokens, 1.0)
         busy = rates.uncached_tps / tokens * request_s(self.engine, tokens)
         late = self._tbt_over_goal()
         made = rates.decode_tps / self.decode_tps() / late
+        now_s = self.ctx.now_s
         prefill = _timed(
             outlook.prefill,
             busy / max(ready.prefill, 1),
             saturated=rates.prefill_waiting > usual,
             elapsed_s=elapsed_s,
         )
+        if now_s - outlook.prefill.changed_s < STEADY_S:
+            prefill = outlook.prefill
         decode = _timed(
             outlook.decode,
             made / max(ready.decode, 1),
             saturated=rates.decode_waiting > usual or late > 1.0,
             elapsed_s=elapsed_s,
         )
+        if now_s - outlook.decode.changed_s < STEADY_S:
+            decode = outlook.decode
         if prefill is outlook.prefill and decode is outlook.decode:
             return outlook
         return replace(outlook, prefill=prefill, decode=decode)
@@ -218,7 +274,8 @@ class Measured:
         """Return the instances for what came or what was served, the larger."""
         mix, slo = self.mix, self.ctx.spec.slo
         tokens = max(uncached, rps * mix.uncached_tokens)
-        per_request = max(mix.uncached_tokens, tokens / rps if rps > 0.0 else 0.0, 1.0)
+        apart = tokens / rps if rps > 0.0 and self.rates.teach else 0.0
+        per_request = max(mix.uncached_tokens, apart, 1.0)
         prefill = prefill_needed(
             self.engine,
             tokens / per_request,

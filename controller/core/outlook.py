@@ -52,8 +52,8 @@ class Learnt:
     ``outran`` counts, per bin of ``OUTRAN`` and with old counts fading, by how much the load
     outran its outlook within the start-up time. ``took_s`` are the newest start-up times [s];
     ``waits`` are starts under way, oldest first; ``wished`` and ``ready`` the last counts seen,
-    where whoever is up counts as ready. ``speed`` is what an instance was seen to sustain over
-    what its engine's figures say.
+    where whoever is up counts as ready, and ``changed_s`` is when ``ready`` last changed.
+    ``speed`` is what an instance was seen to sustain over what its engine's figures say.
     ``slope`` is the trend of the need [instances/s]; ``errors`` are mean relative errors of the
     ways to forecast it (see :mod:`controller.core.foresight`) over ``judged`` forecasts.
     """
@@ -64,6 +64,7 @@ class Learnt:
     wished: int = 0
     ready: int = 0
     speed: float = 1.0
+    changed_s: float = 0.0
     slope: float = 0.0
     judged: float = 0.0
     errors: tuple[float, ...] = ()

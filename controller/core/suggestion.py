@@ -64,7 +64,7 @@ def suggest(
     """
     estimate = _estimate(forecast)
     reads_them = PROPORTIONAL in policy_names(config.name)
-    if config.adapt is not Adapt.PROPOSE or not reads_them or estimate is None:
+    if config.adapt != Adapt.PROPOSE or not reads_them or estimate is None:
         return None
     now = in_force(config)
     low, high = config.pd_ratio / config.ratio_band, config.pd_ratio * config.ratio_band

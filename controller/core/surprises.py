@@ -48,17 +48,19 @@ def peaked(outlook: Outlook, needs: Pair, now_s: float, hold_s: float) -> tuple[
 def foreseen(outlook: Outlook, peaks: Pair, due_s: float) -> Outlook:
     """Note once a minute what is provided for, to be judged when a start of now would serve."""
     prefill, decode = peaks
-    last = outlook.foreseen[-1].due_s if outlook.foreseen else 0.0
+    # Starts that take less than before make what was noted for later out of date.
+    noted = tuple(entry for entry in outlook.foreseen if entry.due_s <= due_s)
+    last = noted[-1].due_s if noted else 0.0
     if prefill is None or decode is None or due_s - last < MINUTE_S:
         return outlook
-    return replace(outlook, foreseen=(*outlook.foreseen, Foreseen(due_s, prefill, decode)))
+    return replace(outlook, foreseen=(*noted, Foreseen(due_s, prefill, decode)))
 
 
 def surprised(outlook: Outlook, needs: Pair, now_s: float) -> Outlook:
     """Count by how much the load outran what was foreseen for now."""
-    if not outlook.foreseen or outlook.foreseen[0].due_s > now_s:
-        return outlook
     due = [entry for entry in outlook.foreseen if entry.due_s <= now_s]
+    if not due:
+        return outlook
     kept = outlook.foreseen[len(due) :]
     prefill, decode = needs
     if prefill is None or decode is None:

@@ -20,6 +20,12 @@ from controller.core.words import percent, quantity
 
 # A driver below this share of one instance's target has dropped to zero, noise aside (M15).
 ZERO_FRAC: Final = 1e-6
+RAREST_RPS: Final = 1e-6
+"""Fewer requests a second, one in twelve days, are none."""
+
+SUDDEN: Final = 2.0
+"""Requests that fell by more than this factor, while each seems to have grown by more than it."""
+
 # What stands for a role's throughput, best first. The figure with cache hits is unfit to size by,
 # yet it shows that the role is seen.
 THROUGHPUT: Final = {
@@ -80,6 +86,32 @@ def unreadable(signal: Signal, now_s: float) -> Reason | None:
     return Reason(_CODES[signal.quality], _complaint(signal, now_s))
 
 
+def contradicted_rps(ctx: Context) -> float | None:
+    """Return the requests/s that the throughput contradicts, ``None`` where it doesn't.
+
+    They fell to less than half of what is usual while the tokens did not: each would have more
+    than twice as many. Answers under way look so for a while, and so does a broken count (M15).
+    """
+    rps, past = _whole(ctx, "request_rps"), ctx.history.outlook
+    if rps is None or rps < RAREST_RPS or rps * SUDDEN >= past.rps:
+        return None
+    for name, usual in (
+        ("prefill_tps_uncached", past.uncached_tokens),
+        ("decode_tps", past.output_tokens),
+    ):
+        tps = _whole(ctx, name)
+        if tps is not None and usual > 0.0 and tps > SUDDEN * rps * usual:
+            return rps
+    return None
+
+
+def _whole(ctx: Context, name: str) -> float | None:
+    signal = signal_of(ctx, name)
+    if signal.value is None or unreadable(signal, ctx.now_s) is not None:
+        return None
+    return signal.value * for_silent(signal, ctx.spec.policy)
+
+
 def scale_out_bar(ctx: Context) -> Reason | None:
     """Return why nothing may grow on what the signals say, or ``None`` (S6, M09, M10).
 
@@ -109,6 +141,7 @@ def _scale_in_bars(ctx: Context) -> Iterator[Reason]:
     if ctx.spec.policy.adapt == Adapt.AUTOMATIC and ctx.spec.engine is not None:
         # Needs rest on what comes as much as on what is made.
         yield from _not_ok(signal_of(ctx, "request_rps"), ctx)
+    yield from _unsure_mix(ctx)
     total = driver_total(ctx)
     if total is not None and total <= ZERO_FRAC * ctx.spec.policy.target:
         yield from _not_idle(ctx)
@@ -116,6 +149,20 @@ def _scale_in_bars(ctx: Context) -> Iterator[Reason]:
     for signal, goal_s in _latencies(ctx):
         yield from _not_ok(signal, ctx)
         yield from _over_goal(signal, goal_s, "low load during bad latency is not idleness")
+
+
+def _unsure_mix(ctx: Context) -> Iterator[Reason]:
+    """Yield why what a request takes can't be told now, where predictions rest on it."""
+    past = ctx.history.outlook
+    if ctx.spec.engine is None:
+        return
+    if past.input_tokens > past.uncached_tokens * (1.0 + ZERO_FRAC):
+        # Prompts were seen whole, so the part that the cache holds is in use.
+        yield from _not_ok(signal_of(ctx, "prefill_tps"), ctx)
+    rps = contradicted_rps(ctx)
+    if rps is not None:
+        shown = f"requests fell to {quantity(rps, 'req/s')} and throughput did not"
+        yield Reason(Code.METRIC_INVALID, f"{shown}: answers are under way or one is wrong")
 
 
 def _not_idle(ctx: Context) -> Iterator[Reason]:

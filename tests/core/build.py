@@ -51,6 +51,9 @@ SPEC = ServiceSpec(
     hardware={Role.PREFILL: "H800", Role.DECODE: "H20"},
 )
 PLENTY: Mapping[str, int] = {"H800": 100_000, "H20": 100_000}
+MEANS = ("s", "share")
+"""Units of signals that are means of the instances and not sums over them."""
+
 UNREAD = (Quality.MISSING, Quality.INVALID)
 
 
@@ -93,10 +96,15 @@ def healthy(decode_tps: float, current: Instances) -> dict[str, Signal]:
 
 
 def graded(signals: Signals, name: str, quality: Quality) -> dict[str, Signal]:
-    """Return the signals with one of them made worse; unread ones lose their value."""
+    """Return the signals with one of them made worse; unread ones lose their value.
+
+    A partial one is reported by half of the instances, and a sum over them is half of what it was.
+    """
     found = signals[name]
     value = None if quality in UNREAD else found.value
     reporting = found.reporting // 2 if quality is Quality.PARTIAL else found.reporting
+    if value is not None and found.unit not in MEANS:
+        value *= reporting / max(found.reporting, 1)
     worse = replace(found, quality=quality, value=value, reporting=reporting)
     return {**signals, name: worse}
 

@@ -90,7 +90,7 @@ SENTENCES = [
         context(
             Instances(9, 18),
             0.0,
-            signals=graded(healthy(9000.0, Instances(9, 18)), "decode_tps", Quality.PARTIAL),
+            signals=graded(healthy(18_000.0, Instances(9, 18)), "decode_tps", Quality.PARTIAL),
         ),
         "Wanted decode 18 → 9, prefill 9 → 5 but only 9 of 18 decode instances (50 %) report "
         "decode throughput; scale-in needs 90 %. Decode throughput 500 tok/s per instance is 50 % "

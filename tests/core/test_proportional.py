@@ -84,7 +84,8 @@ def test_load_without_instances_is_above_target() -> None:
 
 
 def test_partial_driver_counts_the_silent_as_zero_m10() -> None:
-    signals = graded(healthy(6000.0, FOUR), "decode_tps", Quality.PARTIAL)
+    # Two of four report, and what they make is 6,000.
+    signals = graded(healthy(12_000.0, FOUR), "decode_tps", Quality.PARTIAL)
     assert proportional(context(FOUR, 0.0, signals=signals)).want == Instances(3, 6)
 
 
