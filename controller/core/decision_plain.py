@@ -9,9 +9,10 @@ from typing import Any, Final, TypedDict, TypeVar
 
 import numpy as np
 
-from controller.core.config_check import MOST_GPUS, validate_spec
+from controller.core.config_check import LONGEST_S, MOST_GPUS, validate_spec
 from controller.core.engine import Engine, Mix
-from controller.core.outlook_plain import as_plain, from_plain
+from controller.core.outlook import Learnt, Outlook
+from controller.core.outlook_plain import as_plain, fault_of, from_plain
 from controller.core.pairs import MOST_INSTANCES
 from controller.core.raw_values import shown
 from controller.core.schedule import ScheduleError, schedule_from_plain, schedule_plain
@@ -143,6 +144,13 @@ class _Part:
             raise DocumentError(self.path(name), f"{shown(given)} is no text; give a text")
         return given
 
+    def named(self, name: str) -> str:
+        """Return a text that must say something."""
+        given = self.text(name, "")
+        if not given.strip():
+            raise DocumentError(self.path(name), "this is missing; give a text")
+        return given
+
     def choice(self, name: str, kind: type[Kind], default: Kind) -> Kind:
         given = self.plain.get(name, default)
         for each in kind:
@@ -169,22 +177,25 @@ def part_of(given: object, where: str) -> _Part:
 def sizing_of(document: object) -> Sizing | None:
     """Return the engines a document names; ``None`` if none. Raises :class:`DocumentError`."""
     service = part_of(document, "").part("service")
+    tokens, cached_frac = _request(service.part("request"))
     prefill = service.text("profile", "")
     decode = service.text("decode_profile", prefill)
     if not prefill:
         if decode:
             raise DocumentError("service.profile", "decode_profile needs a profile beside it")
         return None
-    request = service.part("request")
-    request.only("input_tokens", "output_tokens", "cached_frac")
-    tokens = request.optional("input_tokens"), request.optional("output_tokens")
-    if any(each is not None and each < 1.0 for each in tokens):
-        raise DocumentError("service.request", "a request has at least 1 token each way")
-    cached_frac = request.number("cached_frac", 0.0)
-    if not 0.0 <= cached_frac <= 1.0:
-        raise DocumentError("service.request.cached_frac", "give a share from 0 to 1")
     tbt_s = service.part("slo").number("tbt_s")
     return Sizing(prefill, decode, tbt_s, *tokens, cached_frac)
+
+
+def _request(given: _Part) -> tuple[tuple[float | None, float | None], float]:
+    """Return the tokens of a request each way and the share of its prompt that is cached."""
+    given.only("input_tokens", "output_tokens", "cached_frac")
+    tokens = given.optional("input_tokens"), given.optional("output_tokens")
+    for name, each in zip(("input_tokens", "output_tokens"), tokens, strict=True):
+        if each is not None and each < 1.0:
+            raise DocumentError(given.path(name), "a request has at least 1 token each way")
+    return tokens, _bounded(given, "cached_frac", 0.0, 1.0, 0.0)
 
 
 def context_from(
@@ -210,13 +221,13 @@ def context_from(
         spec=spec,
         state=state,
         signals=_signals(whole.part("signals"), now_s, spec, state),
-        history=_history(whole),
+        history=_history(whole, now_s),
         hold=_hold(whole.parts("overrides"), spec.key, now_s),
         gpus_free={name: free.whole(name) for name in free.plain}
         if "gpus_free" in whole.plain
         else dict.fromkeys(spec.hardware.values(), MOST_GPUS),
         gpus_left=None if left is None else int(left),
-        usual_start_s={name: starts.number(name) for name in starts.plain},
+        usual_start_s={name: _bounded(starts, name, 0.0, LONGEST_S) for name in starts.plain},
     )
 
 
@@ -430,6 +441,9 @@ def _signal(one: _Part, kind: SignalKind, now_s: float, spec: ServiceSpec, ready
         raise DocumentError(one.path("unit"), f"{kind.name} is in {kind.unit}; give it so")
     expected = one.whole("expected", ready)
     counts = one.whole("reporting", expected), expected
+    if "quality" not in one.plain and counts[0] > expected:
+        fix = f"of {expected} expected at most so many can report"
+        raise DocumentError(one.path("reporting"), f"{counts[0]} is too many; {fix}")
     value, newest = _value(one, "value"), one.optional("newest")
     if "quality" in one.plain:
         quality, at_s = one.choice("quality", Quality, Quality.OK), one.optional("measured_at_s")
@@ -469,7 +483,8 @@ def _graded(  # noqa: PLR0913, PLR0917 - what the loop knows of one sample
     now_s: float,
     spec: ServiceSpec,
 ) -> Signal:
-    """Return one sample with the quality the loop would give it."""
+    """Return one sample with the quality the loop would give it; none that nobody reports."""
+    value = None if counts[0] == 0 else value
     row = SIGNAL_INDEX[kind.name]
     values, present = np.zeros((len(SIGNALS), 1)), np.zeros((len(SIGNALS), 1), dtype=np.bool_)
     values[row, 0], present[row, 0] = (0.0 if value is None else value), value is not None
@@ -486,20 +501,41 @@ def _graded(  # noqa: PLR0913, PLR0917 - what the loop knows of one sample
     return found[kind.name]
 
 
-def _history(whole: _Part) -> History:
+def _history(whole: _Part, now_s: float) -> History:
     state = whole.part("state")
     changed = state.pair("changed_from") if state.plain.get("changed_from") else None
-    outlook = whole.part("outlook").plain
+    wishes = (_wish(one, now_s) for one in whole.parts("history"))
     return History(
-        last_scale_out_s=state.optional("last_scale_out_s"),
-        last_scale_in_s=state.optional("last_scale_in_s"),
-        wishes=tuple(sorted(map(_wish, whole.parts("history")), key=lambda wish: wish.at_s)),
+        last_scale_out_s=_past(state, "last_scale_out_s", now_s),
+        last_scale_in_s=_past(state, "last_scale_in_s", now_s),
+        wishes=tuple(sorted(wishes, key=lambda wish: wish.at_s)),
         in_flight=state.text("in_flight", "") or None,
         refusals=tuple(map(_refusal, whole.parts("refusals"))),
         changed_from=changed,
         stage=_stage(state.part("exchange")) if state.plain.get("exchange") else None,
-        outlook=from_plain(dict(outlook)),
+        outlook=_outlook(whole.part("outlook")),
     )
+
+
+def _past(given: _Part, name: str, latest_s: float) -> float | None:
+    """Return the time of what has been, ``None`` where it is absent."""
+    at_s = given.optional(name)
+    if at_s is not None and at_s > latest_s:
+        fix = f"give a time up to {latest_s:.15g}"
+        raise DocumentError(given.path(name), f"{at_s:.15g} is too late; {fix}")
+    return at_s
+
+
+def _outlook(given: _Part) -> Outlook:
+    given.only(*(field.name for field in fields(Outlook)))
+    for role in Role:
+        given.part(role).only(*(field.name for field in fields(Learnt)))
+    plain = dict(given.plain)
+    fault = fault_of(plain)
+    if fault is not None:
+        fix = "give it as the service's status keeps it, or leave it out"
+        raise DocumentError(given.path(fault), f"{shown(plain[fault])} can't be read; {fix}")
+    return from_plain(plain)
 
 
 def _stage(one: _Part) -> Stage:
@@ -509,10 +545,12 @@ def _stage(one: _Part) -> Stage:
     return Stage(before, first, then, one.number("since_s"), one.number("until_s"), proposal)
 
 
-def _wish(one: _Part) -> Wish:
+def _wish(one: _Part, now_s: float) -> Wish:
     one.only("at_s", "prefill", "decode", "since_s")
     want = Instances(one.whole("prefill"), one.whole("decode"))
-    return Wish(one.number("at_s"), want, one.optional("since_s"))
+    at_s = one.number("at_s")
+    _past(one, "at_s", now_s)
+    return Wish(at_s, want, _past(one, "since_s", at_s))
 
 
 def _refusal(one: _Part) -> Refusal:
@@ -532,10 +570,8 @@ def _freeze(one: _Part, scope: str, now_s: float) -> Hold:
     if kind != "freeze":
         raise DocumentError(one.path("kind"), f"{shown(kind)} is not supported; give freeze")
     one.only("kind", "by", "reason", "since_s", "until_s")
-    since_s = one.number("since_s", now_s)
-    return Hold(
-        scope, one.text("by", ""), one.text("reason", ""), since_s, one.optional("until_s")
-    )
+    by, reason = (one.named(name) for name in ("by", "reason"))
+    return Hold(scope, by, reason, one.number("since_s", now_s), one.optional("until_s"))
 
 
 def _in_force(hold: Hold, now_s: float) -> bool:

@@ -44,6 +44,16 @@ def from_plain(value: object) -> Outlook:
         return NOTHING_LEARNT
 
 
+def fault_of(plain: Mapping[str, object]) -> str | None:
+    """Return the first field of an outlook that can't be read, ``None`` where all can."""
+    for name, value in plain.items():
+        try:
+            _outlook({name: value})
+        except _MalformedError:
+            return name
+    return None
+
+
 class _MalformedError(ValueError):
     """A value no outlook has."""
 

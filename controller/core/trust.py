@@ -229,5 +229,6 @@ def _complaint(signal: Signal, now_s: float) -> str:
     if signal.quality is Quality.STALE and signal.measured_at_s is not None:
         return f"{label(signal)} was last measured {now_s - signal.measured_at_s:,.0f} s ago"
     if signal.quality is Quality.INVALID:
-        return f"{label(signal)} is not a number, negative or dated in the future"
+        faults = "not a number, negative, too large to be true or dated in the future"
+        return f"{label(signal)} is {faults}"
     return f"{label(signal)} is {signal.quality.value}: no sample in the window"

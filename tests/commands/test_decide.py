@@ -96,6 +96,11 @@ def test_a_profile_and_a_request_replace_target_and_ratio(tmp_path: Path) -> Non
                      "service.policy.target", id="nothing to size by"),
         pytest.param({"service": {"slo": {"ttft_s": 1, "tbt_s": 1}, "profile": "none"}},
                      "no_such_profile", "service.profile", id="an unknown profile"),
+        pytest.param({"service": PLAIN["service"] | {"request": {"input_tokens": -1}}},
+                     "bad_document", "service.request.input_tokens",
+                     id="a request of -1 tokens, profile or not"),
+        pytest.param({"service": PLAIN["service"] | {"request": {"cached_frac": 2}}},
+                     "bad_document", "service.request.cached_frac", id="2 of 1 cached"),
     ],
 )  # fmt: skip
 def test_what_cant_be_used_exits_2_and_is_named(

@@ -93,6 +93,8 @@ def test_an_engine_that_does_any_work_in_the_same_time_is_refused(
         pytest.param({"measured_at_s": NOW_S - 46.0}, Quality.STALE, id="46 s old: over 45"),
         pytest.param({"reporting": 3}, Quality.PARTIAL, id="3 of 4 is 75 %, below 90 %"),
         pytest.param({"value": None}, Quality.MISSING, id="no value"),
+        pytest.param({"reporting": 0}, Quality.MISSING, id="a value, but 0 of 4 report it"),
+        pytest.param({"value": 1e16}, Quality.INVALID, id="above 1e15"),
         pytest.param({"value": "NaN"}, Quality.INVALID, id="NaN is not 0"),
         pytest.param({"value": "-inf"}, Quality.INVALID, id="minus infinity"),
         pytest.param({"value": -1.0}, Quality.INVALID, id="below 0"),
@@ -129,6 +131,39 @@ def test_quality_follows_from_value_age_and_coverage(
         pytest.param({"signals": {"qps": {}}}, "signals.qps", id="an unknown signal"),
         pytest.param({"history": [{"at_s": 1.0}]}, "history[0].prefill", id="half a wish"),
         pytest.param({"overrides": [{"kind": "pin"}]}, "overrides[0].kind", id="a pin"),
+        pytest.param(
+            {"overrides": [{"kind": "freeze", "reason": "x"}]}, "overrides[0].by", id="nobody's"
+        ),
+        pytest.param(
+            {"overrides": [{"kind": "freeze", "by": "ana", "reason": " "}]},
+            "overrides[0].reason",
+            id="a freeze without a reason",
+        ),
+        pytest.param(
+            {"signals": {"decode_tps": {"value": 1.0, "reporting": 9, "expected": 4}}},
+            "signals.decode_tps.reporting",
+            id="9 of 4 report",
+        ),
+        pytest.param({"usual_start_s": {"a": -1}}, "usual_start_s.a", id="a start of -1 s"),
+        pytest.param({"outlook": {"x": 1}}, "outlook.x", id="nothing an outlook has"),
+        pytest.param({"outlook": {"decode": {"x": 1}}}, "outlook.decode.x", id="nor a role of it"),
+        pytest.param({"outlook": {"rps": "many"}}, "outlook.rps", id="a rate that is none"),
+        pytest.param({"outlook": {"decode": {"outran": [1]}}}, "outlook.decode", id="1 bin of 17"),
+        pytest.param(
+            {"history": [{"at_s": NOW_S + 1.0, "prefill": 1, "decode": 1}]},
+            "history[0].at_s",
+            id="a wish of the future",
+        ),
+        pytest.param(
+            {"history": [{"at_s": NOW_S - 9.0, "since_s": NOW_S, "prefill": 1, "decode": 1}]},
+            "history[0].since_s",
+            id="a wish that began after it ended",
+        ),
+        pytest.param(
+            {"state": {"ready": {"prefill": 2, "decode": 4}, "last_scale_in_s": NOW_S + 1.0}},
+            "state.last_scale_in_s",
+            id="a change of the future",
+        ),
     ],
 )
 def test_a_value_that_cant_be_used_is_named(change: dict[str, object], where: str) -> None:
