@@ -121,7 +121,7 @@ class Feed:
     def __init__(self, service: ServiceModel, seed: int, *, single: bool) -> None:
         """With ``single``, requests are wanted one by one, not as sums per bin."""
         self._service = service
-        self._seed = [seed, service.seed, stream_key(service.stream or service.key)]
+        self._seed = [seed, service.seed, stream_key(service.drawn_by)]
         self._single = single or service.workload.recorded
         self._mean = mean_lengths(service.workload)
 

@@ -369,7 +369,7 @@ class Fleet:
     def _luck(self, service: ServiceModel, instance: Instance, what: int) -> float:
         """Return a number between 0 and 1 for one try of an instance, the same at any time."""
         role = tuple(Role).index(instance.role)
-        key = stream_key(service.key)
+        key = stream_key(service.drawn_by)
         return _uniform(
             (self._seed, service.seed, key, role, instance.serial, instance.tries, what)
         )

@@ -64,8 +64,9 @@ class ServiceModel:
 
     Start-up is log-normal with median ``start_median_s``; ``start_failure_frac`` of the attempts
     fail at the end of it. Within ``soft_s`` of leaving, an instance that drains can return
-    without a start; at 0, the default, none does. Services of one ``stream`` and workload get the
-    very same requests; without one each draws its own.
+    without a start; at 0, the default, none does. Services of one ``stream`` have the same luck:
+    the requests of one workload, starts and noise of measuring are the very same for them;
+    without one each service draws its own.
     """
 
     key: str
@@ -81,6 +82,11 @@ class ServiceModel:
     transfer: Transfer = Transfer()
     seed: int = 0
     stream: str = ""
+
+    @property
+    def drawn_by(self) -> str:
+        """What tells its draws from those of other services."""
+        return self.stream or self.key
 
     def profile(self, role: Role) -> Profile:
         """Return the engine of one role."""

@@ -156,7 +156,7 @@ class Sampler:
 
     def __init__(self, services: Sequence[ServiceModel], times: StepTimes, seed: int) -> None:
         self._times = times
-        self._seeds = [[seed, 1, s.seed, stream_key(s.key)] for s in services]
+        self._seeds = [[seed, 1, s.seed, stream_key(s.drawn_by)] for s in services]
         self._noise = np.ones((0, len(services), len(SIGNALS)))
         self._noise_block = -1
         self._prefill = np.array([(s.prefill.a, s.prefill.b, s.prefill.c) for s in services])

@@ -35,6 +35,10 @@ def test_the_fleet_has_a_hundred_nodes_of_three_kinds_in_two_clusters() -> None:
     assert states == {"ok": 92, "maintenance": 2, "unhealthy": 2, "unknown": 1, "reserved": 3}
 
 
+def test_every_service_has_its_own_luck() -> None:
+    assert len({service.model().drawn_by for service in DEMO_SERVICES}) == len(DEMO_SERVICES)
+
+
 def test_no_two_nodes_stand_in_the_same_place() -> None:
     places = Counter((node.rack, node.u) for node in DEMO_NODES)
     assert max(places.values()) == 1

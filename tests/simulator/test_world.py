@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from controller.core.types import Instances, Role, RoleState
 from controller.simulator.demo import DEMO_NODES, DEMO_SERVICES
-from controller.simulator.model import Fault, ServiceModel
+from controller.simulator.model import Fault, NodeSpec, ServiceModel
 from controller.simulator.pools import holdings
 from controller.simulator.workload import read_trace
 from controller.simulator.world import Setup, World
@@ -37,6 +37,28 @@ def test_the_same_seed_makes_the_same_world_and_another_seed_another() -> None:
         made.advance(START_S + 300)
     assert first.dump() == same.dump()
     assert first.dump() != other.dump()
+
+
+@pytest.mark.parametrize(
+    ("stream", "same"),
+    [
+        pytest.param("", False, id="each draws its own"),
+        pytest.param("one", True, id="one stream"),
+    ],
+)
+def test_services_have_the_same_luck_in_one_stream_alone(stream: str, *, same: bool) -> None:
+    pair = [replace(SERVICE, key=key, cluster=key, stream=stream) for key in ("a", "b")]
+    nodes = [NodeSpec(f"{key}-{at}", key, "h800", "s1", "s2", 8) for key in "ab" for at in (0, 1)]
+    made = World(pair, nodes, start_s=START_S, seed=7)
+    for service in pair:
+        made.scale(service.key, Instances(6, 7))
+    ready = []
+    for at_s in range(15, 300, 15):
+        made.advance(START_S + at_s)
+        ready.append([made.ready(service.key) for service in pair])
+    one, other = made.windows(["a", "b"], START_S + 285, 60.0)
+    assert all(a == b for a, b in ready) is same
+    assert np.array_equal(one.values, other.values, equal_nan=True) is same
 
 
 def test_the_cut_of_time_does_not_matter() -> None:

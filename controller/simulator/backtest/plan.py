@@ -54,7 +54,7 @@ class Plan:
     fidelity: "Fidelity"
 
     def services(self) -> list[ServiceModel]:
-        """Return a service per contestant; all get the very same requests."""
+        """Return a service per contestant; all get the very same requests and luck."""
         asked = self.question
         return [
             ServiceModel(

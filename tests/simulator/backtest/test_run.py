@@ -59,6 +59,31 @@ def test_nobody_is_in_anothers_way(fidelity: str, span_s: float) -> None:
         assert plain(many[label]) == plain(alone)
 
 
+@pytest.mark.parametrize(
+    ("fidelity", "span_s"),
+    [
+        pytest.param("fluid", 3600.0, id="an hour of the fluid"),
+        pytest.param("exact", 600.0, id="10 min request by request"),
+    ],
+)
+def test_equal_policies_are_equal_whatever_they_are_called(fidelity: str, span_s: float) -> None:
+    """0.1 and 4 are what ``default`` has anyway."""
+    same = ("default", "default:theta_in=0.1", "default:step_abs=4")
+    asked = question(
+        *same,
+        "hpa-util",
+        workload=HILLY,
+        span_s=span_s,
+        fidelity=fidelity,
+        start_up_s=20.0,
+    )
+    runs = by_label(answered(asked))
+    assert runs["default"].score.actions > 0
+    first, *others = (plain(runs[label]) | {"label": ""} for label in same)
+    assert others == [first, first]
+    assert plain(runs["hpa-util"])["series"] != first["series"]
+
+
 def plain(one: Run) -> dict[str, object]:
     """Return a run for comparison; NaN are null, which equals itself."""
     answer = Answer({}, {}, {}, {}, 0.0, *(np.zeros(0) for _ in range(3)), [one])
