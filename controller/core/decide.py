@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Final
 
 from controller.core.config_check import Problem, validate_spec
+from controller.core.exchange import without_ended
 from controller.core.guards import GUARDS, hard_limits
 from controller.core.learning import learn
 from controller.core.outlook import Outlook
@@ -47,6 +48,7 @@ def decide(ctx: Context) -> Decision:
     problems = _problems(ctx.spec)
     if problems:
         return _refused(ctx, problems)
+    ctx, waited = without_ended(ctx), ctx.history.stage
     outlook, forecast = learn(ctx)
     ctx = _tuned(replace(ctx, forecast=forecast))
     recommendation = recommend(ctx)
@@ -55,7 +57,9 @@ def decide(ctx: Context) -> Decision:
     target = target.moved_to(recommendation.want, "policy", reason.code, reason.text)
     for guard in GUARDS:
         target = guard(target, ctx)
-    return _concluded(hard_limits(target, ctx), ctx, recommendation, outlook)
+    decision = _concluded(hard_limits(target, ctx), ctx, recommendation, outlook)
+    over = waited is not None and ctx.history.stage is None
+    return replace(decision, exchange_over=True) if over else decision
 
 
 def _tuned(ctx: Context) -> Context:

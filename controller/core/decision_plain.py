@@ -539,10 +539,23 @@ def _outlook(given: _Part) -> Outlook:
 
 
 def _stage(one: _Part) -> Stage:
-    one.only("before", "first", "then", "since_s", "until_s", "proposal")
+    one.only(*(field.name for field in fields(Stage)))
     before, first, then = (one.pair(name) for name in ("before", "first", "then"))
-    proposal = None if one.plain.get("proposal") is None else one.whole("proposal")
-    return Stage(before, first, then, one.number("since_s"), one.number("until_s"), proposal)
+    proposal, second = (
+        None if one.plain.get(name) is None else one.whole(name) for name in ("proposal", "second")
+    )
+    return Stage(
+        before,
+        first,
+        then,
+        one.number("since_s"),
+        one.number("until_s"),
+        one.whole("policy_version"),
+        one.choice("mode", Mode, Mode.OBSERVE),
+        one.text("resource_version", ""),
+        proposal,
+        second,
+    )
 
 
 def _wish(one: _Part, now_s: float) -> Wish:
@@ -693,7 +706,9 @@ def stage_plain(stage: Stage) -> dict[str, Any]:
     """Return the half of an exchange that is still to come as plain values."""
     pairs = {name: getattr(stage, name)._asdict() for name in ("before", "first", "then")}
     times = {"since_s": stage.since_s, "until_s": stage.until_s}
-    return pairs | times | {"proposal": stage.proposal}
+    others = ("policy_version", "resource_version", "proposal", "second")
+    rest = {name: getattr(stage, name) for name in others}
+    return pairs | times | {"mode": stage.mode.value} | rest
 
 
 def stage_from(plain: object) -> Stage | None:

@@ -14,8 +14,10 @@ from controller.core.types import (
     Context,
     Decision,
     Instances,
+    Mode,
     Reason,
     Role,
+    RoleState,
     ServiceSpec,
     ServiceState,
     Stage,
@@ -27,6 +29,26 @@ DRAIN_S: Final = 600.0
 """How long the second half may wait for its GPUs: a drain that takes longer is stuck [s]."""
 
 _PAIR: Final = (Role.PREFILL, Role.DECODE)
+
+
+def without_ended(ctx: Context) -> Context:
+    """Return the context without an exchange whose second half nobody agreed to any more.
+
+    It rests on the policy and the mode of the first half, and on counts that nothing else changed;
+    a freeze ends it as well. What still grows is then decided and proposed like any other change.
+    """
+    stage, spec = ctx.history.stage, ctx.spec
+    if stage is None:
+        return ctx
+    frozen = ctx.hold is not None and ctx.hold.binds(ctx.now_s)
+    agreed = _rests_on(stage, spec.policy.version, spec.mode)
+    if agreed and not frozen and ctx.history.changed_from is None:
+        return ctx
+    return replace(ctx, history=replace(ctx.history, stage=None))
+
+
+def _rests_on(stage: Stage, policy_version: int, mode: Mode) -> bool:
+    return (stage.policy_version, stage.mode) == (policy_version, mode)
 
 
 def exchange(target: Target, ctx: Context) -> Target:
@@ -56,16 +78,29 @@ def _first(target: Target, ctx: Context) -> Target:
     first = fitted.want
     if first.of(grower) == target.want.of(grower) or first.of(giver) == current.of(giver):
         return target
-    then = _fitted(target.want, _freed(ctx, first)).want
+    promised = _promised(ctx, giver)
+    then = _fitted(target.want, _freed(ctx, first, giver, promised)).want
     if then.of(grower) <= first.of(grower):
         return target
     needed = (then.of(grower) - first.of(grower)) * per.of(grower)
+    given = (current.of(giver) - first.of(giver) + promised) * per.of(giver)
+    gives = f"{_arrow(giver, current, first)} gives back"
+    if promised:
+        gives = f"{_arrow(giver, current, first)} and {promised} that drain already give back"
     said = (
         f"{fitted.steps[-1].detail}, so {_arrow(grower, first, then)} follows on {needed} of the "
-        f"{(current.of(giver) - first.of(giver)) * per.of(giver)} GPUs that "
-        f"{_arrow(giver, current, first)} gives back"
+        f"{given} GPUs that {gives}"
     )
     return replace(target.moved_to(first, "exchange", Code.EXCHANGE, said), then=then)
+
+
+def _promised(ctx: Context, giver: Role) -> int:
+    """Return the draining instances of the giving role whose GPUs an earlier exchange awaits."""
+    stage = ctx.history.stage
+    if stage is None or stage.giver is not giver or ctx.now_s >= stage.until_s:
+        return 0
+    given = stage.before.of(giver) - max(stage.first.of(giver), ctx.state.desired.of(giver))
+    return max(0, min(given, ctx.state.of(giver).draining))
 
 
 def _second(target: Target, ctx: Context, stage: Stage) -> Target:
@@ -123,20 +158,23 @@ def _fitted(want: Instances, ctx: Context) -> Target:
     return capacity(gpu_budget(Target(want), ctx), ctx)
 
 
-def _freed(ctx: Context, first: Instances) -> Context:
-    """Return the context as it will be after the first half, with all it gives back free."""
+def _freed(ctx: Context, first: Instances, giver: Role, promised: int) -> Context:
+    """Return the context as it will be after the first half, with all it gives back free.
+
+    So are the ``promised`` instances of the giving role that drain for an earlier exchange.
+    """
     current, per, kinds = ctx.state.desired, ctx.spec.gpus_per_instance, ctx.spec.hardware
     free, left = dict(ctx.gpus_free), ctx.gpus_left
+    after: dict[Role, RoleState] = {}
     for role in _PAIR:
-        gpus = (current.of(role) - first.of(role)) * per.of(role)
+        drained = promised if role is giver else 0
+        gpus = (current.of(role) - first.of(role) + drained) * per.of(role)
         if kinds[role] in free:
             free[kinds[role]] += gpus
         left = None if left is None else left + gpus
-    state = replace(
-        ctx.state,
-        prefill=replace(ctx.state.prefill, desired=first.prefill),
-        decode=replace(ctx.state.decode, desired=first.decode),
-    )
+        one = ctx.state.of(role)
+        after[role] = replace(one, desired=first.of(role), draining=one.draining - drained)
+    state = replace(ctx.state, prefill=after[Role.PREFILL], decode=after[Role.DECODE])
     return replace(ctx, state=state, gpus_free=free, gpus_left=left)
 
 
@@ -164,22 +202,42 @@ def kept_gpus(stage: Stage | None, spec: ServiceSpec, state: ServiceState, now_s
     """
     if stage is None or now_s >= stage.until_s:
         return 0
+    if not _rests_on(stage, spec.policy.version, spec.mode):
+        return 0
     per, grower, giver = spec.gpus_per_instance, stage.grower, stage.giver
     needed = (stage.then.of(grower) - state.desired.of(grower)) * per.of(grower)
     given = stage.before.of(giver) - max(stage.first.of(giver), state.desired.of(giver))
     return max(0, min(needed, (given - state.of(giver).draining) * per.of(giver)))
 
 
-def stage_of(decision: Decision) -> Stage | None:
+def stage_of(decision: Decision, earlier: Stage | None = None) -> Stage | None:
     """Return the half that is still to come when the decision's change is carried out."""
-    return staged(decision.current, decision.final, decision.then, decision.now_s)
+    if decision.then is None:
+        return None
+    stage = Stage(
+        decision.current,
+        decision.final,
+        decision.then,
+        decision.now_s,
+        decision.now_s + DRAIN_S,
+        decision.policy_version,
+        decision.mode,
+    )
+    return following(stage, earlier)
 
 
-def staged(
-    before: Instances, first: Instances, then: Instances | None, now_s: float
-) -> Stage | None:
-    """Return what is remembered of an exchange whose first half is carried out now."""
-    return None if then is None else Stage(before, first, then, now_s, now_s + DRAIN_S)
+def following(stage: Stage, earlier: Stage | None) -> Stage:
+    """Return an exchange that has taken the place of an earlier one, whose GPUs are its own now.
+
+    What the earlier one was given counts as given to it, so that it stays kept (S2).
+    """
+    if earlier is None or earlier.giver is not stage.giver or stage.since_s >= earlier.until_s:
+        return stage
+    if not _rests_on(earlier, stage.policy_version, stage.mode):
+        return stage
+    giver = stage.giver
+    given = max(stage.before.of(giver), earlier.before.of(giver))
+    return replace(stage, before=_with(stage.before, giver, given))
 
 
 def is_second_half(
@@ -193,12 +251,30 @@ def is_second_half(
     return grown and final.of(giver) == current.of(giver)
 
 
+def approval_of(
+    stage: Stage | None, state: ServiceState, final: Instances, now_s: float
+) -> int | None:
+    """Return the proposal whose approval a change still has, ``None`` if it needs its own (S18).
+
+    An approval of both halves is of the counts and the object that the first half left, and one
+    change uses it up.
+    """
+    if stage is None or stage.second is not None:
+        return None
+    left = (state.desired, state.resource_version) == (stage.first, stage.resource_version)
+    second = is_second_half(stage, state.desired, final, now_s)
+    return stage.proposal if left and second else None
+
+
 def lasts(stage: Stage, decision: Decision) -> bool:
     """Return whether the second half still waits after a decision, carried out or not.
 
-    It ends at its deadline, when it is reached, and when its growth is no longer wanted.
+    It ends at its deadline, when it is reached, when its growth is no longer wanted, and with what
+    it rests on.
     """
     grower = stage.grower
+    if decision.exchange_over or not _rests_on(stage, decision.policy_version, decision.mode):
+        return False
     if decision.now_s >= stage.until_s or decision.current.of(grower) >= stage.then.of(grower):
         return False
     untold = bool(decision.steps) and decision.steps[0].code in UNJUDGED

@@ -290,7 +290,7 @@ def freeze(target: Target, ctx: Context) -> Target:
     hold, current = ctx.hold, ctx.state.desired
     if target.blocked or target.want == current or hold is None:
         return target
-    if hold.until_s is not None and ctx.now_s >= hold.until_s:
+    if not hold.binds(ctx.now_s):
         return target
     left = "until resumed"
     if hold.until_s is not None:

@@ -132,5 +132,5 @@ def remember(
 def _stage(stage: Stage | None, decision: Decision, *, acted: bool) -> Stage | None:
     """Return the half of an exchange that is still to come after a decision."""
     if acted and decision.then is not None:
-        return stage_of(decision)
+        return stage_of(decision, stage)
     return stage if stage is not None and lasts(stage, decision) else None

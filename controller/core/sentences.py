@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from controller.core.exchange import is_second_half
+from controller.core.exchange import approval_of, is_second_half
 from controller.core.reasons import Code
 from controller.core.types import Context, Instances, Mode, Role, Step, Target
 from controller.core.words import capitalised, changed_roles
@@ -101,14 +101,11 @@ def _what(ctx: Context, target: Target, asked: Instances) -> str:
 
 
 def _next(ctx: Context, final: Instances) -> str:
-    stage = ctx.history.stage
     match ctx.spec.mode:
         case Mode.OBSERVE:
             return "Observing: recorded and not carried out"
         case Mode.APPROVE:
-            if stage is None or stage.proposal is None:
-                return "Needs approval"
-            second = is_second_half(stage, ctx.state.desired, final, ctx.now_s)
-            return f"Approved with proposal {stage.proposal}" if second else "Needs approval"
+            proposal = approval_of(ctx.history.stage, ctx.state, final, ctx.now_s)
+            return "Needs approval" if proposal is None else f"Approved with proposal {proposal}"
         case Mode.AUTOMATIC:
             return "Carried out automatically"

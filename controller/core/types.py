@@ -374,8 +374,9 @@ class Stage:
     ``before`` are the counts before the first half, ``first`` those after it, ``then`` what is
     reached by the second: one role shrinks from ``before`` to ``first``, the other grows from
     ``first`` to ``then``. It is a permission from ``since_s`` until ``until_s``; what is done is
-    decided from the signals of that time. ``proposal`` is the number of the one by which a person
-    approved both.
+    decided from the signals of that time, under the policy and mode of the first. ``proposal`` is
+    the number of the one by which a person approved both, and ``second`` that of the one which
+    used this approval: it is of ``first`` and ``resource_version``, and good for one change.
     """
 
     before: Instances
@@ -383,7 +384,11 @@ class Stage:
     then: Instances
     since_s: float
     until_s: float
+    policy_version: int
+    mode: Mode
+    resource_version: str = ""
     proposal: int | None = None
+    second: int | None = None
 
     @property
     def grower(self) -> Role:
@@ -425,6 +430,10 @@ class Hold:
     reason: str
     since_s: float
     until_s: float | None = None
+
+    def binds(self, now_s: float) -> bool:
+        """Return whether it is in force."""
+        return self.until_s is None or now_s < self.until_s
 
 
 Pair = tuple[float | None, float | None]
@@ -567,6 +576,8 @@ class Decision:
     outlook: Outlook = NOTHING_LEARNT
     then: Instances | None = None
     """What an exchange reaches once the GPUs are free that ``final`` gives back."""
+    exchange_over: bool = False
+    """Whether the half of an exchange that waited rests on what is no longer so."""
 
     @property
     def changes(self) -> bool:

@@ -5,7 +5,7 @@ An action is carried by a job that holds its id and nothing else; everything is 
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -18,8 +18,8 @@ from django.db.models.functions import Now
 from redis.exceptions import RedisError
 
 from controller.core import approval
-from controller.core.decision_plain import stage_plain
-from controller.core.exchange import staged
+from controller.core.decision_plain import stage_from, stage_plain
+from controller.core.exchange import DRAIN_S, following
 from controller.core.lifecycle import IN_FLIGHT, ActionState, ProposalState
 from controller.core.ports import (
     Actuator,
@@ -32,10 +32,10 @@ from controller.core.ports import (
 from controller.core.reasons import Code
 from controller.core.registration import InStep, PlainRule
 from controller.core.starts import START_S
-from controller.core.types import Hold, Instances, Role
+from controller.core.types import Hold, Instances, Mode, Role, Stage
 from controller.models import Action, Freeze, Proposal, ServiceStatus, holds
 from controller.models.clock import database_now
-from controller.services import audit, leadership, people
+from controller.services import audit, exchanges, leadership, people
 from controller.services.rows import basis_of, order_of
 from inventory.models import Policy, Service
 from inventory.snapshot import service_spec
@@ -160,6 +160,8 @@ def _close(proposal: Proposal, refusal: ProposalState | None, text: str) -> None
         after={"state": refusal},
         reason=text,
     )
+    if refusal is ProposalState.STALE:
+        exchanges.end(proposal.service_id, text, second=proposal.pk)
 
 
 def _record(proposal: Proposal) -> UUID:
@@ -323,7 +325,7 @@ def _applied(action: Action, seen: ScaleView) -> ActionState:
             decode_desired=seen.desired.decode,
             resource_version=seen.resource_version,
             **_scaled_now(action),
-            **_promised(action),
+            **_promised(action, seen),
         )
     return ActionState.APPLIED
 
@@ -336,15 +338,26 @@ def _scaled_now(action: Action) -> dict[str, Now]:
     return {column: Now() for column, is_so in started.items() if is_so}
 
 
-def _promised(action: Action) -> dict[str, object]:
+def _promised(action: Action, seen: ScaleView) -> dict[str, object]:
     """Return the second half of an exchange: it may wait from when a cluster took the first."""
-    source = action.proposal or action.decision
-    then = None if source is None else source.then
-    before = Instances(action.from_prefill, action.from_decode)
-    stage = staged(before, _to(action), then, database_now().timestamp())
-    if stage is None:
+    source, decision = action.proposal or action.decision, action.decision
+    if source is None or decision is None or source.then is None:
         return {}
-    return {"exchange": stage_plain(replace(stage, proposal=action.proposal_id))}
+    now_s = database_now().timestamp()
+    stage = Stage(
+        before=Instances(action.from_prefill, action.from_decode),
+        first=_to(action),
+        then=source.then,
+        since_s=now_s,
+        until_s=now_s + DRAIN_S,
+        policy_version=decision.policy_revision,
+        mode=Mode(decision.mode),
+        resource_version=seen.resource_version,
+        proposal=action.proposal_id,
+    )
+    waiting = ServiceStatus.objects.filter(service=action.service_id)
+    earlier = stage_from(waiting.values_list("exchange", flat=True).first())
+    return {"exchange": stage_plain(following(stage, earlier))}
 
 
 def _move(action: Action, state: ActionState, **fields: object) -> bool:
@@ -355,9 +368,12 @@ def _move(action: Action, state: ActionState, **fields: object) -> bool:
 
 
 def _end(action: Action, state: ActionState, text: str) -> ActionState:
+    sending = action.state in IN_FLIGHT
     with transaction.atomic():
         if _move(action, state, ended_at=Now(), error=text):
             _close_proposal(action, ProposalState.FAILED, text)
+            if sending:  # what could not be carried out once is decided anew
+                exchanges.end(action.service_id, text)
             audit.record(
                 actor="controller",
                 verb=f"action {state}",

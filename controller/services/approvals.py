@@ -11,7 +11,7 @@ from controller.core import phrases
 from controller.core.lifecycle import ProposalState
 from controller.models import Freeze, Proposal, holds
 from controller.models.clock import database_now
-from controller.services import actions, audit, people
+from controller.services import actions, audit, exchanges, people
 from controller.services.errors import ConflictError, MissingError
 from controller.services.people import Person
 
@@ -85,6 +85,7 @@ def reject(pk: int, *, user: Person, version: int, reason: str) -> Proposal:
             closed_reason=f"Rejected by {user.get_username()}: {reason}",
         ):
             _record(proposal, user, "rejected", reason)
+            exchanges.end(proposal.service_id, f"Rejected by {user.get_username()}: {reason}")
             return _find(pk)
     found = _find(pk)
     if found.state == ProposalState.REJECTED and _decided_by(found, user):

@@ -4,9 +4,9 @@ from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
 from controller.core import phrases
-from controller.models import Freeze
+from controller.models import Freeze, ServiceStatus
 from controller.models.clock import database_now
-from controller.services import audit, people
+from controller.services import audit, exchanges, people
 from controller.services.errors import ConflictError
 from controller.services.people import Person
 from inventory.models import Service
@@ -36,6 +36,7 @@ def freeze(*, service: Service | None, user: Person, reason: str) -> Freeze:
                 after={"frozen": True, "scope": made.scope},
                 reason=reason,
             )
+            _end_exchanges(service, f"Frozen ({made.scope}) by {made.by_name}: {reason}")
     except IntegrityError:
         raise ConflictError(_already(service)) from None
     made.refresh_from_db()
@@ -73,6 +74,15 @@ def resume(*, service: Service | None, user: Person, reason: str) -> Freeze:
             found.refresh_from_db()
             return found
     raise ConflictError(_not_frozen(service))
+
+
+def _end_exchanges(service: Service | None, why: str) -> None:
+    """End what waits at once: a freeze that is over before the next tick counts as well."""
+    waiting = ServiceStatus.objects.exclude(exchange={})
+    if service is not None:
+        waiting = waiting.filter(service=service)
+    for one in waiting.order_by("service").values_list("service", flat=True):
+        exchanges.end(one, why)
 
 
 def _scope(service: Service | None) -> str:

@@ -1,19 +1,20 @@
 """The controller's side of proposals: made, refreshed, changed or superseded by a tick."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from django.db.models import F, Q, QuerySet
 
 from controller.core.approval import Basis, fingerprint
-from controller.core.exchange import is_second_half
+from controller.core.decision_plain import stage_from, stage_plain
+from controller.core.exchange import approval_of, lasts
 from controller.core.lifecycle import ProposalState
 from controller.core.reasons import UNJUDGED, Code
 from controller.core.types import Gate, Instances, Mode, Role
-from controller.models import Proposal
+from controller.models import Proposal, ServiceStatus
 from controller.services import approvals, audit, bulk
 from controller.services.rows import Entry, basis_of, known, proposal_row
 
@@ -106,7 +107,8 @@ def write(
 
     The same body is confirmed, another body replaces it under a new version, and one that is no
     longer wanted is superseded. An approved one is left: it is bound to its fingerprint, and
-    running it looks at the basis again. ``decisions`` is (row, sequence) per service.
+    running it looks at the basis again. Only that of a second half goes with its exchange.
+    ``decisions`` is (row, sequence) per service.
     """
     found = {
         row.service_id: row
@@ -118,6 +120,10 @@ def write(
     for entry in entries:
         service = services[entry.key]
         row = found.get(service)
+        if row is not None and _is_withdrawn(row, entry):
+            reason = f"The exchange it belongs to has ended. {entry.decision.sentence}"
+            changes.dropped.append((row.pk, now, reason))
+            row = None
         if row is None or row.state == ProposalState.PENDING:
             _compare(row, entry, (service, decisions[entry.key][0], now), changes)
     _apply(changes)
@@ -143,6 +149,14 @@ def _compare(
         changes.changed.append((row.pk, *(getattr(wanted, name) for name in BODY)))
 
 
+def _is_withdrawn(row: Proposal, entry: Entry) -> bool:
+    """Return whether the row is approved as the second half of an exchange that ends here."""
+    stage = entry.memory.history.stage
+    if stage is None or stage.second != row.pk or row.state != ProposalState.APPROVED:
+        return False
+    return not lasts(stage, entry.decision)
+
+
 def _is_passing(row: Proposal, entry: Entry, now: datetime) -> bool:
     """Return whether a tick that asks for nothing leaves the proposal to whoever reads it.
 
@@ -165,25 +179,38 @@ def _approved_before(wanted: Proposal, entry: Entry, now: datetime) -> Proposal:
     """Return the second half of an exchange as approved by who approved both, else as it is.
 
     It goes the way of every approval: the basis, the mode, freezes and the approver's right are
-    looked at when it runs.
+    looked at when it runs. It lasts no longer than the exchange, and is made once.
     """
-    decision, stage = entry.decision, entry.memory.history.stage
-    if stage is None or stage.proposal is None or decision.mode is not Mode.APPROVE:
+    decision, stage, state = entry.decision, entry.memory.history.stage, entry.state
+    if stage is None or state is None or decision.mode is not Mode.APPROVE:
         return wanted
-    if decision.then is not None or not is_second_half(
-        stage, decision.current, decision.final, decision.now_s
-    ):
+    proposal = approval_of(stage, state, decision.final, decision.now_s)
+    if proposal is None or not lasts(stage, decision) or not _still_waits(entry, wanted):
         return wanted
     first = (
         Proposal.objects.select_related("decided_by")
-        .filter(pk=stage.proposal, state=ProposalState.APPLIED)
+        .filter(pk=proposal, state=ProposalState.APPLIED)
         .first()
     )
     if first is not None:
         wanted.state, wanted.decided_by = ProposalState.APPROVED, first.decided_by
         wanted.decided_at = now
         wanted.decided_reason = f"The second half of proposal {first.pk}, approved with the first."
+        until = datetime.fromtimestamp(stage.until_s, UTC)
+        wanted.expires_at = min(wanted.expires_at, until)
     return wanted
+
+
+def _still_waits(entry: Entry, wanted: Proposal) -> bool:
+    """Return whether the exchange stands in its row as the tick read it, and keep it so.
+
+    A freeze since then has ended it, and its approval with it.
+    """
+    stage = entry.memory.history.stage
+    rows = ServiceStatus.objects.select_for_update().filter(
+        service=wanted.service_id, exchange=stage and stage_plain(stage)
+    )
+    return rows.values_list("pk", flat=True).first() is not None
 
 
 def _apply(changes: _Changes) -> None:
@@ -217,7 +244,19 @@ def _record_approved(made: Sequence[Proposal]) -> None:
             after={"state": ProposalState.APPROVED.value} | approvals.body_of(row),
             reason=f"Follows from the approval of both halves by {by}. {row.decided_reason}",
         )
+        _note_used(row)
+
+
+def _note_used(row: Proposal) -> None:
+    """Keep with the exchange that this row used the approval of both halves."""
+    status = ServiceStatus.objects.get(service=row.service_id)
+    stage = stage_from(status.exchange)
+    if stage is not None:
+        ServiceStatus.objects.filter(service=row.service_id).update(
+            exchange=stage_plain(replace(stage, second=row.pk))
+        )
 
 
 def _rows(cells: Sequence[tuple[object, ...]]) -> QuerySet[Proposal]:
-    return Proposal.objects.filter(pk__in=[row[0] for row in cells], state=ProposalState.PENDING)
+    # They are locked since they were read, so that each still is in the state it was found in.
+    return Proposal.objects.filter(pk__in=[row[0] for row in cells])

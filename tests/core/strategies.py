@@ -178,7 +178,7 @@ def stages(draw: st.DrawFn) -> Stage:
     before = first._replace(**{given: getattr(first, given) + less})
     then = first._replace(**{grown: getattr(first, grown) + more})
     begun_s = NOW_S - draw(st.sampled_from([15.0, 300.0, 600.0]))
-    return Stage(before, first, then, begun_s, begun_s + 600.0)
+    return Stage(before, first, then, begun_s, begun_s + 600.0, 99, Mode.OBSERVE)
 
 
 @st.composite
@@ -257,7 +257,10 @@ def role_states(draw: st.DrawFn, desired: int) -> RoleState:
 @st.composite
 def contexts(draw: st.DrawFn, of: st.SearchStrategy[ServiceSpec] | None = None) -> Context:
     """Return any context with a sound configuration; ``of`` gives those to choose from."""
-    spec, current = draw(of or composed()), draw(pairs())
+    spec, current, history = draw(of or composed()), draw(pairs()), draw(histories())
+    if history.stage is not None and draw(st.sampled_from([True] * 4 + [False])):
+        agreed = {"policy_version": spec.policy.version, "mode": spec.mode}
+        history = replace(history, stage=replace(history.stage, **agreed))
     pools = {"H20": draw(st.integers(0, 300)), "H800": draw(st.integers(0, 300))}
     if draw(st.sampled_from([False] * 9 + [True])):
         del pools["H20"]
@@ -268,7 +271,7 @@ def contexts(draw: st.DrawFn, of: st.SearchStrategy[ServiceSpec] | None = None) 
             draw(role_states(current.prefill)), draw(role_states(current.decode)), "7"
         ),
         signals=draw(signal_sets(current)),
-        history=draw(histories()),
+        history=history,
         hold=draw(st.sampled_from([None] * 9 + [Hold("chat", "ana", "incident", NOW_S)])),
         gpus_free=pools,
         gpus_left=draw(st.none() | st.none() | st.integers(-8, 100)),

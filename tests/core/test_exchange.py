@@ -10,7 +10,7 @@ from controller.core import guards
 from controller.core.approval import Basis, fingerprint
 from controller.core.decide import decide
 from controller.core.decision_plain import record_of, stage_from, stage_plain
-from controller.core.exchange import DRAIN_S, kept_gpus, lasts, stage_of
+from controller.core.exchange import DRAIN_S, approval_of, kept_gpus, lasts, stage_of
 from controller.core.guards import exchange
 from controller.core.memory import Memory, remember
 from controller.core.pairs import larger, smaller
@@ -19,6 +19,7 @@ from controller.core.types import (
     Context,
     Decision,
     Gate,
+    Hold,
     Instances,
     Mode,
     Move,
@@ -60,7 +61,15 @@ def at(current: Instances, spec: ServiceSpec, free: int = 1000) -> Context:
 def pending(ctx: Context, *, draining: int, age_s: float = 15.0) -> Context:
     """Return the context with (10, 2) → (6, 2) done and (6, 6) to come."""
     begun_s = NOW_S - age_s
-    stage = Stage(Instances(10, 2), Instances(6, 2), Instances(6, 6), begun_s, begun_s + DRAIN_S)
+    stage = Stage(
+        Instances(10, 2),
+        Instances(6, 2),
+        Instances(6, 6),
+        begun_s,
+        begun_s + DRAIN_S,
+        ctx.spec.policy.version,
+        ctx.spec.mode,
+    )
     drained = state(ctx.state.desired, draining=Instances(draining, 0))
     return replace(ctx, state=drained, history=replace(ctx.history, stage=stage))
 
@@ -194,7 +203,13 @@ def test_only_what_is_carried_out_is_remembered_and_it_survives_rows_s23() -> No
     assert halves(found, acted=False, stage=None) is None
     stage = halves(found, acted=True, stage=None)
     assert stage == Stage(
-        Instances(10, 2), Instances(6, 2), Instances(6, 6), NOW_S, NOW_S + DRAIN_S
+        Instances(10, 2),
+        Instances(6, 2),
+        Instances(6, 6),
+        NOW_S,
+        NOW_S + DRAIN_S,
+        SPEC.policy.version,
+        Mode.AUTOMATIC,
     )
     assert stage is not None
     assert stage_from(stage_plain(stage)) == stage
@@ -215,6 +230,91 @@ def test_it_ends_with_its_wish_and_when_it_is_reached(
     ctx = pending(at(Instances(*current), scheduled(Instances(*want))), draining=4)
     assert ctx.history.stage is not None
     assert lasts(ctx.history.stage, decide(ctx)) == goes_on
+
+
+def rests(ctx: Context, **changed: object) -> Context:
+    """Return the context with its waiting half resting on something else."""
+    assert ctx.history.stage is not None
+    return replace(ctx, history=replace(ctx.history, stage=replace(ctx.history.stage, **changed)))
+
+
+@pytest.mark.parametrize("draining", [0, 4])
+@pytest.mark.parametrize("what", ["policy", "mode", "freeze", "outside"])
+def test_it_ends_with_what_it_rests_on_s18(what: str, draining: int) -> None:
+    """Also while it waits for its GPUs, when no guard is asked about a freeze."""
+    ctx = pending(at(Instances(6, 2), scheduled(Instances(6, 6))), draining=draining)
+    just_grown = replace(ctx.history, last_scale_out_s=NOW_S - 1.0)
+    ctx = replace(ctx, history=just_grown)
+    stage = ctx.history.stage
+    assert stage is not None
+    assert lasts(stage, decide(ctx))
+    changed = {
+        "policy": rests(ctx, policy_version=2),
+        "mode": rests(ctx, mode=Mode.APPROVE),
+        "freeze": replace(ctx, hold=Hold("chat", "ana", "incident", NOW_S)),
+        "outside": replace(ctx, history=replace(ctx.history, changed_from=Instances(6, 3))),
+    }[what]
+    found = decide(changed)
+    assert found.final == Instances(6, 2), "growth waits for its cooldown again"
+    assert changed.history.stage is not None
+    assert not lasts(changed.history.stage, found)
+    assert halves(found, acted=False, stage=changed.history.stage) is None
+
+
+@pytest.mark.parametrize(
+    ("field", "other"), [("policy_version", 2), ("mode", Mode.APPROVE)], ids=["policy", "mode"]
+)
+def test_nothing_is_kept_for_what_rests_on_something_else(field: str, other: object) -> None:
+    spec = scheduled(Instances(6, 6))
+    ctx = pending(at(Instances(6, 2), spec), draining=0)
+    assert kept_gpus(ctx.history.stage, spec, ctx.state, NOW_S) == 32
+    stage = rests(ctx, **{field: other}).history.stage
+    assert kept_gpus(stage, spec, ctx.state, NOW_S) == 0
+
+
+@pytest.mark.parametrize(
+    ("final", "changed", "proposal"),
+    [
+        pytest.param((6, 6), {}, 5, id="decode 6 of the 6 announced"),
+        pytest.param((6, 4), {}, 5, id="4 of the 6 announced"),
+        pytest.param((6, 7), {}, None, id="7 is beyond the 6 announced"),
+        pytest.param((5, 6), {}, None, id="prefill 6 → 5 was not announced"),
+        pytest.param((6, 6), {"second": 6}, None, id="used by proposal 6 already"),
+        pytest.param(
+            (6, 6), {"resource_version": "8"}, None, id="version 7 of the object is not 8"
+        ),
+        pytest.param((6, 6), {"first": Instances(6, 3)}, None, id="counts (6, 2) are not (6, 3)"),
+    ],
+)
+def test_an_approval_is_good_for_one_change_of_what_was_seen_s18(
+    final: tuple[int, int], changed: dict[str, object], proposal: int | None
+) -> None:
+    ctx = pending(at(Instances(6, 2), scheduled(Instances(6, 6))), draining=0)
+    given = {"proposal": 5, "resource_version": "7"} | changed
+    stage = rests(ctx, **given).history.stage
+    assert approval_of(stage, ctx.state, Instances(*final), NOW_S) == proposal
+
+
+@pytest.mark.parametrize(
+    ("draining", "first", "then"),
+    [
+        pytest.param(3, (6, 2), (6, 6), id="3 drain: 3 + 1 given, all 4 follow"),
+        pytest.param(2, (6, 3), (6, 6), id="1 of 3 is free: 1 now, 2 + 1 follow"),
+    ],
+)
+def test_a_second_exchange_keeps_the_promise_of_the_first(
+    draining: int, first: tuple[int, int], then: tuple[int, int]
+) -> None:
+    """(10, 2) → (7, 2), then (7, 5); before its GPUs are free the policy asks for (6, 6)."""
+    spec = scheduled(Instances(6, 6))
+    ctx = pending(at(Instances(7, 2), spec), draining=draining)
+    ctx = rests(ctx, first=Instances(7, 2), then=Instances(7, 5))
+    found = decide(ctx)
+    assert (found.final, found.then) == (first, then)
+    stage = halves(found, acted=True, stage=ctx.history.stage)
+    assert stage is not None
+    free = state(Instances(*first))
+    assert kept_gpus(stage, spec, free, NOW_S) == (then[1] - first[1]) * 8
 
 
 @pytest.mark.parametrize(
@@ -277,10 +377,13 @@ def test_each_half_keeps_every_limit_and_they_chain(ctx: Context, want: Instance
     assert then.of(stage.grower) <= larger(want, bounds.minimum).of(stage.grower)
     assert smaller(then, larger(bounds.maximum, current)) == then
     drained = ctx.state.prefill.draining * per.prefill + ctx.state.decode.draining * per.decode
+    awaited = ctx.history.stage is not None and ctx.history.stage.giver is stage.giver
+    of_giver = ctx.state.of(stage.giver).draining * per.of(stage.giver)
     # What the giving role held is counted until it is gone; after it the second half fits.
     if larger(first, current).gpus(per) > current.gpus(per):
         assert larger(first, current).gpus(per) + drained <= bounds.max_gpus
-    assert then.gpus(per) + drained <= bounds.max_gpus
+    # What drains for an earlier exchange is free by then as well.
+    assert then.gpus(per) + drained - awaited * of_giver <= bounds.max_gpus
 
 
 @settings(max_examples=100, deadline=None)

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from prometheus_client.parser import text_string_to_metric_families
 
 from controller.core.decision_plain import stage_plain
-from controller.core.types import Instances, Stage
+from controller.core.types import Instances, Mode, Stage
 from controller.models import Action, DecisionTally, ServiceStatus, Tick
 from controller.models.clock import database_now
 from tests.factories import make_proposal, make_service, make_suggestion
@@ -90,6 +90,8 @@ def test_what_waits_is_counted_until_its_time_is_over(client: Client) -> None:
             then=Instances(6, 6),
             since_s=now.timestamp(),
             until_s=now.timestamp() + left_s,
+            policy_version=1,
+            mode=Mode.AUTOMATIC,
         )
         ServiceStatus.objects.filter(service=service).update(exchange=stage_plain(stage))
         make_suggestion(service, expires_at=now + timedelta(seconds=left_s))
