@@ -18,6 +18,7 @@ from controller.core.types import (
     Adapt,
     Context,
     Decision,
+    Forecast,
     Gate,
     Instances,
     Mode,
@@ -50,7 +51,7 @@ def decide(ctx: Context) -> Decision:
         return _refused(ctx, problems)
     ctx, waited = without_ended(ctx), ctx.history.stage
     outlook, forecast = learn(ctx)
-    ctx = _tuned(replace(ctx, forecast=forecast))
+    ctx = _tuned(ctx, forecast)
     recommendation = recommend(ctx)
     reason = recommendation.reason
     target = Target(ctx.state.desired)
@@ -62,14 +63,17 @@ def decide(ctx: Context) -> Decision:
     return replace(decision, exchange_over=True) if over else decision
 
 
-def _tuned(ctx: Context) -> Context:
-    """Return the context under the target and ratio in force: the mix's own if they adapt."""
-    config, forecast = ctx.spec.policy, ctx.forecast
-    if config.adapt != Adapt.AUTOMATIC or forecast is None or forecast.ratio is None:
-        return ctx
+def _tuned(ctx: Context, forecast: Forecast) -> Context:
+    """Return the context with what is provided for, under the target and ratio in force.
+
+    These are the mix's own if they adapt.
+    """
+    config = ctx.spec.policy
+    if config.adapt != Adapt.AUTOMATIC or forecast.ratio is None:
+        return replace(ctx, forecast=forecast)
     target = config.target if forecast.target is None else forecast.target
     tuned = replace(config, pd_ratio=forecast.ratio, target=target)
-    return replace(ctx, spec=replace(ctx.spec, policy=tuned))
+    return replace(ctx, spec=replace(ctx.spec, policy=tuned), forecast=forecast)
 
 
 @lru_cache(maxsize=4096)

@@ -188,6 +188,8 @@ def _within(forecast: float, need: float) -> float:
 
 def _course(hours: tuple[Peak, ...], role: int, then_s: float, ahead_s: float) -> float:
     """Return the need ``ahead_s`` after a time over the need at it; 1 where one isn't known."""
+    if not hours or hours[0].since_s > then_s:
+        return 1.0
     before, after = _at(hours, role, then_s), _at(hours, role, then_s + ahead_s)
     return after / before if before and after else 1.0
 
