@@ -36,9 +36,10 @@ def freeze(*, service: Service | None, user: Person, reason: str) -> Freeze:
                 after={"frozen": True, "scope": made.scope},
                 reason=reason,
             )
-            _end_exchanges(service, f"Frozen ({made.scope}) by {made.by_name}: {reason}")
     except IntegrityError:
         raise ConflictError(_already(service)) from None
+    # After the freeze is in force, and each on its own: no tick's locks can keep a freeze waiting.
+    _end_exchanges(service, f"Frozen ({made.scope}) by {made.by_name}: {reason}")
     made.refresh_from_db()
     return made
 
