@@ -23,6 +23,13 @@ STANDS_S: Final = 86_400.0
 """So long an answer is waited for, and so long one that was dismissed is not suggested again."""
 
 DIGITS: Final = 3
+"""Of a suggested figure."""
+
+SHOWN_DIGITS: Final = 4
+"""Of what the sentence reckons from; figures are reckoned from it as it is shown."""
+
+SETTLED_FRAC: Final = 0.005
+"""A followed ratio that is this near to the one followed has arrived: three digits end there."""
 
 
 class Figures(NamedTuple):
@@ -60,19 +67,20 @@ def suggest(
 
     Only with ``adapt`` on propose and a policy that reads target and ratio. A figure within
     ``least_frac`` of the one in force stays as it is, the others have three digits; the ratio
-    stays within ``pd_ratio`` divided and multiplied by ``ratio_band``.
+    stays within ``pd_ratio`` divided and multiplied by ``ratio_band``. Figures and sentence are
+    of this one look, and the arithmetic of the sentence gives the figures.
     """
-    estimate = _estimate(forecast)
+    look = _look(config, forecast)
     reads_them = PROPORTIONAL in policy_names(config.name)
-    if config.adapt != Adapt.PROPOSE or not reads_them or estimate is None:
+    if config.adapt != Adapt.PROPOSE or not reads_them or look is None:
         return None
     now = in_force(config)
     low, high = config.pd_ratio / config.ratio_band, config.pd_ratio * config.ratio_band
-    best = Figures(min(max(_rounded(estimate.pd_ratio), low), high), _rounded(estimate.target))
+    best = Figures(min(max(look.followed, low), high), look.target)
     wanted = Figures(
         *(new if _far(new, old, least_frac) else old for new, old in zip(best, now, strict=True))
     )
-    return None if wanted == now else Suggestion(wanted, _why(config, forecast, wanted))
+    return None if wanted == now else Suggestion(wanted, _why(config, forecast, look, wanted))
 
 
 def told(before: Figures, after: Figures, driver: str) -> str:
@@ -93,12 +101,52 @@ def _estimate(forecast: Forecast) -> Figures | None:
     return Figures(ratio, target) if known else None
 
 
+class _Look(NamedTuple):
+    """What one look at a service found, each as the sentence shows it, and what follows from it.
+
+    ``needs`` and ``margins`` are (prefill, decode), ``total`` is the driver's. ``ratio`` is the
+    quotient of the needs with their margins, ``followed`` what the slow estimate is at.
+    """
+
+    needs: tuple[float, float]
+    margins: tuple[float, float]
+    ratio: float
+    followed: float
+    role: Role
+    total: float
+    target: float
+
+
+def _look(config: PolicyConfig, forecast: Forecast) -> _Look | None:
+    estimate = _estimate(forecast)
+    if estimate is None:
+        return None
+    measured = [need or 0.0 for need in forecast.measured]
+    prefill, decode = (_rounded(need, SHOWN_DIGITS) for need in measured)
+    over = (round(forecast.margins[0], 3), round(forecast.margins[1], 3))
+    ratio = _rounded((1.0 + over[0]) * prefill / ((1.0 + over[1]) * decode))
+    settled = not _far(estimate.pd_ratio, ratio, SETTLED_FRAC)
+    role = driver_role(config)
+    at = 0 if role is Role.PREFILL else 1
+    # The estimate is the total over the need: this is the total of the same look again.
+    total = _rounded(estimate.target * measured[at], SHOWN_DIGITS)
+    return _Look(
+        needs=(prefill, decode),
+        margins=over,
+        ratio=ratio,
+        followed=ratio if settled else _rounded(estimate.pd_ratio),
+        role=role,
+        total=total,
+        target=_rounded(total / (prefill, decode)[at]),
+    )
+
+
 def _far(new: float, old: float, frac: float) -> bool:
     return abs(new / old - 1.0) > frac + NOISE
 
 
-def _rounded(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")
+def _rounded(value: float, digits: int = DIGITS) -> float:
+    return float(f"{value:.{digits}g}")
 
 
 def _figure(value: float) -> str:
@@ -106,27 +154,43 @@ def _figure(value: float) -> str:
 
 
 def _unit(driver: str) -> str:
+    return f"{_total_unit(driver)} per instance".strip()
+
+
+def _total_unit(driver: str) -> str:
     at = SIGNAL_INDEX.get(driver)
-    return f"{SIGNALS[at].unit} per instance" if at is not None else "per instance"
+    return SIGNALS[at].unit if at is not None else ""
 
 
-def _why(config: PolicyConfig, forecast: Forecast, wanted: Figures) -> str:
-    """Return what was measured, what it takes, and what each figure was."""
-    prefill, decode = (need or 0.0 for need in forecast.measured)
-    text = f"{_load(forecast)} {prefill:.1f} prefill and {decode:.1f} decode instances"
-    asks = []
+def _why(config: PolicyConfig, forecast: Forecast, look: _Look, wanted: Figures) -> str:
+    """Return what was measured, and how each figure that changes is reckoned from it."""
+    prefill, decode = map(_figure, look.needs)
+    said = [f"{_load(forecast)} {prefill} prefill and {decode} decode instances."]
     if wanted.pd_ratio != config.pd_ratio:
-        asks.append(
-            f"{_figure(wanted.pd_ratio)} prefill per decode in place of "
-            f"{_figure(config.pd_ratio)}{_at_edge(config, wanted)}"
-        )
+        said.append(_why_ratio(config, look, wanted.pd_ratio))
     if wanted.target != config.target:
-        role = "prefill" if driver_role(config) is Role.PREFILL else "decode"
-        asks.append(
-            f"{_figure(wanted.target)} {_unit(config.driver)} of {role} in place of "
-            f"{_figure(config.target)}"
+        need = look.needs[0 if look.role is Role.PREFILL else 1]
+        said.append(
+            f"The driver's {_figure(look.total)} {_total_unit(config.driver)} over "
+            f"{_figure(need)} {look.role.value} instances are {_figure(wanted.target)} "
+            f"{_unit(config.driver)}, in place of {_figure(config.target)}."
         )
-    return f"{text}: {' and '.join(asks)}."
+    return " ".join(said)
+
+
+def _why_ratio(config: PolicyConfig, look: _Look, wanted: float) -> str:
+    """Return the way from the needs to the ratio: margins, slow following, the band."""
+    text = f"That is {_figure(look.ratio)} prefill per decode"
+    if any(look.margins):
+        over = " and ".join(f"{100.0 * margin:.1f} %" for margin in look.margins)
+        text = (
+            f"With margins of {over} for growth that is {_figure(look.ratio)} prefill per decode"
+        )
+    if wanted in (config.pd_ratio / config.ratio_band, config.pd_ratio * config.ratio_band):
+        text += f"; the farthest that ratio_band allows is {_figure(wanted)}"
+    elif wanted != look.ratio:
+        text += f"; the estimate follows by at most 10 % a minute and is at {_figure(wanted)}"
+    return f"{text}, in place of {_figure(config.pd_ratio)}."
 
 
 def _load(forecast: Forecast) -> str:
@@ -138,8 +202,3 @@ def _load(forecast: Forecast) -> str:
         f"prompt ({mix.uncached_tokens:,.0f} to compute) and {mix.output_tokens:,.0f} of answer, "
         "take"
     )
-
-
-def _at_edge(config: PolicyConfig, wanted: Figures) -> str:
-    edges = (config.pd_ratio / config.ratio_band, config.pd_ratio * config.ratio_band)
-    return ", the farthest that ratio_band allows" if wanted.pd_ratio in edges else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from django.db.models import QuerySet
@@ -62,6 +62,12 @@ class Card:
     def is_refreshed(self) -> bool:
         """Whether the figures moved since it was first suggested."""
         return self.suggestion.version > 1
+
+    @property
+    def measured_at(self) -> datetime | None:
+        """When the look was that figures and sentence are of; ``None`` where it wasn't kept."""
+        at_s = self.suggestion.evidence.get("at_s")
+        return datetime.fromtimestamp(at_s, UTC) if isinstance(at_s, float) else None
 
     @property
     def change(self) -> str:

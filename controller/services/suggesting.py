@@ -143,7 +143,7 @@ def _formed(
         pd_ratio=wanted.figures.pd_ratio,
         target=wanted.figures.target,
         sentence=wanted.why,
-        evidence=_evidence(forecast),
+        evidence=_evidence(forecast, now),
         first_seen_at=now,
         confirmed_at=now,
     )
@@ -157,14 +157,16 @@ def _confirm(row: PolicySuggestion, forecast: Forecast, wanted: Suggestion, now:
     if moved or row.state == FORMING:
         row.version += row.state == OPEN
         row.pd_ratio, row.target = wanted.figures
-        row.sentence, row.evidence = wanted.why, _evidence(forecast)
+        row.sentence, row.evidence = wanted.why, _evidence(forecast, now)
     row.confirmed_at = now
     if row.state == FORMING and now - row.first_seen_at >= timedelta(seconds=FORMING_S):
         row.state, row.opened_at, row.expires_at = OPEN, now, now + STANDS
 
 
-def _evidence(forecast: Forecast) -> dict[str, Any]:
+def _evidence(forecast: Forecast, now: datetime) -> dict[str, Any]:
+    """Return what the figures and their sentence rest on: one look, and when it was."""
     return {
+        "at_s": now.timestamp(),
         "mix": asdict(forecast.mix) if forecast.mix else None,
         "rps": forecast.rps,
         "needs": {role.value: need for role, need in zip(Role, forecast.measured, strict=True)},

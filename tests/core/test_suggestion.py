@@ -1,8 +1,10 @@
 """When another ratio and target are suggested, which, and with what words."""
 
+import re
 from dataclasses import replace
 from math import inf
 
+import numpy as np
 import pytest
 
 from controller.core.engine import Mix
@@ -94,22 +96,102 @@ def test_what_cannot_be_measured_is_not_judged(forecast: Forecast | None, expect
     assert is_judged(forecast) is expect
 
 
+def reckoned(ratio: float, target: float, **changes: object) -> str:
+    found = suggest(PROPOSING, replace(measured(ratio, target), **changes))  # type: ignore[arg-type]
+    assert found is not None
+    return found.why
+
+
+@pytest.mark.parametrize(
+    ("ratio", "changes", "expect"),
+    [
+        pytest.param(
+            0.62,
+            {},
+            "That is 0.62 prefill per decode, in place of 0.5.",
+            id="3.1 / 5 = 0.62",
+        ),
+        pytest.param(
+            0.682,
+            {"margins": (0.21, 0.1)},
+            "With margins of 21.0 % and 10.0 % for growth that is 0.682 prefill per decode, in "
+            "place of 0.5.",
+            id="1.21 · 3.1 / (1.1 · 5) = 0.682",
+        ),
+        pytest.param(
+            1.03,
+            {"measured": (3.8, 3.9)},
+            "That is 0.974 prefill per decode; the estimate follows by at most 10 % a minute and "
+            "is at 1.03, in place of 0.5.",
+            id="3.8 / 3.9 = 0.974 was 1.03 a while ago",
+        ),
+        pytest.param(
+            4.0,
+            {"measured": (30.0, 5.0)},
+            "That is 6 prefill per decode; the farthest that ratio_band allows is 4, in place of "
+            "0.5.",
+            id="30 / 5 = 6 is beyond 8 · 0.5",
+        ),
+    ],
+)
+def test_the_sentence_says_what_turns_needs_into_the_ratio(
+    ratio: float, changes: dict[str, object], expect: str
+) -> None:
+    assert reckoned(ratio, 1000.0, **changes).endswith(f"instances. {expect}")
+
+
 def test_the_sentence_has_the_numbers() -> None:
-    found = suggest(PROPOSING, measured(0.62, 1900.0))
-    assert found is not None
-    assert found.why == (
+    assert reckoned(0.62, 1900.0) == (
         "20.0 requests a second, each with 1,500 tokens of prompt (1,200 to compute) and 250 of "
-        "answer, take 3.1 prefill and 5.0 decode instances: 0.62 prefill per decode in place of "
-        "0.5 and 1,900 tok/s per instance of decode in place of 1,000."
+        "answer, take 3.1 prefill and 5 decode instances. That is 0.62 prefill per decode, in "
+        "place of 0.5. The driver's 9,500 tok/s over 5 decode instances are 1,900 tok/s per "
+        "instance, in place of 1,000."
     )
 
 
-def test_the_edge_of_the_band_is_told() -> None:
-    found = suggest(replace(PROPOSING, ratio_band=1.5), measured(2.0))
+FIGURE = r"([\d,.]+(?:e[+-]?\d+)?)"
+NEEDS = re.compile(f"take {FIGURE} prefill and {FIGURE} decode instances")
+MARGINS = re.compile(f"margins of {FIGURE} % and {FIGURE} %")
+RATIO = re.compile(f"hat is {FIGURE} prefill per decode(.*?), in place of")
+TOTAL = re.compile(f"driver's {FIGURE} tok/s over {FIGURE} decode instances are {FIGURE} tok/s")
+EDGE_OR_PACE = re.compile(f"(?:allows is|is at) {FIGURE}$")
+
+
+def numbers(pattern: re.Pattern[str], text: str) -> list[float]:
+    """Return the numbers of a pattern in a sentence, none where it isn't there."""
+    found = pattern.search(text)
+    every = found.groups() if found else ()
+    return [float(each.replace(",", "")) for each in every]
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_the_arithmetic_of_the_sentence_gives_its_figures(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    needs = tuple(float(need) for need in 10.0 ** rng.uniform(-0.5, 3.0, 2))
+    margins = (0.0, 0.0) if seed % 3 == 0 else tuple(map(float, rng.uniform(0.0, 0.6, 2)))
+    best = (1.0 + margins[0]) * needs[0] / ((1.0 + margins[1]) * needs[1])
+    lag = 1.0 if seed % 2 else float(rng.uniform(0.6, 1.6))
+    low, high = PROPOSING.pd_ratio / 8.0, PROPOSING.pd_ratio * 8.0
+    ratio, target = min(max(best * lag, low), high), float(10.0 ** rng.uniform(0.0, 4.0))
+    found = suggest(
+        PROPOSING,
+        replace(measured(ratio, target), measured=needs, margins=margins),  # type: ignore[arg-type]
+    )
     assert found is not None
-    assert "0.75 prefill per decode in place of 0.5, the farthest that ratio_band allows" in (
-        found.why
-    )
+    prefill, decode = numbers(NEEDS, found.why)
+    over = [share / 100.0 for share in numbers(MARGINS, found.why)] or [0.0, 0.0]
+    said = RATIO.search(found.why)
+    if said is not None:
+        quotient = (1.0 + over[0]) * prefill / ((1.0 + over[1]) * decode)
+        assert f"{quotient:.3g}" == f"{float(said[1].replace(',', '')):.3g}"
+        last = numbers(EDGE_OR_PACE, said[2]) or [float(said[1].replace(",", ""))]
+        assert last == [found.figures.pd_ratio]
+        assert (said[2] == "") <= (abs(found.figures.pd_ratio / quotient - 1.0) < 0.01)
+    assert (said is None) == (found.figures.pd_ratio == PROPOSING.pd_ratio)
+    if found.figures.target != PROPOSING.target:
+        total, over_decode, each = numbers(TOTAL, found.why)
+        assert (over_decode, each) == (decode, found.figures.target)
+        assert f"{total / decode:.3g}" == f"{each:.3g}"
 
 
 @pytest.mark.parametrize(

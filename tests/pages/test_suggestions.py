@@ -53,6 +53,22 @@ def test_the_card_says_what_why_and_what_adopting_does(pia: Client, path: str) -
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("evidence", "said"),
+    [
+        pytest.param({"at_s": 1_764_133_200.0}, True, id="2025-11-26 05:00 UTC"),
+        pytest.param({}, False, id="one made before that was kept"),
+    ],
+)
+def test_the_card_says_when_its_figures_were_measured(
+    pia: Client, evidence: dict[str, float], said: object
+) -> None:
+    suggested(evidence=evidence)
+    page = pia.get("/approvals/").content.decode()
+    assert ('Measured <time datetime="2025-11-26T05:00:00+00:00">' in page) is said
+
+
+@pytest.mark.django_db
 def test_the_tab_offers_the_estimate_only_without_a_suggestion(pia: Client) -> None:
     row = suggested()
     factories.make_decision(row.service, forecast={"ratio": 0.62, "target": 1200.0})

@@ -82,6 +82,7 @@ def test_it_opens_when_the_wish_has_stood_ten_minutes() -> None:
     assert (row.first_seen_at, row.opened_at) == (NOW, NOW + MINUTES_10)
     assert row.expires_at == NOW + MINUTES_10 + timedelta(hours=24)
     assert row.evidence == {
+        "at_s": (NOW + MINUTES_10).timestamp(),
         "mix": {"input_tokens": 1500.0, "uncached_tokens": 1200.0, "output_tokens": 250.0},
         "rps": 20.0,
         "needs": {"prefill": 3.1, "decode": 5.0},
@@ -123,10 +124,12 @@ def test_figures_that_move_are_followed_and_trifles_are_not() -> None:
     tick(service, NOW + timedelta(minutes=1), (0.64, 1000.0))
     row.refresh_from_db()
     assert (row.version, row.pd_ratio, row.confirmed_at) == (1, 0.62, NOW + timedelta(minutes=1))
+    assert row.evidence["at_s"] == NOW.timestamp()
     tick(service, NOW + timedelta(minutes=2), (0.7, 900.0))
     row.refresh_from_db()
     assert (row.version, row.pd_ratio, row.target) == (2, 0.7, 900.0)
-    assert "0.7 prefill per decode" in row.sentence
+    assert "follows by at most 10 % a minute and is at 0.7, in place of 0.5." in row.sentence
+    assert row.evidence["at_s"] == (NOW + timedelta(minutes=2)).timestamp()
 
 
 @pytest.mark.django_db
