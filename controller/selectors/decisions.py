@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.db.models import F, Q, QuerySet
 
 from controller.core import phrases
+from controller.core.memory import UNWATCHED_S
 from controller.core.policy_fields import FIELDS, told
 from controller.core.reasons import Code
-from controller.core.types import Move
+from controller.core.types import Gate, Move
 from controller.models import Action, Decision, Proposal
 from controller.selectors.inputs import Input, inputs_of
 from controller.selectors.progress import Milestone, Waits, outcome, waits_of
@@ -132,13 +133,18 @@ class StepRow:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """One decision with everything that explains it and what became of it."""
+    """One decision with everything that explains it and what became of it.
+
+    ``proposal`` is the newest that its ticks made or confirmed, ``earlier`` are others of them.
+    ``goes_on`` says that the next tick may still join the row.
+    """
 
     decision: Decision
     steps: Sequence[StepRow]
     inputs: Sequence[Input]
     outcome: Sequence[Milestone]
     proposal: Proposal | None
+    earlier: Sequence[Proposal]
     action: Action | None
     waits: Waits | None
     policy: Sequence[tuple[str, str]]
@@ -146,11 +152,32 @@ class Explained:
     parts: Sequence[Part]
     previous: int | None
     next: int | None
+    goes_on: bool
 
     @property
     def change(self) -> str:
         """The counts before and after."""
         return change_of(self.decision)
+
+    @property
+    def is_older(self) -> bool:
+        """Whether the proposal was there before the decision."""
+        return bool(self.proposal and self.proposal.created_at < self.decision.first_at)
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether the decision asks for what the proposal says now."""
+        return bool(self.proposal and self.proposed == self.change)
+
+    @property
+    def proposed(self) -> str:
+        """What the proposal asks for now."""
+        row = self.proposal
+        if row is None:
+            return ""
+        return phrases.halves(
+            (row.from_prefill, row.from_decode), (row.to_prefill, row.to_decode), row.then
+        )
 
     @property
     def title(self) -> str:
@@ -211,9 +238,8 @@ def explained(pk: int, now: datetime) -> Explained | None:
     decision = Decision.objects.select_related("service__cluster__region").filter(pk=pk).first()
     if decision is None:
         return None
-    proposal = (
-        Proposal.objects.select_related("decided_by", "action").filter(decision=decision).first()
-    )
+    proposals = list(_proposals(decision))
+    proposal = proposals[0] if proposals else None
     action = getattr(proposal, "action", None) or decision.actions.first()
     revision = PolicyRevision.objects.filter(
         service_id=decision.service_id, revision=decision.policy_revision
@@ -232,6 +258,7 @@ def explained(pk: int, now: datetime) -> Explained | None:
         inputs=inputs_of(decision),
         outcome=outcome(decision, proposal, action),
         proposal=proposal,
+        earlier=proposals[1:],
         action=action,
         waits=waits_of(action, now),
         policy=_policy_text(revision.body if revision else {}),
@@ -239,6 +266,32 @@ def explained(pk: int, now: datetime) -> Explained | None:
         parts=parts_of(decision),
         previous=beside.get(decision.seq - 1),
         next=beside.get(decision.seq + 1),
+        goes_on=decision.seq + 1 not in beside and may_be_joined(decision, now),
+    )
+
+
+def may_be_joined(decision: Decision, now: datetime) -> bool:
+    """Return whether a tick of ``now`` could join the row, were it the newest of its service."""
+    recent = now - decision.last_at <= timedelta(seconds=UNWATCHED_S)
+    return recent and decision.gate != Gate.ACT
+
+
+def _proposals(decision: Decision) -> QuerySet[Proposal]:
+    """Return the proposals that the ticks of a row made, changed or confirmed, newest first.
+
+    A proposal itself knows only the newest of its decisions; the others find it by its time.
+    """
+    mine = Q(decision=decision)
+    if decision.gate == Gate.PROPOSE:
+        mine |= Q(
+            service_id=decision.service_id,
+            created_at__lte=decision.last_at,
+            evidence_at__gte=decision.first_at,
+        )
+    return (
+        Proposal.objects.select_related("decided_by", "action")
+        .filter(mine)
+        .order_by("-created_at", "-pk")
     )
 
 

@@ -59,8 +59,12 @@ def waits_of(action: Action | None, now: datetime) -> Waits | None:
 def outcome(
     decision: Decision, proposal: Proposal | None, action: Action | None
 ) -> tuple[Milestone, ...]:
-    """Return the way from the decision on: decided, proposed, approved, sent, applied, ready."""
-    points = [Milestone("decided", decision.first_at)]
+    """Return the way of a decision: decided, proposed, approved, sent, applied, ready.
+
+    In the order of time: a decision may confirm a proposal that was there before it.
+    """
+    alike = f"the first of {decision.count} ticks alike" if decision.count > 1 else ""
+    points = [Milestone("decided", decision.first_at, note=alike)]
     if proposal is not None:
         points.append(Milestone("proposed", proposal.created_at))
         points += _verdict(proposal) or _ending(proposal)
@@ -134,7 +138,9 @@ def _starting(action: Action, points: Sequence[Milestone]) -> list[Milestone]:
 def _timed(points: Sequence[Milestone]) -> tuple[Milestone, ...]:
     done: list[Milestone] = []
     last: datetime | None = None
-    for point in points:
+    reached = [(point.at, point) for point in points if point.at is not None]
+    in_order = [point for _, point in sorted(reached, key=lambda each: each[0])]
+    for point in [*in_order, *(point for point in points if point.at is None)]:
         took_s = (point.at - last).total_seconds() if point.at and last else None
         done.append(Milestone(point.word, point.at, took_s, point.note, point.tone))
         last = point.at or last

@@ -119,8 +119,13 @@ def _forecasts(kept: Mapping[str, Any]) -> list[tuple[str, str]]:
         error, as_now = errors.get(role), flat.get(role)
         if not isinstance(error, int | float):
             continue
-        told = f"{_METHODS.get(str(by.get(role)), UNKNOWN)}, off by {percent(error)} on average"
+        told = f"{_METHODS.get(str(by.get(role)), UNKNOWN)}, off by {_off(error)} on average"
         if by.get(role) != "flat" and isinstance(as_now, int | float):
-            told += f" (the need of now by {percent(as_now)})"
+            told += f" (the need of now by {_off(as_now)})"
         found.append((f"{role} forecast", told))
     return found
+
+
+def _off(error: float) -> str:
+    # One decimal: a twentieth less decides between two ways, which whole percents hide.
+    return f"{100.0 * error:.1f} %"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from math import isfinite
 from typing import Any, Final
 
@@ -32,6 +32,7 @@ from controller.core.types import (
     Wish,
 )
 from controller.models import Action, Decision, Freeze, PoolSample, Proposal, Sample
+from controller.selectors.decisions import may_be_joined
 from controller.selectors.memory import REFUSED_FOR_S
 from controller.selectors.profiles import readable
 from controller.selectors.replay_outlook import with_outlook
@@ -70,6 +71,12 @@ class Replayable:
     then: int | None
     now: int
     gaps: Sequence[str]
+
+    def goes_on(self, now: datetime) -> bool:
+        """Return whether the next tick may still join the decision's row."""
+        row = self.decision
+        newer = Decision.objects.filter(service_id=row.service_id, seq__gt=row.seq)
+        return may_be_joined(row, now) and not newer.exists()
 
 
 def replayable(pk: int, policy: str) -> Replayable | None:

@@ -41,9 +41,11 @@ def page(request: HttpRequest, pk: int) -> HttpResponse:
         raise Http404(f"There is no decision {pk}.")
     form = ReplayForm(request.GET, knobs_of(found))
     beside = _again(found, form)
+    now = timezone.now()
     values = {
         "pk": pk,
         "found": found,
+        "goes_on": found.goes_on(now),
         "decision": found.decision,
         "form": form,
         "beside": beside,
@@ -53,7 +55,7 @@ def page(request: HttpRequest, pk: int) -> HttpResponse:
         "other": _query(form, THEN if policy == NOW else NOW),
         "permalink": _query(form, policy),
         "is_changed": bool(form.changed) or found.revision != base.revision,
-        "now": timezone.now(),
+        "now": now,
     }
     return render(request, "controller/replay.html", values, status=200 if beside else 400)
 

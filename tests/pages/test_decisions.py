@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from datetime import timedelta
 
@@ -110,6 +111,9 @@ def test_the_page_says_what_was_provided_for_and_what_each_policy_wanted(vera: C
             "peaks": {"prefill": 3.6, "decode": 4.7},
             "margins": {"prefill": 0.39, "decode": 0.4},
             "backlog": {"prefill": 0.0, "decode": 0.2},
+            "ahead_by": {"prefill": "flat", "decode": "trend"},
+            "ahead_errors": {"prefill": None, "decode": 0.0764},
+            "flat_errors": {"prefill": None, "decode": 0.0812},
             "mix": {"input_tokens": 900.0, "uncached_tokens": 800.0, "output_tokens": 200.0},
             "ratio": 0.75,
             "target": 164.0,
@@ -128,6 +132,7 @@ def test_the_page_says_what_was_provided_for_and_what_each_policy_wanted(vera: C
         "highest need held 3.6 4.7",
         "margin for 105 s of start-up 39 % 40 %",
         "to work off the queues 0.0 0.2",
+        "by the trend of ten minutes, off by 7.6 % on average (the need of now by 8.1 %)",
         "tokens of a request prompt 900, computed 800, answer 200",
         "ratio that fits 0.75",
         "target that fits 164",
@@ -206,6 +211,87 @@ def test_the_outcome_is_a_line_of_times(vera: Client) -> None:
 
     assert "proposed 1 Mar 12:00:02 UTC after 2 s" in page
     assert "rejected 1 Mar 12:03:00 UTC after 2 min 58 s by ana: a load test" in page
+
+
+@pytest.mark.django_db
+def test_each_decision_of_a_proposal_leads_to_it_and_time_runs_forwards(vera: Client) -> None:
+    service = factories.make_service(mode="approve")
+    asks = {"move": "propose", "gate": "propose", "code": "AWAITING_APPROVAL"}
+    counts = {"final_prefill": 3, "final_decode": 6}
+    moments = [NOW + timedelta(seconds=15 * k) for k in range(4)]
+    made, changed, confirmed, hold = (
+        factories.make_decision(service, first_at=at, last_at=at, **fields)
+        for at, fields in zip(
+            moments, (asks | counts, asks | counts | {"final_decode": 9}, asks | counts, {}),
+            strict=True,
+        )
+    )  # fmt: skip
+    ended = {"state": "expired", "closed_at": NOW - timedelta(seconds=30)}
+    times = {
+        name: NOW - timedelta(seconds=60) for name in ("created_at", "evidence_at", "expires_at")
+    }
+    factories.make_proposal(service, decision=hold, **ended, **times)
+    proposal = factories.make_proposal(service, decision=confirmed, evidence_at=moments[2])
+    link = f'href="/approvals/{proposal.pk}/"'
+
+    for row in (made, changed, confirmed):
+        assert link in vera.get(row.get_absolute_url()).content.decode()
+    assert link not in vera.get(hold.get_absolute_url()).content.decode()
+    first, second, last = (
+        reading(vera, row.get_absolute_url()) for row in (made, changed, confirmed)
+    )
+    assert "decided 1 Mar 12:00:00 UTC proposed 1 Mar 12:00:00 UTC after 0 s" in first
+    assert "stood when this was decided; as it is now it asks for decode 4 → 6" in second
+    assert "proposed 1 Mar 12:00:00 UTC decided 1 Mar 12:00:30 UTC after 30 s" in last
+    assert "The proposal made at 1 Mar 12:00:00 UTC was confirmed by this decision." in last
+
+
+@pytest.mark.django_db
+def test_a_row_that_outlived_a_proposal_leads_to_both(vera: Client) -> None:
+    service = factories.make_service(mode="approve")
+    later = NOW + timedelta(minutes=11)
+    ended = {"state": "expired", "evidence_at": NOW + timedelta(minutes=10)}
+    old = factories.make_proposal(service, closed_at=NOW + timedelta(minutes=10), **ended)
+    assert old.decision is not None
+    Decision.objects.filter(pk=old.decision.pk).update(last_at=later, count=45)
+    new = factories.make_proposal(
+        service, decision=old.decision, created_at=later, evidence_at=later
+    )
+    page = vera.get(old.decision.get_absolute_url()).content.decode()
+    assert f'href="/approvals/{new.pk}/"' in page
+    assert f'href="/approvals/{old.pk}/"' in page
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("ticks", "more", "gate", "said"),
+    [
+        pytest.param((23, 5), 0, "none", "; they move while ticks decide the same.", id="goes on"),
+        pytest.param(
+            (1, 5), 0, "none", "; they move while ticks decide the same.", id="may go on"
+        ),
+        pytest.param((23, 5), 1, "none", "", id="another row followed"),
+        pytest.param((23, 90), 0, "none", "", id="nobody watched for 90 s"),
+        pytest.param((1, 5), 0, "act", "", id="what is carried out stands alone"),
+    ],
+)
+def test_figures_say_of_which_tick_they_are_and_whether_they_move(
+    vera: Client, ticks: tuple[int, int], more: int, gate: str, said: str
+) -> None:
+    (count, age_s), service = ticks, factories.make_service()
+    last = timezone.now() - timedelta(seconds=age_s)
+    first = last - timedelta(seconds=15 * (count - 1))
+    row = factories.make_decision(service, first_at=first, last_at=last, count=count, gate=gate)
+    for _ in range(more):
+        factories.make_decision(service)
+    clocks = [f"{at:%H:%M:%S} UTC" for at in (last, first)]
+    alike = f", the last of {count} ticks since {clocks[1]}" if count > 1 else ""
+    for page in (row.get_absolute_url(), f"{row.get_absolute_url()}replay/"):
+        shown = re.sub(r" ([,;.])", r"\1", reading(vera, page))
+        assert (f"Figures of {clocks[0]}{alike}{said or '.'}" in shown) is bool(alike or said)
+        assert ("they move" in shown) is bool(said)
+    noted = f"the first of {count} ticks alike"
+    assert (noted in reading(vera, row.get_absolute_url())) is (count > 1)
 
 
 @pytest.mark.django_db
@@ -320,7 +406,7 @@ WAITS = (
 )
 WAITED = (
     "The role that was up ahead waited to be registered until the other caught up (0.45 to 0.55 "
-    "prefill per decode instance), at the latest until"
+    "prefill per decode instance)."
 )
 
 
