@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from controller.charts.plot import CLEAR, Plot, Trace, axis, escape, layout, titled, token
+from controller.core.phrases import STEP_WORDS
 from controller.core.types import Instances, Role
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def decision_steps(record: DecisionRecord, clock: Clock) -> Plot:
             "columns": list(COLUMNS),
             "rows": [
                 [
-                    step.name,
+                    word_of(step),
                     step.before.prefill,
                     step.after.prefill,
                     step.before.decode,
@@ -102,7 +103,7 @@ def decision_steps(record: DecisionRecord, clock: Clock) -> Plot:
             ],
         },
         "compact": {
-            "margin.l": 84,
+            "margin.l": 104,
             "xaxis.range": [0, 1.5 * tops[Role.PREFILL]],
             "xaxis2.range": [0, 1.5 * tops[Role.DECODE]],
         },
@@ -122,12 +123,17 @@ def _count_axis(domain: list[float], top: float) -> Trace:
     )
 
 
+def word_of(step: StepRow) -> str:
+    """Return what the tables call a step."""
+    return STEP_WORDS.get(step.name, step.name)
+
+
 def _names(steps: tuple[StepRow, ...]) -> list[str]:
     """Return the rows' names, each once: a step that ran twice gets a number."""
     seen: dict[str, int] = {}
     names = [NOW]
     for step in steps:
-        shown = escape(step.name.replace("_", " "), longest=LONGEST_STEP)
+        shown = escape(word_of(step), longest=LONGEST_STEP)
         seen[shown] = seen.get(shown, 0) + 1
         names.append(shown if seen[shown] == 1 else f"{shown} {seen[shown]}")
     return [*names, DECIDED]

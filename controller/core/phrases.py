@@ -11,9 +11,9 @@ HOUR_S: Final = 3600
 DAY_S: Final = 86_400
 
 CODE_TITLES: Final[Mapping[str, str]] = {
-    Code.ABOVE_TARGET: "The driver is over its target by more than the tolerance.",
-    Code.BELOW_TARGET: "The driver is under its target by more than the tolerance.",
-    Code.WITHIN_TOLERANCE: "The driver is close enough to its target.",
+    Code.ABOVE_TARGET: "What is provided for is more than what is wished, beyond the tolerance.",
+    Code.BELOW_TARGET: "What is provided for is less than what is wished, beyond the tolerance.",
+    Code.WITHIN_TOLERANCE: "What is provided for is close enough to what is wished.",
     Code.RATIO_CORRECTION: "Moved to keep prefill per decode inside its band.",
     Code.AT_MAX: "Stopped by the maximum of the role.",
     Code.AT_MIN: "Kept at the minimum of the role.",
@@ -55,6 +55,28 @@ CODE_TITLES: Final[Mapping[str, str]] = {
     Code.EXCHANGE_ENDED: "The GPUs of an exchange did not come free in time; decided anew.",
     Code.UNCHANGED: "This step changed nothing.",
 }
+STEP_WORDS: Final[Mapping[str, str]] = {
+    "policy": "policy",
+    "ratio": "P/D ratio",
+    "freshness": "trust in metrics",
+    "starting": "starting",
+    "slo": "latency goals",
+    "limits": "minimum, maximum",
+    "damping": "damping",
+    "step": "largest step",
+    "stabilisation": "stabilisation",
+    "cooldown": "cooldown",
+    "exchange": "exchange",
+    "gpu_budget": "GPU budget",
+    "capacity": "free capacity",
+    "refusal": "rejection",
+    "outside": "outside change",
+    "in_flight": "change under way",
+    "freeze": "freeze",
+    "fleet": "fleet budget",
+    "gate": "approval",
+}
+"""What tables and figures call a step; short enough for the edge of a figure."""
 
 VERBS: Final[Mapping[str, str]] = {
     ProposalState.APPROVED: "approved",

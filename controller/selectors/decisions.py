@@ -23,27 +23,6 @@ from inventory.models import PolicyRevision, Service
 
 PAGE: Final = 50
 LARGEST_ID: Final = 2**63 - 1
-STEP_WORDS: Final = {
-    "policy": "policy",
-    "ratio": "P/D ratio",
-    "freshness": "trust in the metrics",
-    "starting": "instances starting",
-    "slo": "latency predicted",
-    "limits": "minimum and maximum",
-    "damping": "damping",
-    "step": "largest step",
-    "stabilisation": "stabilisation",
-    "cooldown": "cooldown",
-    "exchange": "exchange between roles",
-    "gpu_budget": "GPU budget",
-    "capacity": "free capacity",
-    "refusal": "a rejection",
-    "outside": "change from outside",
-    "in_flight": "change under way",
-    "freeze": "freeze",
-    "fleet": "budget of the fleet",
-    "gate": "approval",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +297,7 @@ def _pair(counts: Mapping[str, Any] | None) -> str:
 def _step(step: Mapping[str, Any]) -> StepRow:
     name, code = str(step.get("name", "")), str(step.get("code", ""))
     return StepRow(
-        word=STEP_WORDS.get(name, name),
+        word=phrases.STEP_WORDS.get(name, name),
         before=_pair(step.get("before")),
         after=_pair(step.get("after")),
         is_moved=step.get("before") != step.get("after"),

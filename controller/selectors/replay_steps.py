@@ -12,7 +12,7 @@ from controller.core.decision_plain import record_of
 from controller.core.guards import STEP_NAMES
 from controller.core.types import Decision as Decided
 from controller.models import Decision
-from controller.selectors.decisions import STEP_WORDS, change_of
+from controller.selectors.decisions import change_of
 
 PLACES: Final = {name: at for at, name in enumerate(STEP_NAMES)}
 NOTHING: Final = "changed nothing"
@@ -80,7 +80,10 @@ def beside(recorded: Decision, replayed: Decided) -> Beside:
     one, two = _numbered(recorded.steps), _numbered(record_of(replayed)["steps"])
     keys = sorted(one.keys() | two.keys(), key=lambda key: (PLACES.get(key[0], 99), *key))
     return Beside(
-        pairs=[Pair(STEP_WORDS.get(key[0], key[0]), one.get(key), two.get(key)) for key in keys],
+        pairs=[
+            Pair(phrases.STEP_WORDS.get(key[0], key[0]), one.get(key), two.get(key))
+            for key in keys
+        ],
         change=(change_of(recorded), phrases.counts(replayed.current, replayed.final)),
         code=(recorded.code, replayed.code.value),
         sentence=(recorded.sentence, replayed.sentence),

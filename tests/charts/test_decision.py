@@ -30,7 +30,7 @@ WINDOW = DecisionWindow(RECORD, a_series(), 60.0)
 def test_each_step_stands_between_what_it_got_and_what_it_left() -> None:
     plot = decision_steps(RECORD, UTC)
     base, change = (trace_named(plot, name) for name in ("decode base", "decode"))
-    assert change["y"] == ["now", "policy", "step", "cooldown", "decided"]
+    assert change["y"] == ["now", "policy", "largest step", "cooldown", "decided"]
     assert base["x"] == [0, 4, 6, 6, 0]
     assert change["x"] == [4, 3, 1, 0, 6]
     assert change["text"] == ["4", "+3 → 7", "−1 → 6", "6", "6"]

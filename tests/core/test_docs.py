@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 from controller.core.guards import GUARDS, STEP_NAMES
+from controller.core.outlook import Learnt
+from controller.core.phrases import STEP_WORDS
 from controller.core.policies import POLICIES
 from controller.core.reasons import Code
+from controller.core.surprises import margin
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -28,6 +31,23 @@ def test_no_code_is_explained_that_does_not_exist() -> None:
 
 def test_every_policy_and_step_is_explained_and_nothing_else() -> None:
     assert headings("policies.md") == {*POLICIES, *STEP_NAMES}
+
+
+def test_the_words_of_pages_are_those_of_the_docs() -> None:
+    text = (DOCS / "policies.md").read_text(encoding="utf-8")
+    table = text.partition("| step | on pages |")[2].partition("\n\n")[0]
+    told = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", table, flags=re.MULTILINE))
+    assert told == {name: word for name, word in STEP_WORDS.items() if word != name}
+
+
+@pytest.mark.parametrize(
+    ("goal", "margin_pct"),
+    [pytest.param(0.98, 45), pytest.param(0.99, 58), pytest.param(0.995, 71)],
+)
+def test_the_margin_of_a_new_service_is_the_one_told(goal: float, margin_pct: int) -> None:
+    assert round(100.0 * margin(Learnt(), (1.0 - goal) / 2.0)) == margin_pct
+    text = (DOCS / "policies.md").read_text(encoding="utf-8")
+    assert re.search(rf"{margin_pct} % for (a goal of )?{100 * goal:g} %", text)
 
 
 def test_guards_carry_the_names_of_their_steps() -> None:

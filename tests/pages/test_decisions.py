@@ -14,10 +14,11 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from controller.core.guards import STEP_NAMES
+from controller.core.phrases import STEP_WORDS
 from controller.core.registration import InStep
 from controller.core.types import Instances
 from controller.models import Action, Decision
-from controller.selectors.decisions import PAGE, STEP_WORDS
+from controller.selectors.decisions import PAGE
 from inventory.models import PolicyRevision
 from tests import factories
 from tests.factories import NOW

@@ -70,7 +70,7 @@ def test_the_loops_own_decisions_come_out_again_but_for_what_is_not_kept() -> No
             parted[row.pk] = both.first.word
 
     assert Decision.objects.count() > 20
-    assert set(parted.values()) <= {"budget of the fleet", "service discovery"}
+    assert set(parted.values()) <= {"fleet budget", "service discovery"}
 
 
 @pytest.mark.django_db
