@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from controller.core.exchange import exchange, granted
-from controller.core.pairs import Pairing, larger, smaller, whole_up
+from controller.core.overdue import overdue_of, told, with_replacements, working
+from controller.core.pairs import Pairing, larger, other, smaller, whole_up
 from controller.core.policies import asked_without_driver, needs_no_metric
 from controller.core.prediction import stands_alone, too_slow
 from controller.core.reasons import Code
@@ -40,14 +41,18 @@ def ratio(target: Target, ctx: Context) -> Target:
     lead, follow = pairing.split(target.want)
     most_lead, most_follow = pairing.split(ctx.spec.limits.maximum)
     _, least_follow = pairing.split(ctx.spec.limits.minimum)
-    if follow > least_follow:
-        lead = max(lead, min(pairing.fewest_leading(follow), most_lead))
-    needed = min(lead, whole_up(total / ctx.spec.policy.target))
-    want = pairing.join(lead, max(follow, min(pairing.least(needed), most_follow)))
+    serving = working(ctx, other(pairing.lead), follow)
+    if serving > least_follow:
+        lead = max(lead, min(pairing.fewest_leading(serving), most_lead))
+    least = pairing.least(min(lead, whole_up(total / ctx.spec.policy.target)))
+    if serving < least:
+        least = with_replacements(ctx, other(pairing.lead), least)
+        follow = max(follow, min(least, most_follow))
+    want = pairing.join(lead, follow)
     if want == target.want:
         return target
     low, high = _band(ctx)
-    shown = target.want.pd_ratio
+    shown = Instances(*(working(ctx, role, target.want.of(role)) for role in _PAIR)).pd_ratio
     now = "no decode instance" if shown is None else f"{shown:.2f} prefill per decode"
     return target.moved_to(
         want,
@@ -84,12 +89,12 @@ def freshness(target: Target, ctx: Context) -> Target:
 def starting(target: Target, ctx: Context) -> Target:
     """Let instances go only as far as those that are ready suffice without the starting ones.
 
-    Those held out of service discovery serve nobody yet either.
+    Those held out of service discovery serve nobody yet either. Overdue ones are not waited for.
     """
     current, state = ctx.state.desired, ctx.state
     if target.blocked or not shrinks(target.want, current):
         return target
-    coming = Instances(*(max(state.of(role).starting + state.of(role).held, 0) for role in _PAIR))
+    coming = Instances(*(_coming(ctx, role) for role in _PAIR))
     counted = Instances(target.want.prefill + coming.prefill, target.want.decode + coming.decode)
     want = larger(target.want, smaller(current, counted))
     if want == target.want:
@@ -101,6 +106,12 @@ def starting(target: Target, ctx: Context) -> Target:
     are = "still starting or held back" if waits else "still starting"
     said = f"{which} instances are {are} and can't stand in for others yet"
     return target.moved_to(want, "starting", Code.STARTING, said)
+
+
+def _coming(ctx: Context, role: Role) -> int:
+    state = ctx.state.of(role)
+    late = overdue_of(ctx).of(role) - state.lost
+    return max(state.starting + state.held - late, 0)
 
 
 def slo(target: Target, ctx: Context) -> Target:
@@ -142,7 +153,8 @@ def _fast_enough(want: int, current: int, role: Role, ctx: Context) -> tuple[int
 def limits(target: Target, ctx: Context) -> Target:
     """Raise to the minimum, then lower to the maximum; the partner of a capped role keeps ratio.
 
-    A role found above its maximum never grows, and shrinks only when the signals allow it.
+    A role found above its maximum never grows, and shrinks only when the signals allow it. An
+    overdue instance holds no floor: it is replaced.
     """
     if target.blocked:
         return target
@@ -379,11 +391,20 @@ def _becomes(before: Instances, after: Instances) -> str:
 
 def _floor(target: Target, ctx: Context) -> Target:
     minimum = ctx.spec.limits.minimum
-    want = larger(target.want, minimum)
+    want = larger(target.want, Instances(*(_least(target.want, role, ctx) for role in _PAIR)))
     if want == target.want:
         return target
     said = f"the minimum is {counts(minimum, changed_roles(target.want, want))}"
+    if want != larger(target.want, minimum):
+        said = f"{said}; {told(ctx)}"
     return target.moved_to(want, "limits", Code.AT_MIN, said)
+
+
+def _least(want: Instances, role: Role, ctx: Context) -> int:
+    """Return the least that may be wished of a role, for its minimum to be counted on."""
+    least = ctx.spec.limits.minimum.of(role)
+    short = working(ctx, role, want.of(role)) < least
+    return with_replacements(ctx, role, least) if short else least
 
 
 def _ceiling(target: Target, ctx: Context) -> Target:

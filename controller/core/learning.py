@@ -50,6 +50,7 @@ def learn(ctx: Context) -> tuple[Outlook, Forecast]:
     outlook = surprised(outlook, load.needs, ctx.now_s)
     margins, lead_s = margins_of(outlook, ctx), starts.lead_s(ctx, outlook)
     provided, serves_s = Forecast(lead_s, load.needs, peaks, margins, load.newest), lead_s + TICK_S
+    provided = replace(provided, overdue=_overdue(ctx, outlook, lead_s))
     if config.hold_s > 0.0:
         outlook, ahead = foresee(outlook, load.needs, ctx.now_s, serves_s)
         provided = _with_forecast(provided, ahead)
@@ -80,11 +81,12 @@ def learn(ctx: Context) -> tuple[Outlook, Forecast]:
 def _looked(ctx: Context, elapsed_s: float) -> tuple[Outlook, Measured | None]:
     """Return the outlook with this look's counts and rates, and the load if it can be measured."""
     past, engine, rates = ctx.history.outlook, ctx.spec.engine, Rates.of(ctx)
+    limit_s = starts.limit_s(starts.lead_s(ctx, past))
     outlook = replace(
         past if rates is None else mixed(past, rates, elapsed_s),
         at_s=ctx.now_s,
-        prefill=_counted(past.prefill, ctx.state.prefill, ctx.now_s),
-        decode=_counted(past.decode, ctx.state.decode, ctx.now_s),
+        prefill=_counted(past.prefill, ctx.state.prefill, ctx.now_s, limit_s),
+        decode=_counted(past.decode, ctx.state.decode, ctx.now_s, limit_s),
     )
     mix = mix_of(outlook)
     if engine is None or mix is None or rates is None:
@@ -95,9 +97,18 @@ def _looked(ctx: Context, elapsed_s: float) -> tuple[Outlook, Measured | None]:
     return outlook, replace(measured, speeds=(outlook.prefill.speed, outlook.decode.speed))
 
 
-def _counted(past: Learnt, state: RoleState, now_s: float) -> Learnt:
-    found = starts.counted(past, state, now_s)
+def _counted(past: Learnt, state: RoleState, now_s: float, limit_s: float) -> Learnt:
+    found = starts.counted(past, state, now_s, limit_s)
     return found if found.ready == past.ready else replace(found, changed_s=now_s)
+
+
+def _overdue(ctx: Context, outlook: Outlook, lead_s: float) -> tuple[int, int]:
+    """Return the instances of each role that are not counted on."""
+    limit_s = starts.limit_s(lead_s)
+    return (
+        starts.overdue(outlook.prefill, ctx.state.prefill, ctx.now_s, limit_s),
+        starts.overdue(outlook.decode, ctx.state.decode, ctx.now_s, limit_s),
+    )
 
 
 def _load(ctx: Context, measured: Measured | None) -> Load:

@@ -16,27 +16,34 @@ SLOW_FRAC: Final = 0.9
 
 LONGEST_LEAD_S: Final = 1800.0
 
+OVERDUE_TIMES: Final = 2.0
+"""A start that takes this many times as long as they usually do is not counted on,"""
 
-def counted(past: Learnt, state: RoleState, now_s: float) -> Learnt:
+OVERDUE_S: Final = 300.0
+"""if it has taken at least this long [s]."""
+
+
+def counted(past: Learnt, state: RoleState, now_s: float, limit_s: float) -> Learnt:
     """Return what the counts of one role say about start-up times, first in first out.
 
-    A start is seen when there are more instances than before, and its end when more are up;
-    times are as fine as the ticks. Nothing starting means nothing is waited for: starts that
-    failed are forgotten.
+    A start is seen when more instances are coming than before, and its end when more are up;
+    times are as fine as the ticks. Where fewer are coming than are waited for, starts were taken
+    back or have failed: the newest are forgotten. A start that took longer than ``limit_s`` (see
+    :func:`limit_s`) counts as that long: it waited for a node more than it loaded.
     """
-    wished = state.up + state.starting
+    wished = state.up + state.coming
     if wished == past.wished and state.up == past.ready and not past.waits:
         return past
     first_look = not past.wished and not past.ready
-    more = state.starting if first_look else wished - past.wished
-    came = 0 if first_look else state.up - past.ready
     waits = list(past.waits)
+    took = _ended(waits, 0 if first_look else state.up - past.ready, now_s)
+    more = state.coming - sum(each.instances for each in waits)
     if more > 0:
         waits.append(Started(now_s, more))
-    took = [*past.took_s, *_ended(waits, came, now_s)][-KEPT:]
-    if not state.starting:
-        waits.clear()
-    return replace(past, took_s=tuple(took), waits=tuple(waits), wished=wished, ready=state.up)
+    else:
+        _take_back(waits, -more)
+    kept = [*past.took_s, *(min(s, limit_s) for s in took)][-KEPT:]
+    return replace(past, took_s=tuple(kept), waits=tuple(waits), wished=wished, ready=state.up)
 
 
 def _ended(waits: list[Started], came: int, now_s: float) -> list[float]:
@@ -51,6 +58,26 @@ def _ended(waits: list[Started], came: int, now_s: float) -> list[float]:
         if not waits[0].instances:
             del waits[0]
     return took
+
+
+def _take_back(waits: list[Started], count: int) -> None:
+    """Take ``count`` instances off the newest starts."""
+    while count > 0 and waits:
+        last = waits.pop()
+        if last.instances > count:
+            waits.append(Started(last.at_s, last.instances - count))
+        count -= last.instances
+
+
+def limit_s(lead_s: float) -> float:
+    """Return how long a start may take [s] before it is not counted on, by the usual time."""
+    return max(OVERDUE_TIMES * lead_s, OVERDUE_S)
+
+
+def overdue(learnt: Learnt, state: RoleState, now_s: float, limit_s: float) -> int:
+    """Return the wished instances of a role that have failed or start for over ``limit_s``."""
+    late = sum(each.instances for each in learnt.waits if now_s - each.at_s > limit_s)
+    return state.lost + min(late, state.coming)
 
 
 def lead_s(ctx: Context, outlook: Outlook) -> float:

@@ -281,7 +281,8 @@ class RoleState:
     """Instances of one role as its cluster reports them; ``desired`` is the last wish.
 
     ``ready`` ones serve; ``held`` ones are up and kept out of service discovery until the other
-    role catches up.
+    role catches up. ``desired`` counts those that are ready, held, starting or failed, and those
+    of which the cluster shows nothing yet.
     """
 
     desired: int
@@ -295,6 +296,16 @@ class RoleState:
     def up(self) -> int:
         """Instances whose start is over, whether they serve or not."""
         return self.ready + self.held
+
+    @property
+    def lost(self) -> int:
+        """Failed instances that ``desired`` still counts: nothing starts in their place."""
+        return max(min(self.failed, self.desired - self.up - self.starting), 0)
+
+    @property
+    def coming(self) -> int:
+        """Instances asked for that are neither up nor failed, whether the cluster shows them."""
+        return max(self.desired - self.up - self.lost, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -450,8 +461,8 @@ class Forecast:
     tokens and the engines' speeds, also where the driver decides; ``ratio`` and ``target`` are
     what that mix asks for, ``mix`` and ``rps`` what was measured. ``ahead`` is the need forecast
     for the end of a start-up, ``ahead_by`` how ("flat", "trend", "season"), ``ahead_errors`` the
-    mean relative error of that over a day and ``flat_errors`` that of the need of now. Unknown is
-    ``None``.
+    mean relative error of that over a day and ``flat_errors`` that of the need of now. ``overdue``
+    are wished instances that have failed or take too long to start. Unknown is ``None``.
     """
 
     lead_s: float
@@ -469,6 +480,7 @@ class Forecast:
     ahead_by: tuple[str, str] = ("flat", "flat")
     ahead_errors: Pair = (None, None)
     flat_errors: Pair = (None, None)
+    overdue: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)

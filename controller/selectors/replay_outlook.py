@@ -7,8 +7,9 @@ from dataclasses import replace
 from math import isfinite
 from typing import Any
 
+from controller.core import starts
 from controller.core.decide import decide
-from controller.core.outlook import OUTRAN, Learnt, Outlook, Peak
+from controller.core.outlook import OUTRAN, Learnt, Outlook, Peak, Started
 from controller.core.surprises import BEYOND
 from controller.core.types import Context, Pair
 
@@ -58,11 +59,15 @@ def _outlook(ctx: Context, kept: Mapping[str, Any], before: Mapping[str, Any]) -
         Learnt(
             outran=() if margin is None else outran_of(margin, late_frac),
             took_s=() if lead_s is None else (lead_s,),
-            wished=state.up + state.starting,
+            waits=_late(ctx.now_s, lead_s, (overdue or 0.0) - state.lost),
+            wished=state.up + state.coming,
             ready=state.up,
         )
-        for margin, state in zip(
-            _pair(kept, "margins"), (ctx.state.prefill, ctx.state.decode), strict=True
+        for margin, overdue, state in zip(
+            _pair(kept, "margins"),
+            _pair(kept, "overdue"),
+            (ctx.state.prefill, ctx.state.decode),
+            strict=True,
         )
     )
     found = Outlook(
@@ -74,6 +79,13 @@ def _outlook(ctx: Context, kept: Mapping[str, Any], before: Mapping[str, Any]) -
         decode=decode,
     )
     return _with_mix(found, kept)
+
+
+def _late(now_s: float, lead_s: float | None, count: float) -> tuple[Started, ...]:
+    """Return starts that have just taken too long, ``count`` of them."""
+    if lead_s is None or count < 1.0:
+        return ()
+    return (Started(now_s - starts.limit_s(lead_s) - 1.0, int(count)),)
 
 
 def _with_mix(outlook: Outlook, kept: Mapping[str, Any]) -> Outlook:

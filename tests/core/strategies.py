@@ -137,7 +137,7 @@ def outlooks(draw: st.DrawFn) -> Outlook:
         Learnt,
         outran=st.just(()) | st.just(tuple(float(17 - k) for k in range(17))),
         took_s=st.lists(st.floats(1.0, 400.0), max_size=3).map(tuple),
-        waits=st.just(()) | st.just((Started(NOW_S - 30.0, 2),)),
+        waits=st.sampled_from([(), (Started(NOW_S - 30.0, 2),), (Started(NOW_S - 900.0, 3),)]),
         wished=st.integers(0, 60),
         ready=st.integers(0, 60),
         speed=st.floats(0.2, 1.5),

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from controller.core.config_check import validate_spec
 from controller.core.policies.latency import latency
 from controller.core.reasons import Code
-from controller.core.types import Context, Instances, Quality, Reason, Recommendation, ServiceSpec
+from controller.core.types import (
+    Context,
+    Instances,
+    Quality,
+    Reason,
+    Recommendation,
+    ServiceSpec,
+    Signals,
+)
 from tests.core.build import context, graded, healthy, limits, policy, valued, without
 
 FOUR = Instances(2, 4)
@@ -139,15 +147,53 @@ def test_nothing_shrinks_unless_both_are_ok_s6(name: str, quality: Quality) -> N
     assert (found.want, found.reason.code) == (FOUR, Code[f"METRIC_{quality.name}"])
 
 
-def test_a_service_without_requests_has_no_latency_to_judge() -> None:
-    signals = without(healthy(0.0, FOUR), "ttft_s", "tbt_s")
+UNUSED = without(healthy(0.0, FOUR), "ttft_s", "tbt_s")
+
+
+@pytest.mark.parametrize(
+    ("current", "want"),
+    [
+        pytest.param(FOUR, Instances(1, 3), id="one of 2 and one of 4 go"),
+        pytest.param(Instances(20, 40), Instances(19, 38), id="0.95*20=19, 0.95*40=38"),
+        pytest.param(Instances(1, 1), Instances(1, 1), id="nothing below 1"),
+    ],
+)
+def test_a_service_nobody_uses_shrinks_though_it_has_no_latencies_l8(
+    current: Instances, want: Instances
+) -> None:
+    found = latency(context(current, 0.0, spec=ALONE, signals=UNUSED))
+    assert (found.want, found.reason.code) == (want, Code.LATENCY_LOW)
+    assert found.reason.text.startswith("No request comes and none waits, ")
+
+
+@pytest.mark.parametrize(
+    "signals",
+    [
+        pytest.param(valued(UNUSED, decode_waiting=1.0), id="1 waits for decode"),
+        pytest.param(valued(UNUSED, prefill_waiting=1.0), id="1 waits for prefill"),
+        pytest.param(valued(UNUSED, decode_tps=5.0), id="an answer is still being made"),
+        pytest.param(
+            {**UNUSED, "request_rps": replace(UNUSED["request_rps"], reporting=1)},
+            id="1 of 2 report no requests",
+        ),
+    ],
+)
+def test_a_service_without_requests_has_no_latency_to_judge(signals: Signals) -> None:
     found = latency(context(FOUR, 0.0, spec=ALONE, signals=signals))
     text = "No request comes, so no latency is judged"
     assert found == Recommendation(
         FOUR, Reason(Code.WITHIN_TOLERANCE, text), "ttft_s", None, "latency"
     )
-    unsure = latency(context(FOUR, 0.0, spec=ALONE, signals=without(signals, "request_rps")))
-    assert unsure.reason.code is Code.METRIC_MISSING
+
+
+def test_beside_another_policy_no_requests_take_nothing_away() -> None:
+    found = latency(context(FOUR, 0.0, spec=BESIDE, signals=UNUSED))
+    assert (found.want, found.reason.code) == (FOUR, Code.WITHIN_TOLERANCE)
+
+
+def test_a_request_rate_that_cannot_be_read_is_not_idleness() -> None:
+    found = latency(context(FOUR, 0.0, spec=ALONE, signals=without(UNUSED, "request_rps")))
+    assert (found.want, found.reason.code) == (FOUR, Code.METRIC_MISSING)
 
 
 LATENCIES = st.floats(0.0, 20.0)

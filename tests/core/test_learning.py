@@ -31,6 +31,8 @@ ADAPTIVE: ServiceSpec = replace(
 )
 
 
+LIMIT_S = 300.0
+
 # start-up times
 
 
@@ -39,24 +41,69 @@ def role(ready: int, starting: int, held: int = 0) -> RoleState:
 
 
 def test_a_start_up_is_timed_from_the_first_sight_to_readiness() -> None:
-    learnt = starts.counted(Learnt(), role(4, 0), 0.0)
+    learnt = starts.counted(Learnt(), role(4, 0), 0.0, LIMIT_S)
     for at_s, ready, starting in ((15.0, 4, 2), (60.0, 4, 2), (75.0, 5, 1), (105.0, 6, 0)):
-        learnt = starts.counted(learnt, role(ready, starting), at_s)
+        learnt = starts.counted(learnt, role(ready, starting), at_s, LIMIT_S)
     assert learnt.took_s == (60.0, 90.0)
     assert learnt.waits == ()
 
 
 def test_a_start_is_over_when_the_instance_is_up_though_it_waits_to_be_registered() -> None:
-    learnt = starts.counted(Learnt(wished=4, ready=4), role(4, 2), 15.0)
-    learnt = starts.counted(learnt, role(4, 1, held=1), 75.0)
+    learnt = starts.counted(Learnt(wished=4, ready=4), role(4, 2), 15.0, LIMIT_S)
+    learnt = starts.counted(learnt, role(4, 1, held=1), 75.0, LIMIT_S)
     assert (learnt.took_s, learnt.waits) == ((60.0,), (Started(15.0, 1),))
-    assert starts.counted(learnt, role(5, 1), 90.0) == learnt
+    assert starts.counted(learnt, role(5, 1), 90.0, LIMIT_S) == learnt
 
 
 def test_a_start_that_fails_is_forgotten() -> None:
-    learnt = starts.counted(Learnt(wished=4, ready=4), role(4, 1), 15.0)
+    learnt = starts.counted(Learnt(wished=4, ready=4), role(4, 1), 15.0, LIMIT_S)
     assert learnt.waits == (Started(15.0, 1),)
-    assert starts.counted(learnt, role(4, 0), 30.0) == Learnt(wished=4, ready=4)
+    assert starts.counted(learnt, role(4, 0), 30.0, LIMIT_S) == Learnt(wished=4, ready=4)
+
+
+def test_of_starts_taken_back_the_newest_are_forgotten() -> None:
+    """Two start, the second 60 s later; one is taken back and the other takes 90 s."""
+    learnt = Learnt(wished=4, ready=4)
+    steps = ((15.0, 4, 1), (75.0, 4, 2), (90.0, 4, 1), (105.0, 5, 0), (120.0, 5, 1), (165.0, 6, 0))
+    for at_s, ready, starting in steps:
+        learnt = starts.counted(learnt, role(ready, starting), at_s, LIMIT_S)
+    assert (learnt.took_s, learnt.waits) == ((90.0, 45.0), ())
+
+
+def test_an_instance_that_starts_anew_is_timed() -> None:
+    learnt = starts.counted(Learnt(wished=4, ready=4), role(3, 1), 15.0, LIMIT_S)
+    assert learnt.waits == (Started(15.0, 1),)
+    assert starts.counted(learnt, role(4, 0), 75.0, LIMIT_S).took_s == (60.0,)
+
+
+def test_serving_instances_that_go_take_no_start_with_them() -> None:
+    learnt = starts.counted(Learnt(wished=4, ready=4), role(4, 2), 15.0, LIMIT_S)
+    assert starts.counted(learnt, role(3, 2), 30.0, LIMIT_S).waits == (Started(15.0, 2),)
+
+
+@pytest.mark.parametrize(
+    ("limit_s", "took_s"),
+    [
+        pytest.param(300.0, 300.0, id="3600 s count as the limit of 300"),
+        pytest.param(4000.0, 3600.0, id="3600 s are within 4000"),
+    ],
+)
+def test_a_wait_for_a_node_counts_as_a_start_up_up_to_the_limit(
+    limit_s: float, took_s: float
+) -> None:
+    learnt = starts.counted(Learnt(wished=4, ready=4), role(4, 1), 0.0, limit_s)
+    assert starts.counted(learnt, role(5, 0), 3600.0, limit_s).took_s == (took_s,)
+
+
+def test_slow_starts_are_learnt_step_by_step() -> None:
+    """Each start takes 1,000 s: limits of 300, 600 and 1,200 s, twice what was learnt before."""
+    learnt, known_s = Learnt(wished=4, ready=4), starts.START_S
+    for up, at_s in ((4, 0.0), (5, 2000.0), (6, 4000.0)):
+        limit_s = starts.limit_s(known_s)
+        learnt = starts.counted(learnt, role(up, 1), at_s, limit_s)
+        learnt = starts.counted(learnt, role(up + 1, 0), at_s + 1000.0, limit_s)
+        known_s = starts.slow_s(learnt) or 0.0
+    assert learnt.took_s == (300.0, 600.0, 1000.0)
 
 
 def test_the_slower_role_leads_and_a_new_service_assumes() -> None:

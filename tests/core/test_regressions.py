@@ -9,6 +9,7 @@ from controller.core import guards
 from controller.core.cycle import decide_all, look
 from controller.core.decide import decide
 from controller.core.memory import Memory
+from controller.core.outlook import Learnt, Outlook, Started
 from controller.core.pairs import smaller
 from controller.core.ports import View
 from controller.core.reasons import Code
@@ -240,6 +241,47 @@ def test_nor_does_it_stop_scale_in_after_the_load_is_gone_16() -> None:
     found = decide(ctx)
     assert found.final.decode < 10
     assert found.move.name == "SCALE_IN"
+
+
+def late(desired: Instances, ready: Instances, age_s: float) -> tuple[ServiceState, Outlook]:
+    """Return a stuck state and what was learnt: its starts were asked for so long ago."""
+    found = stuck(desired, ready)
+    prefill, decode = (
+        Learnt(
+            waits=(Started(NOW_S - age_s, desired.of(r) - ready.of(r)),),
+            wished=desired.of(r),
+            ready=ready.of(r),
+        )
+        for r in Role
+    )
+    return found, Outlook(at_s=NOW_S - 15.0, prefill=prefill, decode=decode)
+
+
+def overloaded(name: str, age_s: float) -> Instances:
+    """Return what is decided where 5 of 10 decode serve at a TTFT five times its goal.
+
+    They make 6,500 tok/s, which 7 are needed for; the others have been starting for so long.
+    """
+    serving = Instances(5, 5)
+    found, outlook = late(TEN, serving, age_s)
+    signals = valued(healthy(6500.0, serving), ttft_s=5.0)
+    history = History(outlook=outlook)
+    ctx = context(serving, 0.0, spec=policy(name=name), signals=signals, history=history)
+    return decide(at(ctx, found)).final
+
+
+@pytest.mark.parametrize("name", ["proportional", "latency", "proportional+latency"])
+def test_pods_that_never_start_do_not_leave_an_overload_unanswered_16(name: str) -> None:
+    assert overloaded(name, 60.0) == TEN
+    assert overloaded(name, 3600.0).decode > 10
+
+
+def test_once_the_load_is_gone_a_stuck_pod_holds_nothing_16() -> None:
+    """Dynamo stood for over an hour: 1 is wanted and ready, and 2 never start."""
+    found, outlook = late(Instances(1, 3), Instances(1, 1), 3600.0)
+    history = History(wishes=wishes(Instances(1, 1)), outlook=outlook)
+    ctx = context(Instances(1, 1), 800.0, history=history)
+    assert decide(at(ctx, found)).final == Instances(1, 1)
 
 
 # 18: windows may delay a change and never turn it round (HPA #98174, #16275)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from controller.core import overdue
 from controller.core.pairs import larger
 from controller.core.policies.latency import latency
 from controller.core.policies.periodic import periodic
@@ -31,11 +32,13 @@ def recommend(ctx: Context) -> Recommendation:
 
     The reason is that of the policy that decided and names it; ``driver`` and ``load`` are those
     of ``proportional``, or else of the first policy that reads metrics. ``parts`` are the
-    policies' own wishes, in the order of the name; a single policy has no parts. Raises
-    ``KeyError`` for a name that :mod:`controller.core.config_check` refuses.
+    policies' own wishes, in the order of the name; a single policy has no parts. Who is not
+    counted on is told with the wish of each policy that counts supply. Raises ``KeyError`` for a
+    name that :mod:`controller.core.config_check` refuses.
     """
     parts = tuple(
-        replace(POLICIES[name](ctx), policy=name) for name in policy_names(ctx.spec.policy.name)
+        replace(_told(POLICIES[name](ctx), ctx, name), policy=name)
+        for name in policy_names(ctx.spec.policy.name)
     )
     if len(parts) == 1:
         return parts[0]
@@ -50,6 +53,14 @@ def recommend(ctx: Context) -> Recommendation:
     drives = next((part for part in measured if part.policy == "proportional"), measured[0])
     said = Reason(decider.reason.code, f"{decider.reason.text} (policy {decider.policy})")
     return Recommendation(want, said, drives.driver, drives.load, decider.policy, parts)
+
+
+def _told(wanted: Recommendation, ctx: Context, name: str) -> Recommendation:
+    said = "" if name == PERIODIC else overdue.told(ctx)
+    if not said:
+        return wanted
+    reason = wanted.reason
+    return replace(wanted, reason=Reason(reason.code, f"{reason.text}; {said}"))
 
 
 def needs_no_metric(config: PolicyConfig, now_s: float) -> bool:

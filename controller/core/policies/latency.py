@@ -2,6 +2,7 @@
 
 from typing import Final, NamedTuple
 
+from controller.core.overdue import overdue_of, supply_of, with_replacements
 from controller.core.pairs import MOST_INSTANCES, whole_up
 from controller.core.policy_names import LATENCY, is_alone
 from controller.core.reasons import Code
@@ -21,6 +22,8 @@ SEVERE_GROWTH: Final = 1.20
 MODERATE_GROWTH: Final = 1.10
 IDLE_SHRINKING: Final = 0.95
 
+_PAIR: Final = (Role.PREFILL, Role.DECODE)
+
 
 class _Reading(NamedTuple):
     """A latency, its goal [s] and how many times the goal it is; ``None`` where unreadable."""
@@ -36,8 +39,10 @@ def latency(ctx: Context) -> Recommendation:
     The latency that is the most times its goal decides: above ``latency_severe`` times it both
     roles grow to 1.20 times their wished counts, above ``latency_moderate`` to 1.10 times, rounded
     up and by at least 1. An unreadable latency asks for nothing; the other one still may. While
-    instances are starting nothing more is asked for. Below ``latency_idle`` both roles shrink to
-    0.95 times, if both latencies are ok and no other policy sizes the service.
+    instances are starting nothing more is asked for, except for those that are overdue: these
+    don't count and are replaced. Below ``latency_idle`` both roles shrink to 0.95 times, if both
+    latencies are ok and no other policy sizes the service; so they do where nobody asks and no
+    latency is to be had.
 
     ``driver`` is the latency that decides and ``load`` how many times its goal it is.
     """
@@ -46,10 +51,12 @@ def latency(ctx: Context) -> Recommendation:
     want, reason = ctx.state.desired, Reason(Code.WITHIN_TOLERANCE, _shown(worst))
     if growth is not None:
         want, reason = _grown(ctx, worst, growth)
+    elif is_alone(ctx.spec.policy, LATENCY) and _is_unused(ctx):
+        want, reason = _shrunk(ctx, "No request comes and none waits")
     elif trouble is not None:
         reason = trouble
     elif _urgency(worst) < ctx.spec.policy.latency_idle and is_alone(ctx.spec.policy, LATENCY):
-        want, reason = _shrunk(ctx, worst)
+        want, reason = _shrunk(ctx, f"{_shown(worst)}, the nearer of the two")
     return Recommendation(want, reason, worst.signal.name, worst.times, LATENCY)
 
 
@@ -77,21 +84,26 @@ def _growth(ctx: Context, worst: _Reading) -> float | None:
 
 def _grown(ctx: Context, worst: _Reading, growth: float) -> tuple[Instances, Reason]:
     current = ctx.state.desired
-    starting = sum(max(0, current.of(role) - ctx.state.of(role).ready) for role in Role)
+    late = overdue_of(ctx)
+    starting = sum(
+        max(0, current.of(role) - ctx.state.of(role).ready - late.of(role)) for role in Role
+    )
     if starting:
         are = "instance is" if starting == 1 else "instances are"
         wait = f"{starting} {are} still starting, so no more are asked for yet"
         return current, Reason(Code.LATENCY_HIGH, f"{_shown(worst)}; {wait}")
-    want = Instances(_larger(current.prefill, growth), _larger(current.decode, growth))
+    want = Instances(*(_larger(ctx, role, growth) for role in _PAIR))
     text = f"{_shown(worst)}, so both roles grow by {percent(growth - 1.0)}, at least by 1"
     return want, Reason(Code.LATENCY_HIGH, text)
 
 
-def _larger(count: int, growth: float) -> int:
-    return max(count, min(max(count + 1, whole_up(growth * count)), MOST_INSTANCES))
+def _larger(ctx: Context, role: Role, growth: float) -> int:
+    supply = supply_of(ctx, role)
+    need = min(max(supply + 1, whole_up(growth * supply)), MOST_INSTANCES)
+    return max(ctx.state.desired.of(role), with_replacements(ctx, role, need))
 
 
-def _shrunk(ctx: Context, worst: _Reading) -> tuple[Instances, Reason]:
+def _shrunk(ctx: Context, why: str) -> tuple[Instances, Reason]:
     current, minimum = ctx.state.desired, ctx.spec.limits.minimum
     want = Instances(
         _fewer(current.prefill, minimum.prefill), _fewer(current.decode, minimum.decode)
@@ -99,8 +111,7 @@ def _shrunk(ctx: Context, worst: _Reading) -> tuple[Instances, Reason]:
     step = f"so both roles shrink by {percent(1.0 - IDLE_SHRINKING)}, at least by 1"
     if want == current:
         step = "but both roles are at their minimum"
-    text = f"{_shown(worst)}, the nearer of the two, {step}"
-    return want, Reason(Code.LATENCY_LOW, text)
+    return want, Reason(Code.LATENCY_LOW, f"{why}, {step}")
 
 
 def _fewer(count: int, minimum: int) -> int:
@@ -129,6 +140,17 @@ def _is_idle(ctx: Context) -> bool:
     """Return whether it is known that no request comes: such a service has no latencies."""
     requests = signal_of(ctx, "request_rps")
     return requests.quality is Quality.OK and requests.value == 0.0
+
+
+def _is_unused(ctx: Context) -> bool:
+    """Return whether it is seen that no request comes, waits or is answered."""
+    signals = [signal_of(ctx, name) for name in ("request_rps", ctx.spec.policy.driver)]
+    seen = all(
+        signal.quality is Quality.OK and signal.value == 0.0 and signal.coverage_frac >= 1.0
+        for signal in signals
+    )
+    waiting = (signal_of(ctx, f"{role.value}_waiting") for role in Role)
+    return seen and not any(signal.value for signal in waiting)
 
 
 def _shown(worst: _Reading) -> str:

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from controller.core.pairs import MOST_INSTANCES, NOISE, Pairing, driver_role, whole_up
+from controller.core.overdue import supply_of, with_replacements
+from controller.core.pairs import MOST_INSTANCES, NOISE, Pairing, driver_role, other, whole_up
 from controller.core.prediction import stands_alone
 from controller.core.reasons import Code
 from controller.core.trust import driver_total, for_silent, label, signal_of, unreadable
@@ -25,7 +26,9 @@ def proportional(ctx: Context) -> Recommendation:
 
     The load is ``M / (m* · n)``: the driver's total over its target per instance times ``n``, the
     *wished* instances of the driver's role. The source divides by the ready ones; counting those
-    that are starting as supply keeps the policy from asking again while they load.
+    that are starting as supply keeps the policy from asking again while they load. Overdue ones
+    are no supply: to grow is measured against the others, and those that are missing are
+    replaced (see :mod:`controller.core.overdue`).
 
     What is provided for is not ``M / m*`` alone: the highest need of ``hold_s``, the margin by
     which the load has outrun such peaks within a start-up, and what drains the queues (see
@@ -54,8 +57,8 @@ def proportional(ctx: Context) -> Recommendation:
     current = ctx.state.desired
     asks = provided(forecast, 0), provided(forecast, 1)
     want = Instances(
-        _alone(ctx, current.prefill, asks[0], "prefill_tps_uncached"),
-        _alone(ctx, current.decode, asks[1], "decode_tps"),
+        _alone(ctx, Role.PREFILL, asks[0], "prefill_tps_uncached"),
+        _alone(ctx, Role.DECODE, asks[1], "decode_tps"),
     )
     text = _need_text(forecast, asks)
     return Recommendation(want, Reason(_code(want, current), text), driver.name, load)
@@ -84,12 +87,12 @@ def provided(forecast: Forecast, role: int) -> float:
     return (1.0 + forecast.margins[role]) * max(known, default=0.0) + forecast.backlog[role]
 
 
-def _alone(ctx: Context, count: int, ask: float, seen_by: str) -> int:
+def _alone(ctx: Context, role: Role, ask: float, seen_by: str) -> int:
     """Return the count of a role at its own need ``ask`` [instances], read from ``seen_by``."""
-    config = ctx.spec.policy
+    config, count = ctx.spec.policy, ctx.state.desired.of(role)
     ask = min(ask, float(MOST_INSTANCES))
-    if ask > (1.0 + config.theta_out) * count + NOISE * ask:
-        return max(count, whole_up(ask))
+    if ask > (1.0 + config.theta_out) * supply_of(ctx, role) + NOISE * ask:
+        return max(count, with_replacements(ctx, role, whole_up(ask)))
     spoken_for = _spoken_for(ctx, ask, seen_by)
     if spoken_for < (1.0 - config.theta_in) * count - NOISE * count:
         return min(count, max(whole_up(spoken_for), 1))
@@ -104,9 +107,13 @@ def _coupled(ctx: Context, pairing: Pairing, total: float) -> Instances:
         asked = provided(ctx.forecast, 1 if pairing.lead is Role.DECODE else 0)
     # A target far too small asks for more than any fleet has; what no count can hold is cut here.
     needed = min(asked, float(MOST_INSTANCES))
-    if needed > (1.0 + config.theta_out) * lead + NOISE * needed:
-        grown = max(lead, whole_up(needed))
-        return pairing.join(grown, max(follow, min(pairing.ideal(grown), MOST_INSTANCES)))
+    if needed > (1.0 + config.theta_out) * supply_of(ctx, pairing.lead) + NOISE * needed:
+        grown = whole_up(needed)
+        paired = min(pairing.ideal(grown), MOST_INSTANCES)
+        return pairing.join(
+            max(lead, with_replacements(ctx, pairing.lead, grown)),
+            max(follow, with_replacements(ctx, other(pairing.lead), paired)),
+        )
     spoken_for = _spoken_for(ctx, needed, config.driver)
     if spoken_for < (1.0 - config.theta_in) * lead - NOISE * lead:
         shrunk = min(lead, whole_up(spoken_for))
