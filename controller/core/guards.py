@@ -94,7 +94,7 @@ def starting(target: Target, ctx: Context) -> Target:
     current, state = ctx.state.desired, ctx.state
     if target.blocked or not shrinks(target.want, current):
         return target
-    coming = Instances(*(_coming(ctx, role) for role in _PAIR))
+    coming = Instances(*(_coming(ctx, role, target.want.of(role)) for role in _PAIR))
     counted = Instances(target.want.prefill + coming.prefill, target.want.decode + coming.decode)
     want = larger(target.want, smaller(current, counted))
     if want == target.want:
@@ -108,10 +108,17 @@ def starting(target: Target, ctx: Context) -> Target:
     return target.moved_to(want, "starting", Code.STARTING, said)
 
 
-def _coming(ctx: Context, role: Role) -> int:
+def _coming(ctx: Context, role: Role, want: int) -> int:
+    """Return how many to keep beyond ``want`` because they don't serve yet.
+
+    Where those that start in time are needed the overdue stay too: a cluster that takes the
+    youngest first would take the former.
+    """
     state = ctx.state.of(role)
-    late = overdue_of(ctx).of(role) - state.lost
-    return max(state.starting + state.held - late, 0)
+    in_time = max(state.starting + state.held + state.lost - overdue_of(ctx).of(role), 0)
+    if in_time and state.up < want:
+        return state.starting + state.held + state.lost
+    return in_time
 
 
 def slo(target: Target, ctx: Context) -> Target:
