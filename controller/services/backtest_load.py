@@ -9,7 +9,7 @@ from uuid import UUID
 from controller.core.backtest_states import Source
 from controller.models import Backtest
 from controller.services import traces
-from controller.services.backtests import Load
+from controller.services.backtests import CURATED, Load
 from controller.simulator import curation
 from controller.simulator.backtest.ask import Asked, question_from
 from controller.simulator.backtest.question import Question, QuestionError
@@ -23,9 +23,6 @@ from controller.simulator.workload import (
     WindowTrace,
     Workload,
 )
-
-CURATED: Final = "curate"
-"""Where a backtest keeps for how many GPUs a ratio is to be found, and the share to be kept."""
 
 DOCUMENTS: Final = "documents"
 """Where a backtest keeps policies that no parameters can hold, by their labels."""

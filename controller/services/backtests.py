@@ -16,6 +16,9 @@ from controller.services.errors import ConflictError, MissingError, TooManyError
 from controller.services.people import Person
 from inventory.models import Service
 
+CURATED: Final = "curate"
+"""Where a backtest keeps for how many GPUs a ratio is to be found, and the share to be kept."""
+
 MOST_QUEUED: Final = 20
 MOST_QUEUED_EACH: Final = 5
 
@@ -61,7 +64,7 @@ def ask(key: UUID, *, asked: Mapping[str, Any], load: Load, user: Person) -> Bac
         )
         audit.record(
             actor=user.get_username(),
-            verb="started a backtest",
+            verb=f"started a {_kind(made)}",
             obj=made,
             after={"state": State.QUEUED.value, "load": made.load_name, "asked": dict(asked)},
         )
@@ -96,12 +99,16 @@ def _cancelled(pk: UUID, user: Person, before: State) -> Backtest:
     found = Backtest.objects.get(pk=pk)
     audit.record(
         actor=user.get_username(),
-        verb="cancelled a backtest",
+        verb=f"cancelled a {_kind(found)}",
         obj=found,
         before={"state": before.value},
         after={"state": found.state, "cancel_requested": True},
     )
     return found
+
+
+def _kind(row: Backtest) -> str:
+    return "curation" if CURATED in row.asked else "backtest"
 
 
 def _again(found: Backtest, asked: Mapping[str, Any], user: Person) -> Backtest:

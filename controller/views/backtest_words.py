@@ -14,7 +14,8 @@ from controller.core.backtest_states import State
 from controller.selectors import backtest_scores
 from controller.selectors.backtests import MOST_TRIES
 from controller.services import backtest_jobs
-from controller.services.backtest_load import CURATED, DOCUMENTS
+from controller.services.backtest_load import DOCUMENTS
+from controller.services.backtests import CURATED
 from controller.views.backtest_form import BacktestForm
 
 if TYPE_CHECKING:

@@ -51,15 +51,19 @@ def test_windows_come_by_the_clock_of_the_load(
 
 
 @pytest.mark.parametrize(
-    ("policy", "words", "code"),
+    ("policy", "words", "code", "where"),
     [
-        pytest.param([], (), "bad_document", id="no object"),
-        pytest.param({"nmae": "x"}, (), "bad_policy", id="no such field"),
-        pytest.param(POLICY, ("--begins", "Monday"), "bad_time", id="no time"),
+        pytest.param([], (), "bad_document", "early.json", id="no object"),
+        pytest.param({"nmae": "x"}, (), "bad_policy", "--policy-file", id="no such field"),
+        pytest.param({"target": -1}, (), "bad_policy", "--policy-file", id="a target below 0"),
+        pytest.param(
+            POLICY, ("--policy", "default:target=-1"), "bad_policy", "--policy", id="the other"
+        ),
+        pytest.param(POLICY, ("--begins", "Monday"), "bad_time", "--begins", id="no time"),
     ],
 )
 def test_what_cant_be_played_is_named(
-    tmp_path: Path, policy: object, words: tuple[str, ...], code: str
+    tmp_path: Path, policy: object, words: tuple[str, ...], code: str, where: str
 ) -> None:
     said = StringIO()
     file = tmp_path / "early.json"
@@ -69,4 +73,5 @@ def test_what_cant_be_played_is_named(
             *("backtest", "--workload", LOAD, "--json", "--policy-file", str(file), *words),
             stdout=said,
         )
-    assert json.loads(said.getvalue())["error"]["code"] == code
+    error = json.loads(said.getvalue())["error"]
+    assert (error["code"], Path(error["where"]).name) == (code, where)

@@ -71,6 +71,16 @@ def test_a_backtest_is_asked_run_and_answered() -> None:
 
 
 @pytest.mark.django_db
+def test_a_curation_is_audited_as_one() -> None:
+    otto = person("otto", "Operator")
+    asked = ASKED | {"curate": {"gpus": 24, "goal_frac": 0.99}}
+    row = backtests.ask(uuid.uuid4(), asked=asked, load=LOAD, user=otto)
+    backtests.cancel(row.pk, user=otto)
+    verbs = AuditEvent.objects.filter(object_id=str(row.pk)).values_list("verb", flat=True)
+    assert set(verbs) == {"started a curation", "cancelled a curation"}
+
+
+@pytest.mark.django_db
 def test_the_same_form_makes_one_backtest_and_nobody_else_gets_it() -> None:
     otto, olga = person("otto", "Operator"), person("olga", "Operator")
     key = uuid.uuid4()

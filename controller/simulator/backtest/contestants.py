@@ -136,14 +136,15 @@ def _documented(candidate: Candidate, document: Mapping[str, object], stage: Sta
         policy = policy_from(document, default_policy(stage.capacity))
     except DocumentError as fault:
         problem = f"{candidate.label}: {fault}"
-        raise QuestionError("bad_policy", problem, "policy") from fault
+        raise QuestionError("bad_policy", problem, "policy_file") from fault
     return _checked(candidate, policy, stage)
 
 
 def _checked(candidate: Candidate, policy: PolicyConfig, stage: Stage) -> Contestant:
     spec = stage.spec(candidate.label, policy)
+    where = "policy" if candidate.document is None else "policy_file"
     for problem in validate_spec(spec):
-        raise QuestionError("bad_policy", f"{candidate.label}: {problem.message}", "policy")
+        raise QuestionError("bad_policy", f"{candidate.label}: {problem.message}", where)
     params = {name: getattr(policy, name) for name in PARAMETERS}
     return Contestant(candidate, spec, params)
 
