@@ -16,6 +16,7 @@ from controller.simulator.backtest.run import run
 from controller.simulator.capacity import TARGET_FRAC
 from controller.simulator.curation import CurationQuestion, basis_of, curate
 from controller.simulator.profiles import PROFILES
+from controller.simulator.stress import Stress
 from controller.simulator.workload import Workload, companion_name, read_trace
 
 AZURE: Final = "azure_llm_2023_conv.csv.gz"
@@ -66,11 +67,12 @@ def sustained() -> None:
         found = curate(question, clock=time.process_time, progress=lambda _: None)
         cautious, counts = found.basis.cautious, found.best.instances
         most = min(counts.prefill * cautious.prefill_rps, counts.decode * cautious.decode_rps)
+        attainable = Stress(asked, found.basis.demand, question.goal_frac).attainable_frac
         mean = TARGET_FRAC * found.basis.capacity.decode_tps
         print(
             f"{name:36} {found.best.instances}: {found.best.goodput_rps:6.1f} req/s"
             f" ({found.best.goodput_rps / most:.0%} of first principles),"
-            f" {found.attainable_frac:.1%} attainable, target"
+            f" {attainable:.1%} attainable, target"
             f" {found.targets['decode_tps_per_instance']:,.0f} tok/s (by means {mean:,.0f}),"
             f" {time.process_time() - begun_s:.1f} s"
         )

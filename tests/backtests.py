@@ -93,6 +93,19 @@ def run(name: str, made: Score, level: float = 2.0) -> Run:
     return Run(policy, name, params, made, series(level))
 
 
+def split_row(
+    prefill: int, decode: int, goodput_rps: float, computed_rps: float, *, simulated: bool
+) -> dict[str, Any]:
+    """Return a split as a curation keeps it."""
+    return {
+        "prefill": prefill,
+        "decode": decode,
+        "goodput_rps": goodput_rps,
+        "computed_rps": computed_rps,
+        "simulated": simulated,
+    }
+
+
 FOUND: dict[str, Any] = {
     "pd_ratio": 2.3,
     "pd_ratio_cautious": 2.18,
@@ -101,11 +114,11 @@ FOUND: dict[str, Any] = {
     "goal_frac": 0.99,
     "attainable_frac": 0.97,
     "sweep": [
-        {"prefill": 15, "decode": 9, "goodput_rps": 137.5, "simulated": True},
-        {"prefill": 16, "decode": 8, "goodput_rps": 146.6, "simulated": True},
-        {"prefill": 23, "decode": 1, "goodput_rps": 20.0, "simulated": False},
+        split_row(15, 9, 137.5, 140.0, simulated=True),
+        split_row(16, 8, 146.6, 150.0, simulated=True),
+        split_row(23, 1, 20.0, 20.0, simulated=False),
     ],
-    "best": {"prefill": 16, "decode": 8, "goodput_rps": 146.6, "simulated": True},
+    "best": split_row(16, 8, 146.6, 150.0, simulated=True),
     "targets": {
         "decode_tps_per_instance": 3170.0,
         "prefill_tps_uncached_per_instance": 7937.0,
@@ -116,6 +129,7 @@ FOUND: dict[str, Any] = {
         | {"pd_ratio": 2.18, "adapt": "off", "lead_s": None},
         "why": "default takes the fewest GPU-hours, 414.0, of the 1 that keep 99%",
     },
+    "note": "",
 }
 """What a curation found, as an answer keeps it."""
 

@@ -12,18 +12,24 @@ if TYPE_CHECKING:
     from controller.charts.clock import Clock
     from controller.selectors.backtest_series import BacktestSeries
 
-COLUMNS: Final = ("prefill", "decode", "P/D ratio", "goodput [requests/s]", "found by")
-WORDS: Final = {True: "simulation", False: "first principles"}
+COLUMNS: Final = (
+    "prefill",
+    "decode",
+    "P/D ratio",
+    "simulated [requests/s]",
+    "by first principles [requests/s]",
+)
 
 
 def curation_sweep(found: BacktestSeries, clock: Clock) -> Plot:
-    """Return requests/s over prefill instances; simulated splits are full, computed ones open."""
+    """Return requests/s over prefill instances: what was simulated, above it what was computed."""
     del clock
     if not found.curation:
         return nothing("This backtest was not asked for a ratio.", COLUMNS)
     sweep, best = found.curation["sweep"], found.curation["best"]
+    note = found.curation.get("note")
     return {
-        "data": [_line(sweep), *(_points(sweep, simulated=kind) for kind in (True, False))],
+        "data": [_computed(sweep), _simulated(sweep)],
         "layout": layout(
             margin={"l": 56, "r": 24, "t": 48, "b": 48},
             hovermode="closest",
@@ -35,6 +41,7 @@ def curation_sweep(found: BacktestSeries, clock: Clock) -> Plot:
         "summary": (
             f"Of {found.curation['gpus']} GPUs {best['prefill']} prefill and {best['decode']} "
             f"decode instances carry most: {best['goodput_rps']:,.4g} requests/s."
+            f"{f' {note}.' if note else ''}"
         ),
         "table": {
             "columns": list(COLUMNS),
@@ -43,8 +50,8 @@ def curation_sweep(found: BacktestSeries, clock: Clock) -> Plot:
                     split["prefill"],
                     split["decode"],
                     cell(split["prefill"] / split["decode"]),
-                    cell(split["goodput_rps"]),
-                    WORDS[split["simulated"]],
+                    cell(_played_rps(split)),
+                    cell(_first_rps(split)),
                 ]
                 for split in sweep
             ],
@@ -53,31 +60,39 @@ def curation_sweep(found: BacktestSeries, clock: Clock) -> Plot:
     }
 
 
-def _line(sweep: Sequence[dict[str, Any]]) -> Trace:
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "x": [split["prefill"] for split in sweep],
-        "y": [split["goodput_rps"] for split in sweep],
-        "line": {"color": token("control"), "width": 1},
-        "hoverinfo": "skip",
-        "showlegend": False,
+def _played_rps(split: dict[str, Any]) -> float | None:
+    return split["goodput_rps"] if split["simulated"] else None
+
+
+def _first_rps(split: dict[str, Any]) -> float | None:
+    """Return what was computed; earlier curations kept it only of what was not simulated."""
+    unplayed = None if split["simulated"] else split["goodput_rps"]
+    return split.get("computed_rps", unplayed)
+
+
+def _computed(sweep: Sequence[dict[str, Any]]) -> Trace:
+    return _course("by first principles", sweep, [_first_rps(split) for split in sweep]) | {
+        "marker": {"symbol": "circle-open", "size": 7, "color": token("control")},
+        "line": {"color": token("control"), "width": 1, "dash": "dot"},
     }
 
 
-def _points(sweep: Sequence[dict[str, Any]], *, simulated: bool) -> Trace:
-    shown = [split for split in sweep if split["simulated"] is simulated]
+def _simulated(sweep: Sequence[dict[str, Any]]) -> Trace:
+    return _course("by simulation", sweep, [_played_rps(split) for split in sweep]) | {
+        "marker": {"symbol": "circle", "size": 9, "color": token("accent")},
+        "line": {"color": token("accent"), "width": 2},
+    }
+
+
+def _course(name: str, sweep: Sequence[dict[str, Any]], rates: Sequence[float | None]) -> Trace:
+    """Return a line of its own, with a gap where there is no figure."""
     return {
         "type": "scatter",
-        "mode": "markers",
-        "name": f"by {WORDS[simulated]}",
-        "x": [split["prefill"] for split in shown],
-        "y": [split["goodput_rps"] for split in shown],
-        "text": [f"{split['prefill']} prefill, {split['decode']} decode" for split in shown],
-        "marker": {
-            "symbol": "circle" if simulated else "circle-open",
-            "size": 9,
-            "color": token("accent"),
-        },
-        "hovertemplate": "%{text}: %{y:,.4~g} requests/s<extra></extra>",
+        "mode": "lines+markers",
+        "name": name,
+        "x": [split["prefill"] for split in sweep],
+        "y": list(rates),
+        "text": [f"{split['prefill']} prefill, {split['decode']} decode" for split in sweep],
+        "hovertemplate": f"%{{text}} {name}: %{{y:,.4~g}} requests/s<extra></extra>",
+        "connectgaps": False,
     }

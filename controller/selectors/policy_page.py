@@ -74,10 +74,15 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Curated:
-    """What a curation found, in words: the best split, targets, ratio, and who was chosen."""
+    """What a curation found, in words: the best split, targets, ratio, and who was chosen.
+
+    ``is_in_force`` where that is what the service has anyway.
+    """
 
     sentence: str
     facts: Sequence[tuple[str, str]]
+    note: str
+    is_in_force: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,23 +183,25 @@ def simulation(service: Service, pk: UUID, now: datetime) -> Simulation | None:
         return None
     labels, answer = asked["labels"], found.backtest.answer
     names = {}
-    if labels:
-        names = {
-            labels[EDITED]: EDITED,
-            labels[IN_FORCE]: f"{IN_FORCE}, revision {asked['revision']}",
-        }
+    if EDITED in labels:
+        names[labels[EDITED]] = EDITED
+    if IN_FORCE in labels:
+        names[labels[IN_FORCE]] = f"{IN_FORCE}, revision {asked['revision']}"
     curation = answer.get("curation") if answer else None
+    curated = None
     if curation:
-        names[curation["chosen"]["policy"]] = f"{curation['chosen']['policy']} (chosen)"
+        chosen = curation["chosen"]["policy"]
+        curated = _curated(curation, names.get(chosen, ""))
+        names[chosen] = f"{names.get(chosen, chosen)} (chosen)"
     return Simulation(
         found=found,
         revision=asked["revision"],
         body=asked["body"] | (_adopted(curation) if curation else {}),
-        sentence=_sentence(answer, labels) if answer and labels else "",
+        sentence=_sentence(answer, labels) if answer and EDITED in labels else "",
         columns=[backtest_scores.BY_NAME[name] for name in COMPARED],
         rows=_rows(answer, names) if answer else (),
         is_curation=CURATED in found.backtest.asked,
-        curated=_curated(curation) if curation else None,
+        curated=curated,
     )
 
 
@@ -203,7 +210,8 @@ def _adopted(curation: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in curation["chosen"]["params"].items() if name in KEPT}
 
 
-def _curated(curation: Mapping[str, Any]) -> Curated:
+def _curated(curation: Mapping[str, Any], in_force: str) -> Curated:
+    """Return what was found in words; ``in_force`` is who was chosen where that is in force."""
     best, drift, targets = curation["best"], curation["ratio_drift"], curation["targets"]
     cautious, mean = (wording.ratio(curation[name]) for name in ("pd_ratio_cautious", "pd_ratio"))
     hours = f"{drift['hours']} {'hour' if drift['hours'] == 1 else 'hours'}"
@@ -231,7 +239,10 @@ def _curated(curation: Mapping[str, Any]) -> Curated:
         within = wording.percent(curation["attainable_frac"])
         facts.append(("Prompts that can keep the TTFT goal", within))
     why = str(curation["chosen"]["why"])
-    return Curated(f"Chosen: {why}.", facts)
+    if in_force:
+        why = why.replace(str(curation["chosen"]["policy"]), in_force, 1)
+    note = curation.get("note")
+    return Curated(f"Chosen: {why}.", facts, f"{note}." if note else "", bool(in_force))
 
 
 def _rows(

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from controller.core.types import Flags, Floats, Instances
+from controller.simulator.attainable import attainable_frac
 from controller.simulator.backtest.answer import Answer, Plain, Run, as_plain
 from controller.simulator.backtest.contestants import OURS
 from controller.simulator.backtest.plan import plan
@@ -40,6 +41,9 @@ MOST_ROUNDS: Final = 4
 STRESS_FRAC: Final = 0.3
 """Of the progress that is told, what finding the split takes; the rest is playing policies."""
 
+MARGIN_FRAC: Final = 0.002
+"""Where none keeps the goal: shares this near to the most that is kept are as good as it."""
+
 HOUR_S: Final = 3600.0
 MOST_HOURS: Final = 31 * 24
 QUIET_FRAC: Final = 0.1
@@ -50,11 +54,13 @@ QUIET_FRAC: Final = 0.1
 class Split:
     """Instances of both roles, and the requests/s they carry within the goals.
 
-    ``simulated`` where that was found by playing it, else it is from first principles.
+    ``simulated`` where ``goodput_rps`` was found by playing it, else it is ``computed_rps``, that
+    of first principles.
     """
 
     instances: Instances
     goodput_rps: float
+    computed_rps: float
     simulated: bool = False
 
 
@@ -100,7 +106,9 @@ class Basis:
 class Curation:
     """What fits: the split with the highest goodput, targets, and how policies did on the load.
 
-    ``attainable_frac`` is the share of requests whose own prompt leaves the TTFT goal in reach.
+    ``attainable_frac`` is the share of the requests played whose own prompt leaves the TTFT goal
+    in reach, at least what a policy kept. ``note`` says why the best split is no hour's, empty
+    where it is.
     """
 
     question: CurationQuestion
@@ -112,6 +120,7 @@ class Curation:
     answer: Answer
     chosen: Run
     why: str
+    note: str
 
 
 def answered(
@@ -167,11 +176,12 @@ def curate(
         clock=clock,
         progress=lambda frac: progress(STRESS_FRAC + (1 - STRESS_FRAC) * frac),
     )
-    chosen, why = choose(answer.runs, question.goal_frac)
+    attainable = _attainable(question.asked, answer.runs)
+    chosen, why = choose(answer.runs, question.goal_frac, attainable)
     return Curation(
         question=question,
         basis=basis,
-        attainable_frac=stress.attainable_frac,
+        attainable_frac=attainable,
         sweep=listed(every, best),
         best=best,
         targets={
@@ -181,6 +191,27 @@ def curate(
         answer=answer,
         chosen=chosen,
         why=why,
+        note=_note(best, basis.drift),
+    )
+
+
+def _attainable(asked: Question, runs: Sequence[Run]) -> float:
+    """Return the share that can be kept; requests that are drawn may be kinder than their mean."""
+    kept = [one.score.slo_attainment_ttft or 0.0 for one in runs]
+    return max(attainable_frac(asked), *kept)
+
+
+def _note(best: Split, drift: Drift) -> str:
+    """Return why the best split's ratio is outside that of all hours, empty where it is not."""
+    ratio = best.instances.prefill / best.instances.decode
+    if not drift.hours or drift.lowest <= ratio <= drift.highest:
+        return ""
+    side = "below" if ratio < drift.lowest else "above"
+    hours = " to ".join(dict.fromkeys(f"{each:.2f}" for each in (drift.lowest, drift.highest)))
+    return (
+        f"The best split has a ratio of {ratio:.2f}, {side} the {hours} of the hours: those are "
+        "from first principles in fractions of instances, a split has whole ones and must keep "
+        "both goals when it is played"
     )
 
 
@@ -307,8 +338,8 @@ def stressed(
             lambda frac, at=at: progress((at + frac) / rounds),  # type: ignore[misc]
         )
         for row in rows:
-            counts = found[row].instances
-            found[row] = Split(counts, carried[counts], simulated=True)
+            played_rps = carried[found[row].instances]
+            found[row] = replace(found[row], goodput_rps=played_rps, simulated=True)
     return found
 
 
@@ -327,7 +358,7 @@ def splits(gpus: int, per_instance: Instances, capacity: Capacity) -> list[Split
     for prefill in range(1, most + 1):
         decode = (gpus - prefill * per_instance.prefill) // per_instance.decode
         carried = min(prefill * capacity.prefill_rps, decode * capacity.decode_rps)
-        found.append(Split(Instances(prefill, decode), carried))
+        found.append(Split(Instances(prefill, decode), carried, carried))
     return found
 
 
@@ -356,34 +387,39 @@ def ours(capacity: Capacity) -> tuple[str, ...]:
     )
 
 
-def choose(runs: Sequence[Run], goal_frac: float) -> tuple[Run, str]:
-    """Return the cheapest of our runs that keeps the goal, or the one that keeps most, and why.
+def choose(runs: Sequence[Run], goal_frac: float, attainable: float = 1.0) -> tuple[Run, str]:
+    """Return the cheapest of our runs that keeps the goal, and why it is chosen.
 
-    References are there to be compared with: no service can adopt one.
+    Where none does it is the cheapest of those within ``MARGIN_FRAC`` of the one that keeps most:
+    beyond what is ``attainable``, GPUs buy nothing. References are there to be compared with: no
+    service can adopt one.
     """
     runs = [one for one in runs if one.policy in OURS]
     goal = f"{goal_frac * 100:.6g}%"
-    keeping = [
-        one
-        for one in runs
-        if one.score.slo_attainment is not None and one.score.slo_attainment >= goal_frac
-    ]
-    if keeping:
-        found = min(keeping, key=lambda one: one.score.gpu_hours)
-        return found, (
-            f"{found.label} takes the fewest GPU-hours, {found.score.gpu_hours:,.1f}, of the "
-            f"{len(keeping)} that keep {goal} of requests within both goals"
-        )
-    known = [one for one in runs if one.score.slo_attainment is not None]
-    if not known:
+    kept = {one.label: share for one in runs if (share := one.score.slo_attainment) is not None}
+    if not kept:
         return runs[0], "no request came, so nothing tells the policies apart"
-    found = max(known, key=lambda one: one.score.slo_attainment or 0.0)
-    kept = found.score.slo_attainment or 0.0
-    # Cut, not rounded: what misses the goal by little must not read as if it kept it.
-    cut = floor(kept * 1e4 + 1e-6) / 1e2
+    most = max(kept.values())
+    wanted = goal_frac if most >= goal_frac else most - MARGIN_FRAC
+    good = [one for one in runs if kept.get(one.label, 0.0) >= wanted]
+    found = min(good, key=lambda one: one.score.gpu_hours)
+    cheapest = f"{found.label} takes the fewest GPU-hours, {found.score.gpu_hours:,.1f}, of the"
+    if most >= goal_frac:
+        return found, f"{cheapest} {len(good)} that keep {goal} of requests within both goals"
+    short = f"none keeps {goal} of requests within both goals"
+    if attainable < goal_frac:
+        short = f"{goal} is out of reach with these engines, at most about {_cut(attainable)}"
+    if len(good) == 1:
+        return found, f"{short}; {found.label} keeps most, {_cut(most)}"
     return found, (
-        f"none keeps {goal} of requests within both goals; {found.label} keeps most, {cut:g}%"
+        f"{short}; {cheapest} {len(good)} within {100 * MARGIN_FRAC:g} percentage points of the "
+        f"most that one keeps, {_cut(most)}"
     )
+
+
+def _cut(frac: float) -> str:
+    """Return a share cut, not rounded: what misses the goal must not read as if it kept it."""
+    return f"{floor(frac * 1e4 + 1e-6) / 1e2:g}%"
 
 
 def as_curation(found: Curation) -> dict[str, Plain]:
@@ -427,6 +463,7 @@ def findings(found: Curation) -> dict[str, Plain]:
             "slo_attainment": found.chosen.score.slo_attainment,
             "why": found.why,
         },
+        "note": found.note,
     }
 
 
@@ -435,5 +472,6 @@ def _split(split: Split) -> dict[str, Plain]:
         "prefill": split.instances.prefill,
         "decode": split.instances.decode,
         "goodput_rps": split.goodput_rps,
+        "computed_rps": split.computed_rps,
         "simulated": split.simulated,
     }

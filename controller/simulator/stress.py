@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from controller.core.types import Floats, Instances
+from controller.simulator.attainable import in_time
 from controller.simulator.backtest.plan import Fidelity, by_itself
 from controller.simulator.backtest.question import Question
 from controller.simulator.capacity import Demand
@@ -42,10 +43,9 @@ class Stress:
 
     @property
     def attainable_frac(self) -> float:
-        """Share of requests whose first token can be in time on an idle engine."""
+        """Share of requests of the mix whose first token can be in time on an idle engine."""
         prompts = self.demand.uncached_tokens * self.asked.workload.lengths.input
-        alone_s = self.asked.prefill.prefill_s(prompts) + self.asked.decode.step_s(1.0, 0.0)
-        return float(np.mean(alone_s <= self.asked.slo.ttft_s))
+        return float(in_time(self.asked, prompts).mean())
 
     def wanted_frac(self, rps: float) -> float:
         """Return the share of all requests that must be kept when so many come [requests/s].

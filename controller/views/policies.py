@@ -171,18 +171,20 @@ def curate(request: HttpRequest, slug: str) -> HttpResponse:
 def _queued(
     request: HttpRequest, now: InForce, form: PolicyForm | None, trial: TrialForm
 ) -> HttpResponse:
-    """Queue what is to be simulated; without a checked form it is a curation."""
+    """Queue what is to be simulated; without a checked form it is a curation.
+
+    What is in force is played in both.
+    """
     status = 400
     try:
         body = form.body() if form else now.body
-        labels = policy_trial.labels(now.body if now.revision else body, body) if form else {}
+        before = now.body if now.revision else body
+        labels = policy_trial.labels(before, body) if form else policy_trial.label_in_force(now)
         asking = trial.asking(list(dict.fromkeys(labels.values())))
         if asking is not None:
             asked = asking.asked() | policy_trial.remembered(now, body, labels)
-            if form:
-                before = now.body if now.revision else body
-                asked |= {DOCUMENTS: policy_trial.documents(before, body)}
-            else:
+            asked |= {DOCUMENTS: policy_trial.documents(before, body)}
+            if form is None:
                 asked |= policy_trial.curation_of(now, trial.cleaned_data["gpus"])
             load = backtest_form.load_of(asking.cleaned_data, timezone.now())
             backtest_load.check(asked, load, wiring.backtest_sources())

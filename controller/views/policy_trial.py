@@ -14,7 +14,7 @@ from controller.core.policy_names import PERIODIC, policy_names
 from controller.core.types import Slo
 from controller.selectors import backtests, policy_page
 from controller.selectors.policy_page import EDITED, IN_FORCE, InForce
-from controller.services.backtest_load import CURATED
+from controller.services.backtests import CURATED
 from controller.simulator.backtest.ask import MOST_GPUS, POLICY_NAMES
 from controller.simulator.backtest.contestants import PARAMETERS
 from controller.simulator.backtest.question import QuestionError
@@ -36,6 +36,7 @@ SAID_AT: Final = {
     "service": "hours",
     "policies": "beside",
     "policy": "beside",
+    "policy_file": "beside",
     "more": "beside",
 }
 
@@ -145,6 +146,16 @@ def labels(in_force: Mapping[str, Any], edited: Mapping[str, Any]) -> Mapping[st
         is_timed = PERIODIC in policy_names(config.name)
         made[name] = TIMED[name] if is_timed else f"{PLAYED_BY}:{parameters(config, PARAMETERS)}"
     return made
+
+
+def label_in_force(now: InForce) -> Mapping[str, str]:
+    """Return what is in force as a curation compares it, nothing where there is no policy.
+
+    Raises :class:`QuestionError` for one that can't be read.
+    """
+    if not now.revision:
+        return {}
+    return {IN_FORCE: labels(now.body, now.body)[IN_FORCE]}
 
 
 def documents(in_force: Mapping[str, Any], edited: Mapping[str, Any]) -> Mapping[str, Any]:

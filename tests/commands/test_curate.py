@@ -22,7 +22,9 @@ def test_a_program_gets_one_document() -> None:
     answer = json.loads(run(*HOUR, "--policy", "static-mean", "--json"))
     assert {"pd_ratio", "sweep", "targets", "chosen", "runs"} <= set(answer)
     assert [split["prefill"] for split in answer["sweep"]] == list(range(1, 12))
-    assert set(answer["sweep"][0]) == {"prefill", "decode", "goodput_rps", "simulated"}
+    assert set(answer["sweep"][0]) == {
+        *("prefill", "decode", "goodput_rps", "computed_rps", "simulated"),
+    }
     assert {"decode_tps_per_instance", "prefill_tps_uncached_per_instance"} == set(
         answer["targets"]
     )

@@ -512,6 +512,7 @@ def test_a_curation_is_played_by_a_worker_and_adopted_as_a_revision(
     client: Client, chat: Service
 ) -> None:
     factories.make_samples(chat, until=timezone.now(), count=200)
+    Policy.objects.update(target=5.0, adapt="off")  # asks for all 8 GPUs: another is chosen
     sent = tried(chat, target="nonsense, which has no say") | {"try-gpus": "8"}
     asked = client.post(f"{TAB}curate/", sent)
     row = Backtest.objects.get()
@@ -526,6 +527,7 @@ def test_a_curation_is_played_by_a_worker_and_adopted_as_a_revision(
     found = row.answer["curation"]
     page = client.get(asked.url).text
     assert f"Chosen: {found['chosen']['why']}." in words(page)
+    assert "in force, revision 1" in words(page)
     assert f'data-figure="/api/v1/figures/curation?backtest={row.pk}"' in page
     assert "hpa-util" in page
 
@@ -536,6 +538,19 @@ def test_a_curation_is_played_by_a_worker_and_adopted_as_a_revision(
     policy = Policy.objects.get()
     assert (policy.revision, policy.target) == (2, filled["target"])
     assert client.post(f"{TAB}revert/1/", {"opened": 2, "reason": "back"}).status_code == 302
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("pia")
+def test_what_is_in_force_is_compared_in_a_curation(client: Client, chat: Service) -> None:
+    factories.make_samples(chat, until=timezone.now(), count=200)
+    sent = tried(chat, target="1200") | {"try-gpus": "8"}
+    assert client.post(f"{TAB}curate/", sent).status_code == 302
+    row = Backtest.objects.get()
+    labels = row.asked["policy_tab"]["labels"]
+    assert set(labels) == {IN_FORCE}
+    assert row.asked["policies"] == ["default", labels[IN_FORCE]]
+    assert parse_candidate(labels[IN_FORCE]).params["target"] == "1000"
 
 
 def make_curation(by: User, state: str = "done", **fields: Any) -> Backtest:
@@ -568,6 +583,27 @@ def test_what_a_curation_found_is_said_in_words(client: Client, pia: User) -> No
     assert "curated for 24 GPUs, 99 % within both goals" in whole
     assert "./heteroscale curate --workload" in whole
     assert "--gpus 24 --goal 0.99" in whole
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("chat")
+def test_what_is_in_force_may_be_what_fits_and_is_not_adopted_again(
+    client: Client, pia: User
+) -> None:
+    label = "proportional:target=1000"
+    why = f"{label} takes the fewest GPU-hours, 414.0, of the 2 that keep 99%"
+    chosen = FOUND["chosen"] | {"policy": label, "why": why}
+    found = FOUND | {"chosen": chosen, "note": "It suits no hour"}
+    row = make_curation(pia, found=answer(run(label, score(414.0, 0.992)), curation=found))
+    row.asked["policy_tab"]["labels"] = {IN_FORCE: label}
+    row.save()
+    page = reading(client, f"{TAB}?simulation={row.pk}")
+
+    assert "Chosen: in force, revision 1 takes the fewest GPU-hours, 414.0" in page
+    assert "in force, revision 1 (chosen)" in page
+    assert "It suits no hour." in page
+    assert "nothing to adopt" in page
+    assert "Adopt…" not in page
 
 
 @pytest.mark.django_db

@@ -92,6 +92,7 @@ def _told(found: Curation) -> list[str]:
         f"{ratio}, {basis.capacity.pd_ratio:.2f} by mean lengths; {moving}",
         f"best of {found.question.gpus} GPUs      {best.instances}: {best.goodput_rps:,.1f} req/s",
         *(f"{name:36} {value:,.0f} tok/s" for name, value in found.targets.items()),
+        *([f"{found.note}."] if found.note else []),
         "",
         "prefill  decode  goodput [req/s]",
         *(_line(split) for split in found.sweep),
