@@ -24,6 +24,7 @@ class Driver:
 
     ``observed`` is per ready instance of the driver's role, ``counted`` per desired one, which is
     what the controller compares with ``target``; both in the unit shown (shares in per cent).
+    ``configured`` is the policy's target where another is in use.
     """
 
     kind: SignalKind
@@ -34,6 +35,7 @@ class Driver:
     target: float
     floor: float
     ceiling: float
+    configured: float | None = None
 
     @classmethod
     def of(cls, series: ServiceSeries) -> Driver:
@@ -42,6 +44,7 @@ class Driver:
         kind = SIGNALS[SIGNAL_INDEX[policy.driver]]
         row = ROLE_INDEX[kind.role]
         shown = 100.0 if kind.unit == "share" else 1.0
+        target = shown * (policy.target if series.in_use is None else series.in_use.target)
         reporting, expected = series.reporting[row], series.expected[row]
         return cls(
             kind=kind,
@@ -49,9 +52,10 @@ class Driver:
             counted=shown * _per(series.signals[kind.name], series.desired[row], kind),
             coverage=_divided(reporting.astype(float), expected.astype(float)),
             reporting_now=(int(reporting[-1]), int(expected[-1])) if len(reporting) else (0, 0),
-            target=shown * policy.target,
-            floor=shown * policy.target * (1 - policy.theta_in),
-            ceiling=shown * policy.target * (1 + policy.theta_out),
+            target=target,
+            floor=target * (1 - policy.theta_in),
+            ceiling=target * (1 + policy.theta_out),
+            configured=None if series.in_use is None else shown * policy.target,
         )
 
     @property
@@ -107,8 +111,15 @@ class Driver:
             return f"{self.label[:1].upper()}{self.label[1:]} was not reported."
         return (
             f"{self.label[:1].upper()}{self.label[1:]} is {self.write(float(known[-1]))} "
-            f"{self.unit}, target {self.write(self.target)}."
+            f"{self.unit}, {self.told_target}."
         )
+
+    @property
+    def told_target(self) -> str:
+        """The target, and the configured one where another is in use."""
+        if self.configured is None:
+            return f"target {self.write(self.target)}"
+        return f"target {self.write(self.target)} in use, {self.write(self.configured)} configured"
 
     def write(self, value: float) -> str:
         """Return a value as an operator reads it."""

@@ -234,13 +234,14 @@ def pd_ratio(series: ServiceSeries) -> Floats:
 def _ratio(series: ServiceSeries, brush: Brush, panel: Panel) -> Part:
     """F5: prefill per decode on a logarithmic axis, with the band the policy keeps."""
     policy, ratio = series.spec.policy, pd_ratio(series)
-    low, high = (policy.pd_ratio * (1 + sign * policy.ratio_tolerance) for sign in (-1, 1))
+    goal = policy.pd_ratio if series.in_use is None else series.in_use.pd_ratio
+    low, high = (goal * (1 + sign * policy.ratio_tolerance) for sign in (-1, 1))
     outside = np.isfinite(ratio) & ((ratio < low) | (ratio > high))
     span = _ratio_span(ratio, low, high)
     last = float(ratio[-1])
     labels = [
-        Label(policy.pd_ratio, f"target {policy.pd_ratio:.2g}"),
-        *([Label(last, f"{last:.2g} now", token("accent"))] if last != policy.pd_ratio else []),
+        Label(goal, _told_ratio(series)),
+        *([Label(last, f"{last:.2g} now", token("accent"))] if last != goal else []),
     ]
     return Part(
         [
@@ -261,10 +262,17 @@ def _ratio(series: ServiceSeries, brush: Brush, panel: Panel) -> Part:
         },
         [
             rect(panel, None, (low, high), token("accent", 0.12)),
-            level(panel, policy.pd_ratio, dash="dot"),
+            level(panel, goal, dash="dot"),
         ],
         edge_labels(panel, labels, span=span, log=True),
     )
+
+
+def _told_ratio(series: ServiceSeries) -> str:
+    configured = f"{series.spec.policy.pd_ratio:.2g}"
+    if series.in_use is None:
+        return f"target {configured}"
+    return f"target {series.in_use.pd_ratio:.2g} in use, {configured} configured"
 
 
 def _ratio_span(ratio: Floats, low: float, high: float) -> tuple[float, float]:
@@ -302,7 +310,7 @@ def _driver(driver: Driver, brush: Brush, panel: Panel, strip: Panel) -> Part:
     top = top_of(driver.observed, np.array([driver.ceiling]), floor=driver.ceiling)
     last = driver.observed[np.isfinite(driver.observed)]
     labels = [
-        Label(driver.target, f"target {driver.write(driver.target)}"),
+        Label(driver.target, driver.told_target),
         *(
             [Label(float(last[-1]), f"{driver.write(float(last[-1]))} now", color)]
             if len(last)

@@ -23,6 +23,7 @@ from controller.core.types import (
     ServiceSpec,
 )
 from controller.models import Action, Decision, Freeze, Sample
+from controller.selectors.in_use import InUse, in_use
 from inventory.models import Service
 from inventory.snapshot import service_spec
 
@@ -113,7 +114,7 @@ class ServiceSeries:
     and ``expected`` have shape ``(2, T)``: (prefill, decode) instances. ``signals`` maps a
     signal's name to shape ``(T,)`` in its own unit, NaN where nothing was reported. ``step_s`` is
     the usual time between two samples [s]. ``left_out`` counts decisions of the range that are
-    not listed.
+    not listed. ``in_use`` are ratio and target in place of the policy's, where they adapt.
     """
 
     name: str
@@ -132,6 +133,7 @@ class ServiceSeries:
     decisions: tuple[DecisionMark, ...] = ()
     freezes: tuple[FreezeSpan, ...] = ()
     left_out: int = 0
+    in_use: InUse | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +180,9 @@ class DecisionWindow:
 
 
 def service_series(ask: Ask) -> ServiceSeries:
-    """Read one service over a range with its decisions and freezes; seven queries at most."""
+    """Read one service over a range with its decisions and freezes; eight queries at most."""
     service = _service(ask.service)
-    return _series(service, ask, decisions=True)
+    return _series(service, ask)
 
 
 def decision_record(ask: Ask) -> DecisionRecord:
@@ -199,7 +201,8 @@ def decision_window(ask: Ask) -> DecisionWindow:
         tick_s=ask.tick_s,
         window_s=ask.window_s,
     )
-    series = _series(_service(row.service.slug), around, decisions=False)
+    service = _service(row.service.slug)
+    series = _series(service, around, row)
     return DecisionWindow(_record(row), series, ask.window_s)
 
 
@@ -240,7 +243,9 @@ def _decision(pk: int) -> Decision:
     return row
 
 
-def _series(service: Service, ask: Ask, *, decisions: bool) -> ServiceSeries:
+def _series(service: Service, ask: Ask, decision: Decision | None = None) -> ServiceSeries:
+    """Read one service with its decisions and freezes, or what a single decision is shown by."""
+    decisions = decision is None
     try:
         spec = service_spec(service)
     except (ObjectDoesNotExist, KeyError) as fault:
@@ -270,6 +275,7 @@ def _series(service: Service, ask: Ask, *, decisions: bool) -> ServiceSeries:
         decisions=found,
         freezes=_freezes(service, ask) if decisions else (),
         left_out=more,
+        in_use=in_use(service, decision),
     )
 
 

@@ -14,6 +14,7 @@ from controller.core.lifecycle import ActionState
 from controller.core.types import SIGNALS, Gate
 from controller.models import Action, Decision
 from controller.selectors import proposals
+from controller.selectors.in_use import InUse, in_use
 from controller.selectors.profiles import problem_of
 from controller.selectors.progress import Milestone, Waits, milestones, waits_of
 from controller.selectors.services import DecisionLine, ServiceRow, decision_line, read_rows
@@ -200,7 +201,7 @@ def read_sizing(service: Service) -> Sizing:
     roles = list(RoleSpec.objects.filter(service=service).select_related("hardware"))
     return Sizing(
         slo=_slo_facts(slo) if slo else (),
-        policy=_policy_facts(policy) if policy else (),
+        policy=_policy_facts(policy, in_use(service)) if policy else (),
         limits=(
             *(_limit_fact(role) for role in roles),
             *(_engine_fact(role) for role in roles),
@@ -219,13 +220,18 @@ def _slo_facts(slo: Slo) -> tuple[Fact, ...]:
     )
 
 
-def _policy_facts(policy: Policy) -> tuple[Fact, ...]:
+def _policy_facts(policy: Policy, used: InUse | None) -> tuple[Fact, ...]:
+    """Return the policy in words; target and ratio in use stand beside those that adapt."""
     unit = UNITS.get(policy.driver, "")
     spread = policy.ratio_tolerance * policy.pd_ratio
     low, high = policy.pd_ratio - spread, policy.pd_ratio + spread
     return (
         Fact("policy", f"{policy.name} on {LABELS.get(policy.driver, policy.driver)}"),
-        Fact("target", f"{wording.number(policy.target)} {unit} per instance"),
+        Fact(
+            "target",
+            f"{wording.number(policy.target)} {unit} per instance"
+            + (f"; in use {wording.number(used.target)}" if used else ""),
+        ),
         Fact(
             "acts when",
             f"over target by {wording.percent(policy.theta_out)}, "
@@ -233,7 +239,8 @@ def _policy_facts(policy: Policy) -> tuple[Fact, ...]:
         ),
         Fact(
             "prefill per decode",
-            f"{wording.ratio(policy.pd_ratio)} (band {wording.ratio(low)}–{wording.ratio(high)})",
+            f"{wording.ratio(policy.pd_ratio)} (band {wording.ratio(low)}–{wording.ratio(high)})"
+            + (f"; in use {wording.ratio(used.pd_ratio)}" if used else ""),
         ),
         Fact(
             "largest step",

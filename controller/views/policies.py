@@ -15,9 +15,11 @@ from django.urls import reverse
 from django.utils import timezone
 
 from controller import wiring
+from controller.core import wording
 from controller.core.policy_fields import FIELDS as POLICY_FIELDS
 from controller.core.policy_fields import GROUPS, differences, told
 from controller.selectors import policy_page, suggestions
+from controller.selectors.in_use import in_use
 from controller.selectors.policy_page import InForce
 from controller.services import backtest_load, people, policy_edits
 from controller.services import backtests as backtest_service
@@ -308,13 +310,29 @@ def _render(
     return render(request, "controller/policy.html", values, status=outcome.status)
 
 
+def _used(now: InForce) -> dict[str, str]:
+    """Return what is in use in place of a field that follows the workload, in words."""
+    used = in_use(now.service)
+    if used is None:
+        return {}
+    return {
+        "target": f"; in use {wording.number(used.target)}",
+        "pd_ratio": f"; in use {wording.ratio(used.pd_ratio)}",
+    }
+
+
 def _facts(now: InForce) -> list[tuple[str, list[tuple[str, str, str]]]]:
     """Return the policy in words, group by group, for those who may only read it."""
+    used = _used(now)
     return [
         (
             group.title,
             [
-                (field.label, told(field, now.body[field.name]), field.meaning)
+                (
+                    field.label,
+                    told(field, now.body[field.name]) + used.get(field.name, ""),
+                    field.meaning,
+                )
                 for field in (POLICY_FIELDS[name] for name in group.names if name in now.body)
             ],
         )

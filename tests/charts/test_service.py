@@ -11,6 +11,7 @@ import pytest
 from controller.charts.clock import Clock
 from controller.charts.service import joined, pd_ratio, service
 from controller.core.types import Instances
+from controller.selectors.in_use import InUse
 from tests.charts.reading import numbers, texts, trace_named, validated
 from tests.charts.values import NOON_S, STEP_S, a_freeze, a_mark, a_series, a_spec
 
@@ -128,6 +129,14 @@ def test_the_driver_shows_target_and_tolerance() -> None:
     shapes = service(a_series(), UTC)["layout"]["shapes"]
     mine = [(s["type"], s["y0"], s["y1"]) for s in shapes if s["yref"] == "y3"]
     assert mine == [("rect", 900.0, pytest.approx(1_100.0)), ("line", 1_000.0, 1_000.0)]
+
+
+def test_a_target_and_a_ratio_in_use_stand_beside_the_configured_ones() -> None:
+    plot = service(replace(a_series(), in_use=InUse(0.62, 820.0)), UTC)
+    labels = [note["text"] for note in plot["layout"]["annotations"]]
+    assert "target 820 in use, 1,000 configured" in labels
+    assert "target 0.62 in use, 0.5 configured" in labels
+    assert "target 820 in use, 1,000 configured." in plot["summary"]
 
 
 def test_latencies_are_in_milliseconds_with_breaches_tinted() -> None:

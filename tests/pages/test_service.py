@@ -12,6 +12,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from controller.models import Action, Freeze, ServiceStatus, Tick
+from inventory.models import Policy
 from tests import factories
 from tests.pages.reading import words
 
@@ -227,3 +228,28 @@ def test_a_panel_is_sent_once(reader: Client, panel: str) -> None:
 def test_what_is_not_there_is_not_found(reader: Client, address: str) -> None:
     factories.make_service("chat")
     assert reader.get(address).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("adapt", "forecast", "said"),
+    [
+        pytest.param("automatic", {"ratio": 0.62, "target": 820.0}, ("820", "0.62"), id="both"),
+        pytest.param("automatic", {"ratio": 0.62, "target": None}, ("1,000", "0.62"), id="ratio"),
+        pytest.param("automatic", {"ratio": None, "target": None}, None, id="not measured"),
+        pytest.param("automatic", None, None, id="nothing reckoned"),
+        pytest.param("propose", {"ratio": 0.62, "target": 820.0}, None, id="only suggested"),
+    ],
+)
+def test_target_and_ratio_in_use_stand_beside_the_configured_ones(
+    reader: Client, adapt: str, forecast: object, said: tuple[str, str] | None
+) -> None:
+    chat = factories.make_service("chat")
+    Policy.objects.update(adapt=adapt)
+    factories.make_decision(chat, forecast=forecast)
+    for address in ("/services/chat/", "/services/chat/policy/"):
+        page = words(reader.get(address).content.decode())
+        assert ("; in use" in page) is (said is not None)
+        if said is not None:
+            target, ratio = said
+            assert f"in use {target}" in page
+            assert f"in use {ratio}" in page

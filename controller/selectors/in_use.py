@@ -1,0 +1,38 @@
+"""The target and the ratio a service is sized by, which move where they follow the workload."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from controller.core.raw_values import finite
+from controller.core.types import Adapt
+from controller.models import Decision
+from inventory.models import Service
+
+
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """Prefill per decode, and the target in the driver's unit per instance."""
+
+    pd_ratio: float
+    target: float
+
+
+def in_use(service: Service, decision: Decision | None = None) -> InUse | None:
+    """Return what the decision, or else the newest, was made with in place of the configured.
+
+    ``None`` where ``adapt`` is not automatic, or where nothing was measured: then the policy's own
+    are in use. Without a decision given it takes one query, and that only where they may differ.
+    """
+    policy = getattr(service, "policy", None)
+    if policy is None or policy.adapt != Adapt.AUTOMATIC:
+        return None
+    if decision is None:
+        decision = Decision.objects.filter(service=service).only("pk", "forecast").first()
+    kept: Any = decision.forecast if decision else None
+    ratio = finite(kept.get("ratio")) if isinstance(kept, Mapping) else None
+    if not ratio:
+        return None
+    return InUse(ratio, finite(kept.get("target")) or policy.target)
