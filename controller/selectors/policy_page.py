@@ -236,7 +236,7 @@ def _curated(curation: Mapping[str, Any], in_force: str) -> Curated:
         ),
     ]
     if curation["attainable_frac"] < 1:
-        within = wording.percent(curation["attainable_frac"])
+        within = backtests.attained(curation["attainable_frac"])
         facts.append(("Prompts that can keep the TTFT goal", within))
     why = str(curation["chosen"]["why"])
     if in_force:
