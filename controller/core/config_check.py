@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from controller.core.pairs import MOST_INSTANCES
 from controller.core.policies import POLICIES
 from controller.core.policy_names import JOINT, PERIODIC, policy_names
-from controller.core.raw_values import finite, shown, text_of
+from controller.core.raw_values import finite, plainly, shown, text_of
 from controller.core.schedule import schedule_problems
 from controller.core.types import (
     SIGNALS,
@@ -279,7 +279,7 @@ def _in_ranges(holder: object, ranges: tuple[_Range, ...]) -> list[Problem]:
                 Problem(
                     bound.field,
                     f"{bound.field} is {shown(value)}; "
-                    f"give {kind} from {bound.low:,g} to {bound.high:,g}{unit}",
+                    f"give {kind} from {plainly(bound.low)} to {plainly(bound.high)}{unit}",
                 )
             )
     return problems

@@ -1,5 +1,6 @@
 """What each field of a policy is called, measured in and means; how it is told and compared."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
@@ -370,6 +371,19 @@ def _when(value: Mapping[str, Any]) -> str:
     else:
         told_days = ""
     return told_days + (f" but not on {', '.join(map(str, excepted))}" if excepted else "")
+
+
+def in_form_words(message: str) -> str:
+    """Return a sentence about a policy with each field by its name on the form.
+
+    Names that are words of their own, such as "driver", stay but for one that opens the sentence.
+    """
+    return _NAMED.sub(lambda found: f"“{FIELDS[found[0]].label}”", message)
+
+
+_NAMED: Final = re.compile(
+    rf"^(?:target|adapt)\b|\b(?:{'|'.join(name for name in FIELDS if '_' in name)})\b"
+)
 
 
 def parameters(config: PolicyConfig, names: Sequence[str]) -> str:

@@ -22,9 +22,14 @@ def text_of(value: object) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
+def plainly(value: float) -> str:
+    """Return a bound in digits alone, "1,000,000,000,000" or "0.000001": nobody types 1e+12."""
+    return f"{value:,.12f}".rstrip("0").rstrip(".")
+
+
 def shown(value: object) -> str:
     """Return a value as a message quotes it, on one line of a page."""
     if value is None:
         return "empty"
-    text = repr(value)
+    text = f"{value:,.15g}" if isinstance(value, float) else repr(value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

@@ -113,7 +113,7 @@ def in_force(slug: str) -> InForce | None:
         return None
     policy: Policy | None = getattr(service, "policy", None)
     if policy is None:
-        return InForce(service, 0, {name: plain_default(name) for name in KEPT} | _NEW)
+        return InForce(service, 0, _beginning())
     return InForce(service, policy.revision, body_of(policy))
 
 
@@ -122,6 +122,10 @@ _NEW: Final = {
     "driver": "decode_tps",
     "adapt": Adapt.AUTOMATIC.value,
 }
+
+
+def _beginning() -> dict[str, Any]:
+    return {name: plain_default(name) for name in KEPT} | _NEW
 
 
 def revisions(now: InForce) -> Sequence[RevisionLine]:
@@ -158,9 +162,16 @@ def _reasons(service: Service) -> Mapping[int, str]:
 
 
 def body_of_revision(service: Service, revision: int) -> Mapping[str, Any] | None:
-    """Return the body of an earlier revision, ``None`` when it was not kept."""
+    """Return the body a form of that revision begins with, ``None`` when it was not kept."""
+    if not revision:
+        return _beginning()
     row = PolicyRevision.objects.filter(service=service, revision=revision).first()
     return row.body if row else None
+
+
+def most(service: Service) -> Mapping[str, int]:
+    """Return the most instances each role of a service may have."""
+    return dict(service.roles.values_list("role", "maximum"))
 
 
 def estimate(service: Service) -> Estimate | None:

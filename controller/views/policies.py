@@ -28,11 +28,13 @@ from controller.services.errors import ConflictError, InvalidError, TooManyError
 from controller.simulator.backtest.question import QuestionError
 from controller.views import backtest_form, fragments, policy_trial, shell
 from controller.views.policy_form import PolicyForm
+from controller.views.policy_merge import Merged, merge
 from controller.views.policy_trial import TrialForm
 
 TRIED: Final = "simulation"
 ESTIMATED: Final = "estimate"
 EARLIER: Final = "revision"
+LONGEST_REVISION: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Told:
 
     status: int = 200
     conflict: str = ""
-    theirs: tuple[Any, ...] = ()
+    merged: Merged | None = None
     revert: int = 0
     revert_fault: str = ""
 
@@ -98,14 +100,26 @@ def _adopt(request: HttpRequest, now: InForce) -> HttpResponse:
 
 
 def _overtaken(request: HttpRequest, slug: str, opened: int, conflict: str) -> HttpResponse:
-    """Show the form as it was typed, now against the revision that came first."""
+    """Show what was typed on top of the revision that came first, and what both changed."""
     now = _in_force(slug)
-    sent = request.POST.copy()
-    sent["opened"] = str(now.revision)
+    merged = _merged(request, now, opened)
+    merged.sent["opened"] = str(now.revision)
+    form = PolicyForm(merged.sent, body=now.body, opened=now.revision)
+    return _render(request, now, form, Told(409, conflict, merged))
+
+
+def _merged(request: HttpRequest, now: InForce, opened: int) -> Merged:
+    """Return what was sent on top of what is in force, if that isn't what the form began with."""
+    if opened == now.revision:
+        return Merged(request.POST.copy())
     seen = policy_page.body_of_revision(now.service, opened)
-    theirs = tuple(differences(seen, now.body)) if seen else ()
-    form = PolicyForm(sent, body=now.body, opened=now.revision)
-    return _render(request, now, form, Told(409, conflict, theirs))
+    return merge(request.POST, opened=seen, in_force=now.body)
+
+
+def _opened(request: HttpRequest, now: InForce) -> int:
+    """Return the revision a form was opened on; one that says none is of what is in force."""
+    text = request.POST.get("opened", "")
+    return int(text) if text.isdecimal() and len(text) <= LONGEST_REVISION else now.revision
 
 
 @shell.page("GET", "POST")
@@ -114,11 +128,21 @@ def check(request: HttpRequest, slug: str) -> HttpResponse:
     if request.method != "POST":
         return redirect("service-policy", slug=slug)
     now = _in_force(slug)
-    form = PolicyForm(request.POST, body=now.body, opened=now.revision)
+    opened = _opened(request, now)
+    merged = _merged(request, now, opened)
+    form = PolicyForm(merged.sent, body=now.body, opened=now.revision)
+    status = 200 if form.is_whole else 400
     if not request.headers.get("HX-Request"):
-        return _render(request, now, form)
-    values = {"form": form, "service": now.service, "now": timezone.now(), "in_force": now}
-    return render(request, "controller/_policy_checked.html", values | _compared(now, form))
+        return _render(request, now, form, Told(status))
+    values = {
+        "form": form,
+        "service": now.service,
+        "now": timezone.now(),
+        "in_force": now,
+        "overtaken": opened != now.revision,
+    }
+    values |= _compared(now, form)
+    return render(request, "controller/_policy_checked.html", values, status=status)
 
 
 @shell.page("GET", "POST")
@@ -129,12 +153,13 @@ def windows(request: HttpRequest, slug: str) -> HttpResponse:
     now = _in_force(slug)
     more = 1 if "add" in request.POST else 0
     form = PolicyForm(request.POST, body=now.body, opened=now.revision, more_windows=more)
+    status = 200 if form.is_whole else 400
     if request.headers.get("HX-Request"):
         values = {"form": form, "service": now.service, "now": timezone.now()}
-        response = render(request, "controller/_policy_windows.html", values)
+        response = render(request, "controller/_policy_windows.html", values, status=status)
         response["HX-Trigger-After-Swap"] = "windows-changed"
         return response
-    return _render(request, now, form)
+    return _render(request, now, form, Told(status))
 
 
 @shell.page("GET", "POST")
@@ -229,7 +254,7 @@ def revert(request: HttpRequest, slug: str, revision: int) -> HttpResponse:
         policy = policy_edits.revert(
             now.service,
             revision,
-            opened=int(opened) if opened.isdecimal() and len(opened) < 10 else -1,  # noqa: PLR2004
+            opened=int(opened) if opened.isdecimal() and len(opened) <= LONGEST_REVISION else -1,
             user=request.user,  # type: ignore[arg-type]
             reason=request.POST.get("reason", ""),
         )
@@ -276,7 +301,8 @@ def _compared(now: InForce, form: PolicyForm) -> dict[str, Any]:
     body = form.body() if form.is_bound else form.first
     return {
         "differences": differences(now.body, body) if now.revision else (),
-        "wrong": len(form.errors) if form.is_bound and not is_usable else 0,
+        "wrong": form.wrong if form.is_bound and not is_usable else (),
+        "capped": form.windows.beyond(policy_page.most(now.service)),
     }
 
 

@@ -21,10 +21,12 @@ from controller.core.policy_fields import (
     Group,
     Kind,
     PolicyField,
+    in_form_words,
     plainly,
 )
+from controller.core.policy_names import JOINT, PERIODIC
 from controller.core.schedule import schedule_problems
-from controller.core.types import SIGNALS
+from controller.core.types import SIGNALS, Adapt
 from controller.views.policy_windows import MOST_WINDOWS, WindowRows
 from inventory.services.policies import KEPT
 from inventory.snapshot import config_of
@@ -34,6 +36,8 @@ WHOLE: Final = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 PLACE: Final = re.compile(r"schedule\[(\d+)\][.]?\s*")
 LONGEST_NUMBER: Final = 40
 NUMERIC: Final = frozenset({Kind.NUMBER, Kind.WHOLE, Kind.MEASURED})
+CHOSEN: Final = frozenset({Kind.ADAPT, Kind.DRIVER})
+"""Kinds that a browser sends a choice of whatever a person does."""
 POLICY_WORDS: Final = {
     "proportional": "sizes both roles in proportion to the driver",
     "latency": "adds instances when TTFT or TBT is over its goal",
@@ -65,7 +69,8 @@ def _driver(_field: PolicyField) -> forms.Field:
 
 def _adapt(_field: PolicyField) -> forms.Field:
     choices = [(adapt.value, words) for adapt, words in ADAPT_WORDS.items()]
-    return forms.ChoiceField(choices=choices)
+    fix = {"required": f"Nothing is chosen; choose from {', '.join(Adapt)}"}
+    return forms.ChoiceField(choices=choices, error_messages=fix)
 
 
 def _zone(_field: PolicyField) -> forms.Field:
@@ -122,9 +127,13 @@ class PolicyForm(forms.Form):
         if field.kind is Kind.SCHEDULE:
             return
         made = MAKERS[field.kind](field)
-        made.required = False
+        # What no body may lack has no text to stand for it: a number left out is an empty one.
+        made.required = field.kind is Kind.ADAPT
         made.label = f"{field.label} [{field.unit}]" if field.unit else field.label
         made.help_text = f"{field.meaning}{_usual(field)}"
+        # Named whether or not there is an error: one that comes while typing is in its place.
+        at = f"id_{field.name}"
+        made.widget.attrs["aria-describedby"] = f"{at}_helptext {at}_error"
         self.fields[field.name] = made
 
     @property
@@ -144,6 +153,20 @@ class PolicyForm(forms.Form):
         return "schedule" in KEPT
 
     @property
+    def is_whole(self) -> bool:
+        """Whether what was sent has a choice for every field that a browser sends one of."""
+        chosen = [name for name in KEPT if FIELDS[name].kind in CHOSEN]
+        return not self.is_bound or all(name in self.data for name in chosen)
+
+    @property
+    def wrong(self) -> Sequence[str]:
+        """The names on the page of the fields that can't be used, in its order."""
+        if not self.is_bound:
+            return []
+        names = [name for group in GROUPS for name in group.names if name in self.errors]
+        return [FIELDS[name].label for name in names]
+
+    @property
     def schedule_errors(self) -> Sequence[str]:
         """What is wrong with the windows."""
         return [str(each) for each in self.errors.get("schedule", ())] if self.is_bound else []
@@ -154,13 +177,15 @@ class PolicyForm(forms.Form):
         body = self.body()
         for sentence in _windows_wrong(body.get("schedule", ()), self.windows.numbers):
             self._say_of_windows(sentence)
+        if PERIODIC in body["name"].split(JOINT) and self.windows.count and not body["schedule"]:
+            self._say_of_windows("The window has nothing in it yet; give its name, times, counts")
         usable = {
             name: value
             for name, value in body.items()
             if name not in self.errors or name not in DEFAULTS
         }
         for problem in _problems(usable):
-            self.refuse(problem.field, problem.message)
+            self.refuse(problem.field, in_form_words(problem.message))
         return given
 
     def refuse(self, name: str, sentence: str) -> None:
@@ -206,6 +231,27 @@ def _shown(field: PolicyField, value: object) -> object:
     if field.kind in {Kind.CHECK, Kind.SCHEDULE}:
         return value
     return "" if value is None else plainly(value)
+
+
+def as_sent(name: str, value: object) -> list[str]:
+    """Return a value of a body as the field of a browser's form sends it."""
+    shown = _shown(FIELDS[name], value)
+    if isinstance(shown, list):
+        return shown
+    if isinstance(shown, bool):
+        return ["on"] if shown else []
+    return [str(shown)]
+
+
+def untouched(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a body as the form gives it back when nobody types anything."""
+    fields = {name: FIELDS[name] for name in KEPT}
+    return {
+        name: WindowRows(None, body.get(name)).plain()
+        if field.kind is Kind.SCHEDULE
+        else _typed(field, _shown(field, body.get(name)))
+        for name, field in fields.items()
+    }
 
 
 def _typed(field: PolicyField, value: Any) -> Any:  # noqa: ANN401 - what a browser may send

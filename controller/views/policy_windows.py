@@ -60,14 +60,15 @@ class WindowForm(forms.Form):
     def plain(self) -> dict[str, Any]:
         """Return the window as a policy keeps it; a count that is none stays a text."""
         typed = {name: str(self[name].value() or "").strip() for name in self.fields}
-        days = [int(day) for day in self["days"].value() or () if str(day).isdecimal()]
+        given = self["days"].value()
+        chosen = set(map(str, given)) if isinstance(given, list | tuple) else set()
         return {
             "name": typed["name"],
             "kind": typed["kind"] or PeriodKind.FLOOR.value,
             "begin": typed["begin"][:5],
             "end": typed["end"][:5],
             **{role: _count(typed[role]) for role in COUNTED},
-            "days": days,
+            "days": [day for day in ALL_DAYS if str(day) in chosen],
             **{name: typed[name].replace(",", " ").split() for name in DATED},
         }
 
@@ -113,6 +114,15 @@ class WindowRows:
     def numbers(self) -> list[int]:
         """The number on the page of each window that counts."""
         return [i for i, form in enumerate(self.forms, 1) if not form.is_empty]
+
+    def beyond(self, most: Mapping[str, int]) -> list[str]:
+        """Return what windows ask for above the most instances of a role, window by window."""
+        return [
+            f"Window {i} asks for {count:,} {role}: the maximum of {most[role]:,} caps it."
+            for i, form in enumerate(self.forms, 1)
+            for role in COUNTED
+            if isinstance(count := form.plain()[role], int) and count > most.get(role, count)
+        ]
 
     def plain(self) -> list[dict[str, Any]]:
         """Return the windows as a policy keeps them, empty rows left out."""

@@ -106,6 +106,21 @@ def test_a_policy_is_edited_compared_adopted_and_taken_back(
     )
 
 
+def test_what_can_not_be_used_is_told_to_every_reader_and_adopt_waits(
+    page: Page, live_server: LiveServer, pia: User
+) -> None:
+    enter(page, live_server, pia)
+    adopt = page.get_by_role("button", name="Adopt as revision 2")
+    page.locator("[name=target]").fill("1e99")
+    page.locator("[name=target][aria-invalid=true]").wait_for()
+    page.get_by_role("status").get_by_text("1 field can't be used yet: Target.").wait_for()
+    assert adopt.is_disabled()
+
+    page.locator("[name=target]").fill("1200")
+    page.locator("[name=target]:not([aria-invalid])").wait_for()
+    assert adopt.is_enabled()
+
+
 def test_a_curation_is_read_and_put_into_the_form(
     page: Page, live_server: LiveServer, pia: User
 ) -> None:

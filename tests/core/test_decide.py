@@ -118,8 +118,8 @@ SENTENCES = [
     ),
     pytest.param(
         context(FOUR, 4000.0, spec=policy(target=INVALID)),
-        "No change. The configuration cannot be used: target is nan; give a number from 1e-06 to "
-        "1e+12 per instance.",
+        "No change. The configuration cannot be used: target is nan; give a number from "
+        "0.000001 to 1,000,000,000,000 per instance.",
         id="nonsense",
     ),
     pytest.param(

@@ -120,10 +120,10 @@ def test_every_list_opens_is_searchable_and_links_back(root: Client, model: type
     [
         pytest.param("driver", "decode_util", "decode_util can't drive: it is high", id="driver"),
         pytest.param("driver", "nonsense", "is unknown; choose from", id="unknown driver"),
-        pytest.param("target", "0", "target is 0.0; give a number from", id="no target"),
-        pytest.param("target", "-5", "target is -5.0; give a number from", id="negative"),
+        pytest.param("target", "0", "target is 0; give a number from", id="no target"),
+        pytest.param("target", "-5", "target is -5; give a number from", id="negative"),
         pytest.param("target", "nan", "Enter a number.", id="not a number"),
-        pytest.param("pd_ratio", "0", "pd_ratio is 0.0; give a number from", id="ratio 0"),
+        pytest.param("pd_ratio", "0", "pd_ratio is 0; give a number from", id="ratio 0"),
         pytest.param("name", "nobody", "policy 'nobody' is unknown; choose", id="unknown policy"),
         pytest.param("schedule", '{"a": 1}', "give a list of windows", id="no list of windows"),
         pytest.param(
@@ -230,7 +230,7 @@ def test_a_service_is_saved_with_its_policy_as_a_revision(root: Client) -> None:
         pytest.param({"roles-0-minimum": "50"}, "minimum 50 is above the maximum 40", id="min"),
         pytest.param({"max_gpus": "3"}, "the minimum needs 4 GPUs and max_gpus is 3", id="budget"),
         pytest.param({"roles-1-role": "prefill"}, "both roles", id="a role is missing"),
-        pytest.param({"slo-0-ttft_s": "0"}, "ttft_s is 0.0; give a number from", id="SLO 0"),
+        pytest.param({"slo-0-ttft_s": "0"}, "ttft_s is 0; give a number from", id="SLO 0"),
     ],
 )
 def test_limits_that_contradict_each_other_are_refused(

@@ -163,11 +163,23 @@ def test_queries_do_not_grow_with_the_revisions(client: Client, chat: Service) -
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        pytest.param("target", "abc", "target is 'abc'; give a number from", id="no number"),
-        pytest.param("target", "", "target is empty; give a number from", id="empty"),
-        pytest.param("target", "1e400", "target is inf; give a number from", id="too large"),
+        pytest.param("target", "abc", "“Target” is 'abc'; give a number from", id="no number"),
+        pytest.param("target", "", "“Target” is empty; give a number from", id="empty"),
+        pytest.param("target", "1e400", "“Target” is inf; give a number from", id="too large"),
         pytest.param("step_abs", "2.5", "give a whole number from 1 to", id="not whole"),
-        pytest.param("theta_in", "1.5", "give a number from 0 to 0.99", id="out of range"),
+        pytest.param(
+            "theta_in",
+            "2",
+            "“Scale in below” is 2; give a number from 0 to 0.99",
+            id="out of range",
+        ),
+        pytest.param(
+            "target",
+            "1e99",
+            "give a number from 0.000001 to 1,000,000,000,000 per instance",
+            id="beyond a trillion",
+        ),
+        pytest.param("adapt", "", "Nothing is chosen; choose from off, propose", id="no choice"),
         pytest.param("hold_s", "x" * 41, "at most 40 characters", id="a long text"),
         pytest.param("time_zone", "Mars/North", "Mars/North", id="no zone"),
         pytest.param("adapt", "perhaps", "perhaps", id="no such way to adapt"),
@@ -197,6 +209,8 @@ def test_what_is_typed_is_compared_with_what_is_in_force(client: Client, chat: S
 
     assert "Target 1,000 per instance 1,200 per instance" in words(page)
     assert "1 field can't be used yet" in words(page)
+    assert "1 field can't be used yet: Largest step." in words(page)
+    assert '<div id="policy-status" hx-swap-oob="innerHTML">' in page
     assert re.search(r'id="id_step_abs_error" hx-swap-oob="true"><span class="state crit', page)
     assert 'id="id_target_error" hx-swap-oob="true"></span>' in page
     assert Policy.objects.get().revision == 1
@@ -210,6 +224,62 @@ def test_without_scripts_the_whole_tab_says_the_same(client: Client, chat: Servi
 
     assert "Start-up to look ahead by measured 90 s" in page
     assert "Policy of chat" in page
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("chat", "pia")
+def test_each_field_names_its_meaning_and_its_error_to_every_reader(client: Client) -> None:
+    page = client.get(TAB).content.decode()
+
+    for name in set(KEPT) - {"schedule"}:
+        assert f'aria-describedby="id_{name}_helptext id_{name}_error"' in page, name
+        assert page.count(f'id="id_{name}_helptext"') == 1, name
+        assert page.count(f'id="id_{name}_error"') == 1, name
+    assert 'id="policy-status" role="status"' in page
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("pia")
+@pytest.mark.parametrize("where", ["check", "windows", "simulate", "curate"])
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        pytest.param("adapt", "Nothing is chosen; choose from off, propose", id="no adapt"),
+        pytest.param("driver", "driver '' is unknown; choose from decode_tps", id="no driver"),
+    ],
+)
+def test_a_form_that_lacks_a_choice_is_refused_in_words(
+    client: Client, chat: Service, where: str, field: str, said: str
+) -> None:
+    sent = typed(chat)
+    del sent[field]
+    answer = client.post(f"{TAB}{where}/", sent)
+    while_typing = client.post(f"{TAB}{where}/", sent, headers={"HX-Request": "true"})
+
+    assert (answer.status_code, while_typing.status_code) == (400, 400)
+    at = re.search(rf'id="id_{field}_error".*?</span></span></span>', answer.text, re.DOTALL)
+    assert at
+    assert said in words(at.group())
+
+
+ODD = ["", "x", "\0", "9" * 5000, "-1", "1e400", "nan", "[]", "é" * 70, "../etc"]
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("pia")
+@pytest.mark.parametrize(
+    "sent_as",
+    ["adapt", "driver", "name", "target", "time_zone", "opened", "windows", "window-0-days"],
+)
+def test_whatever_a_field_is_sent_as_is_answered(
+    client: Client, chat: Service, sent_as: str
+) -> None:
+    whole = typed(chat, **with_window())
+    for value in (None, *ODD):
+        sent = {key: each for key, each in whole.items() if key != sent_as or value is not None}
+        if value is not None:
+            sent[sent_as] = value
+        assert client.post(f"{TAB}check/", sent).status_code in {200, 400}, value
 
 
 # Windows.
@@ -233,6 +303,34 @@ def test_a_window_is_added_filled_adopted_and_removed(client: Client, chat: Serv
     assert dropped.status_code == 200
     assert 'name="window-0-begin"' not in dropped.content.decode()
     assert Policy.objects.get().schedule == SCHEDULE
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("pia")
+def test_an_added_window_is_asked_to_be_filled_and_not_to_be_added(
+    client: Client, chat: Service
+) -> None:
+    empty = dict.fromkeys(("name", "begin", "end", "prefill", "decode"), "")
+    none = client.post(f"{TAB}check/", typed(chat, name=["periodic"])).text
+    one = client.post(f"{TAB}check/", typed(chat, **with_window(**empty))).text
+
+    assert "policy periodic has no window; add one" in none
+    assert "policy periodic has no window" not in one
+    assert "The window has nothing in it yet; give its name, times, counts" in one
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("pia")
+def test_a_window_beyond_the_limits_is_told_and_adopted(client: Client, chat: Service) -> None:
+    chat.roles.filter(role="decode").update(maximum=16)
+    sent = typed(chat, **with_window(kind="target", decode="100000"))
+    said = "Window 1 asks for 100,000 decode: the maximum of 16 caps it."
+
+    checked = client.post(f"{TAB}check/", sent, headers={"HX-Request": "true"}).text
+    assert said in words(checked)
+    assert "can't be used yet" not in checked
+    assert client.post(TAB, sent).status_code == 302
+    assert said in reading(client, TAB)
 
 
 @pytest.mark.django_db
@@ -461,7 +559,7 @@ def test_an_ended_simulation_is_compared_with_what_is_in_force(
         pytest.param({"try-profile": "gpt/abacus"}, "not one of the available", id="unknown"),
         pytest.param({"try-source": "trace"}, "Choose a trace", id="no trace"),
         pytest.param({"try-hours": ""}, "This load needs it.", id="no hours"),
-        pytest.param({"target": "x"}, "target is 'x'", id="a policy that can't be used"),
+        pytest.param({"target": "x"}, "“Target” is 'x'", id="a policy that can't be used"),
     ],
 )
 def test_what_can_not_be_simulated_says_why(
@@ -672,7 +770,90 @@ def test_a_viewer_may_not_curate_and_an_operator_not_adopt(
     assert "adopting needs Policy editor" in reading(client, f"{TAB}?simulation={row.pk}")
 
 
+# Two people at once.
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("pia")
+@pytest.mark.parametrize(
+    ("theirs", "field", "shown"),
+    [
+        pytest.param({"proposal_ttl_s": "300"}, "proposal_ttl_s", 'value="300"', id="a number"),
+        pytest.param({"force_driver": "on"}, "force_driver", "checked", id="a check"),
+        pytest.param({"adapt": "propose"}, "adapt", 'value="propose" selected', id="a choice"),
+        pytest.param({"lead_s": "90"}, "lead_s", 'value="90"', id="was measured"),
+        pytest.param({"name": ["latency"]}, "name", 'value="latency"', id="policies"),
+        pytest.param({"time_zone": "Asia/Tokyo"}, "time_zone", "Asia/Tokyo", id="a zone"),
+        pytest.param(with_window(), "schedule", 'value="office hours"', id="windows"),
+    ],
+)
+def test_fields_nobody_touched_follow_who_was_faster(
+    client: Client, chat: Service, theirs: dict[str, Any], field: str, shown: str
+) -> None:
+    late = typed(chat, step_abs="9")
+    assert client.post(TAB, typed(chat, **theirs)).status_code == 302
+    saved = body_of(Policy.objects.get())
+    refused = client.post(TAB, late)
+
+    assert refused.status_code == 409
+    changes = re.search(r'id="policy-changes".*?</table>', refused.text, re.DOTALL)
+    assert changes
+    assert re.findall(r'<th scope="row">(.*?)</th>', changes.group()) == ["Largest step"]
+    assert shown in refused.text
+    assert FIELDS[field].label in words(refused.text)
+    assert "Both of you changed" not in refused.text
+    checked = client.post(f"{TAB}check/", late, headers={"HX-Request": "true"}).text
+    assert re.findall(r'<th scope="row">(.*?)</th>', checked) == ["Largest step"]
+    assert "Revision 2 was saved since you opened the form" in checked
+
+    again = typed(chat, step_abs="9") | with_window() if field == "schedule" else None
+    client.post(TAB, again or typed(chat, step_abs="9"))
+    assert body_of(Policy.objects.get()) == saved | {"step_abs": 9}
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("pia")
+def test_what_both_changed_is_shown_with_both_values(client: Client, chat: Service) -> None:
+    late = typed(chat, target="1300", proposal_ttl_s="300", hold_s="900")
+    client.post(TAB, typed(chat, target="1200", proposal_ttl_s="300"))
+    refused = client.post(TAB, late)
+    page = words(refused.text)
+
+    assert "Both of you changed 1 field. The form has yours; adopting it replaces theirs." in page
+    assert "Target 1,000 per instance 1,200 per instance 1,300 per instance" in page
+    assert 'name="target" value="1300"' in refused.text
+    changes = re.search(r'id="policy-changes".*?</table>', refused.text, re.DOTALL)
+    assert changes
+    assert re.findall(r'<th scope="row">(.*?)</th>', changes.group()) == [
+        "Target",
+        "Provide for the peak of the last",
+    ]
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("pia")
+def test_a_first_policy_that_came_first_is_followed_too(client: Client, chat: Service) -> None:
+    late = typed(chat, opened=0, adapt="automatic", target="900")
+    Policy.objects.all().delete()
+    first = late | {"target": "900", "proposal_ttl_s": "300"}
+    assert client.post(TAB, first).status_code == 302
+
+    refused = client.post(TAB, late)
+    assert refused.status_code == 409
+    assert 'name="proposal_ttl_s" value="300"' in refused.text
+
+
 # What a decision estimates.
+
+
+@pytest.mark.django_db
+def test_who_has_no_form_is_not_offered_to_fill_it(client: Client, chat: Service) -> None:
+    factories.make_decision(chat, forecast={"ratio": 0.31254, "target": 812.3})
+    client.force_login(person("vera", "Viewer"))
+    page = reading(client, TAB)
+
+    assert "ratio 0.31, target 812" in page
+    assert "Put it into the form" not in page
 
 
 @pytest.mark.django_db

@@ -139,7 +139,7 @@ def test_every_field_of_a_policy_is_a_parameter_or_has_no_use_here() -> None:
         pytest.param(
             ["default:pd_ratio=0"],
             "bad_policy",
-            "default:pd_ratio=0: pd_ratio is 0.0; give a number from 0.001 to 1,000",
+            "default:pd_ratio=0: pd_ratio is 0; give a number from 0.001 to 1,000",
             id="no prefill at all",
         ),
         pytest.param(
