@@ -138,6 +138,8 @@ def slo(target: Target, ctx: Context) -> Target:
         kept[role], said = _fast_enough(target.want.of(role), current.of(role), role, ctx)
         why.extend(said)
     want = Instances(kept[Role.PREFILL], kept[Role.DECODE])
+    # A partner that shrank beyond the ratio would be grown again at the next look (L1).
+    want = larger(want, _shrunk_in_ratio(want, target.want, ctx))
     if want == target.want:
         return target
     return target.moved_to(want, "slo", Code.SLO_AT_RISK, " and ".join(why))

@@ -151,3 +151,18 @@ def test_a_prefill_driver_settles_l1() -> None:
     loop = Loop(policy(driver="prefill_tps_uncached", target=2000.0), Instances(1, 1))
     loop.run(16_000.0, for_s=1800.0)
     assert loop.current == Instances(8, 16)
+
+
+@pytest.mark.parametrize("ratio", [0.3, 0.5, 0.8, 2.0])
+@pytest.mark.parametrize("start", [Instances(2, 3), Instances(3, 3), Instances(4, 6)])
+@pytest.mark.parametrize("load", [1000.0, 2000.0, 3000.0])
+def test_a_role_kept_for_its_latency_does_not_flap_with_its_partner_l1(
+    ratio: float, start: Instances, load: float
+) -> None:
+    """Without cooldowns: what the prediction keeps of one role holds the ratio of the other."""
+    spec = policy(pd_ratio=ratio, cooldown_in_s=0.0, cooldown_out_s=0.0, stabilisation_s=0.0)
+    current, seen = start, []
+    for _ in range(14):
+        current = decide(context(current, load, spec=spec)).final
+        seen.append(current)
+    assert len(set(seen[-4:])) == 1
