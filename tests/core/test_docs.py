@@ -9,6 +9,7 @@ from controller.core.guards import GUARDS, STEP_NAMES
 from controller.core.outlook import Learnt
 from controller.core.phrases import STEP_WORDS
 from controller.core.policies import POLICIES
+from controller.core.policy_fields import FIELDS, GROUPS, Kind, plain_default, plainly
 from controller.core.reasons import Code
 from controller.core.surprises import margin
 
@@ -54,3 +55,35 @@ def test_guards_carry_the_names_of_their_steps() -> None:
     names = tuple(getattr(guard, "__name__", "") for guard in GUARDS)
     # The fleet's budget looks at all services at once, after the guards of each.
     assert ("policy", *names, "fleet", "gate") == STEP_NAMES
+
+
+def documented_fields() -> dict[str, list[str]]:
+    """Return default, unit and source of each field in the table of a policy's fields."""
+    text = (DOCS / "policies.md").read_text(encoding="utf-8")
+    table = text.split("\n## Fields\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", table, flags=re.MULTILINE)
+    return {name: [cell.strip() for cell in cells.split("|")] for name, cells in rows}
+
+
+def default_told(name: str) -> str:
+    value = plain_default(name)
+    if FIELDS[name].kind is Kind.MEASURED:
+        return "measured"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return ""
+    return "empty" if value == [] else plainly(value)
+
+
+def test_every_field_of_a_policy_is_documented_in_the_order_of_the_form() -> None:
+    assert list(documented_fields()) == [name for group in GROUPS for name in group.names]
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_field_is_documented_with_its_default_unit_and_source(name: str) -> None:
+    default, unit, source = documented_fields()[name]
+    assert default == default_told(name)
+    # A target is told in its driver's unit, which no field can know.
+    assert name == "target" or unit.startswith(FIELDS[name].unit)
+    assert re.match(r"(?:[αβγ] in |θ_\w+ in )?§\d|ours$", source)
