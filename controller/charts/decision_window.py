@@ -115,7 +115,7 @@ def _inputs(window: DecisionWindow) -> list[Input]:
             driver.role,
             driver.counted,
             driver.target,
-            "target" if driver.configured is None else _configured(driver),
+            "target" if driver.configured is None else "in use",
             (driver.floor, driver.ceiling),
         )
     ]
@@ -124,10 +124,6 @@ def _inputs(window: DecisionWindow) -> list[Input]:
         if name != driver.kind.name and len(shown) < MAX_INPUTS:
             shown.append(_plain(window, name))
     return shown
-
-
-def _configured(driver: Driver) -> str:
-    return f"target {driver.write(driver.configured or 0.0)}, in use"
 
 
 def _plain(window: DecisionWindow, name: str) -> Input:

@@ -115,6 +115,16 @@ class Driver:
         )
 
     @property
+    def goals(self) -> list[tuple[float, str]]:
+        """The target in use and the configured one, each with few enough letters for an edge."""
+        if self.configured is None:
+            return [(self.target, f"target {self.write(self.target)}")]
+        return [
+            (self.target, f"in use {self.write(self.target)}"),
+            (self.configured, f"target {self.write(self.configured)}"),
+        ]
+
+    @property
     def told_target(self) -> str:
         """The target, and the configured one where another is in use."""
         if self.configured is None:

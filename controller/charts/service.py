@@ -240,7 +240,7 @@ def _ratio(series: ServiceSeries, brush: Brush, panel: Panel) -> Part:
     span = _ratio_span(ratio, low, high)
     last = float(ratio[-1])
     labels = [
-        Label(goal, _told_ratio(series)),
+        *_goals(series),
         *([Label(last, f"{last:.2g} now", token("accent"))] if last != goal else []),
     ]
     return Part(
@@ -268,11 +268,13 @@ def _ratio(series: ServiceSeries, brush: Brush, panel: Panel) -> Part:
     )
 
 
-def _told_ratio(series: ServiceSeries) -> str:
-    configured = f"{series.spec.policy.pd_ratio:.2g}"
+def _goals(series: ServiceSeries) -> list[Label]:
+    ratio = series.spec.policy.pd_ratio
+    configured = Label(ratio, f"target {ratio:.2g}")
     if series.in_use is None:
-        return f"target {configured}"
-    return f"target {series.in_use.pd_ratio:.2g} in use, {configured} configured"
+        return [configured]
+    used = series.in_use.pd_ratio
+    return [Label(used, f"in use {used:.2g}"), configured]
 
 
 def _ratio_span(ratio: Floats, low: float, high: float) -> tuple[float, float]:
@@ -310,7 +312,7 @@ def _driver(driver: Driver, brush: Brush, panel: Panel, strip: Panel) -> Part:
     top = top_of(driver.observed, np.array([driver.ceiling]), floor=driver.ceiling)
     last = driver.observed[np.isfinite(driver.observed)]
     labels = [
-        Label(driver.target, driver.told_target),
+        *(Label(*goal) for goal in driver.goals),
         *(
             [Label(float(last[-1]), f"{driver.write(float(last[-1]))} now", color)]
             if len(last)

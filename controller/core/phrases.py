@@ -61,7 +61,7 @@ STEP_WORDS: Final[Mapping[str, str]] = {
     "freshness": "trust in metrics",
     "starting": "starting",
     "slo": "latency goals",
-    "limits": "minimum, maximum",
+    "limits": "limits",
     "damping": "damping",
     "step": "largest step",
     "stabilisation": "stabilisation",
