@@ -1,0 +1,84 @@
+"""What a name, a text, a label or a number from a file must be like, and the words if it isn't."""
+
+import re
+from typing import Final
+
+from inventory.importers.found import FoundHardware
+
+MAX_GPUS: Final = 72
+"""Most GPUs of one node."""
+NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\Z")
+SLUG: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?\Z")
+_LABEL_KEY: Final = re.compile(
+    r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?\Z"
+)
+_LABEL_VALUE: Final = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?\Z")
+# What a spreadsheet would run when the value is exported to one (safety, row 22).
+_FORMULA: Final = re.compile(r"[=+@\t\r\0]|-(?!\d)")
+_UNWANTED: Final = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def name_problem(value: str) -> str | None:
+    """Return what is wrong with a name, or ``None``."""
+    if NAME.match(value):
+        return None
+    return (
+        f"{shown(value)} is no name: use at most 253 letters, digits, '.', '_' and '-', with a "
+        "letter or digit at both ends"
+    )
+
+
+def text_problem(value: str, most: int = 200) -> str | None:
+    """Return what is wrong with free text, or ``None``: formulas, control characters, length."""
+    if _FORMULA.match(value):
+        return f"{shown(value)} looks like a spreadsheet formula"
+    if _UNWANTED.search(value):
+        return f"{shown(value)} holds control characters"
+    if len(value) > most:
+        return f"it is {len(value):,} characters long, at most {most} are kept"
+    return None
+
+
+def label_problem(key: str, value: str) -> str | None:
+    """Return what is wrong with a label as Kubernetes would see it, or ``None``."""
+    if not _LABEL_KEY.match(key):
+        return f"{shown(key)} is no label key"
+    if not _LABEL_VALUE.match(value):
+        return f"{shown(value)} is no label value: use at most 63 letters, digits, '.', '_', '-'"
+    return None
+
+
+def gpus_problem(count: int) -> str | None:
+    """Return what is wrong with the number of GPUs of a node, or ``None``."""
+    if 0 <= count <= MAX_GPUS:
+        return None
+    return f"a node has 0 to {MAX_GPUS} GPUs, not {count:,}"
+
+
+def shown(value: str) -> str:
+    """Return a value from a file fit for a sentence: quoted, cut, without control characters."""
+    clean = _UNWANTED.sub("�", value)
+    return f"'{clean[:60]}…'" if len(clean) > 60 else f"'{clean}'"  # noqa: PLR2004
+
+
+def hardware_of(
+    product: str, gpus: int | None, *, memory_mib: int | None = None, at: str = ""
+) -> FoundHardware:
+    """Return the hardware type of a GPU's product name, as every tool that prints it means it.
+
+    ``NVIDIA H100 80GB HBM3``, ``NVIDIA-H100-80GB-HBM3`` and its slices ``…-MIG-1g.10gb`` or
+    shares ``…-SHARED`` are all ``h100-80gb-hbm3-8`` with eight to a node.
+    """
+    model = re.sub(r"(-MIG-.*|-SHARED)\Z", "", re.sub(r"\s+", "-", product.strip()))
+    short = re.sub(r"(?i)\A(nvidia|amd)-", "", model) or model
+    slug = re.sub(r"[^a-z0-9]+", "-", short.lower()).strip("-")
+    vendor = re.match(r"(?i)(nvidia|amd)-", model)
+    return FoundHardware(
+        slug=(slug if gpus is None else f"{slug}-{gpus}")[:63],
+        gpu_model=short,
+        gpus_per_node=gpus,
+        gpu_memory_mib=memory_mib,
+        vendor=vendor[1] if vendor else None,
+        aliases=(product.strip(),),
+        at=at,
+    )

@@ -1,0 +1,262 @@
+"""Collects what importers find: joins what is said twice, and keeps what is wrong up to a cap."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Final, TypeVar
+
+from inventory.importers.found import (
+    KINDS,
+    Fault,
+    Found,
+    FoundCluster,
+    FoundFabric,
+    FoundGpu,
+    FoundHardware,
+    FoundLink,
+    FoundNic,
+    FoundNode,
+    FoundNvlinkDomain,
+    FoundRack,
+    FoundRegion,
+    FoundSwitch,
+    Key,
+    Options,
+    RefusedError,
+    Thing,
+)
+from inventory.importers.tiers import tier_of
+
+_T = TypeVar("_T")
+MAX_FAULTS: Final = 200
+MAX_NODES: Final = 100_000
+_KIND_OF: Final[dict[type, str]] = {
+    FoundRegion: "region",
+    FoundCluster: "cluster",
+    FoundFabric: "fabric",
+    FoundHardware: "hardware",
+    FoundRack: "rack",
+    FoundSwitch: "switch",
+    FoundNvlinkDomain: "nvlink_domain",
+    FoundNode: "node",
+    FoundGpu: "gpu",
+    FoundNic: "nic",
+    FoundLink: "link",
+}
+
+
+_KEYS: Final = frozenset(
+    ("at", "name", "slug", "node", "cluster", "switch", "peer", "port", "peer_port")
+)
+
+
+class Gathering:
+    """Collects what an importer finds: joins what is said twice, keeps the first 200 faults."""
+
+    def __init__(self, file: str, options: Options) -> None:
+        self.file = file
+        self.options = options
+        self._things: dict[str, dict[Key, Thing]] = {kind: {} for kind in KINDS}
+        self._faults: list[Fault] = []
+        self._further = 0
+        self._notes: dict[str, None] = {}
+        self._disputed: set[tuple[str, Key]] = set()
+
+    def at(self, place: int | str) -> str:
+        """Return a line or a path of this file in words."""
+        return f"{self.file}:{place}" if isinstance(place, int) else f"{self.file} {place}"
+
+    def fault(self, line: int | None, field_name: str, message: str) -> None:
+        """Keep what is wrong with a line and field."""
+        self._keep(Fault(line, field_name, message, self.file))
+
+    def note(self, sentence: str) -> None:
+        """Keep a sentence, once."""
+        self._notes[sentence] = None
+
+    def add(self, thing: Thing) -> None:
+        """Keep a thing, or add what is new about one that is there already.
+
+        What two places say differently is a fault, and the first stands.
+        """
+        kind = _KIND_OF[type(thing)]
+        kept = self._things[kind]
+        key = thing.key
+        before = kept.get(key)
+        if before is not None:
+            kept[key] = self._joined(kind, before, thing)
+            return
+        if kind == "node" and len(kept) >= MAX_NODES:
+            raise RefusedError("too_many", f"more than {MAX_NODES:,} nodes are not read at once")
+        kept[key] = thing
+
+    def known(self, kind: str, *key: str) -> bool:
+        """Return whether a thing of that kind and key was added."""
+        return tuple(part.lower() for part in key) in self._things[kind]
+
+    def take(self, found: Found) -> None:
+        """Add all that another file said."""
+        for _, thing in found.things():
+            self.add(thing)
+        for sentence in found.notes:
+            self.note(sentence)
+        for fault in found.faults:
+            self._keep(fault)
+        self._further += found.further_faults
+        self._disputed |= found.disputed
+
+    def rank_switches(self) -> None:
+        """Give a tier to the switches whose tier nothing says.
+
+        Tier 0 is what nodes hang on or, in a table of uplinks alone, what is never an upper end.
+        """
+        links = _of(FoundLink, self._things["link"].values())
+        near = {(one.cluster, one.switch) for one in links if one.peer_is_node}
+        cables = [
+            ((one.cluster, one.switch), (one.cluster, one.peer))
+            for one in links
+            if not one.peer_is_node
+        ]
+        uppers = {upper for _, upper in cables}
+        near = near or {lower for lower, _ in cables if lower not in uppers}
+        tiers = tier_of(near, cables)
+        for switch in _of(FoundSwitch, list(self._things["switch"].values())):
+            tier = tiers.get((switch.cluster, switch.name))
+            if switch.tier is None and tier is not None:
+                self._things["switch"][switch.key] = replace(switch, tier=tier)
+
+    def found(self, form: str, level_sources: Sequence[str] = ()) -> Found:
+        """Return all that was gathered; ``form`` is the name of the format."""
+        self._name_owners()
+        things = {name: tuple(self._things[kind].values()) for kind, name in KINDS.items()}
+        return Found(
+            format=form,
+            **things,  # type: ignore[arg-type]  # each kind holds its own class alone
+            level_sources=tuple(level_sources),
+            notes=tuple(self._notes),
+            faults=tuple(self._faults),
+            further_faults=self._further,
+            disputed=frozenset(self._disputed),
+        )
+
+    def _name_owners(self) -> None:
+        """Add the clusters, regions, racks and NVLink domains that are only mentioned."""
+        for node in _of(FoundNode, self._things["node"].values()):
+            self._mention(FoundCluster(slug=node.cluster, at=node.at))
+            if node.rack:
+                self._mention(FoundRack(cluster=node.cluster, name=node.rack, at=node.at))
+            if node.nvlink_domain:
+                domain = node.nvlink_domain
+                self._mention(FoundNvlinkDomain(cluster=node.cluster, name=domain, at=node.at))
+        for switch in _of(FoundSwitch, self._things["switch"].values()):
+            self._mention(FoundCluster(slug=switch.cluster, at=switch.at))
+            fabric = FoundFabric(cluster=switch.cluster, name=switch.fabric, at=switch.at)
+            self._mention(fabric)
+        for cluster in _of(FoundCluster, self._things["cluster"].values()):
+            if cluster.region:
+                self._mention(FoundRegion(slug=cluster.region, at=cluster.at))
+
+    def _mention(self, thing: Thing) -> None:
+        self._things[_KIND_OF[type(thing)]].setdefault(thing.key, thing)
+
+    def _joined(self, kind: str, before: Thing, after: Thing) -> Thing:
+        changed: dict[str, object] = {}
+        for one in fields(before):
+            if one.name in _KEYS:
+                # The same in other letters, or seen from the other end.
+                continue
+            old, new = getattr(before, one.name), getattr(after, one.name)
+            value = _union(one.name, old, new)
+            if value is _DISPUTE:
+                self._dispute(kind, before, after, one.name)
+            elif value != old:
+                changed[one.name] = value
+        return replace(before, **changed) if changed else before  # type: ignore[arg-type]
+
+    def _dispute(self, kind: str, before: Thing, after: Thing, name: str) -> None:
+        self._disputed.add((kind, before.key))
+        old, new = _spoken(getattr(before, name)), _spoken(getattr(after, name))
+        line = re.search(r":(\d+)\Z", after.at)
+        what = "S1 and S2" if name == "tiers" else name
+        self.fault(
+            int(line[1]) if line else None,
+            name,
+            f"{kind.replace('_', ' ')} {before.key[-1]} has {what} {old} at {before.at} and "
+            f"{new} at {after.at}",
+        )
+
+    def _keep(self, fault: Fault) -> None:
+        if len(self._faults) < MAX_FAULTS:
+            self._faults.append(fault)
+        else:
+            self._further += 1
+
+
+class _Dispute:
+    """Two values that can't both be."""
+
+
+_DISPUTE: Final = _Dispute()
+_SILENT: Final[tuple[object, ...]] = (None, (), {})
+
+
+def _union(name: str, old: object, new: object) -> object:
+    """Return what two places together say of a field, or that they can't both be right."""
+    if old == new or new in _SILENT:
+        return old
+    if old in _SILENT:
+        return new
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return {**new, **old}
+    return _joined_values(name, old, new)
+
+
+def _joined_values(name: str, old: object, new: object) -> object:
+    if isinstance(old, int) and isinstance(new, int) and _gentle(name, old, new):
+        return max(old, new)
+    if isinstance(old, tuple) and isinstance(new, tuple):
+        if name == "tiers":
+            return _tiers(old, new)
+        if name in {"aliases", "clears"}:
+            return (*old, *(one for one in new if one not in old))
+    return _DISPUTE
+
+
+def _gentle(name: str, old: int, new: int) -> bool:
+    """Return whether a difference is one of rounding alone, as of memory sizes in GiB."""
+    rounded = name in {"gpu_memory_mib", "memory_mib"} and abs(old - new) * 20 <= max(old, new)
+    return rounded or name == "count"
+
+
+def _tiers(old: tuple[str | None, ...], new: tuple[str | None, ...]) -> object:
+    width = max(len(old), len(new))
+    pairs = [
+        (old[place] if place < len(old) else None, new[place] if place < len(new) else None)
+        for place in range(width)
+    ]
+    if any(first and second and first != second for first, second in pairs):
+        return _DISPUTE
+    return tuple(first or second for first, second in pairs)
+
+
+def _spoken(value: object) -> str:
+    if isinstance(value, tuple):
+        return " under ".join("nothing" if one is None else str(one) for one in value)
+    return str(value)
+
+
+def _of(kind: type[_T], things: Iterable[object]) -> list[_T]:
+    return [thing for thing in things if isinstance(thing, kind)]
+
+
+def merge(parts: Sequence[Found], options: Options) -> Found:
+    """Return what several files say together; what they say differently is a fault."""
+    if len(parts) == 1:
+        return parts[0]
+    gathering = Gathering("", options)
+    sources: tuple[str, ...] = ()
+    for part in parts:
+        gathering.take(part)
+        sources = sources or part.level_sources
+    formats = dict.fromkeys(part.format for part in parts)
+    return gathering.found("+".join(formats), sources)
