@@ -80,7 +80,7 @@ def read(data: bytes, gathering: Gathering) -> Found:
             without += 1
     _cluster(gathering, regions)
     if without:
-        gathering.note(f"{without} nodes without GPUs were left out.")
+        gathering.note(f"Nodes without GPUs were left out: {without}.")
     sources = _sources(family, labels)
     return gathering.found("kubernetes", sources)
 
@@ -100,7 +100,7 @@ def _items(data: bytes, gathering: Gathering) -> list[tuple[str, Mapping[str, Pl
             found.append((f"document {number + 1}", document))
     nodes = [(place, item) for place, item in found if item.get("kind", "Node") == "Node"]
     if len(nodes) < len(found):
-        gathering.note(f"{len(found) - len(nodes)} objects that are no nodes were left out.")
+        gathering.note(f"Objects that are no nodes were left out: {len(found) - len(nodes)}.")
     return nodes
 
 

@@ -49,7 +49,7 @@ def read(data: bytes, gathering: Gathering) -> Found:
         else:
             reader(reading, one)
     for kind, count in sorted(unread.items()):
-        gathering.note(f"{count} objects of kind {kind or 'unknown'} were left out.")
+        gathering.note(f"Objects of kind {kind or 'unknown'} were left out: {count}.")
     return gathering.found("netbox", ("sets of switches with the same nodes", "switches above"))
 
 
