@@ -17,6 +17,7 @@ from inventory.importers import (
 )
 from inventory.importers.found import Found, Options, RefusedError
 from inventory.importers.gathering import Gathering
+from inventory.importers.hostlist import HostListError
 
 MAX_BYTES: Final = 64 * 1024 * 1024
 AUTO: Final = "auto"
@@ -39,19 +40,23 @@ _PACKED: Final = (
     (b"\x28\xb5\x2f\xfd", "packed with zstd"),
     (b"\xd0\xcf\x11\xe0", "an old spreadsheet: save the sheet as CSV"),
 )
-# The order matters: what is surest comes first, and a table is what is left.
+# The order matters: what is surest comes first, and a table is what is left. No expression here
+# or in an importer may go over the same characters again and again, whatever it is given.
 _SIGNS: Final = (
-    ("ibnetdiscover", re.compile(r'(?m)^(Switch|Ca)\s+\d+\s+"[SH]-|^switchguid=')),
+    ("ibnetdiscover", re.compile(r'(?m)^(Switch|Ca)[ \t]+\d+[ \t]+"[SH]-|^switchguid=')),
+    ("yaml", re.compile(r"(?m)^version[ \t]*:[ \t]*\d")),
+    ("topograph", re.compile(r"(?m)^blocks[ \t]*:")),
     (
         "nvidia-smi",
-        re.compile(r"<nvidia_smi_log|\A(### \S+\s+|\S+: )?\s*[^\n]*\b(uuid|pci\.bus_id)\b"),
+        re.compile(
+            r"<nvidia_smi_log|NVIDIA-SMI|(?m:^[^\n]{0,200}\b(index\b[^\n]{0,400}\b"
+            r"(uuid|pci\.bus_id|memory\.total)\b|(uuid|pci\.bus_id)\b[^\n]{0,400}\bindex\b))"
+        ),
     ),
     ("lldp", re.compile(r'"lldp"\s*:')),
-    ("kubernetes", re.compile(r'"?kind"?\s*:\s*"?(Node|NodeList|List)\b')),
+    ("kubernetes", re.compile(r'\bkind"?\s*:\s*"?(Node|NodeList|List)\b')),
     ("netbox", re.compile(r'"url"\s*:\s*"[^"]*/api/(dcim|virtualization)/|"results"\s*:\s*\[')),
-    ("topograph", re.compile(r"(?m)^blocks\s*:")),
-    ("yaml", re.compile(r"(?m)^version\s*:\s*\d")),
-    ("slurm", re.compile(r"(?mi)^\s*(SwitchName|BlockName)\s*=")),
+    ("slurm", re.compile(r"(?mi)^[ \t]*(SwitchName|BlockName)[ \t]*=")),
 )
 _HEAD: Final = 256 * 1024
 
@@ -67,7 +72,10 @@ def read(data: bytes, name: str, options: Options, form: str = AUTO) -> Found:
     chosen = detect(text[:_HEAD]) if form == AUTO else form
     if chosen not in FORMATS:
         raise RefusedError("no_format", f"there is no format {chosen!r}: {', '.join(FORMATS)}")
-    return FORMATS[chosen](text.encode(), Gathering(name, options))
+    try:
+        return FORMATS[chosen](text.encode(), Gathering(name, options))
+    except HostListError as fault:
+        raise RefusedError("too_many", str(fault)) from fault
 
 
 def detect(head: str) -> str:
@@ -75,11 +83,12 @@ def detect(head: str) -> str:
 
     Raises :class:`RefusedError` when nothing fits.
     """
+    head = head.lstrip()
     for form, sign in _SIGNS:
         if sign.search(head):
             return form
-    first = head.lstrip().split("\n", 1)[0]
-    if head.lstrip()[:1] in {"{", "[", "<"} or not re.search(r"[,;\t|]", first):
+    first = head.split("\n", 1)[0]
+    if head[:1] in {"{", "[", "<"} or not re.search(r"[,;\t|]", first):
         raise RefusedError("no_format", "the file is of no format that is known here")
     return "csv"
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import product
+from itertools import islice, product
 from typing import Final
 
 MOST: Final = 100_000
@@ -10,6 +10,7 @@ MOST: Final = 100_000
 
 _PART: Final = re.compile(r"\[([^\[\]]*)\]")
 _ITEM: Final = re.compile(r"(\d{1,15})(?:-(\d{1,15}))?\Z")
+_HOST_LINE: Final = re.compile(r"(?m)^###[ \t]+(\S+)[ \t]*\r?$")
 _NUMBERED: Final = re.compile(r"(.*?)(\d{1,15})(\D*)\Z", re.DOTALL)
 
 
@@ -111,12 +112,25 @@ def _range(run: Sequence[str]) -> str:
     return f"{first[1]}[{first[2]}-{last[2]}]{first[3]}"
 
 
+def lines_of(text: str) -> Iterator[str]:
+    """Return the lines of a text one after the other, with what ends them."""
+    # A list of all of them would take eight times the memory of a file of empty lines.
+    begin = 0
+    while begin < len(text):
+        end = text.find("\n", begin) + 1 or len(text)
+        yield text[begin:end]
+        begin = end
+
+
 def sections(text: str, file: str) -> list[tuple[str, int, str]]:
     """Return (host, line before its first, text) of a file with ``### host`` lines.
 
-    Without such lines the whole is of the host that the file is named after.
+    Without such lines the whole is of the host that the file is named after. Raises
+    :class:`HostListError` for more than ``MOST`` hosts.
     """
-    marks = list(re.finditer(r"(?m)^###[ \t]+(\S+)[ \t]*\r?$", text))
+    marks = list(islice(_HOST_LINE.finditer(text), MOST + 1))
+    if len(marks) > MOST:
+        raise HostListError(f"more than {MOST:,} hosts are not read at once")
     if not marks:
         stem = re.split(r"[\\/]", file)[-1]
         return [(re.sub(r"\.(csv|xml|json|txt|out|log)\Z", "", stem), 0, text)]

@@ -16,6 +16,7 @@ from inventory.importers.found import (
     RefusedError,
 )
 from inventory.importers.gathering import Gathering
+from inventory.importers.hostlist import lines_of
 from inventory.importers.tiers import tier_of
 
 _HEAD: Final = re.compile(r'(Switch|Ca)\s+(\d+)\s+"([SH]-[0-9a-fA-F]+)"\s*#\s*"([^"]*)"')
@@ -24,7 +25,7 @@ _PORT: Final = re.compile(
     r'(?:#\s*"([^"]*)"(.*))?'
 )
 _WRAPPED: Final = re.compile(r"MF0;([^:]*):([^/]*)/")
-_SPEED: Final = re.compile(r"(\d+)x(SDR|DDR|QDR|FDR10|FDR|EDR|HDR|NDR|XDR)\b")
+_SPEED: Final = re.compile(r"\b(\d{1,2})x(SDR|DDR|QDR|FDR10|FDR|EDR|HDR|NDR|XDR)\b")
 _HCA: Final = re.compile(r"(mlx\d+_|HCA-|ibp?|bnxt_re|irdma)(\d+)\Z")
 # Gigabits per second of one lane, rounded as the names of cables are.
 _LANE_GBPS: Final = {
@@ -57,7 +58,7 @@ class _Peer:
 def read(data: bytes, gathering: Gathering) -> Found:
     """Return the switches, the hosts they name, their adapters and every cable."""
     fabric = _Fabric(gathering)
-    for number, line in enumerate(data.decode().splitlines(), start=1):
+    for number, line in enumerate(lines_of(data.decode()), start=1):
         fabric.line(number, line)
     fabric.close()
     sources = ("sets of switches with the same nodes", "switches above them in common")
@@ -225,18 +226,16 @@ class _Fabric:
     def _say(self) -> None:
         if self._pseudo:
             self._gathering.note(
-                f"{self._pseudo} aggregation nodes, which are part of switches, were left out."
+                f"Aggregation nodes, which are part of switches, were left out: {self._pseudo}."
             )
         if self._unnamed:
             per = ", ".join(f"{count} on {name}" for name, count in sorted(self._unnamed.items()))
-            self._gathering.note(
-                f"{self._unnamed.total()} adapters carry no host's name and were left out: {per}."
-            )
+            self._gathering.note(f"Adapters that carry no host's name were left out: {per}.")
 
 
 def _bare(guid: str) -> str:
     """Return a GUID without what the tools write around it."""
-    return re.sub(r"\A([SHR]-|0x)", "", guid.strip().lower())
+    return re.sub(r"\A([shr]-|0x)", "", guid.strip().lower())
 
 
 def _rail(nic: str) -> int | None:

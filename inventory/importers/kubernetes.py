@@ -246,6 +246,7 @@ class _Reading:
         capacity = self._number(item, ("status", "capacity", vendor))
         usable = self._number(item, ("status", "allocatable", vendor), capacity)
         product = labels.get(f"{vendor}.product") or labels.get(f"{vendor}.product-name")
+        product = None if product and text_problem(product) else product
         told = _whole(labels.get(f"{vendor}.count", ""))
         memory = _whole(labels.get(f"{vendor}.memory", ""))
         memory = memory if memory is not None and 0 < memory < _MIB_MOST else None

@@ -2,14 +2,14 @@
 
 import csv
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final
 from xml.parsers import expat
 
 from inventory.importers.checks import MAX_GPUS, hardware_of, name_problem, shown, text_problem
 from inventory.importers.found import Found, FoundGpu, FoundNode, FoundNvlinkDomain, RefusedError
 from inventory.importers.gathering import Gathering
-from inventory.importers.hostlist import sections
+from inventory.importers.hostlist import lines_of, sections
 
 # Header names without units; the manual says that columns are not stable, so none is by place.
 _FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -27,7 +27,7 @@ _FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
 _BY_TITLE: Final = {title: name for name, titles in _FIELDS.items() for title in titles}
 _NOTHING: Final = ("", "n/a", "[n/a]", "[not supported]", "not supported", "[unknown error]")
 _NO_UUID: Final = re.compile(r"[0-]+\Z")
-_PREFIXED: Final = re.compile(r"(\S+): (?=.*(index|uuid|name).*,)")
+_PREFIXED: Final = re.compile(r"\S+: .*(index|uuid|pci\.bus_id)")
 _XML: Final[Mapping[tuple[str, ...], str]] = {
     ("minor_number",): "minor",
     ("uuid",): "uuid",
@@ -52,50 +52,72 @@ def read(data: bytes, gathering: Gathering) -> Found:
         if problem := name_problem(host):
             gathering.fault(line or None, "host", problem)
             continue
-        rows = _xml(body, line) if body.lstrip().startswith("<") else _csv(body, line, gathering)
-        _Host(gathering, host, line).add(list(rows))
+        try:
+            rows = _xml(body, line) if body.lstrip().startswith("<") else _csv(body, line)
+        except _NoTableError as fault:
+            # One host without a driver must not hide the others.
+            gathering.fault(fault.line, f"{host} {fault.field}".rstrip(), str(fault))
+        else:
+            _Host(gathering, host, line).add(rows)
     return gathering.found("nvidia-smi")
 
 
 def _hosts(text: str, file: str) -> list[tuple[str, int, str]]:
     """Return the parts of a file; lines that pdsh put ``host: `` before are sorted by host."""
-    if not _PREFIXED.match(text.lstrip()) or text.lstrip().startswith("###"):
+    first = next(lines_of(text), "")[:1000]
+    if not _PREFIXED.match(first) or first.startswith(("###", "<")):
         return sections(text, file)
     by_host: dict[str, list[str]] = {}
-    for line in text.splitlines():
-        host, _, rest = line.partition(": ")
+    for line in lines_of(text):
+        host, _, rest = line.rstrip().partition(": ")
         if rest:
             by_host.setdefault(host, []).append(rest)
     return [(host, 0, "\n".join(lines)) for host, lines in by_host.items()]
 
 
-def _csv(body: str, before: int, gathering: Gathering) -> Iterator[tuple[int, Told]]:
-    rows = csv.reader(body.splitlines(), skipinitialspace=True)
+class _NoTableError(ValueError):
+    """What a host printed is no table of GPUs."""
+
+    def __init__(self, message: str, line: int, field: str = "") -> None:
+        super().__init__(message)
+        self.line = line
+        self.field = field
+
+
+def _csv(body: str, before: int) -> list[tuple[int, Told]]:
+    """Return the rows of a table, after its header."""
+    rows = csv.reader(lines_of(body), skipinitialspace=True)
     columns: dict[int, str] | None = None
+    found = []
     try:
         for cells in rows:
             line = before + rows.line_num
             if columns is None and cells:
                 columns = _columns(cells, line)
             elif cells and columns is not None:
-                yield (
-                    line,
-                    {
-                        name: cells[place].strip()
-                        for place, name in columns.items()
-                        if place < len(cells) and cells[place].strip().lower() not in _NOTHING
-                    },
-                )
+                found.append((line, _told(cells, columns)))
     except csv.Error as fault:
-        gathering.fault(before + rows.line_num, "", f"the row can't be read: {fault}")
+        message = f"the row can't be read: {fault}"
+        raise _NoTableError(message, before + rows.line_num) from fault
+    if columns is None:
+        raise _NoTableError("nvidia-smi printed nothing", before or 1)
+    return found
 
 
 def _columns(cells: list[str], line: int) -> dict[int, str]:
-    titles = [re.sub(r"\s*\[.*\]\Z", "", cell.strip()).lower() for cell in cells]
+    titles = [cell.split("[", 1)[0].strip().lower() for cell in cells]
     found = {place: _BY_TITLE[title] for place, title in enumerate(titles) if title in _BY_TITLE}
-    if not {"index", "uuid", "pci"} & set(found.values()):
-        raise RefusedError("no_columns", "no column is index, uuid or pci.bus_id", line)
+    if "index" not in found.values():
+        raise _NoTableError(f"no column is index: {shown(', '.join(cells))}", line, "index")
     return found
+
+
+def _told(cells: list[str], columns: Mapping[int, str]) -> Told:
+    return {
+        name: cells[place].strip()
+        for place, name in columns.items()
+        if place < len(cells) and cells[place].strip().lower() not in _NOTHING
+    }
 
 
 def _xml(body: str, before: int) -> list[tuple[int, Told]]:

@@ -13,7 +13,7 @@ import yaml
 
 from inventory.importers.found import RefusedError
 
-MAX_VALUES: Final = 5_000_000
+MAX_VALUES: Final = 3_000_000
 MAX_DEPTH: Final = 40
 
 Plain: TypeAlias = "Mapping[str, Plain] | Sequence[Plain] | str | int | float | bool | None"
@@ -49,7 +49,7 @@ def read_json(data: bytes) -> Plain:
     try:
         document: Plain = orjson.loads(data)
     except orjson.JSONDecodeError as fault:
-        if "recursion" in str(fault).lower():
+        if "depth" in fault.msg or "recursion" in fault.msg:
             raise RefusedError("too_deep", "the JSON is nested too deeply") from fault
         message = f"this is no JSON: {fault.msg}"
         raise RefusedError("bad_json", message, fault.lineno) from fault

@@ -7,10 +7,10 @@ from typing import Final
 from inventory.importers.checks import name_problem, shown
 from inventory.importers.found import Found, FoundLink, FoundNode, FoundNvlinkDomain, FoundSwitch
 from inventory.importers.gathering import Gathering
-from inventory.importers.hostlist import HostListError, expand
+from inventory.importers.hostlist import HostListError, expand, lines_of
 from inventory.importers.tiers import cycle_in, tier_of
 
-_PAIR: Final = re.compile(r"([A-Za-z]\w*)=(\S+)")
+_PAIR: Final = re.compile(r"\b([A-Za-z]\w{0,40})=(\S+)")
 _IGNORED: Final = ("blocksizes", "blockname", "switchname", "topologyparam")
 
 
@@ -32,11 +32,12 @@ def read(data: bytes, gathering: Gathering) -> Found:
 def _lines(text: str) -> Iterator[tuple[int, str]]:
     """Return the lines without comments; one that ends in a backslash goes on in the next."""
     held, begin = "", 1
-    for number, line in enumerate(text.splitlines(), start=1):
-        bare = line.split("#", 1)[0].rstrip()
+    for number, line in enumerate(lines_of(text), start=1):
+        bare = line.split("#", 1)[0].strip()
         begin = begin if held else number
         if bare.endswith("\\"):
-            held += bare[:-1] + " "
+            so_far = bare[:-1].rstrip()
+            held += so_far if so_far.endswith(",") else f"{so_far} "
             continue
         if (held + bare).strip():
             yield begin, (held + bare).strip()

@@ -4,7 +4,6 @@ An empty cell says nothing; ``-`` says that there is nothing.
 """
 
 import csv
-import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,9 +32,10 @@ from inventory.importers.found import (
     RefusedError,
 )
 from inventory.importers.gathering import Gathering
-from inventory.importers.hostlist import HostListError, expand
+from inventory.importers.hostlist import HostListError, expand, lines_of
 
 MAX_ROWS: Final = 200_000
+MAX_LINE: Final = 100_000
 CLEAR: Final = "-"
 
 COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -152,7 +152,7 @@ def _delimiter(text: str) -> tuple[str, int]:
 
 
 def _rows(text: str, delimiter: str, gathering: Gathering) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(_bounded(text), delimiter=delimiter, strict=True)
     begin = 1
     while True:
         try:
@@ -166,6 +166,16 @@ def _rows(text: str, delimiter: str, gathering: Gathering) -> Iterator[tuple[int
             raise RefusedError("too_many", f"more than {MAX_ROWS:,} rows are not read at once")
         yield begin, cells
         begin = reader.line_num + 1
+
+
+def _bounded(text: str) -> Iterator[str]:
+    """Return the lines of a text, which are short in a table that people keep."""
+    for number, line in enumerate(lines_of(text), start=1):
+        if len(line) > MAX_LINE:
+            raise RefusedError(
+                "too_large", f"a line of {len(line):,} characters is not read", number
+            )
+        yield line
 
 
 def _columns(header: Sequence[str], gathering: Gathering, line: int) -> dict[str, int]:

@@ -52,4 +52,6 @@ def cycle_in(uplinks: Iterable[tuple[str, str]]) -> list[str]:
     while now not in path:
         path.append(now)
         now = min(below[now] & left)
-    return path[path.index(now) :][::-1]
+    cycle = path[path.index(now) :][::-1]
+    first = cycle.index(min(cycle))
+    return cycle[first:] + cycle[:first]

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -623,8 +624,9 @@ def _nodes(
             groups[-1][1].append(node.name)
         else:
             groups.append((told, [node.name]))
+    # Copies, because what is the same object twice would be written as an alias.
     return [
-        {"name": ranged, **told} if told else ranged
+        {"name": ranged, **deepcopy(told)} if told else ranged
         for told, names in groups
         for ranged in fold(names)
     ]

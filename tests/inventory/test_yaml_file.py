@@ -18,7 +18,8 @@ from tests.inventory.files import faults, found, s1, s2
 WRITTEN = """\
 version: 1
 skus:
-- {slug: h200-8, gpu_model: H200, gpus_per_node: 8, gpu_memory_mib: 143771, nvlink: node, u_height: 8}
+- {slug: h200-8, gpu_model: H200, gpus_per_node: 8, gpu_memory_mib: 143771, nvlink: node,
+   u_height: 8}
 regions:
 - slug: eu-1
   clusters:
@@ -29,7 +30,8 @@ regions:
       s1:
       - name: su-01
         racks:
-        - {name: R101, site: eu-1, u_height: 48, nodes: ["gpu[001-004]"], sku: h200-8, u_start: 2, u_step: 10}
+        - {name: R101, site: eu-1, u_height: 48, nodes: ["gpu[001-004]"], sku: h200-8,
+           u_start: 2, u_step: 10}
 """
 
 
@@ -52,7 +54,7 @@ def test_people_write_racks_with_ranges() -> None:
         ("gpu004", 32, "h200-8"),
     ]
     assert (s1(answer), s2(answer)) == ({"su-01": 4}, {"spine-1": 4})
-    assert answer.nodes[0].at == "file:14"
+    assert answer.nodes[0].at == "file:15"
 
 
 def test_leaves_and_spines_cable_what_is_under_them() -> None:
