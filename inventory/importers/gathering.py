@@ -167,23 +167,35 @@ class Gathering:
                 continue
             old, new = getattr(before, one.name), getattr(after, one.name)
             value = _union(one.name, old, new)
+            if value is _DISPUTE and one.name == "hardware":
+                value = self._surer_type(str(old), str(new))
             if value is _DISPUTE:
                 self._dispute(kind, before, after, one.name)
             elif value != old:
                 changed[one.name] = value
         return replace(before, **changed) if changed else before  # type: ignore[arg-type]
 
+    def _surer_type(self, old: str, new: str) -> object:
+        """Return the type whose GPU is known, where of the other there is but a name."""
+        models = {
+            one.slug: one.gpu_model
+            for one in _of(FoundHardware, self._things["hardware"].values())
+        }
+        if models.get(old) and models.get(new):
+            return _DISPUTE
+        return new if models.get(new) else old if models.get(old) else _DISPUTE
+
     def _dispute(self, kind: str, before: Thing, after: Thing, name: str) -> None:
         self._disputed.add((kind, before.key))
         old, new = _spoken(getattr(before, name)), _spoken(getattr(after, name))
-        line = re.search(r":(\d+)\Z", after.at)
+        place = re.match(r"(.*):(\d+)\Z", after.at)
         what = "S1 and S2" if name == "tiers" else name
-        self.fault(
-            int(line[1]) if line else None,
-            name,
+        message = (
             f"{kind.replace('_', ' ')} {before.key[-1]} has {what} {old} at {before.at} and "
-            f"{new} at {after.at}",
+            f"{new} at {after.at}"
         )
+        line = int(place[2]) if place else None
+        self._keep(Fault(line, name, message, place[1] if place else self.file))
 
     def _keep(self, fault: Fault) -> None:
         if len(self._faults) < MAX_FAULTS:

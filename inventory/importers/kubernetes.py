@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from inventory.importers.checks import (
@@ -296,7 +296,8 @@ class _Reading:
             return None
         hardware = hardware_of(product, gpus.there, memory_mib=gpus.memory_mib, at=at)
         if gpus.product is None:
-            hardware = hardware_of(product, None, at=at)
+            # An instance type says which machine it is, and not which GPU is in it.
+            hardware = replace(hardware, slug=hardware_of(product, None).slug, gpu_model=None)
         self.gathering.add(hardware)
         return hardware.slug
 

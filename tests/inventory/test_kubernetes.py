@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from inventory.domains import derive
+from inventory.importers.found import Options
+from inventory.importers.gathering import merge
 from inventory.plan import summary_of
 from tests.inventory.files import codes, faults, found, node, nodes, s1, s2
 
@@ -293,6 +295,17 @@ items:
 """
     labels = {"fabric.topograph.run/tier-0": "7", "nvidia.com/gpu.count": "8"}
     assert found(text).nodes == found(nodes(node("a", labels))).nodes
+
+
+def test_an_instance_type_names_the_hardware_until_the_gpu_is_known() -> None:
+    listed = found(nodes(node("a", {"node.kubernetes.io/instance-type": "p5.48xlarge"})))
+    assert [(one.slug, one.gpu_model) for one in listed.hardware] == [("p5-48xlarge", None)]
+    rows = "".join(f"{n}, G{n}, NVIDIA H100 80GB HBM3\n" for n in range(8))
+    seen = found(f"### a\nindex, uuid, name\n{rows}")
+    for parts in ((listed, seen), (seen, listed)):
+        both = merge(parts, Options())
+        assert both.faults == ()
+        assert [one.hardware for one in both.nodes] == ["h100-80gb-hbm3-8"]
 
 
 def test_the_region_is_that_of_most_nodes() -> None:

@@ -1,0 +1,175 @@
+"""The command ``import_fleet``: what it answers, and how it refuses."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from tests.inventory.files import node, nodes
+
+AWS = "topology.k8s.aws/network-node-layer-"
+
+
+def kept(tmp_path: Path, text: str, name: str = "nodes.json") -> str:
+    path = tmp_path / name
+    path.write_text(text)
+    return str(path)
+
+
+def listed(*names: str) -> str:
+    labels = {f"{AWS}1": "top", f"{AWS}2": "spine", f"{AWS}3": "leaf"}
+    return nodes(*(node(name, labels) for name in names))
+
+
+def answer(*words: str) -> dict[str, Any]:
+    said = StringIO()
+    call_command("import_fleet", *words, "--plan", "--json", stdout=said, stderr=StringIO())
+    plain: dict[str, Any] = json.loads(said.getvalue())
+    return plain
+
+
+def refused(*words: str) -> tuple[int, dict[str, Any]]:
+    """Return the exit status and the whole document of a command that was asked for JSON."""
+    said = StringIO()
+    with pytest.raises(SystemExit) as left:
+        call_command("import_fleet", *words, "--json", stdout=said, stderr=StringIO())
+    return int(str(left.value.code)), json.loads(said.getvalue())
+
+
+def printed(*words: str) -> str:
+    said = StringIO()
+    call_command("import_fleet", *words, "--plan", stdout=said, stderr=StringIO())
+    return said.getvalue()
+
+
+def test_into_an_empty_inventory_everything_is_new(tmp_path: Path) -> None:
+    plain = answer(kept(tmp_path, listed("a", "b")), "--cluster", "eu-1-a")
+    assert (plain["format"], plain["applied"], plain["errors"]) == ("kubernetes", False, [])
+    # A cluster, two nodes, an S1 and an S2 domain.
+    assert plain["plan"] == {
+        "create": 5,
+        "change": 0,
+        "unchanged": 0,
+        "conflict": 0,
+        "missing": 0,
+    }
+    assert [(one["op"], one["type"], one["key"]) for one in plain["objects"]] == [
+        ("create", "cluster", "eu-1-a"),
+        ("create", "node", "eu-1-a/a"),
+        ("create", "node", "eu-1-a/b"),
+        ("create", "domain", "eu-1-a/S2/spine"),
+        ("create", "domain", "eu-1-a/S1/leaf"),
+    ]
+    one = plain["objects"][1]
+    assert one["at"] == "nodes.json items[0]"
+    assert (one["fields"]["gpus"], one["fields"]["tiers"]) == (8, ["leaf", "spine", "top"])
+
+
+def test_a_person_reads_what_each_level_was_taken_from(tmp_path: Path) -> None:
+    said = printed(kept(tmp_path, listed("a", "b")))
+    assert "kubernetes: 1 cluster, 2 nodes." in said
+    assert "16 GPUs; 2 of 2 nodes are in service." in said
+    assert f"S1 = {AWS}3 (1 value, median 2 nodes)" in said
+    assert "Plan: create 5, change 0, unchanged 0, conflict 0, missing 0." in said
+
+
+def test_files_of_several_formats_are_one_plan(tmp_path: Path) -> None:
+    plain = answer(
+        kept(tmp_path, listed("a", "b")),
+        kept(tmp_path, "host,leaf,port,hca\na,L1,1,m0\nb,L1,2,m0\n", "ports.csv"),
+        kept(tmp_path, "index, uuid\n" + "".join(f"{n}, G{n}\n" for n in range(8)), "a.csv"),
+    )
+    assert plain["format"] == "kubernetes+csv+nvidia-smi"
+    counted = [one["type"] for one in plain["objects"]]
+    assert {kind: counted.count(kind) for kind in ("node", "gpu", "link", "switch")} == {
+        "node": 2,
+        "gpu": 8,
+        "link": 2,
+        "switch": 1,
+    }
+
+
+def test_files_that_disagree_are_a_conflict(tmp_path: Path) -> None:
+    status, plain = refused(
+        kept(tmp_path, "node,serial\na,S1\n", "one.csv"),
+        kept(tmp_path, "node,serial\na,S2\nb,S3\n", "two.csv"),
+        "--plan",
+    )
+    assert (status, plain["plan"]["conflict"], plain["plan"]["create"]) == (2, 1, 2)
+    assert plain["errors"] == [
+        {
+            "line": 2,
+            "field": "serial",
+            "message": "node a has serial S1 at one.csv:2 and S2 at two.csv:2",
+            "file": "two.csv",
+        }
+    ]
+
+
+def test_what_is_wrong_with_rows_is_said_beside_what_could_be_read(tmp_path: Path) -> None:
+    path = kept(tmp_path, "node,s1,gpus\na,x,8\nb,x,-1\nc_,x,8\n", "fleet.csv")
+    status, plain = refused(path, "--plan")
+    assert status == 2
+    assert plain["error"] == {
+        "code": "bad_rows",
+        "message": "a node has 0 to 72 GPUs, not -1 (1 more)",
+        "where": "fleet.csv:3 gpus",
+    }
+    assert [(one["line"], one["field"]) for one in plain["errors"]] == [(3, "gpus"), (4, "node")]
+    assert [one["key"] for one in plain["objects"] if one["type"] == "node"] == [
+        "imported/a",
+        "imported/b",
+    ]
+
+
+def test_levels_in_the_wrong_order_are_an_error_without_a_line(tmp_path: Path) -> None:
+    text = "node,s1,s2\na,x,s\nb,x,t\n"
+    status, plain = refused(kept(tmp_path, text, "fleet.csv"), "--plan")
+    assert status == 2
+    assert [(one["line"], one["field"]) for one in plain["errors"]] == [(None, "s1_spans_s2")]
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "code", "where"),
+    [
+        pytest.param("node\n", (), "plan_only", "command line", id="without --plan"),
+        pytest.param("hello", ("--plan",), "no_format", "file.txt", id="no format"),
+        pytest.param("node,s1\n\xe9\n", ("--plan",), "not_utf8", "file.txt:2", id="not UTF-8"),
+        pytest.param(
+            "node,s1\n", ("--plan", "--cluster", "a b"), "bad_usage", "--cluster", id="cluster"
+        ),
+        pytest.param("{", ("--plan", "--format", "netbox"), "bad_json", "file.txt:1", id="told"),
+    ],
+)
+def test_what_can_not_be_used_exits_2(
+    tmp_path: Path, text: str, words: tuple[str, ...], code: str, where: str
+) -> None:
+    path = tmp_path / "file.txt"
+    path.write_bytes(text.encode("latin-1"))
+    status, plain = refused(str(path), *words)
+    assert (status, plain["error"]["code"], plain["error"]["where"]) == (2, code, where)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    path = str(tmp_path / "none.json")
+    assert refused(path, "--plan")[1]["error"]["where"] == path
+
+
+def test_a_person_is_told_that_nothing_can_be_applied_yet(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="add --plan"):
+        call_command("import_fleet", kept(tmp_path, listed("a")), stdout=StringIO())
+
+
+def test_a_name_map_gives_adapters_their_hosts(tmp_path: Path) -> None:
+    fabric = (
+        'Switch\t65 "S-00000000000000a1"\t# "MF0;L1:MQM9701/U1" lid 7\n'
+        '[1]\t"H-00000000000000e1"[1](00000000000000e1) \t# "MT4129 ConnectX7" lid 1 4xNDR\n'
+    )
+    names = kept(tmp_path, '0x00000000000000e1 "gpu1 mlx5_0"\n', "names.map")
+    plain = answer(kept(tmp_path, fabric, "ib.out"), "--node-name-map", names)
+    assert [one["key"] for one in plain["objects"] if one["type"] == "node"] == ["imported/gpu1"]
