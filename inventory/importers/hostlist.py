@@ -10,7 +10,10 @@ MOST: Final = 100_000
 
 _PART: Final = re.compile(r"\[([^\[\]]*)\]")
 _ITEM: Final = re.compile(r"(\d{1,15})(?:-(\d{1,15}))?\Z")
-_HOST_LINE: Final = re.compile(r"(?m)^###[ \t]+(\S+)[ \t]*\r?$")
+# The second is how ansible begins what a host said: ``gpu1 | CHANGED | rc=0 >>``.
+_HOST_LINE: Final = re.compile(
+    r"(?m)^(?:###[ \t]+(\S{1,253})[ \t]*\r?|(\S{1,253}) \| [A-Z]+!? (?:\||=>).*)$"
+)
 _NUMBERED: Final = re.compile(r"(.*?)(\d{1,15})(\D*)\Z", re.DOTALL)
 
 
@@ -138,6 +141,6 @@ def sections(text: str, file: str) -> list[tuple[str, int, str]]:
     found, line = [], text.count("\n", 0, marks[0].end()) + 1
     for mark, end in zip(marks, ends, strict=True):
         body = text[mark.end() : end].removeprefix("\n")
-        found.append((mark[1], line, body))
+        found.append((mark[1] or mark[2], line, body))
         line += text.count("\n", mark.end(), end)
     return found

@@ -70,6 +70,17 @@ def test_gpus_of_one_host_in_two_domains_are_a_fault() -> None:
     assert faults(found(text)) == [(1, "fabric", "host g is in 2 NVLink domains at once")]
 
 
+def test_what_ansible_prints_is_cut_by_host() -> None:
+    table = "index, uuid\n0, GPU-{}\n"
+    text = (
+        f"g1 | CHANGED | rc=0 >>\n{table.format(1)}g2 | FAILED | rc=9 >>\nNVIDIA-SMI has failed\n"
+        f'g3 | UNREACHABLE! => {{"x": 1}}\ng4 | CHANGED | rc=0 >>\n{table.format(4)}'
+    )
+    answer = found(text)
+    assert [one.name for one in answer.nodes] == ["g1", "g4"]
+    assert [one.field for one in answer.faults] == ["g2 index", "g3"]
+
+
 def test_a_host_without_a_driver_does_not_hide_the_others() -> None:
     text = f"### bad\nNVIDIA-SMI has failed\n### none\n### good\n{TITLES}\n{row(0)}\n"
     answer = found(text)
