@@ -1,9 +1,11 @@
 """What a name, a text, a label or a number from a file must be like, and the words if it isn't."""
 
 import re
+from collections.abc import Iterator
+from dataclasses import fields
 from typing import Final
 
-from inventory.importers.found import FoundHardware
+from inventory.importers.found import FoundHardware, FoundNic, FoundRegion, Thing
 
 MAX_GPUS: Final = 72
 """Most GPUs of one node."""
@@ -15,6 +17,26 @@ _LABEL_KEY: Final = re.compile(
 _LABEL_VALUE: Final = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?\Z")
 # What a spreadsheet would run when the value is exported to one (safety, row 22).
 _FORMULA: Final = re.compile(r"[=+@\t\r\0]|-(?!\d)")
+_NAMED: Final = frozenset(
+    (
+        *("slug", "name", "region", "cluster", "fabric", "rack", "hardware", "tiers"),
+        *("nvlink_domain", "node", "switch", "peer", "parent"),
+    )
+)
+# An adapter is called like its port, a region as people call it.
+_FREE_NAMES: Final = (FoundNic, FoundRegion)
+_RANGES: Final = {
+    "u_position": (1, 60),
+    "u_height": (1, 60),
+    "tier": (0, 7),
+    "rail": (0, 63),
+    "rail_count": (0, 64),
+    "index": (0, MAX_GPUS - 1),
+    "gpus": (0, MAX_GPUS),
+    "gpus_per_node": (0, MAX_GPUS),
+    "gpus_allocatable": (0, MAX_GPUS),
+    "count": (1, 1024),
+}
 _UNWANTED: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -55,6 +77,40 @@ def gpus_problem(count: int) -> str | None:
     return f"a node has 0 to {MAX_GPUS} GPUs, not {count:,}"
 
 
+def thing_problem(thing: Thing) -> tuple[str, str] | None:
+    """Return (field, what is wrong) with a thing as a whole, or ``None``.
+
+    Importers say more precisely what is wrong with what people write; nothing passes this.
+    """
+    for field, value in values_of(thing):
+        if isinstance(value, str):
+            is_name = field in _NAMED and not (field == "name" and isinstance(thing, _FREE_NAMES))
+            problem = name_problem(value) if is_name else text_problem(value, 253)
+        else:
+            problem = _number_problem(field, value)
+        if problem:
+            return field, problem
+    return None
+
+
+def values_of(thing: Thing) -> Iterator[tuple[str, str | int]]:
+    """Return the texts and numbers of a thing by field, those in tuples one by one."""
+    for one in fields(thing):
+        value = getattr(thing, one.name)
+        items = value if isinstance(value, tuple) else (value,)
+        if one.name in {"at", "clears", "labels"}:
+            # Labels were checked as pairs; the other two are ours.
+            continue
+        for item in items:
+            if isinstance(item, str | int) and item != "":
+                yield one.name, item
+
+
+def _number_problem(field: str, value: int) -> str | None:
+    low, high = _RANGES.get(field, (0, 1_000_000_000))
+    return None if low <= value <= high else f"{value:,} is not from {low} to {high:,}"
+
+
 def shown(value: str) -> str:
     """Return a value from a file fit for a sentence: quoted, cut, without control characters."""
     clean = _UNWANTED.sub("�", value)
@@ -71,7 +127,7 @@ def hardware_of(
     """
     model = re.sub(r"(-MIG-.*|-SHARED)\Z", "", re.sub(r"\s+", "-", product.strip()))
     short = re.sub(r"(?i)\A(nvidia|amd)-", "", model) or model
-    slug = re.sub(r"[^a-z0-9]+", "-", short.lower()).strip("-")
+    slug = re.sub(r"[^a-z0-9]+", "-", short.lower()).strip("-") or "gpu"
     vendor = re.match(r"(?i)(nvidia|amd)-", model)
     return FoundHardware(
         slug=(slug if gpus is None else f"{slug}-{gpus}")[:63],

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Final, TypeVar
 
+from inventory.importers.checks import thing_problem
 from inventory.importers.found import (
     KINDS,
     Fault,
@@ -80,6 +81,10 @@ class Gathering:
         What two places say differently is a fault, and the first stands.
         """
         kind = _KIND_OF[type(thing)]
+        if problem := thing_problem(thing):
+            line, file = _place(thing.at)
+            self._keep(Fault(line, problem[0], problem[1], file or self.file))
+            return
         kept = self._things[kind]
         key = thing.key
         before = kept.get(key)
@@ -188,14 +193,13 @@ class Gathering:
     def _dispute(self, kind: str, before: Thing, after: Thing, name: str) -> None:
         self._disputed.add((kind, before.key))
         old, new = _spoken(getattr(before, name)), _spoken(getattr(after, name))
-        place = re.match(r"(.*):(\d+)\Z", after.at)
         what = "S1 and S2" if name == "tiers" else name
         message = (
             f"{kind.replace('_', ' ')} {before.key[-1]} has {what} {old} at {before.at} and "
             f"{new} at {after.at}"
         )
-        line = int(place[2]) if place else None
-        self._keep(Fault(line, name, message, place[1] if place else self.file))
+        line, file = _place(after.at)
+        self._keep(Fault(line, name, message, file or self.file))
 
     def _keep(self, fault: Fault) -> None:
         if len(self._faults) < MAX_FAULTS:
@@ -210,6 +214,12 @@ class _Dispute:
 
 _DISPUTE: Final = _Dispute()
 _SILENT: Final[tuple[object, ...]] = (None, (), {})
+
+
+def _place(at: str) -> tuple[int | None, str]:
+    """Return the line and the file that a place names, as far as it does."""
+    match = re.match(r"(.*):(\d{1,9})\Z", at)
+    return (int(match[2]), match[1]) if match else (None, "")
 
 
 def _union(name: str, old: object, new: object) -> object:

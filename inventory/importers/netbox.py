@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from inventory.importers.checks import gpus_problem, label_problem, name_problem, text_problem
+from inventory.importers.checks import label_problem, name_problem, text_problem
 from inventory.importers.found import (
     Found,
     FoundCluster,
@@ -32,6 +32,7 @@ _STATES: Final[Mapping[str, tuple[str, str]]] = {
     "failed": ("active", "in_service"),
     "decommissioning": ("decommissioning", "in_service"),
 }
+_MOST: Final = 10_000_000_000
 _KBPS_PER_GBPS: Final = 1_000_000
 
 Object = Mapping[str, Plain]
@@ -88,12 +89,11 @@ class _Reading:
         name = self._name(one, "name")
         if name is None:
             return
-        height = one.get("u_height")
         found = FoundRack(
             cluster=self._gathering.options.cluster,
             name=name,
             site=text_of(inside(one, "site", "slug")),
-            u_height=height if isinstance(height, int) else None,
+            u_height=_whole(one.get("u_height")),
             at=self._at("rack", one),
         )
         self._gathering.add(found)
@@ -103,8 +103,7 @@ class _Reading:
         if slug is None:
             return
         model, own = text_of(one.get("model")), mapping(one.get("custom_fields"))
-        gpus, height = own.get("gpus_per_node", own.get("gpus")), one.get("u_height")
-        counted = gpus if isinstance(gpus, int) and gpus_problem(gpus) is None else None
+        counted = _whole(own.get("gpus_per_node", own.get("gpus")))
         if counted is not None:
             self._types[slug] = counted
         parts = (model, text_of(one.get("part_number")))
@@ -114,7 +113,7 @@ class _Reading:
                 gpu_model=text_of(own.get("gpu_model")),
                 gpus_per_node=counted,
                 vendor=text_of(inside(one, "manufacturer", "name")),
-                u_height=int(height) if isinstance(height, int | float) else None,
+                u_height=_whole(one.get("u_height")),
                 aliases=tuple(part for part in parts if part),
                 at=self._at("device type", one),
             )
@@ -138,14 +137,14 @@ class _Reading:
         name = text_of(one.get("name"))
         if node is None or name is None or node.lower() not in self._nodes:
             return
-        speed = one.get("speed")
+        speed = _whole(one.get("speed"))
         guid = text_of(one.get("wwn")) or text_of(one.get("mac_address"))
         found = FoundNic(
             cluster=self._gathering.options.cluster,
             node=node,
             name=name,
             guid=guid,
-            speed_gbps=speed // _KBPS_PER_GBPS if isinstance(speed, int) else None,
+            speed_gbps=None if speed is None else speed // _KBPS_PER_GBPS,
             at=self._at("interface", one),
         )
         self._gathering.add(found)
@@ -194,8 +193,7 @@ class _Reading:
         self._nodes.add(name.lower())
         status = text_of(inside(one, "status", "value")) or "active"
         lifecycle, admin_state = _STATES.get(status, ("active", "maintenance"))
-        slug, position = text_of(inside(one, "device_type", "slug")), one.get("position")
-        whole = isinstance(position, int | float) and position == int(position)
+        slug = text_of(inside(one, "device_type", "slug"))
         rack = text_of(inside(one, "rack", "name"))
         region = text_of(inside(one, "site", "region", "slug"))
         at = self._at("device", one)
@@ -209,7 +207,7 @@ class _Reading:
                 hardware=slug,
                 gpus=self._types.get(slug or ""),
                 rack=rack,
-                u_position=int(str(position).split(".")[0]) if whole and rack else None,
+                u_position=_whole(one.get("position")) if rack else None,
                 serial=self._text(one, "serial"),
                 lifecycle=lifecycle,
                 admin_state=admin_state,
@@ -240,6 +238,13 @@ class _Reading:
 
     def _at(self, kind: str, one: Object) -> str:
         return self._gathering.at(f"{kind} netbox:{text_of(one.get('id')) or '?'}")
+
+
+def _whole(value: Plain) -> int | None:
+    """Return a whole number; NetBox writes heights and positions as 8.0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > _MOST:
+        return None
+    return int(value) if value == int(value) else None
 
 
 _READERS: Final = {

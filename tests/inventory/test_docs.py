@@ -6,9 +6,14 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from heteroscale_site.configuration import BASE_DIR
+from inventory.domains import derive
 from inventory.importers.detect import FORMATS
+from inventory.importers.found import RefusedError
+from inventory.importers.yaml_file import write
 from tests.inventory.files import codes, found
 
 PAGE = (BASE_DIR / "docs" / "imports.md").read_text()
@@ -31,6 +36,27 @@ def test_each_format_has_an_example_that_is_read_without_a_word(form: str) -> No
     assert (answer.format, answer.faults) == (form, ())
     assert answer.nodes
     assert not codes(answer) - {"no_s1"}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    cut=st.floats(0, 1),
+    length=st.integers(0, 20),
+    put=st.text('[]{}",;:-=#\n\t 0a\x1b', max_size=6),
+    form=st.sampled_from(sorted(FORMATS)),
+)
+def test_an_example_with_a_mistake_in_it_is_read_or_refused(
+    cut: float, length: int, put: str, form: str
+) -> None:
+    text = example(form)
+    place = round(cut * len(text))
+    try:
+        answer = found(text[:place] + put + text[place + length :], form=form)
+    except RefusedError:
+        return
+    derive(answer)
+    # What is read at all is fit to be kept: it comes through the export, whose reading checks it.
+    assert found(write(answer), form="yaml").faults == ()
 
 
 def stated(source: Path) -> set[str]:
