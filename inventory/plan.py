@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from statistics import median
 from typing import Final, TypeAlias
 
@@ -127,10 +127,11 @@ def _level(found: Found, domains: Domains, level: Level) -> str | None:
 
 def _fields(thing: Thing) -> dict[str, Value]:
     """Return the fields of a thing that say something."""
+    told = ((one.name, getattr(thing, one.name)) for one in fields(thing) if one.name != "at")
     return {
         name: list(value) if isinstance(value, tuple) else value
-        for name, value in asdict(thing).items()
-        if name != "at" and value not in (None, "", (), {})
+        for name, value in told
+        if value not in (None, "", (), {})
     }
 
 

@@ -1,9 +1,8 @@
 """What a name, a text, a label or a number from a file must be like, and the words if it isn't."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import fields
-from typing import Final
+from typing import Final, get_args
 
 from inventory.importers.found import FoundHardware, FoundNic, FoundRegion, Thing
 
@@ -82,28 +81,36 @@ def thing_problem(thing: Thing) -> tuple[str, str] | None:
 
     Importers say more precisely what is wrong with what people write; nothing passes this.
     """
-    for field, value in values_of(thing):
-        if isinstance(value, str):
-            is_name = field in _NAMED and not (field == "name" and isinstance(thing, _FREE_NAMES))
-            problem = name_problem(value) if is_name else text_problem(value, 253)
-        else:
-            problem = _number_problem(field, value)
-        if problem:
-            return field, problem
+    for field, is_name in _CHECKED[type(thing)]:
+        value = getattr(thing, field)
+        if value is None or value == "":
+            continue
+        for item in value if isinstance(value, tuple) else (value,):
+            if problem := _problem(field, item, is_name=is_name):
+                return field, problem
     return None
 
 
-def values_of(thing: Thing) -> Iterator[tuple[str, str | int]]:
-    """Return the texts and numbers of a thing by field, those in tuples one by one."""
-    for one in fields(thing):
-        value = getattr(thing, one.name)
-        items = value if isinstance(value, tuple) else (value,)
-        if one.name in {"at", "clears", "labels"}:
-            # Labels were checked as pairs; the other two are ours.
-            continue
-        for item in items:
-            if isinstance(item, str | int) and item != "":
-                yield one.name, item
+def _checked_fields(kind: type[Thing]) -> tuple[tuple[str, bool], ...]:
+    """Return the fields to look at, and whether each is a name.
+
+    Labels are checked as pairs, and places are the product's own words.
+    """
+    free = kind in _FREE_NAMES
+    return tuple(
+        (one.name, one.name in _NAMED and not (free and one.name == "name"))
+        for one in fields(kind)
+        if one.name not in {"at", "clears", "labels"}
+    )
+
+
+_CHECKED: Final = {kind: _checked_fields(kind) for kind in get_args(Thing)}
+
+
+def _problem(field: str, value: object, *, is_name: bool) -> str | None:
+    if isinstance(value, str):
+        return name_problem(value) if is_name else text_problem(value, 253)
+    return _number_problem(field, value) if isinstance(value, int) else None
 
 
 def _number_problem(field: str, value: int) -> str | None:
