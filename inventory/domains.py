@@ -21,6 +21,9 @@ OUTLIER: Final = 2.0
 """So many times more or fewer nodes than the median make an S1 domain worth a word."""
 FEWEST_FOR_OUTLIERS: Final = 4
 
+MOST_SETS: Final = 2_000
+"""Above so many different sets of leaves, which no fabric has, none is compared with another."""
+
 Set = frozenset[str]
 
 
@@ -213,18 +216,12 @@ class _Placing:
         return [_S1(names[switches], tuple(nodes), switches) for switches, nodes in whole.items()]
 
     def _take_in(self, groups: Mapping[Set, list[str]]) -> dict[Set, list[str]]:
-        holding: dict[str, list[Set]] = defaultdict(list)
-        for switches in groups:
-            for switch in switches:
-                holding[switch].append(switches)
         whole = {switches: list(nodes) for switches, nodes in groups.items()}
-        # Smaller sets first, so that what they join may itself be taken in.
-        for switches in sorted(groups, key=lambda one: (len(one), sorted(one))):
-            larger = [other for other in holding[min(switches)] if switches < other]
-            tops = [one for one in larger if not any(one < other for other in larger)]
-            if len(tops) == 1 and len(groups[tops[0]]) >= len(groups[switches]):
-                self._incomplete(whole[switches], switches, tops[0])
-                whole[tops[0]] += whole.pop(switches)
+        if len(groups) <= MOST_SETS:
+            for switches, top in _only_tops(groups).items():
+                if len(groups[top]) >= len(groups[switches]):
+                    self._incomplete(whole[switches], switches, top)
+                    whole[top] += whole.pop(switches)
         self._under_two(whole)
         return whole
 
@@ -456,6 +453,22 @@ class _Placing:
             )
             for name, keys in sorted(groups.items())
         ]
+
+
+def _only_tops(sets: Iterable[Set]) -> dict[Set, Set]:
+    """Return for each set that is part of others the largest of these, where there is but one."""
+    holding: dict[str, list[Set]] = defaultdict(list)
+    for one in sets:
+        for switch in one:
+            holding[switch].append(one)
+    beside = {one: min((holding[switch] for switch in one), key=len) for one in sets if one}
+    tops = {one for one, others in beside.items() if not any(one < other for other in others)}
+    found = {}
+    for one in sorted(beside.keys() - tops, key=sorted):
+        above = [other for other in beside[one] if other in tops and one < other]
+        if len(above) == 1:
+            found[one] = above[0]
+    return found
 
 
 def _subgroup(kinds: Sequence[str], *, mixed: bool) -> Subgroup | None:

@@ -16,6 +16,7 @@ _LABEL_KEY: Final = re.compile(
 _LABEL_VALUE: Final = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?\Z")
 # What a spreadsheet would run when the value is exported to one (safety, row 22).
 _FORMULA: Final = re.compile(r"[=+@\t\r\0]|-(?!\d)")
+MAX_LEAVES: Final = 64
 _NAMED: Final = frozenset(
     (
         *("slug", "name", "region", "cluster", "fabric", "rack", "hardware", "tiers"),
@@ -58,6 +59,13 @@ def text_problem(value: str, most: int = 200) -> str | None:
     if len(value) > most:
         return f"it is {len(value):,} characters long, at most {most} are kept"
     return None
+
+
+def leaves_problem(count: int) -> str | None:
+    """Return what is wrong with the number of leaves of a node, or ``None``."""
+    if count <= MAX_LEAVES:
+        return None
+    return f"{count:,} leaves, a node hangs on {MAX_LEAVES} at most"
 
 
 def label_problem(key: str, value: str) -> str | None:

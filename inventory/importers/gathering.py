@@ -26,11 +26,16 @@ from inventory.importers.found import (
     RefusedError,
     Thing,
 )
+from inventory.importers.hostlist import expand
 from inventory.importers.tiers import tier_of
 
 _T = TypeVar("_T")
 MAX_FAULTS: Final = 200
 MAX_NODES: Final = 100_000
+MAX_THINGS: Final = 400_000
+"""Most of any other kind."""
+MAX_EXPANDED: Final = 200_000
+"""Most names that all ranges of a file stand for."""
 _KIND_OF: Final[dict[type, str]] = {
     FoundRegion: "region",
     FoundCluster: "cluster",
@@ -60,6 +65,7 @@ class Gathering:
         self._things: dict[str, dict[Key, Thing]] = {kind: {} for kind in KINDS}
         self._faults: list[Fault] = []
         self._further = 0
+        self._expanded = 0
         self._notes: dict[str, None] = {}
         self._disputed: set[tuple[str, Key]] = set()
 
@@ -91,9 +97,22 @@ class Gathering:
         if before is not None:
             kept[key] = self._joined(kind, before, thing)
             return
-        if kind == "node" and len(kept) >= MAX_NODES:
-            raise RefusedError("too_many", f"more than {MAX_NODES:,} nodes are not read at once")
+        most = MAX_NODES if kind == "node" else MAX_THINGS
+        if len(kept) >= most:
+            words = kind.replace("_", " ")
+            raise RefusedError("too_many", f"more than {most:,} {words}s are not read at once")
         kept[key] = thing
+
+    def expand(self, text: str) -> list[str]:
+        """Return the names that a list of hosts stands for; all lists of a file are bounded.
+
+        Raises :class:`HostListError` for a list that can't be read.
+        """
+        names = expand(text)
+        self._expanded += len(names)
+        if self._expanded > MAX_EXPANDED:
+            raise RefusedError("too_many", f"ranges stand for more than {MAX_EXPANDED:,} names")
+        return names
 
     def known(self, kind: str, *key: str) -> bool:
         """Return whether a thing of that kind and key was added."""
@@ -276,9 +295,10 @@ def merge(parts: Sequence[Found], options: Options) -> Found:
     if len(parts) == 1:
         return parts[0]
     gathering = Gathering("", options)
-    sources: tuple[str, ...] = ()
     for part in parts:
         gathering.take(part)
-        sources = sources or part.level_sources
+    # Cables decide where they are known.
+    cabled = [part for part in parts if any(link.peer_is_node for link in part.links)]
+    sources = next((part.level_sources for part in (*cabled, *parts) if part.level_sources), ())
     formats = dict.fromkeys(part.format for part in parts)
     return gathering.found("+".join(formats), sources)

@@ -7,7 +7,7 @@ from typing import Final
 from inventory.importers.checks import name_problem, shown
 from inventory.importers.found import Found, FoundLink, FoundNode, FoundNvlinkDomain, FoundSwitch
 from inventory.importers.gathering import Gathering
-from inventory.importers.hostlist import HostListError, expand, lines_of
+from inventory.importers.hostlist import HostListError, lines_of
 from inventory.importers.tiers import cycle_in, tier_of
 
 _PAIR: Final = re.compile(r"\b([A-Za-z]\w{0,40})=(\S+)")
@@ -122,7 +122,7 @@ class _Reading:
         if value is None:
             return []
         try:
-            names = expand(value)
+            names = self._gathering.expand(value)
         except HostListError as fault:
             self._gathering.fault(number, field, str(fault))
             return []

@@ -13,6 +13,7 @@ from inventory.importers.checks import (
     gpus_problem,
     hardware_of,
     label_problem,
+    leaves_problem,
     name_problem,
     shown,
     text_problem,
@@ -32,7 +33,7 @@ from inventory.importers.found import (
     RefusedError,
 )
 from inventory.importers.gathering import Gathering
-from inventory.importers.hostlist import HostListError, expand, lines_of
+from inventory.importers.hostlist import HostListError, lines_of
 
 MAX_ROWS: Final = 200_000
 MAX_LINE: Final = 100_000
@@ -270,7 +271,12 @@ class _Row:
         if cell is None:
             return []
         try:
-            found = [one for part in re.split(r"[;\s]+", cell) if part for one in expand(part)]
+            found = [
+                one
+                for part in re.split(r"[;\s]+", cell)
+                if part
+                for one in self.gathering.expand(part)
+            ]
         except HostListError as fault:
             self.fault(name, str(fault))
             return []
@@ -343,10 +349,13 @@ def _node(row: _Row) -> None:
         row.fault("node", "the node's name is missing")
     if not names:
         return
-    common = _common(row)
+    common, leaves = _common(row), row.names("leaves")
+    if problem := leaves_problem(len(leaves)):
+        row.fault("leaves", problem)
+        leaves = []
     for name in names:
         row.gathering.add(replace(common, name=name))
-        _cables(row, name)
+        _cables(row, name, leaves)
 
 
 def _common(row: _Row) -> FoundNode:
@@ -438,7 +447,7 @@ def _hardware(row: _Row) -> str | None:
     return slug
 
 
-def _cables(row: _Row, node: str) -> None:
+def _cables(row: _Row, node: str, leaves: Sequence[str]) -> None:
     """Add the links of a node: one to the switch of its row, or one to each of its leaves."""
     leaf, nic = row.text("switch"), row.text("nic")
     if nic:
@@ -454,7 +463,7 @@ def _cables(row: _Row, node: str) -> None:
         row.gathering.add(found)
     if leaf:
         _switch(row)
-    for name in row.names("leaves"):
+    for name in leaves:
         row.gathering.add(FoundSwitch(cluster=row.cluster, name=name, tier=0, at=row.at))
         link = FoundLink(cluster=row.cluster, switch=name, peer=node, peer_is_node=True, at=row.at)
         row.gathering.add(link)

@@ -48,10 +48,11 @@ def cycle_in(uplinks: Iterable[tuple[str, str]]) -> list[str]:
     if not left:
         return []
     # Every switch left has one below it that is left too, so going down must come back.
-    path, now = [], min(left)
+    path: dict[str, int] = {}
+    now = min(left)
     while now not in path:
-        path.append(now)
+        path[now] = len(path)
         now = min(below[now] & left)
-    cycle = path[path.index(now) :][::-1]
+    cycle = list(path)[path[now] :][::-1]
     first = cycle.index(min(cycle))
     return cycle[first:] + cycle[:first]

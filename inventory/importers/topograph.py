@@ -14,7 +14,7 @@ from inventory.importers.found import (
     RefusedError,
 )
 from inventory.importers.gathering import Gathering
-from inventory.importers.hostlist import HostListError, expand
+from inventory.importers.hostlist import HostListError
 from inventory.importers.plain import Plain, line_of, mapping, read_yaml, sequence, text_of, texts
 from inventory.importers.tiers import cycle_in, tier_of
 
@@ -129,7 +129,7 @@ class _Model:
         names: list[str] = []
         for item in texts(block.get("nodes")):
             try:
-                names += expand(item)
+                names += self._gathering.expand(item)
             except HostListError as fault:
                 self._gathering.fault(line_of(block, "nodes"), "nodes", str(fault))
         return [name for name in names if self._named(block, "nodes", name)]

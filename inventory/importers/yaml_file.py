@@ -11,6 +11,7 @@ import yaml
 from inventory.importers.checks import (
     gpus_problem,
     label_problem,
+    leaves_problem,
     name_problem,
     shown,
     text_problem,
@@ -35,7 +36,7 @@ from inventory.importers.found import (
     RefusedError,
 )
 from inventory.importers.gathering import Gathering
-from inventory.importers.hostlist import HostListError, expand, fold
+from inventory.importers.hostlist import HostListError, fold
 from inventory.importers.plain import (
     Plain,
     line_of,
@@ -167,7 +168,7 @@ class _Reading:
 
     def expanded(self, block: Mapping[str, Plain], key: str, item: str) -> list[str]:
         try:
-            found = expand(item)
+            found = self.gathering.expand(item)
         except HostListError as fault:
             self.fault(block, key, str(fault))
             return []
@@ -349,6 +350,9 @@ class _Reading:
             if name is None:
                 continue
             leaves = self.names(s1, "leaves")
+            if problem := leaves_problem(len(leaves)):
+                self.fault(s1, "leaves", problem)
+                leaves = ()
             self.switches(s1, where.cluster, leaves, 0)
             named += leaves
             self.racks(s1, replace(self.within(s1, where), s1=name, leaves=leaves))

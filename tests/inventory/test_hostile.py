@@ -11,7 +11,7 @@ import pytest
 
 from inventory.importers.detect import FORMATS, MAX_BYTES, read
 from inventory.importers.found import Options, RefusedError
-from tests.inventory.files import found, node, nodes
+from tests.inventory.files import found, node, nodes, s1
 
 
 def zipped(text: bytes) -> bytes:
@@ -90,6 +90,37 @@ def test_a_refusal_costs_no_memory() -> None:
         tracemalloc.stop()
     # The text of the file, decoded and encoded, and nothing that grows from it.
     assert peak < 3 * len(data)
+
+
+def test_ranges_that_add_up_are_refused_before_anything_is_kept() -> None:
+    with pytest.raises(RefusedError, match="stand for more than 200,000 names"):
+        found('node,s1\n"a[1-90000];b[1-90000];c[1-90000]",x\n')
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(
+            "version: 1\nclusters: [{slug: c, s1: [{name: x, leaves: ['l[1-65]'], "
+            "nodes: ['n[1-9999]']}]}]\n",
+            id="yaml",
+        ),
+        pytest.param('host,leaves\n"n[1-9999]","l[1-65]"\n', id="csv"),
+    ],
+)
+def test_more_leaves_than_a_node_has_adapters_cable_nothing(text: str) -> None:
+    answer = found(text)
+    assert [one.message for one in answer.faults] == ["65 leaves, a node hangs on 64 at most"]
+    assert answer.links == ()
+
+
+def test_very_many_sets_of_switches_are_not_compared() -> None:
+    # Every choice of 11 switches: 2^11 - 1 = 2,047 nodes with as many different sets.
+    rows = [
+        f"n{bits}," + ";".join(f"l{n}" for n in range(11) if bits >> n & 1)
+        for bits in range(1, 2**11)
+    ]
+    assert len(s1(found("host,leaves\n" + "\n".join(rows)))) == 2_047
 
 
 def test_more_nodes_than_are_read_at_once_are_refused() -> None:
