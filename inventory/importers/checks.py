@@ -9,7 +9,6 @@ from inventory.importers.found import FoundHardware, FoundNic, FoundRegion, Thin
 MAX_GPUS: Final = 72
 """Most GPUs of one node."""
 NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\Z")
-SLUG: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?\Z")
 _LABEL_KEY: Final = re.compile(
     r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?\Z"
 )

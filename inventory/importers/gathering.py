@@ -114,10 +114,6 @@ class Gathering:
             raise RefusedError("too_many", f"ranges stand for more than {MAX_EXPANDED:,} names")
         return names
 
-    def known(self, kind: str, *key: str) -> bool:
-        """Return whether a thing of that kind and key was added."""
-        return tuple(part.lower() for part in key) in self._things[kind]
-
     def take(self, found: Found) -> None:
         """Add all that another file said."""
         for _, thing in found.things():

@@ -41,7 +41,6 @@ _FIXED: Final = {
     ),
 }
 _GKE: Final = ("cloud.google.com/gce-topology-subblock", "cloud.google.com/gce-topology-block")
-_GKE_HOST: Final = "cloud.google.com/gce-topology-host"
 _NVLINK: Final = (
     "accelerator.topograph.run/domain",
     "network.topology.nvidia.com/accelerator",

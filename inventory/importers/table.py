@@ -102,15 +102,6 @@ _NAMES: Final = (
     "switch",
     "upper",
 )
-_TEXTS: Final = (
-    "hardware",
-    "gpu_model",
-    "serial",
-    "provider_id",
-    "instance_type",
-    "k8s_uid",
-    "nic",
-)
 _MIB: Final = 1024
 
 

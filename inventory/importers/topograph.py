@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from inventory.importers.checks import label_problem, name_problem, shown
+from inventory.importers.checks import label_problem, name_problem
 from inventory.importers.found import (
     Found,
     FoundCluster,
@@ -151,6 +151,6 @@ class _Model:
     def _named(self, block: Mapping[str, Plain], key: str, *names: str) -> bool:
         for name in names:
             if problem := name_problem(name):
-                self._gathering.fault(line_of(block, key), key, problem or shown(name))
+                self._gathering.fault(line_of(block, key), key, problem)
                 return False
         return True

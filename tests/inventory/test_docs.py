@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from heteroscale_site.configuration import BASE_DIR
 from inventory.domains import derive
+from inventory.export import write
 from inventory.importers.detect import FORMATS
 from inventory.importers.found import RefusedError
-from inventory.importers.yaml_file import write
 from tests.inventory.files import codes, found
 
 PAGE = (BASE_DIR / "docs" / "imports.md").read_text()

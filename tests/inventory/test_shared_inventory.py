@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from inventory.domains import Level, Subgroup, derive
+from inventory.export import write
 from inventory.importers.detect import read
 from inventory.importers.found import Found, Options, RefusedError
 from inventory.importers.gathering import merge
-from inventory.importers.yaml_file import write
 from tests.inventory.files import s1, s2, sizes
 from tests.inventory.test_yaml_file import without_places
 

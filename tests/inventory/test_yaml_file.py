@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from inventory.export import write
 from inventory.importers.detect import read
 from inventory.importers.found import KINDS, Found, FoundNode, Options
 from inventory.importers.gathering import Gathering
-from inventory.importers.yaml_file import write
 from tests.inventory.files import faults, found, s1, s2
 
 WRITTEN = """\
