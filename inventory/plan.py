@@ -114,11 +114,10 @@ def _level(found: Found, domains: Domains, level: Level) -> str | None:
     if not held:
         return None
     place = {Level.S1: 0, Level.S2: 1}.get(level)
-    source = (
-        found.level_sources[place]
-        if place is not None and place < len(found.level_sources)
-        else "as told by the file"
-    )
+    if place is not None and place < len(found.level_sources):
+        source = found.level_sources[place]
+    else:
+        source = "switches in common" if held[0].switches else "as told by the file"
     middle = median(len(domain.nodes) for domain in held)
     values = f"{len(held):,} {'value' if len(held) == 1 else 'values'}"
     nodes = f"median {middle:g} {'node' if middle == 1 else 'nodes'}"

@@ -36,6 +36,7 @@ _RANGES: Final = {
     "gpus_allocatable": (0, MAX_GPUS),
     "count": (1, 1024),
 }
+_DIGITS: Final = re.compile(r"([0-9a-f]{12}|[0-9a-f]{16})\Z")
 _UNWANTED: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -123,6 +124,16 @@ def _problem(field: str, value: object, *, is_name: bool) -> str | None:
 def _number_problem(field: str, value: int) -> str | None:
     low, high = _RANGES.get(field, (0, 1_000_000_000))
     return None if low <= value <= high else f"{value:,} is not from {low} to {high:,}"
+
+
+def bare_guid(value: str) -> str:
+    """Return a GUID or MAC as digits alone, whichever of the usual ways it was written in.
+
+    ``S-2c5eab0300b87b40``, ``0x2c5eab0300b87b40`` and ``2c5e:ab03:00b8:7b40`` are the same.
+    Anything else stays as it is.
+    """
+    digits = re.sub(r"\A([shr]-|0x)|[:.]", "", value.strip().lower())
+    return digits if _DIGITS.match(digits) else value
 
 
 def shown(value: str) -> str:

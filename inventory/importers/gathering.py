@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Final, TypeVar
 
-from inventory.importers.checks import thing_problem
+from inventory.importers.checks import bare_guid, thing_problem
 from inventory.importers.found import (
     KINDS,
     Fault,
@@ -87,6 +87,8 @@ class Gathering:
         What two places say differently is a fault, and the first stands.
         """
         kind = _KIND_OF[type(thing)]
+        if isinstance(thing, FoundNic | FoundSwitch) and thing.guid:
+            thing = replace(thing, guid=bare_guid(thing.guid))
         if problem := thing_problem(thing):
             line, file = _place(thing.at)
             self._keep(Fault(line, problem[0], problem[1], file or self.file))
@@ -189,6 +191,9 @@ class Gathering:
             value = _union(one.name, old, new)
             if value is _DISPUTE and one.name == "hardware":
                 value = self._surer_type(str(old), str(new))
+            if value is _DISPUTE and one.name == "rail":
+                self.note("Rails are numbered in different ways: the first number stands.")
+                value = old
             if value is _DISPUTE:
                 self._dispute(kind, before, after, one.name)
             elif value != old:
@@ -210,7 +215,7 @@ class Gathering:
         old, new = _spoken(getattr(before, name)), _spoken(getattr(after, name))
         what = "S1 and S2" if name == "tiers" else name
         message = (
-            f"{kind.replace('_', ' ')} {before.key[-1]} has {what} {old} at {before.at} and "
+            f"{kind.replace('_', ' ')} {_called(before)} has {what} {old} at {before.at} and "
             f"{new} at {after.at}"
         )
         line, file = _place(after.at)
@@ -229,6 +234,13 @@ class _Dispute:
 
 _DISPUTE: Final = _Dispute()
 _SILENT: Final[tuple[object, ...]] = (None, (), {})
+
+
+def _called(thing: Thing) -> str:
+    """Return a thing's own name, and whose it is where it is a part of a node."""
+    name = getattr(thing, "name", None) or getattr(thing, "slug", None) or thing.key[-1]
+    node = getattr(thing, "node", None)
+    return f"{name} of {node}" if node else str(name)
 
 
 def _place(at: str) -> tuple[int | None, str]:

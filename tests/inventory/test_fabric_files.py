@@ -94,7 +94,7 @@ def test_two_hosts_of_one_name_are_a_fault() -> None:
     text = leaf("a1", "L", host(1, "e1", "ubuntu mlx5_0"), host(2, "e2", "ubuntu mlx5_0"))
     ((line, field, message),) = faults(found(text))
     assert (line, field) == (4, "guid")
-    assert message == "nic mlx5_0 has guid e1 at file:3 and e2 at file:4"
+    assert message == "nic mlx5_0 of ubuntu has guid e1 at file:3 and e2 at file:4"
 
 
 def test_a_broken_line_is_a_fault_and_reading_goes_on() -> None:

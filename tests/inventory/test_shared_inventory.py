@@ -74,6 +74,20 @@ def test_hosts_and_spines_together_are_one_s2(inventory: Path) -> None:
     assert (s1(answer), list(s2(answer).values())) == (UNITS, [119])
 
 
+def test_the_same_fabric_from_three_files_agrees(inventory: Path) -> None:
+    names = (
+        "ib_fabric_dgx_ports.csv",
+        "ib_fabric_leaf_spine_links.csv",
+        "ibnetdiscover_excerpt.out",
+    )
+    answer = merge([answered(inventory, name) for name in names], Options())
+    assert answer.faults == ()
+    assert tiers(answer) == {0: 31, 1: 9}
+    # Two more hosts, of the fabric's manager, are cabled to two leaves of unit 08.
+    assert s1(answer) == UNITS | {"08": 16}
+    assert "Rails are numbered in different ways: the first number stands." in answer.notes
+
+
 def test_a_kubernetes_list_with_its_odd_nodes(inventory: Path) -> None:
     answer = answered(inventory, "k8s_nodelist_sample.json")
     places = derive(answer)

@@ -138,6 +138,20 @@ def test_ports_are_cables() -> None:
     assert s1(answer) == {"leaf": 2}
 
 
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        pytest.param("S-2C5EAB0300B87B40", "2c5eab0300b87b40", id="as ibnetdiscover"),
+        pytest.param("0x2c5eab0300b87b40", "2c5eab0300b87b40", id="as ibstat"),
+        pytest.param("2c5e:ab03:00b8:7b40", "2c5eab0300b87b40", id="as the kernel"),
+        pytest.param("AA:bb:CC:00:11:22", "aabbcc001122", id="a MAC"),
+        pytest.param("asset-7", "asset-7", id="something else"),
+    ],
+)
+def test_guids_are_the_same_however_they_are_written(written: str, kept: str) -> None:
+    assert found(f"switch,switch_guid,tier\nl1,{written},0\n").switches[0].guid == kept
+
+
 def test_uplinks_rank_switches_of_three_tiers() -> None:
     answer = found("leaf,spine\nl1,s1\nl2,s1\ns1,c1\n")
     assert {one.name: one.tier for one in answer.switches} == {"l1": 0, "l2": 0, "s1": 1, "c1": 2}
