@@ -20,6 +20,7 @@ from inventory.importers.gathering import Gathering
 from inventory.importers.hostlist import HostListError
 
 MAX_BYTES: Final = 64 * 1024 * 1024
+MAX_LINES: Final = 4_000_000
 AUTO: Final = "auto"
 FORMATS: Final[dict[str, Callable[[bytes, Gathering], Found]]] = {
     "kubernetes": kubernetes.read,
@@ -110,9 +111,15 @@ def _checked(data: bytes) -> str:
         line = data.count(b"\n", 0, fault.start) + 1
         message = f"byte {fault.start + 1} is no UTF-8: save the file as UTF-8"
         raise RefusedError("not_utf8", message, line) from fault
+    _check_text(text)
+    return text
+
+
+def _check_text(text: str) -> None:
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise RefusedError("binary", "the file holds zero bytes, so it is no text", line)
+    if text.count("\n") > MAX_LINES:
+        raise RefusedError("too_many", f"more than {MAX_LINES:,} lines are not read at once")
     if not text.strip():
         raise RefusedError("empty", "the file is empty")
-    return text

@@ -41,6 +41,7 @@ _XML: Final[Mapping[tuple[str, ...], str]] = {
     ("fabric", "clique_id"): "clique",
     ("mig_mode", "current_mig"): "mig",
 }
+_MOST_ROWS: Final = 1000
 _DEEPEST: Final = 20
 
 Told = Mapping[str, str]
@@ -96,6 +97,8 @@ def _csv(body: str, before: int) -> list[tuple[int, Told]]:
                 columns = _columns(cells, line)
             elif cells and columns is not None:
                 found.append((line, _told(cells, columns)))
+            if len(found) > _MOST_ROWS:
+                raise _NoTableError(f"more than {_MOST_ROWS:,} rows are no host's GPUs", line)
     except csv.Error as fault:
         message = f"the row can't be read: {fault}"
         raise _NoTableError(message, before + rows.line_num) from fault

@@ -33,6 +33,9 @@ BOMB = b"version: 1\na: &a [x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a]\nc
         pytest.param(b"node,s1\ngpu\xff1,a\n", "not_utf8", 2, "byte 12 is no UTF-8", id="bytes"),
         pytest.param("node\ta\n".encode("utf-16"), "not_utf8", None, "is UTF-16", id="UTF-16"),
         pytest.param(b"node,s1\na\0b,c\n", "binary", 2, "zero bytes", id="zero bytes"),
+        pytest.param(
+            b"SwitchName=a\n" + b"\n" * 4_000_000, "too_many", None, "4,000,000 lines", id="lines"
+        ),
         pytest.param(b" \n\n", "empty", None, "empty", id="empty"),
         pytest.param(BOMB, "alias", 3, "aliases", id="a YAML bomb"),
         pytest.param(

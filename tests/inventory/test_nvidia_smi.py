@@ -97,6 +97,12 @@ def test_more_than_72_gpus_are_a_fault() -> None:
     assert [one.message for one in answer.faults] == ["a node has 0 to 72 GPUs, not 73"]
 
 
+def test_rows_without_end_are_no_gpus() -> None:
+    answer = found("### g\nindex, uuid\n" + "0, GPU-1\n" * 2_000)
+    assert answer.nodes == ()
+    assert faults(answer) == [(1_003, "g", "more than 1,000 rows are no host's GPUs")]
+
+
 XML = """\
 <?xml version="1.0" ?>
 <!DOCTYPE nvidia_smi_log SYSTEM "nvsmi_device_v12.dtd">
