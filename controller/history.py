@@ -11,7 +11,7 @@ from django.db import transaction
 
 from controller import loop, wiring
 from controller.core import cycle
-from controller.core.fleet import Allowance, FleetRules, removed_between
+from controller.core.budgets import Allowance, FleetRules, removed_between
 from controller.core.memory import Memory, remember
 from controller.core.ports import Actuator
 from controller.core.types import Gate, Hold

@@ -7,8 +7,8 @@ from typing import Final
 from uuid import UUID
 
 from controller.core import memory as memories
+from controller.core.budgets import USUAL, Allowance, FleetRules
 from controller.core.cycle import Outcome, blind, decide_all, look
-from controller.core.fleet import USUAL, Allowance, FleetRules
 from controller.core.memory import Memory
 from controller.core.ports import MetricsSource, View
 from controller.core.reasons import Code

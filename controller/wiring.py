@@ -7,7 +7,7 @@ from django.conf import settings
 
 from controller.adapters.actuators.record import RecordOnly
 from controller.adapters.metrics.nothing import NoSource
-from controller.core.fleet import FleetRules
+from controller.core.budgets import FleetRules
 from controller.core.ports import Actuator, MetricsSource, Pool, View
 from controller.core.types import Observation, ServiceSpec
 from controller.selectors.profiles import every_profile

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from controller.core import starts
+from controller.core.budgets import Allowance, Fleet, held_gpus, within_removal_budget
 from controller.core.config_check import validate_spec
 from controller.core.decide import decide
 from controller.core.exchange import kept_gpus
-from controller.core.fleet import Allowance, Fleet, held_gpus, within_removal_budget
 from controller.core.memory import Memory
 from controller.core.ports import MetricsSource, Pool, View
 from controller.core.reasons import Code

@@ -11,6 +11,7 @@ from typing import Final
 from controller.core.reasons import UNJUDGED, Code
 from controller.core.room import capacity, gpu_budget, grows, shrinks, stopped
 from controller.core.types import (
+    ROLES,
     Context,
     Decision,
     Instances,
@@ -27,8 +28,6 @@ from controller.core.words import seconds
 
 DRAIN_S: Final = 600.0
 """How long the second half may wait for its GPUs: a drain that takes longer is stuck [s]."""
-
-_PAIR: Final = (Role.PREFILL, Role.DECODE)
 
 
 def without_ended(ctx: Context) -> Context:
@@ -166,7 +165,7 @@ def _freed(ctx: Context, first: Instances, giver: Role, promised: int) -> Contex
     current, per, kinds = ctx.state.desired, ctx.spec.gpus_per_instance, ctx.spec.hardware
     free, left = dict(ctx.gpus_free), ctx.gpus_left
     after: dict[Role, RoleState] = {}
-    for role in _PAIR:
+    for role in ROLES:
         drained = promised if role is giver else 0
         gpus = (current.of(role) - first.of(role) + drained) * per.of(role)
         if kinds[role] in free:

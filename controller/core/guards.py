@@ -11,7 +11,7 @@ from controller.core.prediction import stands_alone, too_slow
 from controller.core.reasons import Code
 from controller.core.room import capacity, gpu_budget, grows, grows_alone, shrinks, stopped
 from controller.core.trust import driver_total, scale_in_bar, scale_out_bar
-from controller.core.types import Context, Instances, Reason, Role, Target, Wish
+from controller.core.types import ROLES, Context, Instances, Reason, Role, Target, Wish
 from controller.core.words import DECODE_FIRST, changed_roles, counts, percent, seconds
 
 Guard = Callable[[Target, Context], Target]
@@ -19,8 +19,6 @@ Guard = Callable[[Target, Context], Target]
 # How much of the stabilisation window may be unseen: a restart or an outage longer than this
 # begins the window anew.
 BLIND_S: Final = 60.0
-
-_PAIR: Final = (Role.PREFILL, Role.DECODE)
 
 
 def ratio(target: Target, ctx: Context) -> Target:
@@ -52,7 +50,7 @@ def ratio(target: Target, ctx: Context) -> Target:
     if want == target.want:
         return target
     low, high = _band(ctx)
-    shown = Instances(*(working(ctx, role, target.want.of(role)) for role in _PAIR)).pd_ratio
+    shown = Instances(*(working(ctx, role, target.want.of(role)) for role in ROLES)).pd_ratio
     now = "no decode instance" if shown is None else f"{shown:.2f} prefill per decode"
     return target.moved_to(
         want,
@@ -94,7 +92,7 @@ def starting(target: Target, ctx: Context) -> Target:
     current, state = ctx.state.desired, ctx.state
     if target.blocked or not shrinks(target.want, current):
         return target
-    coming = Instances(*(_coming(ctx, role, target.want.of(role)) for role in _PAIR))
+    coming = Instances(*(_coming(ctx, role, target.want.of(role)) for role in ROLES))
     counted = Instances(target.want.prefill + coming.prefill, target.want.decode + coming.decode)
     want = larger(target.want, smaller(current, counted))
     if want == target.want:
@@ -134,7 +132,7 @@ def slo(target: Target, ctx: Context) -> Target:
     if needs_no_metric(ctx.spec.policy, ctx.now_s):
         return target
     kept, why = {}, []
-    for role in _PAIR:
+    for role in ROLES:
         kept[role], said = _fast_enough(target.want.of(role), current.of(role), role, ctx)
         why.extend(said)
     want = Instances(kept[Role.PREFILL], kept[Role.DECODE])
@@ -178,7 +176,7 @@ def damping(target: Target, ctx: Context) -> Target:
     current, part = ctx.state.desired, ctx.spec.policy.damp_frac
     if target.blocked or part >= 1.0 or target.want == current:
         return target
-    damped = Instances(*(_damped(target.want.of(r), current.of(r), part) for r in _PAIR))
+    damped = Instances(*(_damped(target.want.of(r), current.of(r), part) for r in ROLES))
     want = larger(damped, smaller(target.want, ctx.spec.limits.minimum))
     if want == target.want:
         return target
@@ -201,7 +199,7 @@ def step(target: Target, ctx: Context) -> Target:
     if target.blocked or target.want == current:
         return target
     out, into = (
-        Instances(*(max(config.step_abs, whole_up(part * current.of(r))) for r in _PAIR))
+        Instances(*(max(config.step_abs, whole_up(part * current.of(r))) for r in ROLES))
         for part in (config.step_out_frac, config.step_frac)
     )
     top = Instances(current.prefill + out.prefill, current.decode + out.decode)
@@ -400,7 +398,7 @@ def _becomes(before: Instances, after: Instances) -> str:
 
 def _floor(target: Target, ctx: Context) -> Target:
     minimum = ctx.spec.limits.minimum
-    want = larger(target.want, Instances(*(_least(target.want, role, ctx) for role in _PAIR)))
+    want = larger(target.want, Instances(*(_least(target.want, role, ctx) for role in ROLES)))
     if want == target.want:
         return target
     said = f"the minimum is {counts(minimum, changed_roles(target.want, want))}"

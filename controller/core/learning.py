@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from math import sqrt
-from typing import Final
+from typing import Any, Final
 
 from controller.core import starts
 from controller.core.foresight import Ahead, foresee
@@ -29,6 +29,7 @@ LONGEST_STEP_S: Final = 60.0
 SPREAD: Final = 2.0
 """E[x²] / E[x]² of requests whose engine has no figures."""
 
+UNTOLD: Final[Pair] = (None, None)
 RATIO_PER_S: Final = 0.10 / 60.0
 """How fast the ratio in force follows, relative: 10 % a minute."""
 
@@ -40,42 +41,59 @@ def learn(ctx: Context) -> tuple[Outlook, Forecast]:
     and the engines' speeds, else from the driver, its target and the ratio. Unreadable signals
     teach nothing and leave needs unknown.
     """
-    past, config = ctx.history.outlook, ctx.spec.policy
-    elapsed_s = TICK_S
-    if past.at_s:
-        elapsed_s = min(max(ctx.now_s - past.at_s, 0.0), LONGEST_STEP_S)
-    outlook, measured = _looked(ctx, elapsed_s)
+    config = ctx.spec.policy
+    outlook, measured = _looked(ctx, _elapsed_s(ctx))
     load = _load(ctx, measured)
     outlook, peaks = peaked(outlook, load.needs, ctx.now_s, config.hold_s)
     outlook = surprised(outlook, load.needs, ctx.now_s)
     margins, lead_s = margins_of(outlook, ctx), starts.lead_s(ctx, outlook)
-    provided, serves_s = Forecast(lead_s, load.needs, peaks, margins, load.newest), lead_s + TICK_S
-    provided = replace(provided, overdue=_overdue(ctx, outlook, lead_s))
+    serves_s, ahead = lead_s + TICK_S, None
     if config.hold_s > 0.0:
         outlook, ahead = foresee(outlook, load.needs, ctx.now_s, serves_s)
-        provided = _with_forecast(provided, ahead)
-    outlook = foreseen(outlook, _highest(peaks, provided.ahead), ctx.now_s + serves_s)
-    if measured is None:
-        return outlook, provided
-    adapts = config.adapt == Adapt.AUTOMATIC
-    known = load.needs if adapts else measured.load().needs
+    outlook = foreseen(outlook, _highest(peaks, ahead), ctx.now_s + serves_s)
+    told: dict[str, Any] = _told_ahead(ahead)
+    if measured is not None:
+        outlook, told["ratio"], known = _compared(ctx, outlook, measured, (load, peaks, margins))
+        told |= {
+            "backlog": measured.backlog(),
+            "measured": known,
+            "target": None if known == UNTOLD else measured.target(known),
+            "mix": measured.mix,
+            "rps": measured.rates.rps,
+        }
+    overdue = _overdue(ctx, outlook, lead_s)
+    return outlook, Forecast(
+        lead_s, load.needs, peaks, margins, load.newest, overdue=overdue, **told
+    )
+
+
+def _compared(
+    ctx: Context,
+    outlook: Outlook,
+    measured: Measured,
+    asked: tuple[Load, Pair, tuple[float, float]],
+) -> tuple[Outlook, float | None, Pair]:
+    """Return the outlook with the ratio in force, that ratio, and the measured needs.
+
+    Read in part, a load shows what there is at least, and nothing of how its roles compare.
+    """
     if not measured.rates.teach or measured.rates.rps is None:
-        # Read in part, a load shows what there is at least, and nothing of how its roles compare.
-        return outlook, replace(
-            provided, backlog=measured.backlog(), mix=measured.mix, rps=measured.rates.rps
-        )
+        return outlook, None, UNTOLD
+    load, peaks, margins = asked
+    adapts = ctx.spec.policy.adapt == Adapt.AUTOMATIC
+    known = load.needs if adapts else measured.load().needs
     best = _best_ratio(peaks if adapts else known, margins)
     if best is not None:
-        outlook = replace(outlook, ratio=_followed(outlook.ratio, best, elapsed_s, config))
-    return outlook, replace(
-        provided,
-        backlog=measured.backlog(),
-        measured=known,
-        ratio=outlook.ratio,
-        target=measured.target(known),
-        mix=measured.mix,
-        rps=measured.rates.rps,
-    )
+        elapsed_s = _elapsed_s(ctx)
+        ratio = _followed(outlook.ratio, best, elapsed_s, ctx.spec.policy)
+        outlook = replace(outlook, ratio=ratio)
+    return outlook, outlook.ratio, known
+
+
+def _elapsed_s(ctx: Context) -> float:
+    """Return how long ago the last look was [s]: a tick where there was none."""
+    last_s = ctx.history.outlook.at_s
+    return min(max(ctx.now_s - last_s, 0.0), LONGEST_STEP_S) if last_s else TICK_S
 
 
 def _looked(ctx: Context, elapsed_s: float) -> tuple[Outlook, Measured | None]:
@@ -145,24 +163,24 @@ def _paired(pairing: Pairing, lead: float) -> Pair:
     return (follow, lead) if pairing.lead is Role.DECODE else (lead, follow)
 
 
-def _with_forecast(provided: Forecast, ahead: tuple[Ahead, Ahead] | None) -> Forecast:
+def _told_ahead(ahead: tuple[Ahead, Ahead] | None) -> dict[str, Any]:
+    """Return what a forecast tells of both roles, by the fields of :class:`Forecast`."""
     if ahead is None:
-        return provided
+        return {}
     prefill, decode = ahead
-    return replace(
-        provided,
-        ahead=(prefill.need, decode.need),
-        ahead_by=(prefill.by, decode.by),
-        ahead_errors=(prefill.error, decode.error),
-        flat_errors=(prefill.flat_error, decode.flat_error),
-    )
+    return {
+        "ahead": (prefill.need, decode.need),
+        "ahead_by": (prefill.by, decode.by),
+        "ahead_errors": (prefill.error, decode.error),
+        "flat_errors": (prefill.flat_error, decode.flat_error),
+    }
 
 
-def _highest(peaks: Pair, ahead: Pair) -> Pair:
+def _highest(peaks: Pair, ahead: tuple[Ahead, Ahead] | None) -> Pair:
     """Return what is provided for before margins: the peaks, or what is forecast if more."""
-    if None in ahead:
+    if ahead is None:
         return peaks
-    return max(peaks[0] or 0.0, ahead[0] or 0.0), max(peaks[1] or 0.0, ahead[1] or 0.0)
+    return max(peaks[0] or 0.0, ahead[0].need), max(peaks[1] or 0.0, ahead[1].need)
 
 
 def _best_ratio(needs: Pair, margins: tuple[float, float]) -> float | None:

@@ -6,8 +6,7 @@ from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
 from typing import Any, Final
 
-from controller.core.config_check import DRIVERS
-from controller.core.types import SIGNALS, Adapt, PeriodKind, PolicyConfig
+from controller.core.types import Adapt, PeriodKind, PolicyConfig
 from controller.core.wording import UNKNOWN
 
 DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -296,9 +295,6 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     field.name: field.default
     for field in fields(PolicyConfig)
     if field.default is not MISSING and field.name in FIELDS
-}
-DRIVER_LABELS: Final = {
-    kind.name: f"{kind.label} ({kind.unit})" for kind in SIGNALS if kind.name in DRIVERS
 }
 ADAPT_WORDS: Final[Mapping[Adapt, str]] = {
     Adapt.OFF: "off: the ratio and target above stay",

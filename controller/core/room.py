@@ -1,15 +1,12 @@
 """The room there is to grow: the GPU budgets, and what the pools have free."""
 
 from dataclasses import dataclass
-from typing import Final
 
 from controller.core.pairs import Pairing, larger, smaller, whole_down
 from controller.core.prediction import stands_alone
 from controller.core.reasons import Code
-from controller.core.types import Context, Instances, Reason, Role, Target
+from controller.core.types import ROLES, Context, Instances, Reason, Role, Target
 from controller.core.words import DECODE_FIRST
-
-_PAIR: Final = (Role.PREFILL, Role.DECODE)
 
 
 def gpu_budget(target: Target, ctx: Context) -> Target:
@@ -154,7 +151,7 @@ def _fit_apart(want: Instances, minimum: Instances, ctx: Context, room: _Room) -
     cut = Instances(
         *(
             max(current.of(r) + whole_down(part * (grown.of(r) - current.of(r))), least.of(r))
-            for r in _PAIR
+            for r in ROLES
         )
     )
     while larger(cut, current).gpus(per) - current.gpus(per) > room.decode:
@@ -169,7 +166,7 @@ def _fit_apart(want: Instances, minimum: Instances, ctx: Context, room: _Room) -
 
 def _one_less(pair: Instances, least: Instances, current: Instances) -> Instances:
     """Return the pair with one instance less of the role that grew most beyond its least."""
-    spare = [pair.of(r) - max(least.of(r), current.of(r)) for r in _PAIR]
+    spare = [pair.of(r) - max(least.of(r), current.of(r)) for r in ROLES]
     if spare[0] >= spare[1]:
         return Instances(pair.prefill - 1, pair.decode)
     return Instances(pair.prefill, pair.decode - 1)

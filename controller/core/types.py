@@ -24,6 +24,10 @@ class Role(StrEnum):
     DECODE = "decode"
 
 
+ROLES: Final = (Role.PREFILL, Role.DECODE)
+"""Both roles in the order of every pair."""
+
+
 class Quality(StrEnum):
     """How far a signal can be trusted (HeteroScale §3)."""
 

@@ -3,9 +3,9 @@
 import json
 import re
 import sys
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
-from django.core.management.base import CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 
 FAILED: Final = 1
 BAD_INPUT: Final = 2
@@ -37,6 +37,20 @@ class AnsweringParser(CommandParser):
             super().error(message)
         # Django's parser has left by now, which its types don't say.
         sys.exit(BAD_INPUT)
+
+
+class AnsweringCommand(BaseCommand):
+    """A command that answers programs and needs no server."""
+
+    # Nothing here needs a server, so nothing is asked whether it is there.
+    requires_system_checks = ()
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:  # noqa: ANN401, ARG002 - Django's signature
+        """Return a parser whose refusals are JSON too when that was asked for."""
+        parser = super().create_parser("heteroscale", subcommand, **kwargs)
+        # Django names the class of its parsers itself, and ours differs in how it refuses alone.
+        parser.__class__ = AnsweringParser
+        return parser
 
 
 def error_document(fault: AnswerError) -> str:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from django.db.models.functions import Coalesce
 
-from controller.core.fleet import FleetRules, removed_between
+from controller.core.budgets import FleetRules, removed_between
 from controller.core.lifecycle import ActionState
 from controller.core.types import Instances, ServiceSpec
 from controller.models import Action

@@ -163,7 +163,7 @@ def _is_passing(row: Proposal, entry: Entry, now: datetime) -> bool:
     Not in another mode: an approval is of the mode, and would only end as stale.
     """
     decision = entry.decision
-    if decision.mode is not Mode.APPROVE:
+    if decision.mode != Mode.APPROVE:
         return False
     hovers = decision.code is Code.WITHIN_TOLERANCE and now - row.evidence_at < KEPT_FOR
     return decision.code in UNJUDGED or hovers
@@ -182,7 +182,7 @@ def _approved_before(wanted: Proposal, entry: Entry, now: datetime) -> Proposal:
     looked at when it runs. It lasts no longer than the exchange, and is made once.
     """
     decision, stage, state = entry.decision, entry.memory.history.stage, entry.state
-    if stage is None or state is None or decision.mode is not Mode.APPROVE:
+    if stage is None or state is None or decision.mode != Mode.APPROVE:
         return wanted
     proposal = approval_of(stage, state, decision.final, decision.now_s)
     if proposal is None or not lasts(stage, decision) or not _still_waits(entry, wanted):

@@ -7,7 +7,7 @@ import pytest
 from pytest_django import DjangoAssertNumQueries
 
 from controller import loop
-from controller.core.fleet import USUAL, FleetRules
+from controller.core.budgets import USUAL, FleetRules
 from controller.core.lifecycle import ActionState
 from controller.core.types import Instances
 from controller.models import Action, Decision, Proposal, Tick

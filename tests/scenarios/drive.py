@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from controller.core import cycle
-from controller.core.fleet import Allowance, FleetRules, removed_between
+from controller.core.budgets import Allowance, FleetRules, removed_between
 from controller.core.memory import Memory, remember
 from controller.core.ports import ScaleOrder
 from controller.core.registration import in_step

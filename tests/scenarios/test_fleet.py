@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from controller.core.fleet import USUAL
+from controller.core.budgets import USUAL
 from controller.core.reasons import Code
 from controller.core.types import Mode
 from controller.simulator.demo import DEMO_SERVICES, DemoService, policy_for

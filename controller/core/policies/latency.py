@@ -8,6 +8,7 @@ from controller.core.policy_names import LATENCY, is_alone
 from controller.core.reasons import Code
 from controller.core.trust import label, signal_of, unreadable
 from controller.core.types import (
+    ROLES,
     Context,
     Instances,
     Quality,
@@ -21,8 +22,6 @@ from controller.core.words import capitalised, percent
 SEVERE_GROWTH: Final = 1.20
 MODERATE_GROWTH: Final = 1.10
 IDLE_SHRINKING: Final = 0.95
-
-_PAIR: Final = (Role.PREFILL, Role.DECODE)
 
 
 class _Reading(NamedTuple):
@@ -92,7 +91,7 @@ def _grown(ctx: Context, worst: _Reading, growth: float) -> tuple[Instances, Rea
         are = "instance is" if starting == 1 else "instances are"
         wait = f"{starting} {are} still starting, so no more are asked for yet"
         return current, Reason(Code.LATENCY_HIGH, f"{_shown(worst)}; {wait}")
-    want = Instances(*(_larger(ctx, role, growth) for role in _PAIR))
+    want = Instances(*(_larger(ctx, role, growth) for role in ROLES))
     text = f"{_shown(worst)}, so both roles grow by {percent(growth - 1.0)}, at least by 1"
     return want, Reason(Code.LATENCY_HIGH, text)
 

@@ -5,11 +5,11 @@ import sys
 import time
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError
 
 from controller.management.answering import (
     AnswerError,
-    AnsweringParser,
+    AnsweringCommand,
     document,
     error_document,
 )
@@ -19,19 +19,10 @@ from controller.simulator.backtest.answer import Answer, as_plain
 from controller.simulator.backtest.run import run
 
 
-class Command(BaseCommand):
+class Command(AnsweringCommand):
     """Plays policies on one load and prints what each cost and kept."""
 
     help = "Compare policies on a recorded or generated load."
-    # Nothing here needs a server, so nothing is asked whether it is there.
-    requires_system_checks = ()
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:  # noqa: ANN401, ARG002 - Django's signature
-        """Return a parser whose refusals are JSON too when that was asked for."""
-        parser = super().create_parser("heteroscale", subcommand, **kwargs)
-        # Django names the class of its parsers itself, and ours differs in how it refuses alone.
-        parser.__class__ = AnsweringParser
-        return parser
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""

@@ -5,11 +5,11 @@ import sys
 import time
 from typing import Any, Final
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError
 
 from controller.management.answering import (
     AnswerError,
-    AnsweringParser,
+    AnsweringCommand,
     document,
     error_document,
 )
@@ -26,18 +26,10 @@ from controller.simulator.curation import (
 MOST_GPUS: Final = 10_000
 
 
-class Command(BaseCommand):
+class Command(AnsweringCommand):
     """Prints which split of GPUs carries most, and which policy follows the load best."""
 
     help = "Find the P/D ratio, the targets and the policy that fit a load."
-    # Nothing here needs a server, so nothing is asked whether it is there.
-    requires_system_checks = ()
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:  # noqa: ANN401, ARG002 - Django's signature
-        """Return a parser whose refusals are JSON too when that was asked for."""
-        parser = super().create_parser("heteroscale", subcommand, **kwargs)
-        parser.__class__ = AnsweringParser
-        return parser
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""

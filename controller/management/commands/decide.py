@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError
 
 from controller.core.decide import decide
 from controller.core.decision_plain import (
@@ -20,7 +20,7 @@ from controller.core.engine import Engine
 from controller.core.types import Context, PolicyConfig
 from controller.management.answering import (
     AnswerError,
-    AnsweringParser,
+    AnsweringCommand,
     document,
     error_document,
 )
@@ -34,19 +34,10 @@ from controller.simulator.capacity import (
 from controller.simulator.speeds import engine_of
 
 
-class Command(BaseCommand):
+class Command(AnsweringCommand):
     """Prints the decision record that follows from values."""
 
     help = "Decide for one service from values in a JSON file."
-    # Nothing here needs a server, so nothing is asked whether it is there.
-    requires_system_checks = ()
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:  # noqa: ANN401, ARG002 - Django's signature
-        """Return a parser whose refusals are JSON too when that was asked for."""
-        parser = super().create_parser("heteroscale", subcommand, **kwargs)
-        # Django names the class of its parsers itself, and ours differs in how it refuses alone.
-        parser.__class__ = AnsweringParser
-        return parser
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError
 
-from controller.management.answering import AnswerError, AnsweringParser, document
+from controller.management.answering import AnswerError, AnsweringCommand, document
 from controller.management.inputs import read_file
 from inventory.domains import derive
 from inventory.importers.checks import name_problem
@@ -21,19 +21,10 @@ SHOWN = 20
 """Errors printed to a person; a program gets all that are kept."""
 
 
-class Command(BaseCommand):
+class Command(AnsweringCommand):
     """Prints the plan of an import into an empty inventory."""
 
     help = "Read nodes, switches and links from files and say what they would become."
-    # Nothing here needs a server, so nothing is asked whether it is there.
-    requires_system_checks = ()
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:  # noqa: ANN401, ARG002 - Django's signature
-        """Return a parser whose refusals are JSON too when that was asked for."""
-        parser = super().create_parser("heteroscale", subcommand, **kwargs)
-        # Django names the class of its parsers itself, and ours differs in how it refuses alone.
-        parser.__class__ = AnsweringParser
-        return parser
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""

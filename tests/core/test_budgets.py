@@ -6,9 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.core.cycle import Look, Outcome, decide_all
-from controller.core.decide import decide
-from controller.core.fleet import (
+from controller.core.budgets import (
     USUAL,
     Allowance,
     Fleet,
@@ -17,6 +15,8 @@ from controller.core.fleet import (
     removed_between,
     within_removal_budget,
 )
+from controller.core.cycle import Look, Outcome, decide_all
+from controller.core.decide import decide
 from controller.core.memory import Memory
 from controller.core.pairs import larger
 from controller.core.ports import Pool, View
