@@ -132,8 +132,8 @@ class _Run:
     ) -> bool:
         if entry.state is None:
             return False
-        proposal = self.ledger.propose(entry, now) if attended else None
-        waited_s = (now - proposal.created_at).total_seconds() if proposal else 0.0
+        proposal = self.ledger.propose(entry, now)
+        waited_s = (now - proposal.created_at).total_seconds() if proposal and attended else 0.0
         if entry.decision.gate is not Gate.ACT and waited_s < OPERATOR_WAITS_S:
             return False
         action = self.ledger.act(entry, now)

@@ -150,13 +150,7 @@ def _record(proposal: Proposal, user: Person, verb: str, reason: str) -> None:
 def _conflict(found: Proposal, user: Person, *, version: int, fingerprint: str) -> ConflictError:
     """Return the answer in words for a transition that found no row, after recording it."""
     text = _decided_words(found) or _open_words(found, version, fingerprint)
-    audit.record(
-        actor=user.get_username(),
-        verb="was too late to decide",
-        obj=found,
-        after={"state": found.state, "version": found.version},
-        reason=text,
-    )
+    audit.too_late(found, user.get_username(), text)
     return ConflictError(text)
 
 

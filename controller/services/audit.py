@@ -6,7 +6,7 @@ from typing import Any, Final
 from django.db.models import Model
 from django.db.models.functions import Now
 
-from controller.models import AuditEvent
+from controller.models import AuditEvent, PolicySuggestion, Proposal
 
 # Set once a request by the shell around the views, so that every event of a request shares it.
 REQUEST_ID: Final[ContextVar[str]] = ContextVar("request_id", default="")
@@ -37,6 +37,17 @@ def record(  # noqa: PLR0913 - the columns of one row
         after=after or {},
         reason=reason,
         request_id=REQUEST_ID.get() if request_id is None else request_id,
+    )
+
+
+def too_late(found: Proposal | PolicySuggestion, actor: str, text: str) -> None:
+    """Add that somebody decided on what had been decided or changed already; ``text`` says how."""
+    record(
+        actor=actor,
+        verb="was too late to decide",
+        obj=found,
+        after={"state": found.state, "version": found.version},
+        reason=text,
     )
 
 

@@ -146,6 +146,8 @@ class Ledger:
         """Write everything that no later tick can change; with ``last`` simply everything."""
         if last:
             self.closed += self.lines.values()
+            # What waits is left to a person, who finds it on the page of approvals.
+            self.decided += self.proposals.values()
         with transaction.atomic():
             bulk.copy(Sample, rows.SAMPLE_COLUMNS, self.samples)
             bulk.copy(PoolSample, rows.POOL_COLUMNS, self.pools)

@@ -109,13 +109,7 @@ def _answered(pk: int, state: SuggestionState, *, user: User, version: int) -> P
     if (found.state, found.version, found.decided_by_id) == (state, version, user.pk):
         return found
     text = _ended_words(found) or _open_words(found, version)
-    audit.record(
-        actor=user.get_username(),
-        verb="was too late to decide",
-        obj=found,
-        after={"state": found.state, "version": found.version},
-        reason=text,
-    )
+    audit.too_late(found, user.get_username(), text)
     raise ConflictError(text)
 
 

@@ -78,6 +78,14 @@ def test_a_person_reads_what_each_level_was_taken_from(tmp_path: Path) -> None:
     assert "Plan: create 5, change 0, unchanged 0, conflict 0, missing 0." in said
 
 
+def test_what_was_read_is_kept_as_yaml_that_says_the_same(tmp_path: Path) -> None:
+    nodes_file = kept(tmp_path, listed("a", "b"))
+    as_yaml = kept(tmp_path, printed(nodes_file, "--yaml"), "fleet.yaml")
+    plain = answer(as_yaml)
+    assert plain["format"] == "yaml"
+    assert plain["plan"] == answer(nodes_file)["plan"]
+
+
 def test_files_of_several_formats_are_one_plan(tmp_path: Path) -> None:
     plain = answer(
         kept(tmp_path, listed("a", "b")),

@@ -17,7 +17,9 @@ from controller.core.types import (
     SIGNALS,
     Adapt,
     Context,
+    Gate,
     History,
+    Hold,
     Instances,
     Mode,
     Observation,
@@ -346,3 +348,14 @@ def test_with_prefill_at_its_maximum_decode_still_scales(spec: ServiceSpec) -> N
 def test_a_rejected_change_is_not_tried_again_in_any_mode_1(mode: Mode) -> None:
     ctx = context(FOUR, 6000.0, spec=replace(SPEC, mode=mode), history=refused(Instances(3, 6)))
     assert decide(ctx).final == FOUR
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("load", [0.0, 2000.0, 40_000.0])
+@pytest.mark.parametrize("current", [Instances(0, 1), FOUR])
+def test_what_a_person_stopped_stays_stopped_whatever_the_load_1(
+    mode: Mode, load: float, current: Instances
+) -> None:
+    hold = Hold("all", "ana", "moving the registry", NOW_S - 60.0)
+    found = decide(context(current, load, spec=replace(SPEC, mode=mode), hold=hold))
+    assert (found.final, found.gate) == (current, Gate.NONE)

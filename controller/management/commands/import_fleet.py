@@ -10,6 +10,7 @@ from django.core.management.base import CommandError
 from controller.management.answering import AnswerError, AnsweringCommand, document
 from controller.management.inputs import read_file
 from inventory.domains import derive
+from inventory.export import write
 from inventory.importers.checks import name_problem
 from inventory.importers.detect import AUTO, FORMATS, MAX_BYTES, read
 from inventory.importers.found import Fault, Found, Options, RefusedError
@@ -45,7 +46,11 @@ class Command(AnsweringCommand):
         parser.add_argument(
             "--plan", action="store_true", help="say what would be done, do nothing"
         )
-        parser.add_argument("--json", action="store_true", help="answer with one JSON document")
+        form = parser.add_mutually_exclusive_group()
+        form.add_argument("--json", action="store_true", help="answer with one JSON document")
+        form.add_argument(
+            "--yaml", action="store_true", help="answer with what was read, as YAML to keep"
+        )
 
     def handle(self, *_args: object, **options: Any) -> None:  # noqa: ANN401 - Django's signature
         """Plan and print; exit 2 for an input that can't be used, in part or as a whole."""
@@ -53,8 +58,12 @@ class Command(AnsweringCommand):
             found = _found(options)
         except AnswerError as fault:
             self._refuse(fault, None, as_json=options["json"])
+            return
+        plan = plan_for_empty(found, derive(found))
+        if options["yaml"] and not plan.errors:
+            self.stdout.write(write(found))
         else:
-            self._answer(found, plan_for_empty(found, derive(found)), as_json=options["json"])
+            self._answer(found, plan, as_json=options["json"])
 
     def _answer(self, found: Found, plan: Plan, *, as_json: bool) -> None:
         if plan.errors:
