@@ -327,8 +327,8 @@ def _second_half(decision: Decision) -> list[StepRow]:
 
 
 def _policy_text(body: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the fields of a revision with the names and words of the policy's form."""
-    return [
-        (FIELDS[name].label, told(FIELDS[name], value)) if name in FIELDS else (name, f"{value}")
-        for name, value in body.items()
+    """Return the fields of a revision with the names, words and order of the policy's form."""
+    known = [
+        (FIELDS[name].label, told(FIELDS[name], body[name])) for name in FIELDS if name in body
     ]
+    return known + [(name, f"{value}") for name, value in body.items() if name not in FIELDS]

@@ -73,7 +73,9 @@ def test_an_exchange_shows_both_halves(vera: Client) -> None:
 @pytest.mark.django_db
 def test_the_page_explains_each_step(vera: Client) -> None:
     service = factories.make_service("chat")
-    PolicyRevision.objects.create(service=service, revision=1, body={"target": 1000.0})
+    # As the database keeps an object: by the length of its names.
+    body = {"later": 1, "target": 1000.0, "theta_in": 0.1, "pd_ratio": 0.5, "drain_s": 120.0}
+    PolicyRevision.objects.create(service=service, revision=1, body=body)
     decision = factories.make_decision(
         service,
         move="scale_out",
@@ -93,7 +95,8 @@ def test_the_page_explains_each_step(vera: Client) -> None:
         "largest step decode 9, prefill 4 decode 8, prefill 4 STEP_LIMITED",
         "one action may change decode by at most 4",
         "decode throughput driver decode 3,900 tok/s 3 s 4 of 4 ok",
-        "Target 1,000 per instance",
+        "Target 1,000 per instance Scale in below 0.1 share of the target P/D ratio 0.5",
+        "Work off a backlog within 120 s later 1",
         "Record as JSON",
         "Previous",
         "No action was recorded.",
