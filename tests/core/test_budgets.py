@@ -18,12 +18,15 @@ from controller.core.budgets import (
 from controller.core.cycle import Look, Outcome, decide_all
 from controller.core.decide import decide
 from controller.core.memory import Memory
+from controller.core.outlook import Learnt, Outlook
 from controller.core.pairs import larger
 from controller.core.ports import Pool, View
 from controller.core.reasons import Code
+from controller.core.starts import START_S
 from controller.core.types import (
     Decision,
     Gate,
+    History,
     Instances,
     Mode,
     Move,
@@ -290,3 +293,28 @@ def test_no_load_takes_the_fleet_over_its_budget_s2(
     ]
     held = 20 * len(loads)
     assert sum(each.gpus(SPEC.gpus_per_instance) for each in counts) <= max(max_gpus, held)
+
+
+@pytest.mark.parametrize(
+    ("allowance", "lead_s"),
+    [
+        pytest.param(Allowance(FleetRules(), 0), 77.0, id="a fleet: as its services"),
+        pytest.param(None, START_S, id="contestants of a backtest don't learn from each other"),
+    ],
+)
+def test_a_new_service_starts_as_the_others_of_its_fleet_do(
+    allowance: Allowance | None, lead_s: float
+) -> None:
+    specs = [replace(SPEC, key="a-old"), replace(SPEC, key="b-new")]
+    times = Learnt(took_s=(77.0,))
+    known = Memory(history=History(outlook=Outlook(prefill=times, decode=times)))
+    outcome = decide_all(
+        specs,
+        looked(specs, BUSY_TPS),
+        recall={"a-old": known, "b-new": Memory()}.__getitem__,
+        hold_of=lambda _: None,
+        allowance=allowance,
+    )
+    found = {one.service: one.forecast for one in outcome.decisions}
+    assert found["b-new"] is not None
+    assert found["b-new"].lead_s == lead_s

@@ -65,6 +65,16 @@ def test_answers_that_outlast_the_requests_are_no_longer_answers(ticks: int) -> 
     assert needs(back) == (pytest.approx(usual[0], rel=0.05), pytest.approx(usual[1], rel=0.05))
 
 
+def test_fewer_requests_teach_less_of_what_a_request_takes() -> None:
+    """60 req/s of 200 tokens, then 40 of 400: 200 + 0.118 · 0.694 · 200 = 216.3.
+
+    A tick weighs 1 - exp(-15 / 120) = 0.118, and of that 40 over the smoothed 57.6.
+    """
+    ctx = first()
+    after_one = after(ctx, rates(40.0, answered_rps=80.0), 1)
+    assert after_one.history.outlook.output_tokens == pytest.approx(216.3, abs=0.1)
+
+
 def test_requests_that_the_tokens_contradict_hold_and_say_so_m15() -> None:
     ctx = after(first(), rates(6.0, answered_rps=60.0), 1)
     assert contradicted_rps(ctx) == 6.0

@@ -126,6 +126,25 @@ def test_what_is_kept_does_not_grow() -> None:
     assert outlook.decode.judged == MEMORY
 
 
+@pytest.mark.parametrize(
+    ("trend", "by"),
+    [
+        pytest.param(0.0949, TREND, id="9.49 % is under 95 % of 10 %"),
+        pytest.param(0.0951, FLAT, id="9.51 % is not"),
+    ],
+)
+def test_another_replaces_the_need_of_now_only_where_it_errs_a_twentieth_less(
+    trend: float, by: str
+) -> None:
+    tried = Learnt(judged=100.0, errors=(0.1, trend, 0.1), slope=0.01)
+    minutes = tuple(Peak(NOON_S - 60.0 * k, 1.0, 10.0 - 0.6 * k) for k in range(9, -1, -1))
+    _, ahead = foresee(Outlook(decode=tried, minutes=minutes), (1.0, 10.0), NOON_S, AHEAD_S)
+    assert ahead is not None
+    assert ahead[1].by == by
+    # 0.01 an instance a second for 240 s.
+    assert ahead[1].need == pytest.approx(12.4 if by == TREND else 10.0)
+
+
 ERRORS = st.just(()) | st.tuples(*[st.floats(0.0, 1.0)] * 3)
 NEEDS = st.floats(0.0, 100.0)
 

@@ -349,3 +349,24 @@ def test_within_one_stretch_each_role_keeps_its_highest_need_until_the_stretch_i
     assert outlook.peaks == (Peak(0.0, 2.0, 6.0),)
     assert peaked(outlook, (1.0, 1.0), 3899.0, 3600.0)[1] == (2.0, 6.0)
     assert peaked(outlook, (1.0, 1.0), 3900.0, 3600.0)[1] == (1.0, 1.0)
+
+
+def test_what_is_judged_later_is_what_was_provided_for_with_its_forecast() -> None:
+    """3.2 decode needed at a peak of 3.5; 1 more in 135 s by its trend, 4.2, is what to judge."""
+    ctx = loaded(60.0)
+    minutes = tuple(Peak(NOW_S - 60.0 * k, 6.0, 3.2 - k * 60.0 / 135.0) for k in range(7, 0, -1))
+    trusted = Learnt(judged=100.0, errors=(0.2, 0.1, 0.2))
+    past = Outlook(
+        at_s=NOW_S - 15.0,
+        minutes=minutes,
+        peaks=(Peak(NOW_S - 1000.0, 6.0, 3.5),),
+        prefill=Learnt(wished=8, ready=8),
+        decode=replace(trusted, wished=5, ready=5),
+    )
+    outlook, found = learn(replace(ctx, history=replace(ctx.history, outlook=past)))
+    assert found.ahead_by[1] == "trend"
+    assert found.ahead[1] is not None
+    assert found.peaks[1] is not None
+    assert found.ahead[1] > found.peaks[1]
+    assert outlook.foreseen[-1].decode == found.ahead[1]
+    assert outlook.foreseen[-1].due_s == NOW_S + starts.START_S + 15.0

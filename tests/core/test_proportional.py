@@ -91,9 +91,9 @@ def test_partial_driver_counts_the_silent_as_zero_m10() -> None:
 
 def test_silent_instances_count_as_loaded_before_a_scale_in_m10() -> None:
     ten = Instances(5, 10)
-    signals = healthy(6500.0, ten)
+    signals = healthy(6100.0, ten)
     signals["decode_tps"] = replace(signals["decode_tps"], reporting=9)
-    # 6500 and one silent at its target of 1000: ceil(7.5) = 8 and not ceil(6.5) = 7.
+    # 6100 and one silent at its target of 1000: ceil(7.1) = 8, and as loaded as the others 6.8.
     assert proportional(context(ten, 0.0, signals=signals)).want == Instances(4, 8)
 
 
@@ -144,3 +144,10 @@ def test_what_is_provided_is_the_peak_with_its_margin_and_the_backlog() -> None:
     )
     assert provided(forecast, 1) == pytest.approx(12.25)
     assert provided(forecast, 0) == pytest.approx(6.0)
+
+
+def test_what_is_forecast_is_provided_for_with_the_margin() -> None:
+    """1.25 · max(4.0 needed, 5.0 at the peak, 6.4 ahead) = 8 decode, and 1.25 · 3 prefill."""
+    found = Forecast(60.0, (2.0, 4.0), (3.0, 5.0), (0.25, 0.25), ahead=(2.0, 6.4))
+    assert provided(found, 1) == pytest.approx(8.0)
+    assert provided(found, 0) == pytest.approx(3.75)
