@@ -52,7 +52,7 @@ class HardwareTypeAdmin(HardwareTypeModelAdmin):
         "slug",
         "gpu_model",
         "gpus_per_node",
-        "gpu_memory_gib",
+        "gpu_memory_mib",
         "mem_bw_gb_s",
         "bf16_tflops",
     )
@@ -61,24 +61,22 @@ class HardwareTypeAdmin(HardwareTypeModelAdmin):
 
 @admin.register(Switch)
 class SwitchAdmin(SwitchModelAdmin):
-    """S1 and S2 switches."""
+    """Switches of a fabric."""
 
-    list_display = ("name", "tier", "cluster", "parent")
+    list_display = ("name", "tier", "cluster", "fabric")
     list_filter = ("tier", "cluster")
-    list_select_related = ("cluster", "parent")
+    list_select_related = ("cluster", "fabric")
     search_fields = ("name",)
-    autocomplete_fields = ("parent",)
 
 
 @admin.register(Rack)
 class RackAdmin(RackModelAdmin):
-    """Racks under their S1 switch."""
+    """Racks of a site."""
 
-    list_display = ("name", "cluster", "s1", "u_height")
-    list_filter = ("cluster",)
-    list_select_related = ("cluster", "s1")
+    list_display = ("name", "site", "u_height")
+    list_filter = ("site",)
+    list_select_related = ("site",)
     search_fields = ("name",)
-    autocomplete_fields = ("s1",)
 
 
 @admin.register(Node)
@@ -91,13 +89,13 @@ class NodeAdmin(NodeModelAdmin):
         "hardware",
         "gpus",
         "rack",
-        "s1",
+        "s1_domain",
         "lifecycle",
         "admin_state",
         "health",
     )
     list_filter = ("cluster", "hardware", "lifecycle", "admin_state", "health")
-    list_select_related = ("cluster", "hardware", "rack", "s1")
-    search_fields = ("name", "rack__name", "s1__name")
-    autocomplete_fields = ("rack", "s1")
+    list_select_related = ("cluster", "hardware", "rack", "s1_domain")
+    search_fields = ("name", "rack__name", "s1_domain__name")
+    autocomplete_fields = ("rack",)
     show_full_result_count = False

@@ -6,7 +6,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.core.exceptions import ObjectDoesNotExist
-from django.db.models import Prefetch
+from django.db.models import Max, Prefetch
 
 from controller.core.engine import Engine
 from controller.core.schedule import schedule_from_plain
@@ -22,7 +22,7 @@ from controller.core.types import (
 )
 from controller.simulator.profiles import PROFILES, Profile
 from controller.simulator.speeds import engine_of
-from inventory.models import Cluster, HardwareType, RoleSpec, Service
+from inventory.models import Cluster, HardwareType, InventoryVersion, RoleSpec, Service
 from inventory.models import Policy as PolicyRow
 from inventory.services.policies import KEPT, body_of
 
@@ -43,11 +43,12 @@ class Snapshot:
     clusters: Mapping[str, UUID]
     cluster_kinds: Mapping[str, str]
     hardware: Mapping[str, UUID]
+    inventory_version: int
     broken: Mapping[str, str]
 
 
 def read(kept: Kept) -> Snapshot:
-    """Read the configuration of all services; four queries however many there are.
+    """Read the configuration of all services; five queries however many there are.
 
     ``kept`` is asked once, and only if a role names a profile that is not built in. A service
     that lacks its SLO, its policy or a role, or whose policy can't be read, is named in
@@ -75,8 +76,15 @@ def read(kept: Kept) -> Snapshot:
         clusters={cluster.slug: cluster.pk for cluster in clusters},
         cluster_kinds={cluster.slug: cluster.kind for cluster in clusters},
         hardware=dict(HardwareType.objects.values_list("slug", "pk")),
+        inventory_version=newest_version(),
         broken=broken,
     )
+
+
+def newest_version() -> int:
+    """Return the number of the newest inventory version, 0 before the first."""
+    newest: int | None = InventoryVersion.objects.aggregate(newest=Max("seq"))["newest"]
+    return newest or 0
 
 
 def _profiles(rows: Sequence[Service], kept: Kept) -> Profiles:

@@ -17,14 +17,15 @@ from controller.models import (
 from inventory.models import (
     Cluster,
     HardwareType,
+    LocalityDomain,
     Node,
     Policy,
     Rack,
     Region,
     RoleSpec,
     Service,
+    Site,
     Slo,
-    Switch,
 )
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -38,7 +39,7 @@ def make_hardware(slug: str = "h800", **fields: Any) -> HardwareType:
         "vendor": "NVIDIA",
         "gpu_model": slug.upper(),
         "gpus_per_node": 8,
-        "gpu_memory_gib": 80.0,
+        "gpu_memory_mib": 81920,
         "mem_bw_gb_s": 3352.0,
         "bf16_tflops": 989.0,
     }
@@ -54,19 +55,24 @@ def make_cluster(slug: str = "eu-1-a", kind: str = "simulated") -> Cluster:
 
 
 def make_nodes(cluster: Cluster, hardware: HardwareType, count: int = 4) -> list[Node]:
-    """Return nodes under one S1 switch under one S2 switch."""
-    s2 = Switch.objects.get_or_create(cluster=cluster, name="s2-01", defaults={"tier": 2})[0]
-    s1 = Switch.objects.get_or_create(
-        cluster=cluster, name="s1-01", defaults={"tier": 1, "parent": s2}
+    """Return nodes in one S1 domain of one S2 domain, in one rack."""
+    s2 = LocalityDomain.objects.get_or_create(
+        cluster=cluster, level="S2", key="s2-01", defaults={"name": "s2-01"}
     )[0]
-    rack = Rack.objects.get_or_create(cluster=cluster, name="r01", defaults={"s1": s1})[0]
+    s1 = LocalityDomain.objects.get_or_create(
+        cluster=cluster, level="S1", key="s1-01", defaults={"name": "s1-01", "parent": s2}
+    )[0]
+    site = Site.objects.get_or_create(region=cluster.region, slug=cluster.slug)[0]
+    rack = Rack.objects.get_or_create(site=site, name="r01")[0]
     return [
         Node.objects.create(
             cluster=cluster,
             name=f"{hardware.slug}-{i:03}",
             hardware=hardware,
             rack=rack,
-            s1=s1,
+            tiers=["s1-01", "s2-01"],
+            s1_domain=s1,
+            s2_domain=s2,
             gpus=8,
         )
         for i in range(count)

@@ -154,6 +154,9 @@ class Decision(models.Model):
     slot = models.BigIntegerField(help_text="The tick of the first of them.")
     mode = models.CharField(max_length=16)
     policy_revision = models.PositiveIntegerField()
+    inventory_version = models.BigIntegerField(
+        null=True, help_text="What existed, as of the last of them."
+    )
     inputs = models.JSONField(default=list)
     driver = models.CharField(max_length=40, blank=True)
     load = models.FloatField(null=True, help_text="Driver over its target; 1 is on target.")

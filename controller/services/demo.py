@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from django.db import transaction
+from django.db.models import Q
 
 from controller.core.types import Role
 from controller.models import (
@@ -35,14 +36,15 @@ from controller.simulator.workload import TraceError, Workload, read_trace
 from inventory.models import (
     Cluster,
     HardwareType,
+    LocalityDomain,
     Node,
     Policy,
     Rack,
     Region,
     RoleSpec,
     Service,
+    Site,
     Slo,
-    Switch,
 )
 from inventory.services.policies import save_policy, values_of
 
@@ -53,8 +55,10 @@ CONDITIONS: Final[Mapping[str, Mapping[str, str]]] = {
     "maintenance": {"admin_state": Node.AdminState.MAINTENANCE},
     "unhealthy": {"health": Node.Health.FAILED, "health_reason": "XID 79 (simulated)"},
     "unknown": {"health": Node.Health.UNKNOWN, "health_reason": "no report (simulated)"},
-    "reserved": {"admin_state": Node.AdminState.CORDONED},
+    "reserved": {"reserved_for": "load tests (simulated)"},
 }
+NODE_U: Final = 8
+MIB_PER_GIB: Final = 1024
 GENERATOR_FIELDS: Final = ("lengths", "recorded")
 
 
@@ -157,13 +161,17 @@ def remove() -> int:
 
 def _remove_places() -> None:
     places = Cluster.objects.filter(kind=Cluster.Kind.SIMULATED)
-    for model in (Node, Rack):
-        model.objects.filter(cluster__in=places).delete()
-    Switch.objects.filter(cluster__in=places, tier=Switch.Tier.S1).delete()
-    Switch.objects.filter(cluster__in=places).delete()
+    racks = set(
+        Rack.objects.filter(
+            Q(nodes__cluster__in=places) | Q(switches__cluster__in=places)
+        ).values_list("pk", flat=True)
+    )
     regions = set(places.values_list("region", flat=True))
+    # Nodes, switches and what hangs on them go with their cluster.
     places.delete()
-    Region.objects.filter(pk__in=regions, clusters__isnull=True).delete()
+    Rack.objects.filter(pk__in=racks, nodes=None, switches=None).delete()
+    Site.objects.filter(region__in=regions, racks=None).delete()
+    Region.objects.filter(pk__in=regions, clusters=None, sites=None).delete()
 
 
 def _read(trace: Path | None, scale: float | None) -> Load | None:
@@ -207,7 +215,8 @@ def _hardware() -> dict[str, HardwareType]:
                 "vendor": spec.vendor,
                 "gpu_model": spec.label,
                 "gpus_per_node": spec.gpus_per_node,
-                "gpu_memory_gib": spec.gpu_memory_gib,
+                "gpu_memory_mib": round(spec.gpu_memory_gib * MIB_PER_GIB),
+                "u_height": NODE_U,
                 "mem_bw_gb_s": spec.mem_bw_gb_s,
                 "bf16_tflops": spec.bf16_tflops,
                 "source": spec.source[:300],
@@ -219,31 +228,35 @@ def _hardware() -> dict[str, HardwareType]:
 
 
 def _nodes(clusters: dict[str, Cluster], hardware: dict[str, HardwareType]) -> None:
-    places: dict[str, Switch] = {}
+    places: dict[str, LocalityDomain] = {}
     racks: dict[str, Rack] = {}
     rows = []
     for node in DEMO_NODES:
         cluster = clusters[node.cluster]
         if node.s2 not in places:
-            places[node.s2] = Switch.objects.create(
-                cluster=cluster, name=node.s2, tier=Switch.Tier.S2
+            places[node.s2] = LocalityDomain.objects.create(
+                cluster=cluster, name=node.s2, key=node.s2, level="S2"
             )
         if node.s1 not in places:
-            places[node.s1] = Switch.objects.create(
-                cluster=cluster, name=node.s1, tier=Switch.Tier.S1, parent=places[node.s2]
+            places[node.s1] = LocalityDomain.objects.create(
+                cluster=cluster, name=node.s1, key=node.s1, level="S1", parent=places[node.s2]
             )
         if node.rack not in racks:
-            racks[node.rack] = Rack.objects.create(
-                cluster=cluster, name=node.rack, s1=places[node.s1]
+            site, _ = Site.objects.get_or_create(
+                region=cluster.region, slug=cluster.slug, defaults={"name": cluster.slug}
             )
+            racks[node.rack] = Rack.objects.create(site=site, name=node.rack)
         rows.append(
             Node(
                 cluster=cluster,
                 name=node.name,
                 hardware=hardware[node.hardware],
                 rack=racks[node.rack],
-                s1=places[node.s1],
+                tiers=[node.s1, node.s2],
+                s1_domain=places[node.s1],
+                s2_domain=places[node.s2],
                 u_position=node.u,
+                u_height=NODE_U,
                 gpus=node.gpus,
                 **CONDITIONS[node.state],
             )

@@ -160,7 +160,7 @@ class Ledger:
         for line in self.closed:
             row = rows.decision_row(
                 line.entry,
-                service=self.known.services[line.entry.key],
+                self.known,
                 seq=line.seq,
                 at=line.last_at,
                 slot=int(line.first_at.timestamp()),

@@ -45,6 +45,7 @@ from inventory.snapshot import Snapshot
 
 HEAD_COLUMNS: Final = (
     "last_at",
+    "inventory_version",
     "load",
     "inputs",
     "steps",
@@ -163,12 +164,12 @@ def _write_decisions(page: Page, slot: int) -> dict[str, tuple[int, int]]:
         head, decision = entry.memory.head, entry.decision
         if head is not None and head.row is not None and joins(decision, head):
             rows[entry.key] = (head.row, head.seq)
-            longer.append(_longer(head, entry, page.now))
+            longer.append(_longer(head, entry, page))
         else:
             fresh.append(
                 decision_row(
                     entry,
-                    service=page.snapshot.services[entry.key],
+                    page.snapshot,
                     seq=(head.seq if head else 0) + 1,
                     at=page.now,
                     slot=slot,
@@ -183,11 +184,12 @@ def _write_decisions(page: Page, slot: int) -> dict[str, tuple[int, int]]:
     return rows
 
 
-def _longer(head: Head, entry: Entry, now: datetime) -> tuple[object, ...]:
+def _longer(head: Head, entry: Entry, page: Page) -> tuple[object, ...]:
     decision = entry.decision
     return (
         head.row,
-        now,
+        page.now,
+        page.snapshot.inventory_version,
         decision.load,
         inputs_of(decision.signals, decision.now_s),
         steps_of(decision),

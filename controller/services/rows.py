@@ -160,17 +160,20 @@ def terms_of(entry: Entry) -> dict[str, object]:
     return terms_plain(entry.spec) | ({"exchange": stage_plain(stage)} if stage else {})
 
 
-def decision_row(entry: Entry, *, service: UUID, seq: int, at: datetime, slot: int) -> DecisionRow:
+def decision_row(
+    entry: Entry, known: Snapshot, *, seq: int, at: datetime, slot: int
+) -> DecisionRow:
     """Return a decision as a new row."""
     decision = entry.decision
     return DecisionRow(
-        service_id=service,
+        service_id=known.services[entry.key],
         seq=seq,
         first_at=at,
         last_at=at,
         slot=slot,
         mode=decision.mode,
         policy_revision=decision.policy_version,
+        inventory_version=known.inventory_version,
         inputs=inputs_of(decision.signals, decision.now_s),
         driver=decision.driver,
         load=decision.load,

@@ -102,18 +102,18 @@ def node_specs() -> list[NodeSpec]:
     """Return the nodes of simulated clusters as the simulator knows them."""
     rows = (
         Node.objects.filter(cluster__kind="simulated")
-        .select_related("cluster", "hardware", "s1__parent")
+        .select_related("cluster", "hardware", "s1_domain", "s2_domain")
         .order_by("name")
     )
     return [
         NodeSpec(
             name=row.name,
             cluster=row.cluster.slug,
-            hardware=row.hardware.slug,
-            s1=row.s1.name if row.s1 else "",
-            s2=row.s1.parent.name if row.s1 and row.s1.parent else "",
-            gpus=row.gpus,
-            usable=row.is_schedulable,
+            hardware=row.hardware.slug if row.hardware else "",
+            s1=row.s1_domain.name if row.s1_domain else "",
+            s2=row.s2_domain.name if row.s2_domain else "",
+            gpus=row.gpus or 0,
+            usable=row.schedulable,
             state=_state(row),
         )
         for row in rows
@@ -125,4 +125,6 @@ def _state(row: Node) -> NodeState:
         return "unknown"
     if row.health != Node.Health.OK:
         return "unhealthy"
-    return "ok" if row.is_schedulable else "maintenance"
+    if row.reserved_for:
+        return "reserved"
+    return "ok" if row.schedulable else "maintenance"

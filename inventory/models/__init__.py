@@ -1,19 +1,42 @@
 """What exists and what is configured."""
 
-from inventory.models.hardware import HardwareType
+from inventory.models.base import AdminState, Health, Lifecycle
+from inventory.models.hardware import HardwareAlias, HardwareType
+from inventory.models.imports import ImportChange, ImportFile, ImportRun, InventoryVersion
+from inventory.models.machines import Gpu, Node
+from inventory.models.network import Fabric, Link, LocalityDomain, Nic, NvlinkDomain, Switch
+from inventory.models.places import Cluster, Rack, Region, Site
 from inventory.models.services import Policy, PolicyRevision, RoleSpec, Service, Slo
-from inventory.models.topology import Cluster, Node, Rack, Region, Switch
+from inventory.models.upkeep import HealthEvent, Reservation, ReservedNode
 
 __all__ = [
+    "AdminState",
     "Cluster",
+    "Fabric",
+    "Gpu",
+    "HardwareAlias",
     "HardwareType",
+    "Health",
+    "HealthEvent",
+    "ImportChange",
+    "ImportFile",
+    "ImportRun",
+    "InventoryVersion",
+    "Lifecycle",
+    "Link",
+    "LocalityDomain",
+    "Nic",
     "Node",
+    "NvlinkDomain",
     "Policy",
     "PolicyRevision",
     "Rack",
     "Region",
+    "Reservation",
+    "ReservedNode",
     "RoleSpec",
     "Service",
+    "Site",
     "Slo",
     "Switch",
 ]

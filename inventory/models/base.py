@@ -22,3 +22,57 @@ class Record(models.Model):
 
     class Meta:
         abstract = True
+
+
+class Sourced(Record):
+    """A row that people or imports may bring; what a person set, no import changes."""
+
+    source = models.CharField(
+        max_length=20,
+        default="manual",
+        editable=False,
+        help_text="The format it was read from last, or manual.",
+    )
+    source_ref = models.CharField(
+        max_length=300, blank=True, editable=False, help_text="Where the source has it."
+    )
+    observed_at = models.DateTimeField(null=True, editable=False)
+    missing_since = models.DateTimeField(
+        null=True, editable=False, help_text="When its source no longer listed it."
+    )
+    managed_fields = models.JSONField(
+        default=dict,
+        blank=True,
+        editable=False,
+        help_text="Fields that a person set, which imports leave until they are released.",
+    )
+
+    class Meta:
+        abstract = True
+
+
+class Lifecycle(models.TextChoices):
+    """What people plan with a machine."""
+
+    PLANNED = "planned", "planned"
+    ACTIVE = "active", "active"
+    DECOMMISSIONING = "decommissioning", "decommissioning"
+    RETIRED = "retired", "retired"
+
+
+class AdminState(models.TextChoices):
+    """Whether people or the controller let it be used."""
+
+    IN_SERVICE = "in_service", "in service"
+    CORDONED = "cordoned", "cordoned"
+    DRAINING = "draining", "draining"
+    MAINTENANCE = "maintenance", "maintenance"
+
+
+class Health(models.TextChoices):
+    """What is observed of it."""
+
+    OK = "ok", "ok"
+    DEGRADED = "degraded", "degraded"
+    FAILED = "failed", "failed"
+    UNKNOWN = "unknown", "unknown"

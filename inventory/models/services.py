@@ -7,7 +7,7 @@ from django.db import models
 
 from inventory.models.base import Record
 from inventory.models.hardware import HardwareType
-from inventory.models.topology import Cluster
+from inventory.models.places import Cluster
 
 
 class Service(Record):

@@ -24,7 +24,15 @@ from controller.models import (
 from controller.models.clock import database_now
 from controller.services import demo, retention, simulated
 from controller.simulator.ports import SimulatedCluster
-from inventory.models import Cluster, HardwareType, Node, Policy, PolicyRevision, Service, Switch
+from inventory.models import (
+    Cluster,
+    HardwareType,
+    LocalityDomain,
+    Node,
+    Policy,
+    PolicyRevision,
+    Service,
+)
 from tests.factories import (
     make_cluster,
     make_decision,
@@ -57,8 +65,8 @@ def test_the_first_fleet_is_what_it_says(fleet: SimulatedFleet) -> None:
     assert set(Service.objects.values_list("mode", flat=True)) == {
         "automatic", "approve", "observe",
     }  # fmt: skip
-    assert not Node.objects.filter(s1=None).exists()
-    assert not Switch.objects.filter(tier=1, parent=None).exists()
+    assert not Node.objects.filter(s1_domain=None).exists()
+    assert not LocalityDomain.objects.filter(level="S1", parent=None).exists()
     assert PolicyRevision.objects.count() == Service.objects.count()
 
 
@@ -182,7 +190,16 @@ def test_the_demo_is_made_once_and_stays_removed(capsys: pytest.CaptureFixture[s
     assert SimulatedFleet.objects.count() == 1
     call_command("demo", "remove")
     assert "7 services" in capsys.readouterr().out
-    for model in (Service, Node, Switch, Cluster, HardwareType, Sample, Decision, PoolSample):
+    for model in (
+        Service,
+        Node,
+        LocalityDomain,
+        Cluster,
+        HardwareType,
+        Sample,
+        Decision,
+        PoolSample,
+    ):
         assert not model.objects.exists(), model
     assert not SimulatedService.objects.exists()
     call_command("demo", "ensure")
