@@ -6,13 +6,33 @@ from typing import Final
 from django.contrib.auth.models import Group, Permission
 from django.db import transaction
 
-INVENTORY: Final = (
+FLEET: Final = (
     "region",
+    "site",
     "cluster",
-    "hardwaretype",
-    "switch",
     "rack",
+    "hardwaretype",
+    "hardwarealias",
+    "fabric",
+    "switch",
+    "nic",
+    "link",
+    "nvlinkdomain",
     "node",
+    "gpu",
+    "healthevent",
+    "reservation",
+    "reservednode",
+)
+DERIVED: Final = (
+    "localitydomain",
+    "inventoryversion",
+    "importrun",
+    "importfile",
+    "importchange",
+)
+INVENTORY: Final = (
+    *FLEET,
     "service",
     "rolespec",
     "slo",
@@ -38,15 +58,20 @@ def _rights(app: str, verbs: tuple[str, ...], models: tuple[str, ...]) -> frozen
     return frozenset(f"{app}.{verb}_{model}" for verb in verbs for model in models)
 
 
-VIEW: Final = _rights("inventory", ("view",), INVENTORY) | _rights(
+VIEW: Final = _rights("inventory", ("view",), (*INVENTORY, *DERIVED)) | _rights(
     "controller", ("view",), RECORDS
 )
-OPERATE: Final = frozenset({"controller.freeze", "controller.run_backtest"})
+OPERATE: Final = frozenset(
+    {"controller.freeze", "controller.run_backtest", "inventory.cordon_node"}
+)
 STEER: Final = frozenset({"controller.resume", "controller.approve_proposal"})
 ROLES: Final[Mapping[str, frozenset[str]]] = {
     "Viewer": VIEW,
     "Operator": VIEW | OPERATE,
     "Approver": VIEW | OPERATE | STEER,
+    "Inventory editor": VIEW
+    | _rights("inventory", ("add", "change"), FLEET)
+    | {"inventory.cordon_node"},
     "Policy editor": VIEW
     | _rights("inventory", ("change",), CONFIGURED)
     | {"controller.run_backtest"},

@@ -15,11 +15,15 @@ FREEZE: Final = "controller.freeze"
 RESUME: Final = "controller.resume"
 BACKTEST: Final = "controller.run_backtest"
 EDIT_POLICY: Final = "inventory.change_policy"
+EDIT_FLEET: Final = "inventory.change_node"
+CORDON: Final = "inventory.cordon_node"
 NEEDS: Final = {
     APPROVE: "deciding on proposals needs the role Approver",
     FREEZE: "freezing needs the role Operator",
     RESUME: "resuming needs the role Approver",
     BACKTEST: "starting and cancelling backtests needs the role Operator",
+    EDIT_FLEET: "changing the inventory needs the role Inventory editor",
+    CORDON: "cordoning, draining and returning nodes needs the role Operator",
     EDIT_POLICY: "changing a policy needs the role Policy editor",
 }
 LONGEST_REASON: Final = 1000

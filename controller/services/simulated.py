@@ -102,6 +102,7 @@ def node_specs() -> list[NodeSpec]:
     """Return the nodes of simulated clusters as the simulator knows them."""
     rows = (
         Node.objects.filter(cluster__kind="simulated")
+        .exclude(lifecycle__in=(Node.Lifecycle.PLANNED, Node.Lifecycle.RETIRED))
         .select_related("cluster", "hardware", "s1_domain", "s2_domain")
         .order_by("name")
     )

@@ -1,0 +1,100 @@
+"""Which instances hold GPUs of which node, from what the clusters last reported."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from controller.models import ServiceStatus
+from inventory.models import RoleSpec
+
+STALE_AFTER: Final = timedelta(minutes=10)
+"""Older instance lists are not what runs now: the use of their nodes is unknown."""
+
+Where = tuple[str, str]
+"""A cluster's slug and a node's name in lower case."""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """GPUs of one node that instances of one role hold; ``ready`` of them serve."""
+
+    service: str
+    role: str
+    instances: int
+    ready: int
+    gpus: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeUses:
+    """Who holds what; of nodes in clusters that are not ``observed`` nobody can tell."""
+
+    of: Mapping[Where, tuple[Use, ...]]
+    observed: frozenset[str]
+    stale: frozenset[str]
+
+    def on(self, cluster: str, node: str) -> tuple[Use, ...]:
+        """Return who holds GPUs of a node."""
+        return self.of.get((cluster, node.lower()), ())
+
+    def gpus(self, cluster: str, node: str) -> int | None:
+        """Return how many GPUs of a node are held; ``None`` where nobody reports it."""
+        if cluster not in self.observed:
+            return None
+        return sum(use.gpus for use in self.on(cluster, node))
+
+    def services(self, cluster: str, node: str) -> tuple[str, ...]:
+        """Return the services with instances on a node."""
+        return tuple(sorted({use.service for use in self.on(cluster, node)}))
+
+
+def node_uses(now: datetime) -> NodeUses:
+    """Read the newest instance list of every service; two queries for any fleet.
+
+    A cluster counts as observed when one of its services was seen lately, and as stale when one
+    of its services was not.
+    """
+    sizes = {
+        (service, role): gpus
+        for service, role, gpus in RoleSpec.objects.values_list(
+            "service__slug", "role", "gpus_per_instance"
+        )
+    }
+    rows = ServiceStatus.objects.filter(observed_at__isnull=False).values_list(
+        "service__slug", "service__cluster__slug", "observed_at", "instances"
+    )
+    counted: dict[Where, dict[tuple[str, str], list[int]]] = defaultdict(dict)
+    observed, stale = set(), set()
+    for service, cluster, at, instances in rows:
+        if now - at > STALE_AFTER:
+            stale.add(cluster)
+            continue
+        observed.add(cluster)
+        for one in instances:
+            _count(counted, service, cluster, one, sizes)
+    of = {
+        where: tuple(
+            Use(service, role, *figures) for (service, role), figures in sorted(held.items())
+        )
+        for where, held in counted.items()
+    }
+    return NodeUses(of, frozenset(observed), frozenset(stale))
+
+
+def _count(
+    counted: dict[Where, dict[tuple[str, str], list[int]]],
+    service: str,
+    cluster: str,
+    one: Mapping[str, Any],
+    sizes: Mapping[tuple[str, str], int],
+) -> None:
+    nodes: Sequence[str] = [name for name in one["node"].split(",") if name]
+    role = one["role"]
+    for name in nodes:
+        # An instance over several nodes takes whole nodes, so it takes the same of each (§7).
+        held = counted[cluster, name.lower()].setdefault((service, role), [0, 0, 0])
+        held[0] += 1
+        held[1] += one["state"] == "ready"
+        held[2] += sizes.get((service, role), 0) // len(nodes)
