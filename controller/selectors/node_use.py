@@ -68,7 +68,7 @@ def node_uses(now: datetime) -> NodeUses:
     counted: dict[Where, dict[tuple[str, str], list[int]]] = defaultdict(dict)
     observed, stale = set(), set()
     for service, cluster, at, instances in rows:
-        if now - at > STALE_AFTER:
+        if at is None or now - at > STALE_AFTER:
             stale.add(cluster)
             continue
         observed.add(cluster)
