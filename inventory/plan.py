@@ -1,38 +1,41 @@
-"""What an import would do, and the summary a person checks before it is done."""
+"""What an import would do to the inventory, and the summary a person checks before it is done."""
 
+import hashlib
+import json
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from statistics import median
-from typing import Final, TypeAlias
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
 
-from inventory.domains import Domain, Domains, Level, Severity
-from inventory.importers.found import Fault, Found, Key, Thing
+from inventory.absence import Shrink, gone, shrinks
+from inventory.differences import Planned
+from inventory.domains import Domain, Domains, Severity, derive
+from inventory.importers.found import Fault, Found
+from inventory.joining import joined
+from inventory.kept import PLANNED_KINDS, Stored, Value
+from inventory.matching import match
+from inventory.objects import Objects
+from inventory.places import places
+from inventory.summaries import Holders, holders, moves, summary_of
 
 OPERATIONS: Final = ("create", "change", "unchanged", "conflict", "missing")
-Value: TypeAlias = str | int | list[str | None] | dict[str, str]
-_WORDS: Final = {
-    "region": ("region", "regions"),
-    "cluster": ("cluster", "clusters"),
-    "hardware": ("hardware type", "hardware types"),
-    "rack": ("rack", "racks"),
-    "switch": ("switch", "switches"),
-    "node": ("node", "nodes"),
-    "gpu": ("GPU described one by one", "GPUs described one by one"),
-    "nic": ("network adapter", "network adapters"),
-    "link": ("link", "links"),
-}
+FIRST: Final = ("hardware", "switch")
+"""New ones of these are looked at first: they may be known by another name."""
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
-    """One thing and what would become of it; ``at`` is where in the files it was read."""
+class PlanOptions:
+    """What the person who imports chose about the plan.
 
-    operation: str
-    kind: str
-    key: Key
-    fields: Mapping[str, Value]
-    at: str
+    ``part`` says that the files list a part of the fleet, so that nothing is missing for not
+    being there; ``merges`` that new hardware types are existing ones; ``level_keys`` are label
+    keys to remember for the cluster, ``cluster`` that of things whose file names none.
+    """
+
+    part: bool = False
+    merges: Mapping[str, str] = field(default_factory=dict)
+    cluster: str = ""
+    level_keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,99 +47,144 @@ class Plan:
     errors: tuple[Fault, ...]
     warnings: tuple[str, ...]
     summary: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    impact: tuple[str, ...] = ()
+    shrink: Mapping[str, Shrink] = field(default_factory=dict)
+    domains: tuple[Domain, ...] = ()
+    further_errors: int = 0
+    base_version: int = 0
+
+    @property
+    def changes(self) -> tuple[Planned, ...]:
+        """Return what applying it would change."""
+        return tuple(one for one in self.objects if one.differs)
+
+    @property
+    def digest(self) -> str:
+        """Return the same text for plans that do the same."""
+        told = [
+            [one.operation, one.kind, one.key, one.before, one.after, one.held]
+            for one in self.objects
+            if one.operation != "unchanged"
+        ]
+        told += [[one.field, one.message] for one in self.errors]
+        plain = json.dumps(told, sort_keys=True, default=str, ensure_ascii=False)
+        return hashlib.sha256(plain.encode()).hexdigest()
 
 
-def plan_for_empty(found: Found, domains: Domains) -> Plan:
-    """Return the plan for an inventory that holds nothing: all is new, or in conflict with itself.
+def plan_against(
+    stored: Stored,
+    found: Found,
+    options: PlanOptions = PlanOptions(),
+    services: Holders | None = None,
+) -> Plan:
+    """Return what importing would do to what is stored, the same for the same input.
 
-    Findings that refuse are errors without a line.
+    ``services`` names those with instances on a node. Findings that refuse are errors without a
+    line; a plan with errors is not to be applied.
     """
-    objects = [
-        Planned(
-            operation="conflict" if (kind, thing.key) in found.disputed else "create",
-            kind=kind,
-            key=thing.key,
-            fields=_fields(thing),
-            at=thing.at,
-        )
-        for kind, thing in found.things()
-    ]
-    objects += [_domain(domain) for domain in domains.domains]
-    counted = Counter(one.operation for one in objects)
+    found = joined(found, stored, options.merges)
+    where = places(found, stored)
+    matches = match(found, stored)
+    making = Objects(found, stored, matches, where, options.cluster, options.level_keys)
+    objects = making.all()
+    absent = gone(found, stored, matches, part=options.part)
+    after = making.after(absent)
+    domains = derive(after)
     refusals = [one for one in domains.findings if one.severity is Severity.REFUSE]
+    derived = _derived(stored, domains)
+    everything = _in_order([*objects, *absent, *derived])
+    counted = Counter(one.operation for one in everything)
+    held = services or {}
+    called = {(cluster, old): new for (kind, cluster, old), new in matches.renamed.items()}
     return Plan(
-        objects=tuple(objects),
+        objects=everything,
         counts={operation: counted[operation] for operation in OPERATIONS},
-        errors=(*found.faults, *(Fault(None, one.code, one.sentence) for one in refusals)),
-        warnings=tuple(one.sentence for one in domains.findings if one.severity is Severity.WARN),
+        errors=(
+            *found.faults,
+            *matches.faults,
+            *making.faults,
+            *(Fault(None, one.code, one.sentence) for one in refusals),
+        ),
+        warnings=(
+            *matches.warnings,
+            *making.warnings,
+            *(one.sentence for one in domains.findings if one.severity is Severity.WARN),
+        ),
         summary=summary_of(found, domains),
+        notes=(*found.notes, *making.notes),
+        impact=(*_lost(absent, held), *moves(stored.domains, domains.domains, called, held)),
+        shrink=shrinks(stored, absent),
+        domains=domains.domains,
+        further_errors=found.further_faults,
+        base_version=stored.version,
     )
 
 
-def summary_of(found: Found, domains: Domains) -> tuple[str, ...]:
-    """Return sentences that make a wrong file or a wrong order of levels obvious."""
-    lines = [f"{found.format}: {_things(found)}."]
-    gpus = sum(node.gpus or 0 for node in found.nodes)
-    if gpus:
-        usable = sum(1 for node in found.nodes if _is_usable(node.admin_state, node.health))
-        lines.append(f"{gpus:,} GPUs; {usable:,} of {len(found.nodes):,} nodes are in service.")
-    tiers = Counter(switch.tier for switch in found.switches)
-    if tiers:
-        known = sorted((tier, count) for tier, count in tiers.items() if tier is not None)
-        told = [f"{count:,} of tier {tier}" for tier, count in known]
-        told += [f"{tiers[None]:,} of unknown tier"] if None in tiers else []
-        lines.append(f"Switches: {', '.join(told)}.")
-    lines += [line for level in Level if (line := _level(found, domains, level))]
-    groups = Counter(one.subgroup for one in domains.of(Level.S1) if one.subgroup)
-    if groups:
-        told = [f"{group.priority} ({group}): {groups[group]}" for group in sorted(groups)]
-        lines.append(f"S1 domains by RDMA subgroup: {', '.join(told)}.")
-    return tuple(lines)
+def plan_for_empty(found: Found) -> Plan:
+    """Return the plan for an inventory that holds nothing."""
+    return plan_against(Stored(), found)
 
 
-def _things(found: Found) -> str:
-    counted = Counter(kind for kind, _ in found.things())
-    told = [
-        f"{counted[kind]:,} {words[counted[kind] != 1]}"
-        for kind, words in _WORDS.items()
-        if counted[kind]
-    ]
-    return ", ".join(told) or "nothing"
+def _in_order(objects: Sequence[Planned]) -> tuple[Planned, ...]:
+    """Return new hardware types and switches first, then all things that others rest on first."""
+    kinds = {kind: place for place, kind in enumerate((*PLANNED_KINDS, "domain"))}
+
+    def rank(one: Planned) -> tuple[int, int]:
+        is_first = one.operation == "create" and one.kind in FIRST
+        return (FIRST.index(one.kind) if is_first else len(FIRST), kinds[one.kind])
+
+    return tuple(sorted(objects, key=rank))
 
 
-def _is_usable(admin_state: str | None, health: str | None) -> bool:
-    return admin_state in {None, "in_service"} and health in {None, "ok"}
+def _lost(absent: Sequence[Planned], services: Holders) -> tuple[str, ...]:
+    nodes = [one for one in absent if one.kind == "node"]
+    there = holders(((one.key[0], one.key[1]) for one in nodes), services)
+    if not there:
+        return ()
+    word = "node that is" if len(nodes) == 1 else "nodes that are"
+    return (f"{len(nodes):,} {word} no longer listed{there}.",)
 
 
-def _level(found: Found, domains: Domains, level: Level) -> str | None:
-    """Return a line like ``S1 = topology.k8s.aws/network-node-layer-3 (42 values, …)``."""
-    held = domains.of(level)
-    if not held:
-        return None
-    place = {Level.S1: 0, Level.S2: 1}.get(level)
-    if place is not None and place < len(found.level_sources):
-        source = found.level_sources[place]
-    else:
-        source = "switches in common" if held[0].switches else "as told by the file"
-    middle = median(len(domain.nodes) for domain in held)
-    values = f"{len(held):,} {'value' if len(held) == 1 else 'values'}"
-    nodes = f"median {middle:g} {'node' if middle == 1 else 'nodes'}"
-    return f"{level} = {source} ({values}, {nodes})"
+def _derived(stored: Stored, domains: Domains) -> list[Planned]:
+    """Return the domains that come of it beside those there are."""
+    old = {(one.cluster.lower(), one.level, one.name): one for one in stored.domains}
+    made = []
+    for domain in domains.domains:
+        before = old.pop((domain.cluster.lower(), domain.level, domain.name), None)
+        made.append(_domain(domain, before))
+    return made + [_domain_gone(one) for one in old.values()]
 
 
-def _fields(thing: Thing) -> dict[str, Value]:
-    """Return the fields of a thing that say something."""
-    told = ((one.name, getattr(thing, one.name)) for one in fields(thing) if one.name != "at")
-    return {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in told
-        if value not in (None, "", (), {})
-    }
+def _domain(domain: Domain, before: Domain | None) -> Planned:
+    after = _fields(domain)
+    one = Planned(
+        operation="create",
+        kind="domain",
+        key=(domain.cluster.lower(), str(domain.level), domain.name.lower()),
+        name=f"{domain.level} {domain.name}",
+        cluster=domain.cluster,
+        after=after,
+        at="derived",
+    )
+    if before is None:
+        return one
+    was = _fields(before)
+    names = [name for name in {**was, **after} if was.get(name) != after.get(name)]
+    return replace(
+        one,
+        operation="change" if names else "unchanged",
+        before={name: was.get(name) for name in names},
+        after={name: after.get(name) for name in names},
+    )
 
 
-def _domain(domain: Domain) -> Planned:
+def _domain_gone(domain: Domain) -> Planned:
+    return replace(_domain(domain, domain), operation="missing", before=_fields(domain))
+
+
+def _fields(domain: Domain) -> dict[str, Value]:
     fields: dict[str, Value] = {
-        "cluster": domain.cluster,
         "level": str(domain.level),
         "name": domain.name,
         "nodes": list(domain.nodes),
@@ -147,5 +195,4 @@ def _domain(domain: Domain) -> Planned:
         fields["parent"] = domain.parent
     if domain.subgroup:
         fields |= {"subgroup": str(domain.subgroup), "priority": domain.subgroup.priority}
-    key = (domain.cluster.lower(), str(domain.level), domain.name.lower())
-    return Planned("create", "domain", key, fields, "derived")
+    return fields

@@ -90,7 +90,7 @@ class Gathering:
         if isinstance(thing, FoundNic | FoundSwitch) and thing.guid:
             thing = replace(thing, guid=bare_guid(thing.guid))
         if problem := thing_problem(thing):
-            line, file = _place(thing.at)
+            line, file = place_of(thing.at)
             self._keep(Fault(line, problem[0], problem[1], file or self.file))
             return
         kept = self._things[kind]
@@ -218,7 +218,7 @@ class Gathering:
             f"{kind.replace('_', ' ')} {_called(before)} has {what} {old} at {before.at} and "
             f"{new} at {after.at}"
         )
-        line, file = _place(after.at)
+        line, file = place_of(after.at)
         self._keep(Fault(line, name, message, file or self.file))
 
     def _keep(self, fault: Fault) -> None:
@@ -243,7 +243,7 @@ def _called(thing: Thing) -> str:
     return f"{name} of {node}" if node else str(name)
 
 
-def _place(at: str) -> tuple[int | None, str]:
+def place_of(at: str) -> tuple[int | None, str]:
     """Return the line and the file that a place names, as far as it does."""
     match = re.match(r"(.*):(\d{1,9})\Z", at)
     return (int(match[2]), match[1]) if match else (None, "")

@@ -50,22 +50,23 @@ def printed(*words: str) -> str:
 def test_into_an_empty_inventory_everything_is_new(tmp_path: Path) -> None:
     plain = answer(kept(tmp_path, listed("a", "b")), "--cluster", "eu-1-a")
     assert (plain["format"], plain["applied"], plain["errors"]) == ("kubernetes", False, [])
-    # A cluster, two nodes, an S1 and an S2 domain.
+    # A cluster in the default region, two nodes, an S1 and an S2 domain.
     assert plain["plan"] == {
-        "create": 5,
+        "create": 6,
         "change": 0,
         "unchanged": 0,
         "conflict": 0,
         "missing": 0,
     }
     assert [(one["op"], one["type"], one["key"]) for one in plain["objects"]] == [
+        ("create", "region", "default"),
         ("create", "cluster", "eu-1-a"),
         ("create", "node", "eu-1-a/a"),
         ("create", "node", "eu-1-a/b"),
         ("create", "domain", "eu-1-a/S2/spine"),
         ("create", "domain", "eu-1-a/S1/leaf"),
     ]
-    one = plain["objects"][1]
+    one = plain["objects"][2]
     assert one["at"] == "nodes.json items[0]"
     assert (one["fields"]["gpus"], one["fields"]["tiers"]) == (8, ["leaf", "spine", "top"])
 
@@ -75,7 +76,7 @@ def test_a_person_reads_what_each_level_was_taken_from(tmp_path: Path) -> None:
     assert "kubernetes: 1 cluster, 2 nodes." in said
     assert "16 GPUs; 2 of 2 nodes are in service." in said
     assert f"S1 = {AWS}3 (1 value, median 2 nodes)" in said
-    assert "Plan: create 5, change 0, unchanged 0, conflict 0, missing 0." in said
+    assert "Plan: create 6, change 0, unchanged 0, conflict 0, missing 0." in said
 
 
 def test_what_was_read_is_kept_as_yaml_that_says_the_same(tmp_path: Path) -> None:
@@ -108,7 +109,7 @@ def test_files_that_disagree_are_a_conflict(tmp_path: Path) -> None:
         kept(tmp_path, "node,serial\na,S2\nb,S3\n", "two.csv"),
         "--plan",
     )
-    assert (status, plain["plan"]["conflict"], plain["plan"]["create"]) == (2, 1, 2)
+    assert (status, plain["plan"]["conflict"], plain["plan"]["create"]) == (2, 1, 3)
     assert plain["errors"] == [
         {
             "line": 2,

@@ -9,7 +9,6 @@ from django.core.management.base import CommandError
 
 from controller.management.answering import AnswerError, AnsweringCommand, document
 from controller.management.inputs import read_file
-from inventory.domains import derive
 from inventory.export import write
 from inventory.importers.checks import name_problem
 from inventory.importers.detect import AUTO, FORMATS, MAX_BYTES, read
@@ -59,7 +58,7 @@ class Command(AnsweringCommand):
         except AnswerError as fault:
             self._refuse(fault, None, as_json=options["json"])
             return
-        plan = plan_for_empty(found, derive(found))
+        plan = plan_for_empty(found)
         if options["yaml"] and not plan.errors:
             self.stdout.write(write(found))
         else:
@@ -151,7 +150,8 @@ def _plain(found: Found, plan: Plan) -> dict[str, Any]:
                 "op": one.operation,
                 "type": one.kind,
                 "key": "/".join(one.key),
-                "fields": dict(one.fields),
+                "before": dict(one.before),
+                "fields": dict(one.after),
                 "at": one.at,
             }
             for one in plan.objects
@@ -167,7 +167,7 @@ def _plain(found: Found, plan: Plan) -> dict[str, Any]:
         ],
         "further_errors": found.further_faults,
         "warnings": list(plan.warnings),
-        "notes": list(found.notes),
+        "notes": list(plan.notes),
         "summary": list(plan.summary),
         "applied": False,
         "inventory_version": 0,
@@ -178,7 +178,7 @@ def _lines(found: Found, plan: Plan) -> list[str]:
     """Return the plan as a person reads it: what it became, what is odd, what is wrong."""
     counted = ", ".join(f"{name} {plan.counts[name]:,}" for name in OPERATIONS)
     lines = [*plan.summary, "", f"Plan: {counted}."]
-    lines += [f"  note: {sentence}" for sentence in found.notes]
+    lines += [f"  note: {sentence}" for sentence in plan.notes]
     lines += [f"  look: {sentence}" for sentence in plan.warnings]
     if plan.errors:
         total = len(plan.errors) + found.further_faults
