@@ -120,7 +120,7 @@ def shrinks(stored: Stored, absent: Sequence[Planned]) -> dict[str, Shrink]:
     leaving: dict[str, list[Kept]] = defaultdict(list)
     for one in absent:
         if one.kind == "node" and one.row in nodes:
-            leaving[one.cluster].append(nodes[one.row])  # type: ignore[index]  # a row's id
+            leaving[one.cluster].append(nodes[one.row])
     return {
         cluster: Shrink(len(going), there[cluster], sum(map(_gpus, going)))
         for cluster, going in sorted(leaving.items())

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
+from uuid import UUID
 
 from inventory.importers.found import Key
 from inventory.kept import SILENT, Kept, Value, Values
@@ -35,7 +36,7 @@ class Planned:
     key: Key
     name: str
     cluster: str = ""
-    row: object = None
+    row: UUID | None = None
     before: Values = field(default_factory=dict)
     after: Values = field(default_factory=dict)
     held: Mapping[str, list[Value]] = field(default_factory=dict)
@@ -45,7 +46,7 @@ class Planned:
     @property
     def differs(self) -> bool:
         """Whether applying it would change a row."""
-        return self.operation in {"create", "change", "missing"}
+        return self.operation in {"create", "change", "missing", "remove"}
 
 
 @dataclass(frozen=True, slots=True)

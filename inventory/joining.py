@@ -27,9 +27,32 @@ def joined(found: Found, stored: Stored, merges: Mapping[str, str]) -> Found:
 
     ``merges`` says which new hardware types are existing ones by another name.
     """
-    found = _one_name_each(found, stored)
+    found = _one_name_each(_as_written(found, stored), stored)
     found = _known_hardware(found, stored, merges)
     return _without_loose_cables(found)
+
+
+# Clusters.
+
+
+def _as_written(found: Found, stored: Stored) -> Found:
+    """Return everything with clusters in the letters that they have in the inventory."""
+    known = {one.key[0]: str(one.values["slug"]) for one in stored.of("cluster")}
+    for one in found.clusters:
+        known.setdefault(one.key[0], one.slug)
+    if all(known[one.key[0]] == one.slug for one in found.clusters):
+        return found
+    named: dict[str, Any] = {
+        "clusters": tuple(replace(one, slug=known[one.key[0]]) for one in found.clusters)
+    }
+    for name in ("fabrics", "racks", "switches", "nodes", "gpus", "nics", "links"):
+        named[name] = tuple(_in(one, known) for one in getattr(found, name))
+    named["nvlink_domains"] = tuple(_in(one, known) for one in found.nvlink_domains)
+    return replace(found, **named)
+
+
+def _in(thing: Any, known: Mapping[str, str]) -> Any:  # noqa: ANN401 - any kind that has a cluster
+    return replace(thing, cluster=known.get(thing.cluster.lower(), thing.cluster))
 
 
 # Host names.

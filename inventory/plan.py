@@ -53,6 +53,8 @@ class Plan:
     domains: tuple[Domain, ...] = ()
     further_errors: int = 0
     base_version: int = 0
+    form: str = ""
+    clusters: tuple[str, ...] = ()
 
     @property
     def changes(self) -> tuple[Planned, ...]:
@@ -118,6 +120,8 @@ def plan_against(
         domains=domains.domains,
         further_errors=found.further_faults,
         base_version=stored.version,
+        form=found.format,
+        clusters=tuple(one.slug for one in found.clusters),
     )
 
 
@@ -180,7 +184,8 @@ def _domain(domain: Domain, before: Domain | None) -> Planned:
 
 
 def _domain_gone(domain: Domain) -> Planned:
-    return replace(_domain(domain, domain), operation="missing", before=_fields(domain))
+    """Return that a domain is derived no more; unlike what a source brought, it goes."""
+    return replace(_domain(domain, domain), operation="remove", before=_fields(domain))
 
 
 def _fields(domain: Domain) -> dict[str, Value]:

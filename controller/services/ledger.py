@@ -22,9 +22,10 @@ from controller.models import (
     ServiceStatus,
     SimulatedFleet,
 )
-from controller.services import bulk, rows
+from controller.services import rows
 from controller.services.rows import Entry
 from inventory.models import Service
+from inventory.services import bulk
 from inventory.snapshot import Snapshot
 
 OPERATOR: Final = "simulated operator"

@@ -15,8 +15,9 @@ from controller.core.lifecycle import ProposalState
 from controller.core.reasons import UNJUDGED, Code
 from controller.core.types import Gate, Instances, Mode, Role
 from controller.models import Proposal, ServiceStatus
-from controller.services import approvals, audit, bulk
+from controller.services import approvals, audit
 from controller.services.rows import Entry, basis_of, known, proposal_row
+from inventory.services import bulk
 
 BODY: Final = (
     "decision_id",

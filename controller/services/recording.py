@@ -22,7 +22,7 @@ from controller.core.types import Gate, Role
 from controller.models import Action, DecisionTally, PoolSample, Sample, ServiceStatus, Tick
 from controller.models import Decision as DecisionRow
 from controller.models.clock import database_now
-from controller.services import bulk, leadership, proposing, suggesting
+from controller.services import leadership, proposing, suggesting
 from controller.services.leadership import Lease
 from controller.services.rows import (
     COUNTS,
@@ -41,6 +41,7 @@ from controller.services.rows import (
     steps_of,
     terms_of,
 )
+from inventory.services import bulk
 from inventory.snapshot import Snapshot
 
 HEAD_COLUMNS: Final = (

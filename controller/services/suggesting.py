@@ -23,8 +23,8 @@ from controller.core.suggestion import (
 )
 from controller.core.types import Forecast, PolicyConfig, Role
 from controller.models import PolicySuggestion
-from controller.services import bulk
 from controller.services.rows import Entry
+from inventory.services import bulk
 
 OPEN, FORMING = SuggestionState.OPEN, SuggestionState.FORMING
 STANDS: Final = timedelta(seconds=STANDS_S)

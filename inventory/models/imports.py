@@ -3,6 +3,7 @@
 import uuid
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
@@ -68,6 +69,9 @@ class ImportRun(models.Model):
     shrink = models.JSONField(default=dict, help_text="Clusters that would lose many nodes.")
     digest = models.CharField(max_length=64, blank=True)
     base_version = models.BigIntegerField(default=0)
+    clusters = ArrayField(
+        models.CharField(max_length=63), default=list, help_text="Those that its files name."
+    )
     done = models.PositiveIntegerField(default=0)
     total = models.PositiveIntegerField(default=0)
     step = models.CharField(max_length=60, blank=True)
@@ -126,6 +130,7 @@ class ImportChange(models.Model):
         UNCHANGED = "unchanged", "unchanged"
         CONFLICT = "conflict", "conflict"
         MISSING = "missing", "missing"
+        REMOVE = "remove", "remove"
 
     run = models.ForeignKey(ImportRun, on_delete=models.CASCADE, related_name="changes")
     seq = models.PositiveIntegerField()

@@ -161,7 +161,9 @@ class Node(Sourced):
                             RangeOperators.OVERLAPS,
                         ),
                     ],
-                    condition=Q(rack__isnull=False, u_position__isnull=False)
+                    condition=Q(
+                        rack__isnull=False, u_position__isnull=False, missing_since__isnull=True
+                    )
                     & Q(face__in=(face, "both")),
                 )
                 for face in ("front", "rear")
@@ -233,7 +235,10 @@ class Gpu(Sourced):
         ordering = ("node", "index")
         verbose_name = "GPU"
         constraints = (
-            models.UniqueConstraint(fields=("node", "index"), name="gpu_index_once"),
+            # One that was taken out leaves its place to another.
+            models.UniqueConstraint(
+                fields=("node", "index"), condition=Q(missing_since=None), name="gpu_index_once"
+            ),
             models.UniqueConstraint(Lower("uuid"), condition=~Q(uuid=""), name="gpu_uuid_unique"),
         )
 

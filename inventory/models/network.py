@@ -163,7 +163,9 @@ class Nic(Sourced):
         ordering = ("node", "name")
         verbose_name = "NIC"
         constraints = (
-            models.UniqueConstraint("node", Lower("name"), name="nic_name_unique"),
+            models.UniqueConstraint(
+                "node", Lower("name"), condition=Q(missing_since=None), name="nic_name_unique"
+            ),
             models.UniqueConstraint(Lower("guid"), condition=~Q(guid=""), name="nic_guid_unique"),
         )
 
@@ -201,21 +203,23 @@ class Link(Sourced):
             ),
             models.CheckConstraint(condition=Q(count__gte=1), name="link_has_cables"),
             models.UniqueConstraint(
-                fields=("switch", "port"), condition=~Q(port=""), name="link_port_once"
+                fields=("switch", "port"),
+                condition=~Q(port="") & Q(missing_since=None),
+                name="link_port_once",
             ),
             models.UniqueConstraint(
                 fields=("node", "peer_port"),
-                condition=~Q(peer_port="") & Q(node__isnull=False),
+                condition=~Q(peer_port="") & Q(node__isnull=False, missing_since=None),
                 name="link_nic_once",
             ),
             models.UniqueConstraint(
                 fields=("switch", "node"),
-                condition=Q(port="", peer_port="", node__isnull=False),
+                condition=Q(port="", peer_port="", node__isnull=False, missing_since=None),
                 name="link_bundle_to_node_once",
             ),
             models.UniqueConstraint(
                 fields=("switch", "peer"),
-                condition=Q(port="", peer_port="", peer__isnull=False),
+                condition=Q(port="", peer_port="", peer__isnull=False, missing_since=None),
                 name="link_bundle_to_switch_once",
             ),
         )

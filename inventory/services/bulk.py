@@ -1,7 +1,7 @@
 """Many rows in one statement, so that no query count grows with the fleet."""
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Final, LiteralString, cast
 
 import orjson
 from django.db import connection
@@ -10,13 +10,25 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 Cells = Sequence[object]
+NEXT_VERSION: Final[Mapping[str, LiteralString]] = {
+    "version": "t.version + 1",
+    "updated": "now()",
+}
+"""What every change of an inventory row sets beside its own columns."""
 
 
-def update(model: type[Model], key: str, columns: Sequence[str], rows: Sequence[Cells]) -> int:
+def update(
+    model: type[Model],
+    key: str,
+    columns: Sequence[str],
+    rows: Sequence[Cells],
+    also: Mapping[str, LiteralString] | None = None,
+) -> int:
     """Set ``columns`` of the rows whose ``key`` column matches; returns how many changed.
 
     Each of ``rows`` is the key, then one cell a column in their order; ``None`` is NULL. The rows
-    travel as one JSON document, which costs a tenth of what quoting them in arrays does.
+    travel as one JSON document, which costs a tenth of what quoting them in arrays does. ``also``
+    are columns that are set to an expression, in which the row is ``t``.
     """
     if not rows:
         return 0
@@ -27,7 +39,13 @@ def update(model: type[Model], key: str, columns: Sequence[str], rows: Sequence[
     ).format(
         table=sql.Identifier(_table(model)),
         sets=sql.SQL(", ").join(
-            sql.SQL("{0} = v.{0}").format(sql.Identifier(name)) for name in columns
+            [
+                *(sql.SQL("{0} = v.{0}").format(sql.Identifier(name)) for name in columns),
+                *(
+                    sql.SQL("{} = {}").format(sql.Identifier(name), sql.SQL(expression))
+                    for name, expression in (also or {}).items()
+                ),
+            ]
         ),
         shape=sql.SQL(", ").join(
             sql.SQL("{} {}").format(sql.Identifier(name), _kind(model, name)) for name in names
@@ -105,7 +123,8 @@ def _table(model: type[Model]) -> str:
 def _kind_name(model: type[Model], column: str) -> str:
     fields = model._meta.concrete_fields  # noqa: SLF001 - public by custom
     field = next(field for field in fields if field.column == column)
-    return cast("str", field.rel_db_type(connection)).partition("(")[0]
+    kind = cast("str", field.rel_db_type(connection))
+    return kind.partition("(")[0] + ("[]" if kind.endswith("[]") else "")
 
 
 def _kind(model: type[Model], column: str) -> sql.SQL:
