@@ -12,11 +12,13 @@ from rq import get_current_job
 
 from controller import loop, wiring
 from controller.models.clock import database_now
+from controller.selectors.node_use import holders
 from controller.services import (
     actions,
     approvals,
     backtest_jobs,
     backtest_load,
+    import_jobs,
     leadership,
     retention,
 )
@@ -65,6 +67,7 @@ def sweep() -> None:
     for action in found.unanswered:
         _alone(resolve_action, str(action))
     _alone(backtest_jobs.pick_up)
+    _alone(import_jobs.pick_up)
     _alone(retention.prune, now)
 
 
@@ -110,4 +113,11 @@ def run_backtest(pk: str) -> str:
     said = backtest_jobs.carry_out(UUID(pk), tools)
     backtest_jobs.enqueue_next()
     log.info("backtest", backtest=pk, said=said)
+    return said
+
+
+def run_import(pk: str) -> str:
+    """Plan or apply an import that was left to a worker."""
+    said = import_jobs.carry_out(UUID(pk), holders(database_now()))
+    log.info("import", run=pk, said=said)
     return said

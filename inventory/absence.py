@@ -37,10 +37,10 @@ class Shrink:
     gpus: int
 
 
-def source_of(kind: str, form: str, before: str = "") -> str:
+def source_of(kind: str, formats: Sequence[str], before: str = "") -> str:
     """Return which format owns a thing: of those that brought it, the one that knows it best."""
     order = SOURCES.get(kind, FABRIC_SOURCES)
-    forms = [*form.split("+"), *([before] if before else [])]
+    forms = [*formats, *([before] if before else [])]
     return min(forms, key=lambda one: order.index(one) if one in order else len(order))
 
 

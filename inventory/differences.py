@@ -67,7 +67,7 @@ def difference(kept: Kept, said: Values, clears: tuple[str, ...] = ()) -> Differ
     for name, value in wanted.items():
         old = kept.values.get(name)
         new = value if name in clears and name not in said else _joined(name, old, value)
-        if _same(name, old, new):
+        if same(name, old, new):
             continue
         if name in kept.held or HELD_WITH.get(name) in kept.held:
             held[name] = [old, new]
@@ -116,7 +116,8 @@ def _levels(old: list[Any], new: list[Any]) -> list[Any]:
 _ADDING: Final = {"tiers": _levels, "aliases": _words}
 
 
-def _same(name: str, old: Value, new: Value) -> bool:
+def same(name: str, old: Value, new: Value) -> bool:
+    """Return whether two values of a field mean the same."""
     if old == new or (old in SILENT and new in SILENT):
         return True
     if name in CASELESS and isinstance(old, str) and isinstance(new, str):

@@ -12,6 +12,7 @@ from inventory.importers.found import (
     FoundLink,
     FoundNic,
     FoundNode,
+    Key,
     Options,
     Thing,
 )
@@ -130,14 +131,26 @@ def _pairs(hosts: Mapping[str, _Host]) -> list[tuple[_Host, _Host]]:
 def _renamed(found: Found, instead: Mapping[tuple[str, str], str]) -> Found:
     """Return everything with nodes called otherwise; what is one now is joined like two files."""
     gathering = Gathering("", Options())
-    gathering.take(replace(found, **_things_renamed(found, instead)))
+    renamed = replace(found, **_things_renamed(found, instead))
+    gathering.take(renamed)
     again = gathering.found(found.format, found.level_sources)
     used = sorted({(old, new) for (_, old), new in instead.items()})
     first = ", ".join(f"{old} is {new}" for old, new in used[:NAMED])
     more = f" and {len(used) - NAMED:,} more" if len(used) > NAMED else ""
     word = "machine is" if len(used) == 1 else "machines are"
     told = f"{len(used):,} {word} called by a long and a short name: {first}{more}."
-    return replace(again, notes=(*again.notes, told))
+    return replace(again, notes=(*again.notes, told), origins=_origins(found, renamed))
+
+
+def _origins(found: Found, renamed: Found) -> dict[tuple[str, Key], tuple[str, ...]]:
+    """Return which formats name a thing by either of its names."""
+    origins: dict[tuple[str, Key], tuple[str, ...]] = {}
+    if found.origins:
+        for (kind, old), (_, new) in zip(found.things(), renamed.things(), strict=True):
+            before = origins.get((kind, new.key), ())
+            more = (one for one in found.forms(kind, old.key) if one not in before)
+            origins[kind, new.key] = (*before, *more)
+    return origins
 
 
 def _things_renamed(found: Found, instead: Mapping[tuple[str, str], str]) -> dict[str, Any]:

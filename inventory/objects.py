@@ -209,10 +209,10 @@ class Objects:
         self._new.append((one.kind, one.cluster, one.after))
         if one.kind not in SOURCED:
             return one
-        return replace(one, after={**one.after, "source": self._source(one.kind)})
+        return replace(one, after={**one.after, "source": self._source(one)})
 
-    def _source(self, kind: str, before: str = "") -> str:
-        return source_of(kind, self.found.format, before)
+    def _source(self, one: Planned, before: str = "") -> str:
+        return source_of(one.kind, self.found.forms(one.kind, one.key), before)
 
     def _changed(self, one: Planned, thing: Thing, kept: Kept, said: Values) -> Planned:
         kept = self._as_called(kept)
@@ -220,7 +220,7 @@ class Objects:
         if isinstance(thing, FoundNode):
             said = _levels(thing, said)
         if kept.kind in SOURCED:
-            said = {**said, "source": self._source(kept.kind, kept.source)}
+            said = {**said, "source": self._source(one, kept.source)}
             kept = replace(kept, values={**kept.values, "source": kept.source})
         differs = difference(kept, said, clears)
         self._after[kept.row] = differs.after

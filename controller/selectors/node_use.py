@@ -83,6 +83,14 @@ def node_uses(now: datetime) -> NodeUses:
     return NodeUses(of, frozenset(observed), frozenset(stale))
 
 
+def holders(now: datetime) -> dict[Where, tuple[str, ...]]:
+    """Return the services with instances on each node, both named in lower case."""
+    return {
+        (cluster.lower(), node): tuple(sorted({use.service for use in uses}))
+        for (cluster, node), uses in node_uses(now).of.items()
+    }
+
+
 def _count(
     counted: dict[Where, dict[tuple[str, str], list[int]]],
     service: str,

@@ -281,7 +281,8 @@ class Found:
 
     ``level_sources`` says in words what S1, S2 and further levels were read from; ``notes`` are
     sentences about what was left out or understood in a particular way; ``disputed`` are the
-    things about which two places disagree. ``further_faults`` counts those beyond the cap.
+    things about which two places disagree. ``further_faults`` counts those beyond the cap. Where
+    files of several formats are one, ``origins`` are the formats that name a thing.
     """
 
     format: str
@@ -301,6 +302,11 @@ class Found:
     faults: tuple[Fault, ...] = ()
     further_faults: int = 0
     disputed: frozenset[tuple[str, Key]] = frozenset()
+    origins: Mapping[tuple[str, Key], tuple[str, ...]] = field(default_factory=dict)
+
+    def forms(self, kind: str, key: Key) -> tuple[str, ...]:
+        """Return the formats that name a thing."""
+        return self.origins.get((kind, key)) or tuple(self.format.split("+"))
 
     def things(self) -> Iterable[tuple[str, Thing]]:
         """Return every thing with its kind, those that others rest on first."""

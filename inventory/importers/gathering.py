@@ -309,4 +309,15 @@ def merge(parts: Sequence[Found], options: Options) -> Found:
     cabled = [part for part in parts if any(link.peer_is_node for link in part.links)]
     sources = next((part.level_sources for part in (*cabled, *parts) if part.level_sources), ())
     formats = dict.fromkeys(part.format for part in parts)
-    return gathering.found("+".join(formats), sources)
+    found = gathering.found("+".join(formats), sources)
+    return replace(found, origins=_origins(parts)) if len(formats) > 1 else found
+
+
+def _origins(parts: Sequence[Found]) -> dict[tuple[str, Key], tuple[str, ...]]:
+    named: dict[tuple[str, Key], tuple[str, ...]] = {}
+    for part in parts:
+        for kind, thing in part.things():
+            before = named.get((kind, thing.key), ())
+            if part.format not in before:
+                named[kind, thing.key] = (*before, part.format)
+    return named

@@ -75,7 +75,10 @@ class ImportRun(models.Model):
     done = models.PositiveIntegerField(default=0)
     total = models.PositiveIntegerField(default=0)
     step = models.CharField(max_length=60, blank=True)
-    attempts = models.PositiveSmallIntegerField(default=0)
+    attempts = models.PositiveIntegerField(
+        default=0, help_text="Grows with every claim: the token of whoever has it."
+    )
+    lost = models.PositiveSmallIntegerField(default=0, help_text="How often its worker died.")
     heartbeat_at = models.DateTimeField(null=True)
     cancel_requested_at = models.DateTimeField(null=True)
     planned_at = models.DateTimeField(null=True)

@@ -282,8 +282,13 @@ def apply_run(doing: Doing, services: Holders) -> Applied:
             if plan.digest != run.digest:
                 return _stale(doing, run, plan)
             run.base_version = plan.base_version
-        version = _written(run, changes_of(run), doing, InventoryVersion.Cause.IMPORT)
-        return _ended(doing, run, version)
+        changes = changes_of(run)
+        version = newest_version()
+        if changes:
+            version = written(run, changes, doing, InventoryVersion.Cause.IMPORT)
+        if not wanted_of(run).part:
+            _seen(run, doing.now)
+        return ended(doing, run, version, counts=run.counts)
 
 
 def _mine(doing: Doing) -> ImportRun:
@@ -304,21 +309,21 @@ def _stale(doing: Doing, run: ImportRun, plan: Plan) -> Applied:
     return answer
 
 
-def _written(
-    run: ImportRun, changes: Sequence[Planned], doing: Doing, cause: InventoryVersion.Cause
+def written(
+    run: ImportRun,
+    changes: Sequence[Planned],
+    doing: Doing,
+    cause: InventoryVersion.Cause,
+    also: Callable[[], None] = lambda: None,
 ) -> int:
-    """Write changes and return the version they make; without any it stays as it is."""
-    clusters = clusters_of(changes)
-    if changes:
-        resolver = Resolver(Lookups(clusters), doing.now, f"import ({run.applied_name})")
-        Writer(resolver, doing.tell).write(changes)
-        version = stamp(cause, run.applied_name, run=run, counts=run.counts)
-        doing.tell(len(changes), "domain")
-        derive_domains(clusters, version)
-    else:
-        version = newest_version()
-    if not wanted_of(run).part:
-        _seen(run, doing.now)
+    """Write changes, then do what is ``also`` to be done, and return the version it makes."""
+    clusters = clusters_of(changes) | set(run.clusters)
+    resolver = Resolver(Lookups(clusters), doing.now, f"{cause.value} ({run.applied_name})")
+    Writer(resolver, doing.tell).write(changes)
+    also()
+    version = stamp(cause, run.applied_name, run=run, counts=run.counts)
+    doing.tell(run.total, "domain")
+    derive_domains(clusters, version)
     return version
 
 
@@ -335,17 +340,11 @@ def _seen(run: ImportRun, now: datetime) -> None:
         model.objects.filter(listed, missing_since=None).update(observed_at=now)
 
 
-def _ended(doing: Doing, run: ImportRun, version: int) -> Applied:
-    ended = doing.mine().filter(cancel_requested_at=None)
-    if not ended.update(
-        state=State.APPLIED,
-        applied_at=Now(),
-        inventory_version=version,
-        base_version=run.base_version,
-        done=run.total,
-        step="",
-        error="",
-    ):
+def ended(doing: Doing, run: ImportRun, version: int, **fields: Any) -> Applied:  # noqa: ANN401
+    """Say in the row that it is done, unless it was cancelled until now."""
+    mine = doing.mine().filter(cancel_requested_at=None)
+    done = {"base_version": run.base_version, "done": run.total, "step": "", "error": ""} | fields
+    if not mine.update(state=State.APPLIED, applied_at=Now(), inventory_version=version, **done):
         raise InterruptedImportError
     run.refresh_from_db()
     answer = Applied(run)
