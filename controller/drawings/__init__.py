@@ -1,0 +1,1 @@
+"""Drawings of the fleet: values in, SVG out. No rows, no clock, no I/O."""
