@@ -1,7 +1,7 @@
 """What the inventory holds, as plain values that a plan can be made against."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
@@ -90,6 +90,17 @@ class Stored:
     def of(self, kind: str) -> tuple[Kept, ...]:
         """Return all rows of a kind."""
         return self.kept.get(kind, ())
+
+    def used(self) -> Found:
+        """Return the same as :meth:`found` without regions and types that no cluster has."""
+        found = self.found()
+        regions = {one.region for one in found.clusters}
+        types = {one.hardware for one in found.nodes}
+        return replace(
+            found,
+            regions=tuple(one for one in found.regions if one.slug in regions),
+            hardware=tuple(one for one in found.hardware if one.slug in types),
+        )
 
     def found(self) -> Found:
         """Return what is there as a file would say it; what is missing isn't there."""

@@ -118,7 +118,7 @@ def _carried(claim: Claim, work: Work, services: Holders, *, is_alone: bool) -> 
 def _words(fault: Exception) -> str:
     """Return why an import can't be read or written, for a person."""
     if isinstance(fault, RefusedError):
-        return fault.message
+        return f"{fault.where}: {fault.message}." if fault.where else f"{fault.message}."
     cause = getattr(fault.__cause__, "diag", None)
     rule = getattr(cause, "constraint_name", None)
     if rule:

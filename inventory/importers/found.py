@@ -16,11 +16,17 @@ HEALTHS: Final = ("ok", "degraded", "failed", "unknown")
 class RefusedError(ValueError):
     """A file that is not read at all; ``code`` is stable, ``line`` is where it went wrong."""
 
-    def __init__(self, code: str, message: str, line: int | None = None) -> None:
+    def __init__(self, code: str, message: str, line: int | None = None, file: str = "") -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.line = line
+        self.file = file
+
+    @property
+    def where(self) -> str:
+        """Return the file and the line, as far as they are known."""
+        return self.file if self.line is None else f"{self.file}:{self.line}"
 
 
 @dataclass(frozen=True, slots=True)

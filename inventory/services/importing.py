@@ -3,7 +3,7 @@
 import hashlib
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import uuid4
@@ -41,6 +41,9 @@ from inventory.stored import newest_version, read_for
 from inventory.summaries import Holders
 
 State = ImportRun.State
+DEFAULT_CLUSTER: Final = "imported"
+"""Where things belong whose file names no cluster, if nobody chose one."""
+
 CHANGED_SINCE: Final = (
     "The inventory changed after this plan was made, and the plan with it: look at it again."
 )
@@ -109,11 +112,10 @@ def keep_files(run: ImportRun, uploads: Sequence[Upload]) -> None:
 
 
 def found_in(uploads: Iterable[Upload], wanted: Wanted) -> Found:
-    """Return what files say together. Raises :class:`RefusedError`, with the file's name first."""
-    cluster = wanted.cluster or "imported"
+    """Return what files say together. Raises :class:`RefusedError` that names the file."""
     options = Options(
-        cluster=cluster,
-        level_keys=wanted.level_keys or known_levels(cluster),
+        cluster=wanted.cluster or DEFAULT_CLUSTER,
+        level_keys=wanted.level_keys,
         node_names=read_names(wanted.names.encode()) if wanted.names else {},
     )
     parts = []
@@ -121,7 +123,7 @@ def found_in(uploads: Iterable[Upload], wanted: Wanted) -> Found:
         try:
             parts.append(read(one.body, one.name, options, wanted.form))
         except RefusedError as fault:
-            raise RefusedError(fault.code, f"{one.name}: {fault.message}", fault.line) from fault
+            raise RefusedError(fault.code, fault.message, fault.line, one.name) from fault
     return merge(parts, options)
 
 
@@ -141,11 +143,12 @@ def _uploads(run: ImportRun) -> Iterator[Upload]:
 
 def plan_files(uploads: Iterable[Upload], wanted: Wanted, services: Holders) -> Plan:
     """Return what files would do to the inventory as it is. Raises :class:`RefusedError`."""
-    found = found_in(uploads, wanted)
+    levels = wanted.level_keys or known_levels(wanted.cluster or DEFAULT_CLUSTER)
+    found = found_in(uploads, replace(wanted, level_keys=levels))
     chosen = PlanOptions(
         part=wanted.part,
         merges=wanted.merges,
-        cluster=wanted.cluster,
+        cluster=wanted.cluster or DEFAULT_CLUSTER,
         level_keys=wanted.level_keys,
     )
     return plan_against(read_for(found), found, chosen, services)

@@ -8,9 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import call_command
+from django.db import OperationalError
 
+from controller.management.commands import import_fleet
+from inventory.models import ImportRun, InventoryVersion, Node
 from tests.inventory.files import node, nodes
+
+pytestmark = pytest.mark.django_db
 
 AWS = "topology.k8s.aws/network-node-layer-"
 
@@ -146,7 +151,6 @@ def test_levels_in_the_wrong_order_are_an_error_without_a_line(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("text", "words", "code", "where"),
     [
-        pytest.param("node\n", (), "plan_only", "command line", id="without --plan"),
         pytest.param("hello", ("--plan",), "no_format", "file.txt", id="no format"),
         pytest.param("node,s1\n\xe9\n", ("--plan",), "not_utf8", "file.txt:2", id="not UTF-8"),
         pytest.param(
@@ -169,9 +173,99 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert refused(path, "--plan")[1]["error"]["where"] == path
 
 
-def test_a_person_is_told_that_nothing_can_be_applied_yet(tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match="add --plan"):
-        call_command("import_fleet", kept(tmp_path, listed("a")), stdout=StringIO())
+def applied(*words: str) -> dict[str, Any]:
+    said = StringIO()
+    call_command("import_fleet", *words, "--json", stdout=said, stderr=StringIO())
+    plain: dict[str, Any] = json.loads(said.getvalue())
+    return plain
+
+
+def exported(*words: str) -> str:
+    said = StringIO()
+    call_command("import_fleet", "--export", *words, stdout=said, stderr=StringIO())
+    return said.getvalue()
+
+
+def test_without_plan_it_is_applied_and_the_same_again_changes_nothing(tmp_path: Path) -> None:
+    path = kept(tmp_path, listed("a", "b"))
+    plain = applied(path, "--cluster", "eu-1-a")
+    version = InventoryVersion.objects.get()
+    assert (plain["applied"], plain["inventory_version"]) == (True, version.seq)
+    assert set(Node.objects.values_list("name", "s1_domain__name")) == {
+        ("a", "leaf"),
+        ("b", "leaf"),
+    }
+    again = applied(path, "--cluster", "eu-1-a")
+    assert (again["applied"], again["inventory_version"]) == (True, version.seq)
+    assert again["plan"] == {
+        "create": 0,
+        "change": 0,
+        "unchanged": 5,
+        "conflict": 0,
+        "missing": 0,
+    }
+    assert ImportRun.objects.count() == 1
+
+
+def test_a_plan_against_the_inventory_says_what_differs(tmp_path: Path) -> None:
+    applied(kept(tmp_path, "node,s1,gpus\na,x,8\nb,x,8\n", "fleet.csv"))
+    path = kept(tmp_path, "node,s1,gpus\na,x,8\nb,y,8\nc,y,8\n", "fleet.csv")
+    plain = answer(path)
+    told = {one["key"]: one for one in plain["objects"] if one["type"] == "node"}
+    assert [told[f"imported/{name}"]["op"] for name in "abc"] == ["unchanged", "change", "create"]
+    changed = told["imported/b"]
+    assert (changed["before"], changed["fields"]) == ({"tiers": ["x"]}, {"tiers": ["y"]})
+    assert plain["impact"] == ["1 node moves from S1 x to y."]
+    assert "change node b: tiers ['x'] → ['y']" in printed(path)
+
+
+def test_what_would_lose_much_of_a_cluster_stops_and_asks(tmp_path: Path) -> None:
+    # I02: three of four nodes.
+    applied(kept(tmp_path, "node,s1,gpus\na,x,8\nb,x,8\nc,x,8\nd,x,8\n", "fleet.csv"))
+    path = kept(tmp_path, "node,s1,gpus\na,x,8\n", "fleet.csv")
+    status, plain = refused(path)
+    assert (status, plain["error"]["code"], plain["applied"]) == (2, "shrink", False)
+    assert plain["shrink"] == {"imported": {"missing": 3, "of": 4, "gpus": 24}}
+    assert "type the number of GPUs" in plain["error"]["message"]
+    assert refused(path, "--yes-shrink", "8")[0] == 2
+    assert not Node.objects.filter(missing_since__isnull=False).exists()
+    assert applied(path, "--part")["plan"]["missing"] == 0
+    assert applied(path, "--yes-shrink", "24")["plan"]["missing"] == 3
+    assert Node.objects.filter(missing_since__isnull=False).count() == 3, "marked, never deleted"
+
+
+def test_an_import_is_taken_back(tmp_path: Path) -> None:
+    applied(kept(tmp_path, "node,s1,gpus\na,x,8\n", "fleet.csv"))
+    before = exported()
+    run = applied(kept(tmp_path, "node,s1,gpus\na,y,4\nb,y,8\n", "fleet.csv"))["import"]
+    assert exported() != before
+    plain = applied("--revert", run)
+    assert (plain["reverted"], plain["notes"]) == (run, [])
+    assert exported() == before
+    assert refused("--revert", run)[1]["error"]["code"] == "not_applied"
+    assert refused("--revert", "x")[1]["error"]["code"] == "bad_usage"
+
+
+def test_an_export_reads_back_as_the_same_fleet(tmp_path: Path) -> None:
+    applied(kept(tmp_path, listed("a", "b")), "--cluster", "one")
+    applied(kept(tmp_path, "node,s1\nc,z\n", "fleet.csv"), "--cluster", "two")
+    whole = kept(tmp_path, exported(), "whole.yaml")
+    assert not any(one["op"] in {"create", "missing"} for one in answer(whole)["objects"])
+    assert "slug: two" not in exported("--cluster", "one")
+    assert refused("--export", "--cluster", "three")[1]["error"]["code"] == "no_such_cluster"
+
+
+def test_without_a_database_a_plan_is_one_for_an_empty_inventory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise OperationalError("connection refused")
+
+    monkeypatch.setattr(import_fleet, "plan_files", away)
+    path = kept(tmp_path, listed("a"))
+    assert import_fleet.UNREACHABLE in answer(path)["notes"]
+    status, plain = refused(path)
+    assert (status, plain["error"]["code"]) == (1, "no_database")
 
 
 def test_a_name_map_gives_adapters_their_hosts(tmp_path: Path) -> None:

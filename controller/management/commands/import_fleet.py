@@ -1,39 +1,57 @@
-"""Say what files of many formats would bring into the inventory, without a server."""
+"""Bring files of many formats into the inventory, or say what they would bring."""
 
 import argparse
 import sys
+import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from uuid import UUID, uuid4
 
 from django.core.management.base import CommandError
+from django.db import DatabaseError, OperationalError
+from django.utils import timezone
 
-from controller.management.answering import AnswerError, AnsweringCommand, document
+from controller.management.answering import FAILED, AnswerError, AnsweringCommand, document
+from controller.management.import_answers import Done, error_of, lines, plain
 from controller.management.inputs import read_file
+from controller.management.stopping import person
+from controller.selectors.node_use import holders
+from controller.services import import_jobs, imports
+from controller.services.errors import InvalidError, SteeringError
+from controller.services.imports import Consent, Upload, Wanted
 from inventory.export import write
 from inventory.importers.checks import name_problem
-from inventory.importers.detect import AUTO, FORMATS, MAX_BYTES, read
-from inventory.importers.found import Fault, Found, Options, RefusedError
-from inventory.importers.gathering import merge
-from inventory.importers.ibnetdiscover import read_names
-from inventory.plan import OPERATIONS, Plan, plan_for_empty
+from inventory.importers.detect import AUTO, FORMATS, MAX_BYTES
+from inventory.importers.found import Found, RefusedError
+from inventory.models import ImportRun
+from inventory.plan import Plan, plan_for_empty
+from inventory.services.importing import CHANGED_SINCE, DEFAULT_CLUSTER, found_in, plan_files
+from inventory.stored import read
+from inventory.summaries import Holders
 
-SHOWN = 20
-"""Errors printed to a person; a program gets all that are kept."""
+UNREACHABLE: Final = (
+    "No database is reachable: this is the plan for an inventory that holds nothing."
+)
+AWAY: Final = "the inventory's database is not reachable: start the product with up"
+POLL_S: Final = 0.2
 
 
 class Command(AnsweringCommand):
-    """Prints the plan of an import into an empty inventory."""
+    """Imports, plans, reverts and exports."""
 
-    help = "Read nodes, switches and links from files and say what they would become."
+    help = "Bring nodes, switches and links from files into the inventory."
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""
-        parser.add_argument("files", metavar="FILE", nargs="+", help="- for standard input")
+        parser.add_argument("files", metavar="FILE", nargs="*", help="- for standard input")
         parser.add_argument(
             "--format", choices=(AUTO, *FORMATS), default=AUTO, help="told by the content if auto"
         )
         parser.add_argument(
-            "--cluster", default="imported", help="of nodes whose file names no cluster"
+            "--cluster",
+            help=f"of nodes whose file names no cluster, by default {DEFAULT_CLUSTER};"
+            " with --export the one to write",
         )
         parser.add_argument(
             "--levels",
@@ -43,7 +61,21 @@ class Command(AnsweringCommand):
         )
         parser.add_argument("--node-name-map", metavar="FILE", help="names of InfiniBand GUIDs")
         parser.add_argument(
-            "--plan", action="store_true", help="say what would be done, do nothing"
+            "--part",
+            action="store_true",
+            help="the files list a part of the fleet: what they leave out is not missing",
+        )
+        parser.add_argument(
+            "--yes-shrink",
+            type=int,
+            metavar="GPUS",
+            help="go on although so many GPUs would be marked missing",
+        )
+        deed = parser.add_mutually_exclusive_group()
+        deed.add_argument("--plan", action="store_true", help="say what would be done, do nothing")
+        deed.add_argument("--revert", metavar="RUN", help="take back what an import changed")
+        deed.add_argument(
+            "--export", action="store_true", help="write the inventory as YAML that reads back"
         )
         form = parser.add_mutually_exclusive_group()
         form.add_argument("--json", action="store_true", help="answer with one JSON document")
@@ -52,69 +84,95 @@ class Command(AnsweringCommand):
         )
 
     def handle(self, *_args: object, **options: Any) -> None:  # noqa: ANN401 - Django's signature
-        """Plan and print; exit 2 for an input that can't be used, in part or as a whole."""
+        """Do it and print; exit 2 for an input that can't be used, 1 if it could not be done."""
         try:
-            found = _found(options)
+            if options["export"]:
+                self.stdout.write(_exported(options["cluster"]))
+            elif options["revert"]:
+                self._reverted(options)
+            else:
+                self._import(options)
         except AnswerError as fault:
-            self._refuse(fault, None, as_json=options["json"])
-            return
-        plan = plan_for_empty(found)
-        if options["yaml"] and not plan.errors:
-            self.stdout.write(write(found))
-        else:
-            self._answer(found, plan, as_json=options["json"])
+            self._refuse(fault, {}, [], as_json=options["json"])
 
-    def _answer(self, found: Found, plan: Plan, *, as_json: bool) -> None:
-        if plan.errors:
-            self._refuse(_error_of(plan), (found, plan), as_json=as_json)
+    def _import(self, options: dict[str, Any]) -> None:
+        uploads, wanted = _asked(options)
+        if options["yaml"]:
+            self._yaml(uploads, wanted, options)
+            return
+        plan, done = _planned(uploads, wanted, needs_database=not options["plan"])
+        fault = error_of(plan) if plan.errors else None
+        if fault is None and not options["plan"]:
+            try:
+                done = _applied(uploads, wanted, plan, options["yes_shrink"])
+            except AnswerError as refused:
+                fault = refused
+        if fault is not None:
+            self._refuse(fault, plain(plan, done), lines(plan, done), as_json=options["json"])
+        elif options["json"]:
+            self.stdout.write(document(plain(plan, done)))
         else:
-            self.stdout.write(
-                document(_plain(found, plan)) if as_json else "\n".join(_lines(found, plan))
-            )
+            self.stdout.write("\n".join(lines(plan, done)))
+
+    def _yaml(self, uploads: list[Upload], wanted: Wanted, options: dict[str, Any]) -> None:
+        found = _read(uploads, wanted)
+        plan = plan_for_empty(found)
+        if plan.errors:
+            self._refuse(error_of(plan), {}, lines(plan, Done()), as_json=options["json"])
+        self.stdout.write(write(found))
+
+    def _reverted(self, options: dict[str, Any]) -> None:
+        run = _revert(options["revert"])
+        told = {"reverted": options["revert"], "import": str(run.pk), "notes": run.notes}
+        told |= {"plan": run.counts, "inventory_version": run.inventory_version}
+        if options["json"]:
+            self.stdout.write(document(told))
+        else:
+            counted = ", ".join(f"{name} {count:,}" for name, count in run.counts.items())
+            said = f"Reverted: {counted}; inventory version {run.inventory_version}."
+            self.stdout.write("\n".join([said, *(f"  kept: {note}" for note in run.notes)]))
 
     def _refuse(
-        self, fault: AnswerError, said: tuple[Found, Plan] | None, *, as_json: bool
+        self,
+        fault: AnswerError,
+        told: Mapping[str, Any],
+        said: list[str],
+        *,
+        as_json: bool,
     ) -> None:
         """Say what is wrong, with all that could be read."""
         if as_json:
             error = {"code": fault.code, "message": fault.message, "where": fault.where}
-            self.stdout.write(document({"error": error, **(_plain(*said) if said else {})}))
+            self.stdout.write(document({"error": error, **told}))
             sys.exit(fault.status)
         if said:
-            self.stdout.write("\n".join(_lines(*said)))
+            self.stdout.write("\n".join(said))
         raise CommandError(str(fault), returncode=fault.status)
 
 
-def _found(options: dict[str, Any]) -> Found:
-    """Return what all files say together. Raises :class:`AnswerError`."""
-    if not options["plan"]:
-        raise AnswerError(
-            "plan_only",
-            "this command says what an import would do and changes nothing: add --plan",
-            "command line",
-        )
-    if problem := name_problem(options["cluster"]):
+# What was asked.
+
+
+def _asked(options: dict[str, Any]) -> tuple[list[Upload], Wanted]:
+    """Return the files and how to read them. Raises :class:`AnswerError`."""
+    if not options["files"]:
+        raise AnswerError("bad_usage", "name a file, or - for standard input", "command line")
+    cluster = options["cluster"] or DEFAULT_CLUSTER
+    if problem := name_problem(cluster):
         raise AnswerError("bad_usage", problem, "--cluster")
     names = options["node_name_map"]
-    reading = Options(
-        cluster=options["cluster"],
+    wanted = Wanted(
+        form=options["format"],
+        cluster=cluster,
         level_keys=tuple(key.strip() for key in options["levels"].split(",") if key.strip()),
-        node_names=read_names(_bytes(names)) if names else {},
+        names=_bytes(names).decode("utf-8", "replace") if names else "",
+        part=options["part"],
     )
-    parts = [_one(name, reading, options["format"]) for name in options["files"]]
-    try:
-        return merge(parts, reading)
-    except RefusedError as fault:
-        raise AnswerError(fault.code, fault.message) from fault
+    return [Upload(_short(name), _bytes(name)) for name in options["files"]], wanted
 
 
-def _one(name: str, reading: Options, form: str) -> Found:
-    short = "standard input" if name == "-" else Path(name).name
-    try:
-        return read(_bytes(name), short, reading, form)
-    except RefusedError as fault:
-        where = short if fault.line is None else f"{short}:{fault.line}"
-        raise AnswerError(fault.code, fault.message, where) from fault
+def _short(name: str) -> str:
+    return "standard input" if name == "-" else Path(name).name
 
 
 def _bytes(name: str) -> bytes:
@@ -130,58 +188,100 @@ def _bytes(name: str) -> bytes:
         return read_file(path)
 
 
-def _error_of(plan: Plan) -> AnswerError:
-    first, more = plan.errors[0], len(plan.errors) - 1
-    further = f" ({more} more)" if more else ""
-    return AnswerError("bad_rows", f"{first.message}{further}", _where(first))
+# What is done.
 
 
-def _where(fault: Fault) -> str:
-    place = fault.file if fault.line is None else f"{fault.file}:{fault.line}"
-    return " ".join(filter(None, (place, fault.field)))
+def _planned(uploads: list[Upload], wanted: Wanted, *, needs_database: bool) -> tuple[Plan, Done]:
+    """Return the plan against the inventory, or against an empty one where there is none."""
+    try:
+        plan = plan_files(uploads, wanted, holders(timezone.now()))
+    except RefusedError as fault:
+        raise _refused(fault) from fault
+    except DatabaseError as fault:
+        if needs_database:
+            raise AnswerError("no_database", AWAY, status=FAILED) from fault
+        return plan_for_empty(_read(uploads, wanted)), Done(notes=(UNREACHABLE,))
+    return plan, Done(version=plan.base_version)
 
 
-def _plain(found: Found, plan: Plan) -> dict[str, Any]:
-    return {
-        "format": found.format,
-        "plan": dict(plan.counts),
-        "objects": [
-            {
-                "op": one.operation,
-                "type": one.kind,
-                "key": "/".join(one.key),
-                "before": dict(one.before),
-                "fields": dict(one.after),
-                "at": one.at,
-            }
-            for one in plan.objects
-        ],
-        "errors": [
-            {
-                "line": fault.line,
-                "field": fault.field,
-                "message": fault.message,
-                "file": fault.file,
-            }
-            for fault in plan.errors
-        ],
-        "further_errors": found.further_faults,
-        "warnings": list(plan.warnings),
-        "notes": list(plan.notes),
-        "summary": list(plan.summary),
-        "applied": False,
-        "inventory_version": 0,
-    }
+def _read(uploads: list[Upload], wanted: Wanted) -> Found:
+    try:
+        return found_in(uploads, wanted)
+    except RefusedError as fault:
+        raise _refused(fault) from fault
 
 
-def _lines(found: Found, plan: Plan) -> list[str]:
-    """Return the plan as a person reads it: what it became, what is odd, what is wrong."""
-    counted = ", ".join(f"{name} {plan.counts[name]:,}" for name in OPERATIONS)
-    lines = [*plan.summary, "", f"Plan: {counted}."]
-    lines += [f"  note: {sentence}" for sentence in plan.notes]
-    lines += [f"  look: {sentence}" for sentence in plan.warnings]
-    if plan.errors:
-        total = len(plan.errors) + found.further_faults
-        lines += ["", f"{total:,} {'error' if total == 1 else 'errors'}:"]
-        lines += [f"  {_where(fault)}: {fault.message}" for fault in plan.errors[:SHOWN]]
-    return lines
+def _refused(fault: RefusedError) -> AnswerError:
+    return AnswerError(fault.code, fault.message, fault.where)
+
+
+def _applied(uploads: list[Upload], wanted: Wanted, plan: Plan, gpus: int | None) -> Done:
+    """Apply what was planned, as an import that pages show and can revert."""
+    if not plan.changes:
+        return Done(is_applied=True, version=plan.base_version)
+    services = holders(timezone.now())
+    me = person()
+    try:
+        run = imports.ask(uuid4(), files=uploads, wanted=wanted, user=me, services=services)
+        run = _finished(run, services)
+        consent = Consent(digest=plan.digest, gpus=gpus)
+        if run.state == ImportRun.State.PLANNED:
+            try:
+                run = imports.apply(run.pk, consent=consent, user=me, services=services)
+            except SteeringError:
+                imports.cancel(run.pk, user=me)
+                raise
+    except SteeringError as fault:
+        raise _not_done(fault) from fault
+    run = _finished(run, services)
+    if run.state != ImportRun.State.APPLIED:
+        raise AnswerError("not_applied", run.error or CHANGED_SINCE, str(run.pk), status=FAILED)
+    return Done(is_applied=True, version=run.inventory_version or 0, run=str(run.pk))
+
+
+def _not_done(fault: SteeringError) -> AnswerError:
+    if isinstance(fault, InvalidError) and fault.field == "gpus":
+        return AnswerError("shrink", f"{fault} (--yes-shrink, --part)", "--yes-shrink")
+    if isinstance(fault, InvalidError):
+        return AnswerError("bad_usage", str(fault), fault.field)
+    return AnswerError("not_applied", str(fault), status=FAILED)
+
+
+def _finished(run: ImportRun, services: Holders) -> ImportRun:
+    """Carry out here what was left to a worker, or wait for the worker that has it."""
+    while run.state in imports.WAITING:
+        import_jobs.carry_out(run.pk, services)
+        run.refresh_from_db()
+        if run.state in imports.WAITING:
+            time.sleep(POLL_S)
+    return run
+
+
+def _revert(name: str) -> ImportRun:
+    """Revert an import and return what that became."""
+    try:
+        pk = UUID(name)
+    except ValueError as fault:
+        raise AnswerError("bad_usage", f"{name} is no import's id", "--revert") from fault
+    try:
+        services = holders(timezone.now())
+        run = imports.revert(pk, key=uuid4(), user=person(), services=services)
+        run = _finished(run, services)
+    except SteeringError as fault:
+        raise _not_done(fault) from fault
+    except OperationalError as fault:
+        raise AnswerError("no_database", AWAY, status=FAILED) from fault
+    if run.state != ImportRun.State.APPLIED:
+        raise AnswerError("not_reverted", run.error, name, status=FAILED)
+    return run
+
+
+def _exported(cluster: str | None) -> str:
+    """Return the inventory, or one cluster of it, as YAML."""
+    try:
+        stored = read(None if cluster is None else [cluster])
+    except OperationalError as fault:
+        raise AnswerError("no_database", AWAY, status=FAILED) from fault
+    if cluster is not None and not stored.of("cluster"):
+        raise AnswerError("no_such_cluster", f"there is no cluster {cluster}", "--cluster")
+    return write(stored.found() if cluster is None else stored.used())
