@@ -1,6 +1,5 @@
 """The demonstration fleet: made once, labelled simulated, removed with one command."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -20,10 +19,9 @@ from controller.models import (
     SimulatedFleet,
     SimulatedService,
 )
-from controller.services import audit
+from controller.services import audit, demo_fleet
 from controller.services.errors import InvalidError
 from controller.simulator.demo import (
-    DEMO_CLUSTERS,
     DEMO_NODES,
     DEMO_SERVICES,
     TRACED_SERVICE,
@@ -31,12 +29,11 @@ from controller.simulator.demo import (
     policy_for,
     scale_for,
 )
-from controller.simulator.profiles import HARDWARE
 from controller.simulator.workload import TraceError, Workload, read_trace
 from inventory.models import (
     Cluster,
     HardwareType,
-    LocalityDomain,
+    InventoryVersion,
     Node,
     Policy,
     Rack,
@@ -47,18 +44,9 @@ from inventory.models import (
     Slo,
 )
 from inventory.services.policies import save_policy, values_of
+from inventory.services.versions import stamp
 
 REMOVED: Final = "removed the demo fleet"
-REGION_NAME: Final = "Europe 1 (simulated)"
-CONDITIONS: Final[Mapping[str, Mapping[str, str]]] = {
-    "ok": {},
-    "maintenance": {"admin_state": Node.AdminState.MAINTENANCE},
-    "unhealthy": {"health": Node.Health.FAILED, "health_reason": "XID 79 (simulated)"},
-    "unknown": {"health": Node.Health.UNKNOWN, "health_reason": "no report (simulated)"},
-    "reserved": {"reserved_for": "load tests (simulated)"},
-}
-NODE_U: Final = 8
-MIB_PER_GIB: Final = 1024
 GENERATOR_FIELDS: Final = ("lengths", "recorded")
 
 
@@ -95,8 +83,7 @@ def create(*, speed: float, trace: Path | None, trace_scale: float | None = None
         fleet = SimulatedFleet(speed=speed)
         _take(fleet, load)
         fleet.save()
-        clusters, hardware = _clusters(), _hardware()
-        _nodes(clusters, hardware)
+        clusters, hardware = demo_fleet.make()
         for given in DEMO_SERVICES:
             _service(given, clusters[given.cluster], hardware, load.workload if load else None)
         audit.record(
@@ -155,6 +142,7 @@ def remove() -> int:
         used = set(Node.objects.values_list("hardware", flat=True))
         HardwareType.objects.filter(pk__in=hardware - used).delete()
         SimulatedFleet.objects.all().delete()
+        stamp(InventoryVersion.Cause.EDIT, "command line")
         audit.record(actor="command line", verb=REMOVED, obj=None, before={"services": count})
     return count
 
@@ -189,79 +177,6 @@ def _read(trace: Path | None, scale: float | None) -> Load | None:
 
 def _traced() -> DemoService:
     return next(given for given in DEMO_SERVICES if given.slug == TRACED_SERVICE)
-
-
-def _clusters() -> dict[str, Cluster]:
-    made = {}
-    for given in DEMO_CLUSTERS:
-        region, _ = Region.objects.get_or_create(
-            slug=given.region, defaults={"name": REGION_NAME, "time_zone": "Europe/Berlin"}
-        )
-        made[given.name] = Cluster.objects.create(
-            region=region,
-            slug=given.name,
-            name=f"{given.name} (simulated)",
-            kind=Cluster.Kind.SIMULATED,
-        )
-    return made
-
-
-def _hardware() -> dict[str, HardwareType]:
-    used = {node.hardware for node in DEMO_NODES}
-    return {
-        name: HardwareType.objects.get_or_create(
-            slug=name,
-            defaults={
-                "vendor": spec.vendor,
-                "gpu_model": spec.label,
-                "gpus_per_node": spec.gpus_per_node,
-                "gpu_memory_mib": round(spec.gpu_memory_gib * MIB_PER_GIB),
-                "u_height": NODE_U,
-                "mem_bw_gb_s": spec.mem_bw_gb_s,
-                "bf16_tflops": spec.bf16_tflops,
-                "source": spec.source[:300],
-            },
-        )[0]
-        for name, spec in HARDWARE.items()
-        if name in used
-    }
-
-
-def _nodes(clusters: dict[str, Cluster], hardware: dict[str, HardwareType]) -> None:
-    places: dict[str, LocalityDomain] = {}
-    racks: dict[str, Rack] = {}
-    rows = []
-    for node in DEMO_NODES:
-        cluster = clusters[node.cluster]
-        if node.s2 not in places:
-            places[node.s2] = LocalityDomain.objects.create(
-                cluster=cluster, name=node.s2, key=node.s2, level="S2"
-            )
-        if node.s1 not in places:
-            places[node.s1] = LocalityDomain.objects.create(
-                cluster=cluster, name=node.s1, key=node.s1, level="S1", parent=places[node.s2]
-            )
-        if node.rack not in racks:
-            site, _ = Site.objects.get_or_create(
-                region=cluster.region, slug=cluster.slug, defaults={"name": cluster.slug}
-            )
-            racks[node.rack] = Rack.objects.create(site=site, name=node.rack)
-        rows.append(
-            Node(
-                cluster=cluster,
-                name=node.name,
-                hardware=hardware[node.hardware],
-                rack=racks[node.rack],
-                tiers=[node.s1, node.s2],
-                s1_domain=places[node.s1],
-                s2_domain=places[node.s2],
-                u_position=node.u,
-                u_height=NODE_U,
-                gpus=node.gpus,
-                **CONDITIONS[node.state],
-            )
-        )
-    Node.objects.bulk_create(rows)
 
 
 def _service(

@@ -12,6 +12,7 @@ import orjson
 from django.db import connection, transaction
 from django.db.models import Model, Q, QuerySet
 from django.db.models.functions import Now
+from django.utils import timezone
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
@@ -269,6 +270,28 @@ def lock_inventory() -> None:
     with connection.cursor() as cursor:
         listed = sql.SQL(", ").join(names)
         cursor.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(listed))
+
+
+def bring(found: Found, *, by: str) -> int:
+    """Write what is found as an import would, without keeping one; returns the version it makes.
+
+    Raises :class:`RefusedError` for the first thing wrong with its plan.
+    """
+    with transaction.atomic():
+        lock_inventory()
+        plan = plan_against(read_for(found), found)
+        if plan.errors:
+            raise RefusedError("bad_plan", plan.errors[0].message)
+        changes = [
+            one if one.row else replace(one, row=uuid4())
+            for one in plan.changes
+            if one.kind in MODELS
+        ]
+        resolver = Resolver(Lookups(plan.clusters), timezone.now(), by)
+        Writer(resolver, lambda *_: None).write(changes)
+        version = stamp(InventoryVersion.Cause.IMPORT, by, counts=dict(plan.counts))
+        derive_domains(plan.clusters, version)
+        return version
 
 
 def apply_run(doing: Doing, services: Holders) -> Applied:

@@ -22,17 +22,23 @@ from controller.models import (
     Tick,
 )
 from controller.models.clock import database_now
-from controller.services import demo, retention, simulated
+from controller.services import demo, demo_fleet, retention, simulated
+from controller.simulator.demo import DEMO_NODES
 from controller.simulator.ports import SimulatedCluster
 from inventory.models import (
     Cluster,
     HardwareType,
+    InventoryVersion,
+    Link,
     LocalityDomain,
     Node,
     Policy,
     PolicyRevision,
     Service,
+    Switch,
 )
+from inventory.plan import plan_against
+from inventory.stored import read_for
 from tests.factories import (
     make_cluster,
     make_decision,
@@ -68,6 +74,21 @@ def test_the_first_fleet_is_what_it_says(fleet: SimulatedFleet) -> None:
     assert not Node.objects.filter(s1_domain=None).exists()
     assert not LocalityDomain.objects.filter(level="S1", parent=None).exists()
     assert PolicyRevision.objects.count() == Service.objects.count()
+
+
+@pytest.mark.usefixtures("fleet")
+def test_its_domains_follow_from_its_cables() -> None:
+    rows = Node.objects.values_list("name", "s1_domain__name", "s2_domain__name")
+    assert {name: (s1, s2) for name, s1, s2 in rows} == {
+        node.name: (node.s1, node.s2) for node in DEMO_NODES
+    }
+    cables = Link.objects.filter(node__isnull=False).values_list("speed_gbps", "count")
+    assert set(cables) == {(400, 8)}
+    assert set(Switch.objects.values_list("tier", flat=True)) == {0, 1}
+    assert Node.objects.exclude(reserved_for="").count() == 3
+    assert InventoryVersion.objects.count() == 1
+    again = plan_against(read_for(demo_fleet.found()), demo_fleet.found())
+    assert again.changes == ()
 
 
 def test_engines_are_kept_between_two_looks(fleet: SimulatedFleet) -> None:
