@@ -1,26 +1,25 @@
 """What of a tree is shown: one row per box, from which both the drawing and its table are made."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Final
+from typing import Final, NotRequired, TypedDict, Unpack
 
-from controller.drawings.state import State
-from controller.drawings.tree import Bundle, Cluster, Level
-from inventory.gpus import Parts
+from controller.core.phrases import plural
+from controller.core.words import number
+from controller.drawings.overlays import Overlay, Share, health_words, read
+from controller.drawings.state import State, Tone, tally
+from controller.drawings.tree import Bundle, Cluster, Group, Level, Node, key_of
+from inventory.gpus import Parts, total_of
 
 MOST_NODES: Final = 400
 """Above so many visible nodes only groups are drawn."""
+MOST_GROUPS: Final = 400
 MOST_SIBLINGS: Final = 40
 """So many groups of one parent are drawn one by one; the others become one box."""
-
-
-class Overlay(StrEnum):
-    """What the right-hand word and the bar of a box say."""
-
-    HEALTH = "health"
-    UTILISATION = "utilisation"
-    FREE = "free"
-    SERVICE = "service"
+MOST_HOPS: Final = 3
+DEPTH: Final = {level: depth for depth, level in enumerate(Level)}
+_SWITCHES: Final = {Level.S2: "spine", Level.S1: "leaf", Level.RACK: "switch"}
+_NOUNS: Final = {Level.S2: "S2 domain", Level.S1: "S1 domain", Level.RACK: "rack"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +38,14 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """A part of a bar, 0-1 of its length, and the class of its look."""
-
-    look: str
-    part: float
-
-
-@dataclass(frozen=True, slots=True)
 class Row:
     """One box of the drawing and one row of its table.
 
     ``depth`` is 0 for S2, 3 for nodes. ``name`` reads on its own: "SU-03", "12 nodes without S1",
-    "27 more S1 domains". ``counts`` are the words under it, ``reading`` those of the overlay,
-    ``states`` of its nodes the worst first, ``health`` the same in words. ``switches`` and
-    ``cables`` are ``None`` and ``""`` where nobody knows.
+    "27 more S1 domains"; ``kind`` is what to say before it, "S1" or nothing. ``counts`` are the
+    words under it, ``health`` those of its ``states`` (the worst first), ``reading`` those of the
+    overlay with its bar in ``shares``, ``cables`` those to the level above, ``""`` where none is
+    known; ``sentence`` is all of it.
     """
 
     level: Level
@@ -62,16 +54,38 @@ class Row:
     name: str
     href: str
     nodes: int
-    racks: int
-    switches: int | None
     parts: Parts
     states: tuple[tuple[State, int], ...]
     services: tuple[str, ...] | None
-    uplinks: tuple[Bundle, ...]
+    counts: str
+    health: str
     reading: str
     shares: tuple[Share, ...]
+    kind: str = ""
+    switches: int | None = None
+    uplinks: tuple[Bundle, ...] = ()
     is_open: bool = False
     is_focus: bool = False
+
+    @property
+    def worst(self) -> State:
+        """Return the worst state among its nodes."""
+        return self.states[0][0] if self.states else State(Tone.UNKNOWN, "no nodes")
+
+    @property
+    def cables(self) -> str:
+        """Return its cables to the level above in words."""
+        return cable_words(self.uplinks)
+
+    @property
+    def sentence(self) -> str:
+        """Return everything about it: "S1 SU-03: 8 leaves, 32 nodes, 256 GPUs, 2 unhealthy"."""
+        said = [self.counts.replace(" · ", ", "), self.health]
+        said += [self.reading] if self.reading != self.health else []
+        said += [", ".join(self.services)] if self.services else []
+        said += [f"{self.cables} up"] if self.cables else []
+        name = f"{self.kind} {self.name}".strip()
+        return f"{name}: {', '.join(part for part in said if part)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,4 +98,187 @@ class Unfolded:
 
 def unfold(cluster: Cluster, view: View) -> Unfolded:
     """Return what is shown; every node is in exactly one row that is not open."""
-    raise NotImplementedError
+    path = _path_to(cluster.groups, view.focus)
+    asked = max(1, min(MOST_HOPS, view.hops))
+    note = ""
+    for hops in range(asked, 0, -1):
+        rows = _Unfolding(cluster, view, path, hops).rows()
+        note = note or _excess(rows)
+        if not _excess(rows):
+            return Unfolded(rows, note)
+    return Unfolded(_Unfolding(cluster, view, path, 0).rows(), note)
+
+
+def cable_words(uplinks: Iterable[Bundle]) -> str:
+    """Return cables in words: "32 × 400 Gb/s, 2 down"."""
+    told = []
+    for one in uplinks:
+        speed = f"{number(one.cables)} × {one.speed_gbps} Gb/s"
+        told.append(speed if one.speed_gbps else plural(one.cables, "cable"))
+    down = sum(one.down for one in uplinks)
+    return " + ".join(told) + (f", {number(down)} down" if down else "")
+
+
+def _excess(rows: Sequence[Row]) -> str:
+    nodes = sum(row.level is Level.NODE for row in rows)
+    if nodes > MOST_NODES:
+        return (
+            f"{number(nodes)} nodes are more than {MOST_NODES}: only groups are drawn. "
+            "Open one to see its nodes."
+        )
+    if len(rows) - nodes > MOST_GROUPS:
+        return f"More than {MOST_GROUPS} groups: fewer levels are drawn. Open one to see more."
+    return ""
+
+
+def _path_to(groups: Iterable[Group], key: str | None) -> tuple[str, ...]:
+    """Return the keys from the outside to a group; none where it is not there."""
+    for group in groups:
+        if group.key == key:
+            return (group.key,)
+        below = _path_to(group.groups, key)
+        if below:
+            return (group.key, *below)
+    return ()
+
+
+class _Told(TypedDict):
+    level: Level
+    key: str
+    name: str
+    href: str
+    counts: str
+    kind: NotRequired[str]
+    switches: NotRequired[int | None]
+    uplinks: NotRequired[tuple[Bundle, ...]]
+    is_open: NotRequired[bool]
+    is_focus: NotRequired[bool]
+
+
+@dataclass(frozen=True, slots=True)
+class _Unfolding:
+    """One pass over a tree; ``path`` leads to the group in focus, empty for the whole cluster."""
+
+    cluster: Cluster
+    view: View
+    path: tuple[str, ...]
+    hops: int
+
+    def rows(self) -> tuple[Row, ...]:
+        return tuple(self._siblings(self.cluster.groups, "", None if self.path else 1))
+
+    def _siblings(
+        self, groups: Sequence[Group], parent: str, relative: int | None
+    ) -> Iterator[Row]:
+        """Yield the rows of siblings; ``relative`` is how deep below the focus they are."""
+        shown = _shown(groups, self.path)
+        for group in shown:
+            yield from self._group(group, relative)
+        rest = [group for group in groups if group not in shown]
+        if rest:
+            yield self._rest(rest, parent)
+
+    def _group(self, group: Group, relative: int | None) -> Iterator[Row]:
+        is_focus = group.key == self.path[-1] if self.path else False
+        relative = 0 if is_focus else relative
+        is_open = group.key in self.path[:-1] or (relative is not None and relative < self.hops)
+        nodes = group.all_nodes()
+        below = group.groups or group.nodes
+        yield self._row(
+            nodes,
+            level=group.level,
+            key=group.key,
+            name=group.name or _without(group.level, len(nodes)),
+            kind=str(group.level) if group.name else "",
+            href=group.href,
+            switches=group.switches,
+            uplinks=group.uplinks,
+            counts=_counts(group, nodes),
+            is_open=is_open and bool(below),
+            is_focus=is_focus,
+        )
+        if is_open:
+            deeper = None if relative is None else relative + 1
+            yield from self._siblings(group.groups, group.key, deeper)
+            for node in group.nodes:
+                yield self._node(node, group.key)
+
+    def _node(self, node: Node, parent: str) -> Row:
+        return self._row(
+            (node,),
+            level=Level.NODE,
+            key=f"{parent}/{key_of(node.name)}",
+            name=node.name,
+            href=node.href,
+            uplinks=node.uplinks,
+            counts=_gpus(node.parts),
+        )
+
+    def _rest(self, groups: Sequence[Group], parent: str) -> Row:
+        nodes = [node for group in groups for node in group.all_nodes()]
+        parts = total_of(node.parts for node in nodes)
+        level = groups[0].level
+        return self._row(
+            nodes,
+            level=level,
+            key=f"{parent}/+",
+            name=f"{len(groups):,} more {_NOUNS[level]}s",
+            href=self.cluster.list_href,
+            counts=f"{plural(len(nodes), 'node')} · {_gpus(parts)}",
+        )
+
+    def _row(self, nodes: Sequence[Node], **told: Unpack[_Told]) -> Row:
+        states = tally(node.state for node in nodes)
+        reading = read(nodes, self.view.overlay, self.view.service)
+        return Row(
+            depth=DEPTH[told["level"]],
+            nodes=len(nodes),
+            parts=total_of(node.parts for node in nodes),
+            states=states,
+            services=_services(nodes),
+            health=health_words(states, len(nodes)),
+            reading=reading.words,
+            shares=reading.shares,
+            **told,
+        )
+
+
+def _shown(groups: Sequence[Group], path: tuple[str, ...]) -> tuple[Group, ...]:
+    if len(groups) <= MOST_SIBLINGS:
+        return tuple(groups)
+    on_path = [group for group in groups if group.key in path]
+    others = [group for group in groups if group.key not in path]
+    kept = {group.key for group in (*on_path, *others[: MOST_SIBLINGS - 1 - len(on_path)])}
+    return tuple(group for group in groups if group.key in kept)
+
+
+def _without(level: Level, nodes: int) -> str:
+    lacking = "without a rack" if level is Level.RACK else f"without {level}"
+    return f"{plural(nodes, 'node')} {lacking}"
+
+
+def _counts(group: Group, nodes: Sequence[Node]) -> str:
+    words = [] if group.switches is None else [_switches(group.level, group.switches)]
+    if group.level is Level.S2:
+        words += [plural(len([one for one in group.groups if one.name]), "S1 domain")]
+    words += [plural(len(nodes), "node")] if group.name else []
+    return " · ".join([*words, _gpus(group.parts)])
+
+
+def _switches(level: Level, count: int) -> str:
+    if level is Level.S1 and count != 1:
+        return f"{count:,} leaves"
+    return plural(count, _SWITCHES[level])
+
+
+def _gpus(parts: Parts) -> str:
+    if not parts.uncounted:
+        return plural(parts.total, "GPU")
+    nodes = f"{number(parts.uncounted)} not counted"
+    return f"{plural(parts.total, 'GPU')}, {nodes}" if parts.total else "GPUs not counted"
+
+
+def _services(nodes: Sequence[Node]) -> tuple[str, ...] | None:
+    """Return what runs on nodes, by name; ``None`` where nobody reports for any of them."""
+    told = [node.services for node in nodes if node.services is not None]
+    return tuple(sorted({name for names in told for name in names})) if told else None
