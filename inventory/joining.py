@@ -23,14 +23,18 @@ NAMED: Final = 3
 _IDENTIFIERS: Final = ("k8s_uid", "provider_id", "serial")
 
 
-def joined(found: Found, stored: Stored, merges: Mapping[str, str]) -> Found:
-    """Return what was found under the names that the inventory has for the same things.
+Names = Mapping[tuple[str, ...], tuple[str, ...]]
+"""From a node's key in the files to the key of its row, where that is by another name."""
+
+
+def joined(found: Found, stored: Stored, merges: Mapping[str, str]) -> tuple[Found, Names]:
+    """Return what was found with one name for each thing, and which rows have other names yet.
 
     ``merges`` says which new hardware types are existing ones by another name.
     """
-    found = _one_name_each(_as_written(found, stored), stored)
+    found, names = _one_name_each(_as_written(found, stored), stored)
     found = _known_hardware(found, stored, merges)
-    return _without_loose_cables(found)
+    return _without_loose_cables(found), names
 
 
 # Clusters.
@@ -78,17 +82,17 @@ class _Host:
         return ("k8s_uid" in self.identifiers, self.kept, "." in self.name)
 
 
-def _one_name_each(found: Found, stored: Stored) -> Found:
+def _one_name_each(found: Found, stored: Stored) -> tuple[Found, Names]:
     """Give machines that are long-named here and short-named there one name."""
-    names = _hosts(found, stored)
     instead: dict[tuple[str, str], str] = {}
-    for cluster, hosts in names.items():
+    rows: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for cluster, hosts in _hosts(found, stored).items():
         for short, long in _pairs(hosts):
             stands, gives_way = sorted((short, long), key=lambda one: one.rank, reverse=True)
             instead[cluster, gives_way.name.lower()] = stands.name
-    if not instead:
-        return found
-    return _renamed(found, instead)
+            if gives_way.kept:
+                rows[cluster, stands.name.lower()] = (cluster, gives_way.name.lower())
+    return (_renamed(found, instead), rows) if instead else (found, rows)
 
 
 def _hosts(found: Found, stored: Stored) -> dict[str, dict[str, _Host]]:

@@ -16,7 +16,7 @@ from inventory.importers.found import (
     Thing,
 )
 from inventory.importers.gathering import place_of
-from inventory.joining import agree, ends_of
+from inventory.joining import Names, agree, ends_of
 from inventory.kept import Kept, Stored, key_of
 
 IDENTIFIERS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -73,11 +73,14 @@ class Matches:
         return self.renamed.get((kind, cluster.lower(), name.lower()), name)
 
 
-def match(found: Found, stored: Stored) -> Matches:
-    """Return the row of every node, switch, GPU, adapter and cable that has one."""
+def match(found: Found, stored: Stored, names: Names) -> Matches:
+    """Return the row of every node, switch, GPU, adapter and cable that has one.
+
+    ``names`` leads from nodes to rows that go by another name for the same machine.
+    """
     matches = Matches()
-    _by_name(matches, "switch", found.switches, stored)
-    _by_name(matches, "node", found.nodes, stored)
+    _by_name(matches, "switch", found.switches, stored, {})
+    _by_name(matches, "node", found.nodes, stored, names)
     for kind, parts in (("gpu", found.gpus), ("nic", found.nics)):
         _parts(matches, kind, parts, stored)
     _links(matches, found.links, stored)
@@ -88,13 +91,17 @@ def match(found: Found, stored: Stored) -> Matches:
 
 
 def _by_name(
-    matches: Matches, kind: str, things: Sequence[FoundNode | FoundSwitch], stored: Stored
+    matches: Matches,
+    kind: str,
+    things: Sequence[FoundNode | FoundSwitch],
+    stored: Stored,
+    names: Names,
 ) -> None:
     rows = stored.of(kind)
     waiting = _identified(matches, _Identified(kind, rows, stored.elsewhere), things)
     named = {one.key: one for one in rows}
     for thing in waiting:
-        kept = named.get(thing.key)
+        kept = named.get(thing.key) or named.get(names.get(thing.key, ()))
         if kept is None or id(thing) in matches.refused or matches.is_taken(kept):
             continue
         matches.match(thing, kept)

@@ -85,9 +85,9 @@ def plan_against(
     ``services`` names those with instances on a node. Findings that refuse are errors without a
     line; a plan with errors is not to be applied.
     """
-    found = joined(found, stored, options.merges)
+    found, names = joined(found, stored, options.merges)
     where = places(found, stored)
-    matches = match(found, stored)
+    matches = match(found, stored, names)
     making = Objects(found, stored, matches, where, options.cluster, options.level_keys)
     objects = making.all()
     absent = gone(found, stored, matches, part=options.part)
