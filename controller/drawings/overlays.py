@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
 
 from controller.core.phrases import plural
 from controller.core.words import number, percent
@@ -37,13 +36,15 @@ class Reading:
     shares: tuple[Share, ...] = ()
 
 
-KEYS: Final[dict[Overlay, tuple[tuple[Tone, str], ...]]] = {
-    Overlay.HEALTH: (),
-    Overlay.UTILISATION: ((Tone.BUSY, "in use"), (Tone.UNKNOWN, "use unknown")),
-    Overlay.FREE: ((Tone.OK, "free"), (Tone.UNKNOWN, "use unknown")),
-    Overlay.SERVICE: ((Tone.BUSY, "runs it"), (Tone.UNKNOWN, "unknown")),
-}
-"""What the bars of an overlay are made of; those of health are the states themselves."""
+def bar_words(overlay: Overlay, service: str = "") -> tuple[tuple[Tone, str], ...]:
+    """Return what the bars of an overlay are made of; those of health are the states themselves."""
+    if overlay is Overlay.HEALTH:
+        return ()
+    if overlay is Overlay.SERVICE:
+        runs = f"runs {service or 'a service'}"
+        return ((Tone.BUSY, runs), (Tone.UNKNOWN, "services unknown"))
+    full = (Tone.BUSY, "in use") if overlay is Overlay.UTILISATION else (Tone.OK, "free")
+    return (full, (Tone.UNKNOWN, "use unknown"))
 
 
 def read(nodes: Sequence[Node], overlay: Overlay, service: str = "") -> Reading:
@@ -101,7 +102,7 @@ def _service(nodes: Sequence[Node], service: str) -> Reading:
     counts = ((Tone.BUSY, len(running)), (Tone.UNKNOWN, silent))
     shares = _shares(counts, len(nodes))
     if not told:
-        return Reading("services unknown", shares)
+        return Reading("unknown", shares)
     more = f", {number(silent)} unknown" if silent else ""
     if service:
         return Reading(_of_one(len(running), len(nodes)) + more, shares)
@@ -110,7 +111,7 @@ def _service(nodes: Sequence[Node], service: str) -> Reading:
 
 def _of_one(running: int, nodes: int) -> str:
     if nodes == 1:
-        return "runs it" if running else "does not run it"
+        return "runs here" if running else "not here"
     return f"{number(running)} of {plural(nodes, 'node')}"
 
 

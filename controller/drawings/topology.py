@@ -7,7 +7,7 @@ from typing import Final
 from controller.core.phrases import plural
 from controller.drawings import symbols
 from controller.drawings.columns import COLUMN, WIDTH, Box, Columns, Tie, column_x, place
-from controller.drawings.overlays import KEYS, Overlay, health_words
+from controller.drawings.overlays import Overlay, bar_words, health_words
 from controller.drawings.state import WORST_FIRST, Key, Tone, tally
 from controller.drawings.svg import Element, finished, fit, how_many, root, sub, width_of, write
 from controller.drawings.tree import Bundle, Cluster, Level
@@ -84,7 +84,10 @@ def _legend(uid: str, rows: tuple[Row, ...], view: View) -> tuple[Key, ...]:
         for tone in reversed(WORST_FIRST)
         if tone in words
     )
-    bars = tuple(symbols.key(symbols.filled(uid, tone), word) for tone, word in KEYS[view.overlay])
+    bars = tuple(
+        symbols.key(symbols.filled(uid, tone), word)
+        for tone, word in bar_words(view.overlay, view.service)
+    )
     return states + bars
 
 
@@ -183,7 +186,8 @@ def _as_many(words: str, room: float) -> str:
     count = how_many(pieces, ", ", room, _SMALL)
     if count == len(pieces):
         return words
-    return ", ".join([*pieces[: how_many(pieces, ", ", room - 2 * _PAD, _SMALL)], "…"])
+    kept = pieces[: how_many(pieces, ", ", room - 2 * _PAD, _SMALL)]
+    return ", ".join([*kept, "…"]) if kept else ""
 
 
 def _lengths(row: Row, width: float) -> list[float]:
@@ -199,7 +203,9 @@ def _tie(ties: Element, tie: Tie) -> None:
     start = tie.parent.x + COLUMN
     trunk = start + _TRUNK
     last = tie.children[-1].middle
-    sub(ties, "path", d=f"M{start:g} {tie.parent.middle:g}H{trunk:g}V{last:g}", class_="trunk")
+    top = min(tie.parent.middle, tie.children[0].middle)
+    path = f"M{start:g} {tie.parent.middle:g}H{trunk:g}M{trunk:g} {top:g}V{last:g}"
+    sub(ties, "path", d=path, class_="trunk")
     all_same = len({child.row.uplinks for child in tie.children}) == 1
     for child in tie.children:
         _cable(ties, child, trunk)
