@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
+from uuid import UUID
 
 from django import forms
 
+from inventory.transitions import ACTIONS, NodeChange
+
 LONGEST_REASON: Final = 1000
+MOST_NODES: Final = 2_001
+"""One more than may change at once, so that too many are refused and not cut."""
 NO_REASON: Final = "Give a reason: it is what the next person reads."
 
 
@@ -47,3 +52,53 @@ class FreezeForm(forms.Form):
     """Why automatic change stops, or goes on."""
 
     reason = _reason(required=True)
+
+
+class FleetChangeForm(forms.Form):
+    """A change of nodes: which, what, and with ``confirm`` the versions that were shown."""
+
+    action = forms.ChoiceField(choices=[(name, name) for name in ACTIONS])
+    every = forms.BooleanField(required=False)
+    query = forms.CharField(max_length=4_000, required=False)
+    labels = forms.CharField(max_length=2_000, required=False)
+    drop = forms.CharField(max_length=2_000, required=False)
+    reason = forms.CharField(max_length=LONGEST_REASON, required=False)
+    typed = forms.IntegerField(min_value=0, max_value=10**6, required=False)
+    back = forms.CharField(max_length=4_000, required=False)
+
+    def clean(self) -> dict[str, Any]:
+        """Read the nodes: ids at first, ids with the version that was shown at last."""
+        given = self.data.getlist("node")  # type: ignore[attr-defined]  # it is a QueryDict
+        found: dict[UUID, int] = {}
+        for text in given[:MOST_NODES]:
+            key, _, version = text.partition(":")
+            try:
+                found[UUID(key)] = int(version[:9] or 0)
+            except ValueError:
+                raise forms.ValidationError("The form names a node that is none.") from None
+        if not found and not self.cleaned_data.get("every"):
+            raise forms.ValidationError("Tick at least one node, or choose all that match.")
+        self.cleaned_data["node"] = found
+        return self.cleaned_data
+
+    def problems(self) -> list[str]:
+        """Return what is wrong, as sentences."""
+        return [str(text) for errors in self.errors.values() for text in errors]
+
+    def asked(self) -> NodeChange:
+        """Return the change that is wanted."""
+        pairs = [one.partition("=") for one in _words(self.cleaned_data["labels"])]
+        return NodeChange(
+            action=self.cleaned_data["action"],
+            put={key.strip(): value.strip() for key, _, value in pairs},
+            drop=tuple(_words(self.cleaned_data["drop"])),
+        )
+
+    def back_to(self) -> str:
+        """Return the page to go back to: one of the fleet's own."""
+        back: str = self.cleaned_data.get("back") or ""
+        return back if back.startswith("/fleet/") and "//" not in back else "/fleet/"
+
+
+def _words(text: str) -> list[str]:
+    return [one.strip() for one in text.replace("\n", ",").split(",") if one.strip()]

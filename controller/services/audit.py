@@ -1,5 +1,6 @@
 """The record of who did what to what, and why: rows that are only ever added."""
 
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -37,6 +38,30 @@ def record(  # noqa: PLR0913 - the columns of one row
         after=after or {},
         reason=reason,
         request_id=REQUEST_ID.get() if request_id is None else request_id,
+    )
+
+
+def record_each(
+    changes: Iterable[tuple[Model, Mapping[str, Any], Mapping[str, Any]]],
+    *,
+    actor: str,
+    verb: str,
+    reason: str = "",
+) -> None:
+    """Add an event for each object with what it was and what it is, in one statement."""
+    AuditEvent.objects.bulk_create(
+        AuditEvent(
+            at=Now(),
+            actor=actor[:160],
+            verb=verb[:40],
+            object_type=obj._meta.model_name or "",  # noqa: SLF001 - public by custom
+            object_id=str(obj.pk)[:64],
+            before=dict(before),
+            after=dict(after),
+            reason=reason,
+            request_id=REQUEST_ID.get(),
+        )
+        for obj, before, after in changes
     )
 
 

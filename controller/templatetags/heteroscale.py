@@ -34,6 +34,13 @@ class RatioBand(Protocol):
         """Whether there is a band to draw."""
 
 
+class Event(Protocol):
+    """Something audited: what it found and what it left."""
+
+    before: dict[str, object]
+    after: dict[str, object]
+
+
 # What an icon stands for -> its drawing in the lucide package.
 ICONS: Final = {
     "ok": "circle-check",
@@ -263,3 +270,14 @@ def _now(context: Context) -> datetime:
 def _zone(context: Context) -> ZoneInfo:
     zone = getattr(context.get("chrome"), "zone", None)
     return zone if isinstance(zone, ZoneInfo) else ZoneInfo("UTC")
+
+
+@register.filter
+def changes(event: Event) -> list[tuple[str, object, object]]:
+    """Return field, before and after of what an audited event changed."""
+    before, after = event.before, event.after
+    return [
+        (name, before.get(name), after.get(name))
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    ]

@@ -1,0 +1,173 @@
+"""What a change of nodes would do: to whom, with which effect, and what speaks against it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from controller.core.phrases import plural
+from controller.selectors.fleet import Filters, Line, read_lines
+from controller.selectors.node_use import node_uses
+from inventory.models import AdminState, Cluster
+from inventory.transitions import NodeChange
+
+MANY_GPUS: Final = 64
+"""From so many GPUs on, taking them needs their number typed (product 1.6)."""
+
+GRAVE: Final = frozenset({"drain", "maintain", "retire"})
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One chosen node, and why nothing will be done to it; empty where something will."""
+
+    line: Line
+    refusal: str
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The consequences of a change, before anybody agreed to it."""
+
+    asked: NodeChange
+    targets: tuple[Target, ...]
+    gone: int
+    services: tuple[str, ...]
+    rooms: tuple[str, ...]
+    emptied: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def changing(self) -> tuple[Line, ...]:
+        """The nodes something will be done to."""
+        return tuple(one.line for one in self.targets if not one.refusal)
+
+    @property
+    def refused(self) -> tuple[Target, ...]:
+        """The chosen nodes nothing will be done to."""
+        return tuple(one for one in self.targets if one.refusal)
+
+    @property
+    def barred(self) -> dict[UUID, str]:
+        """The same by key, for the service that does it."""
+        return {one.line.pk: one.refusal for one in self.refused}
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of the nodes something will be done to."""
+        return sum(line.parts.total for line in self.changing)
+
+    @property
+    def must_type(self) -> bool:
+        """Whether so much is at stake that the number of GPUs has to be typed."""
+        grave = self.asked.action in GRAVE and self.gpus >= MANY_GPUS
+        return bool(self.changing) and (grave or bool(self.emptied))
+
+    @property
+    def effect(self) -> str:
+        """What holds afterwards, in one sentence."""
+        return {
+            "cordon": "No new instance is placed there; what runs stays.",
+            "drain": "No new instance is placed there; what runs stays until it is scaled in.",
+            "maintain": "No new instance is placed there; what runs stays.",
+            "return": "New instances may be placed there again, where health allows it.",
+            "retire": "They no longer count; their pages stay.",
+            "label": "Other labels stay as they are.",
+        }[self.asked.action]
+
+
+def matching(filters: Filters, now: datetime) -> list[UUID]:
+    """Return the nodes that filters keep."""
+    return [line.pk for line in read_lines(node_uses(now)) if not filters.misses(line)]
+
+
+def preview(asked: NodeChange, chosen: Collection[UUID], now: datetime) -> Preview:
+    """Return what a change would do; five queries however many nodes are chosen."""
+    uses = node_uses(now)
+    lines = read_lines(uses)
+    wanted = set(chosen)
+    targets = tuple(Target(line, _refusal(asked, line)) for line in lines if line.pk in wanted)
+    changing = [one.line for one in targets if not one.refusal]
+    return Preview(
+        asked=asked,
+        targets=targets,
+        gone=len(wanted) - len(targets),
+        services=_services(changing) if asked.takes else (),
+        rooms=_rooms(lines, changing) if asked.takes else (),
+        emptied=_emptied(lines, changing) if asked.takes else (),
+        notes=_notes(asked, changing),
+    )
+
+
+def _refusal(asked: NodeChange, line: Line) -> str:
+    said = asked.refusal(line.facts.admin_state, line.facts.lifecycle)
+    if said or asked.action != "retire":
+        return said
+    if line.used:
+        return f"instances of {', '.join(line.services)} hold {plural(line.used, 'GPU')} of it"
+    out = {AdminState.DRAINING, AdminState.MAINTENANCE}
+    if line.used is None and line.facts.admin_state not in out and not line.is_missing:
+        return "nobody reports what runs there: drain it first"
+    return ""
+
+
+def _services(changing: Sequence[Line]) -> tuple[str, ...]:
+    """Return for each service what it has on the nodes."""
+    held: dict[str, Counter[str]] = defaultdict(Counter)
+    nodes: Counter[str] = Counter()
+    for line in changing:
+        for use in line.uses:
+            held[use.service][f"{use.role} instance"] += use.instances
+        nodes.update(line.services)
+    return tuple(
+        f"{service}: {', '.join(plural(count, role) for role, count in sorted(roles.items()))}"
+        f" on {plural(nodes[service], 'node')}"
+        for service, roles in sorted(held.items())
+    )
+
+
+def _rooms(lines: Sequence[Line], changing: Sequence[Line]) -> tuple[str, ...]:
+    """Return how many free GPUs are left of each type and cluster that loses some."""
+    free: Counter[tuple[str, str]] = Counter()
+    lost: Counter[tuple[str, str]] = Counter()
+    for line in lines:
+        free[line.gpu_model, line.cluster] += line.parts.free
+    for line in changing:
+        lost[line.gpu_model, line.cluster] += line.parts.free
+    return tuple(
+        f"{model} in {cluster}: {free[model, cluster]} → {free[model, cluster] - count} free GPUs"
+        for (model, cluster), count in sorted(lost.items())
+        if count
+    )
+
+
+def _emptied(lines: Sequence[Line], changing: Sequence[Line]) -> tuple[str, ...]:
+    """Return the S1 domains in use that lose their last node that takes instances."""
+    leaving = {line.pk for line in changing}
+    left: Counter[tuple[str, str]] = Counter()
+    used: set[tuple[str, str]] = set()
+    for line in lines:
+        where = (line.cluster, line.s1)
+        left[where] += line.schedulable and line.pk not in leaving
+        if line.used:
+            used.add(where)
+    losing = {(line.cluster, line.s1) for line in changing if line.schedulable and line.s1}
+    return tuple(
+        f"{s1} in {cluster}" for cluster, s1 in sorted(losing & used) if not left[cluster, s1]
+    )
+
+
+def _notes(asked: NodeChange, changing: Sequence[Line]) -> tuple[str, ...]:
+    if asked.action == "label":
+        return ()
+    slugs = {line.cluster for line in changing}
+    told = Cluster.objects.filter(slug__in=slugs, kind=Cluster.Kind.RECORD).order_by("slug")
+    return tuple(
+        f"{cluster.slug} is watched only: HeteroScale keeps this for itself and tells the cluster"
+        " nothing."
+        for cluster in told
+    )

@@ -1,0 +1,118 @@
+"""The named changes of a node's state, as one table: where each begins, what it sets."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from inventory.models.base import AdminState, Lifecycle
+
+_HERE: Final = (Lifecycle.ACTIVE, Lifecycle.DECOMMISSIONING)
+_OUT: Final = (AdminState.CORDONED, AdminState.DRAINING, AdminState.MAINTENANCE)
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One verb: from which states it may be done, and to which it leads.
+
+    ``takes`` is whether the node's GPUs are lost to new instances; a ``lifecycle`` of ``None``
+    stays as it is.
+    """
+
+    name: str
+    word: str
+    done: str
+    admin_from: tuple[AdminState, ...]
+    admin_to: AdminState
+    lifecycle_from: tuple[Lifecycle, ...] = _HERE
+    lifecycle_to: Lifecycle | None = None
+    takes: bool = True
+
+    def refusal(self, admin_state: str, lifecycle: str) -> str:
+        """Return in words why it can't be done in these states; empty where it can."""
+        if lifecycle not in self.lifecycle_from:
+            return f"it is {Lifecycle(lifecycle).label}"
+        if admin_state not in self.admin_from:
+            return f"it is {AdminState(admin_state).label}"
+        return ""
+
+
+TRANSITIONS: Final[Mapping[str, Transition]] = {
+    one.name: one
+    for one in (
+        Transition(
+            "cordon",
+            "Cordon",
+            "cordoned",
+            (AdminState.IN_SERVICE,),
+            AdminState.CORDONED,
+        ),
+        Transition(
+            "drain",
+            "Drain",
+            "set to drain",
+            (AdminState.IN_SERVICE, AdminState.CORDONED, AdminState.MAINTENANCE),
+            AdminState.DRAINING,
+        ),
+        Transition(
+            "maintain",
+            "Set in maintenance",
+            "set in maintenance",
+            (AdminState.IN_SERVICE, AdminState.CORDONED, AdminState.DRAINING),
+            AdminState.MAINTENANCE,
+        ),
+        Transition(
+            "return",
+            "Return",
+            "returned",
+            _OUT,
+            AdminState.IN_SERVICE,
+            lifecycle_from=(*_HERE, Lifecycle.RETIRED),
+            lifecycle_to=Lifecycle.ACTIVE,
+            takes=False,
+        ),
+        Transition(
+            "retire",
+            "Retire",
+            "retired",
+            tuple(AdminState),
+            AdminState.MAINTENANCE,
+            lifecycle_from=(*_HERE, Lifecycle.PLANNED),
+            lifecycle_to=Lifecycle.RETIRED,
+        ),
+    )
+}
+
+LABEL: Final = "label"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeChange:
+    """What a person wants done to nodes: a transition by name, or labels set and removed."""
+
+    action: str
+    put: Mapping[str, str] = field(default_factory=dict)
+    drop: tuple[str, ...] = ()
+
+    @property
+    def word(self) -> str:
+        """The verb on the button."""
+        return "Label" if self.action == LABEL else TRANSITIONS[self.action].word
+
+    @property
+    def done(self) -> str:
+        """What is said afterwards: "cordoned"."""
+        return "labelled" if self.action == LABEL else TRANSITIONS[self.action].done
+
+    @property
+    def takes(self) -> bool:
+        """Whether new instances lose the GPUs."""
+        return self.action != LABEL and TRANSITIONS[self.action].takes
+
+    def refusal(self, admin_state: str, lifecycle: str) -> str:
+        """Return in words why it can't be done in these states; empty where it can."""
+        if self.action == LABEL:
+            return ""
+        return TRANSITIONS[self.action].refusal(admin_state, lifecycle)
+
+
+ACTIONS: Final = (*TRANSITIONS, LABEL)
