@@ -37,7 +37,7 @@ class Reading:
 
 
 def bar_words(overlay: Overlay, service: str = "") -> tuple[tuple[Tone, str], ...]:
-    """Return what the bars of an overlay are made of; those of health are the states themselves."""
+    """Return what bars are made of; those of health are the states themselves."""
     if overlay is Overlay.HEALTH:
         return ()
     if overlay is Overlay.SERVICE:
