@@ -2,27 +2,27 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from typing import Final
 
-from controller.drawings.mounted import Entry, Face, Rack
-from controller.drawings.state import Key
+from controller.core.phrases import plural
+from controller.drawings import looks, pips, symbols
+from controller.drawings.looks import ColourBy, Looks
+from controller.drawings.mounted import Entry, Face, Kind, Numbering, Rack
+from controller.drawings.slots import Beneath, Mounting, Slot, mount, units
+from controller.drawings.state import Key, Tone
+from controller.drawings.svg import Element, finished, fit, root, sub, width_of, write
 
-
-class ColourBy(StrEnum):
-    """What the fill of an entry says."""
-
-    HEALTH = "health"
-    USE = "use"
-    SERVICE = "service"
-    HARDWARE = "hardware"
-
-
-@dataclass(frozen=True, slots=True)
-class Beneath:
-    """Entries that are listed beneath a rack rather than drawn, and why in words."""
-
-    words: str
-    entries: tuple[Entry, ...]
+_U: Final = 24.0
+"""The height of a unit [CSS pixels]: what one unit high can be hit with a finger's tip."""
+_HEAD: Final = 22.0
+_GUTTER: Final = 26.0
+_BODY: Final = 216.0
+_BETWEEN: Final = 8.0
+_TAB: Final = 8.0
+_PAD: Final = 6.0
+_SMALL: Final = 12.0
+_ICON: Final = 13.0
+_LINE: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Elevation:
 
 @dataclass(frozen=True, slots=True)
 class Elevations:
-    """Racks side by side and the legend that they share."""
+    """Racks side by side, the legend of their colours, and what the squares mean."""
 
     racks: tuple[Elevation, ...]
     legend: tuple[Key, ...]
@@ -57,5 +57,174 @@ def draw(
     face: Face = Face.FRONT,
     uid: str = "racks",
 ) -> Elevations:
-    """Return the elevations, all in one scale; ``uid`` tells drawings of one page apart."""
-    raise NotImplementedError
+    """Return the elevations, all in one scale and standing on one floor.
+
+    ``uid`` tells the drawings of one page apart.
+    """
+    entries = [entry for rack in racks for entry in rack.entries]
+    seen = looks.looks_of(entries, colour_by)
+    tallest = max((rack.u_height for rack in racks), default=0)
+    return Elevations(
+        racks=tuple(
+            _elevation(rack, _Drawing(seen, face, uid, rack, tallest, number))
+            for number, rack in enumerate(racks)
+        ),
+        legend=looks.legend(seen, entries, f"{uid}-0"),
+        pips=pips.keys() if any(entry.pips for entry in entries) else (),
+    )
+
+
+def headline(rack: Rack) -> str:
+    """Return how many of what is mounted are healthy; "empty" where nothing is."""
+    nouns = ("compute trays", "switch trays") if rack.has_trays else ("nodes", "switches")
+    said: list[str] = []
+    for kind, noun in zip((Kind.NODE, Kind.SWITCH), nouns, strict=True):
+        those = [entry for entry in rack.entries if entry.kind is kind]
+        healthy = sum(entry.state.tone is Tone.OK for entry in those)
+        if those:
+            said.append(f"{noun} {'' if said else 'healthy '}{healthy}/{len(those)}")
+    return ", ".join(said) or "empty"
+
+
+def sentence(entry: Entry, beside: Sequence[str] = ()) -> str:
+    """Return everything about an entry: "n-01: U12–U19, 8 GPUs free, healthy"."""
+    said = [units(entry), "" if entry.face is Face.BOTH else f"{entry.face} only"]
+    if entry.kind is Kind.SWITCH:
+        said.append("switch")
+    else:
+        said.append(pips.words(entry.pips) if entry.gpus_known else "GPUs not counted")
+    said += [entry.hardware, entry.state.word, *entry.words]
+    said += ["runs " + ", ".join(entry.services)] if entry.services else []
+    said += ["shares its height with " + ", ".join(beside)] if beside else []
+    return f"{entry.name}: {', '.join(part for part in said if part)}"
+
+
+def _elevation(rack: Rack, drawing: "_Drawing") -> Elevation:
+    mounting = mount(rack, drawing.face)
+    summary = (
+        f"Rack {rack.name}, {drawing.face}: {plural(rack.u_height, 'unit')}, {headline(rack)}"
+    )
+    return Elevation(
+        name=rack.name,
+        href=rack.href,
+        headline=headline(rack),
+        summary=summary,
+        svg=finished(drawing.drawn(mounting, summary)),
+        beneath=mounting.beneath,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawing:
+    looks: Looks
+    face: Face
+    page: str
+    rack: Rack
+    tallest: int
+    number: int
+
+    @property
+    def uid(self) -> str:
+        return f"{self.page}-{self.number}"
+
+    @property
+    def top(self) -> float:
+        """Return where the rack begins: all stand on the floor of the tallest."""
+        return _HEAD + (self.tallest - self.rack.u_height) * _U
+
+    @property
+    def sides(self) -> tuple[Face, ...]:
+        return (Face.FRONT, Face.REAR) if self.face is Face.BOTH else (self.face,)
+
+    def side_x(self, side: Face) -> float:
+        return _GUTTER + self.sides.index(side) * (_BODY + _BETWEEN)
+
+    def drawn(self, mounting: Mounting, summary: str) -> Element:
+        width = 2 * _GUTTER + len(self.sides) * (_BODY + _BETWEEN) - _BETWEEN
+        height = _HEAD + self.tallest * _U + 1
+        drawing = root(width, height, class_="drawing rack", role="group")
+        drawing.set("aria-label", summary)
+        drawing.set("data-tree", "")
+        symbols.define(drawing, self.uid)
+        self.frame(sub(drawing, "g", aria_hidden="true"), width)
+        for slot in sorted(mounting.slots, key=lambda one: not one.is_back):
+            self.back(drawing, slot) if slot.is_back else self.entry(drawing, slot)
+        return drawing
+
+    def frame(self, frame: Element, width: float) -> None:
+        body = self.rack.u_height * _U
+        for side in self.sides:
+            x = self.side_x(side)
+            write(frame, side.capitalize(), (x, self.top - 8), "heading")
+            sub(frame, "rect", x=x, y=self.top, width=_BODY, height=body, class_="body")
+            lines = "".join(
+                f"M{x:g} {self.top + unit * _U:g}h{_BODY:g}"
+                for unit in range(1, self.rack.u_height)
+            )
+            sub(frame, "path", d=lines, class_="rail")
+        for row in range(self.rack.u_height):
+            y = self.top + row * _U + 16
+            is_down = self.rack.numbering is Numbering.TOP_DOWN
+            unit = str(row + 1 if is_down else self.rack.u_height - row)
+            write(frame, unit, (_GUTTER - _PAD, y), "units end")
+            write(frame, unit, (width - _GUTTER + _PAD, y), "units")
+
+    def place(self, slot: Slot) -> tuple[float, float, float, float]:
+        wide = _BODY / slot.lanes
+        x = self.side_x(slot.side) + slot.lane * wide
+        y = self.top + slot.top * _U
+        return x + 1, y + 1, wide - 2, max(1, slot.entry.u_height) * _U - 2
+
+    def back(self, drawing: Element, slot: Slot) -> None:
+        x, y, width, height = self.place(slot)
+        behind = sub(drawing, "g", class_="back", aria_hidden="true")
+        sub(behind, "rect", x=x, y=y, width=width, height=height, rx=2)
+        write(behind, fit(slot.entry.name, width - 2 * _PAD, _SMALL), (x + _PAD, y + 15), "quiet")
+
+    def entry(self, drawing: Element, slot: Slot) -> None:
+        one, (x, y, width, height) = slot.entry, self.place(slot)
+        look = self.looks.of(one)
+        tone = symbols.class_of(look.tone) if look.tone else ""
+        link = sub(drawing, "a", href=one.href, class_=f"box {one.kind} {tone}".strip())
+        link.set("data-depth", "0")
+        told = sentence(one, slot.beside)
+        link.set("aria-label", told)
+        sub(link, "title", told)
+        sub(link, "rect", x=x, y=y, width=width, height=height, rx=2, class_="ground")
+        tab = self.looks.attributes(look, self.uid)
+        sub(link, "rect", x=x, y=y, width=min(_TAB, width / 4), height=height, **tab)
+        left = x + _TAB + _PAD
+        room = width - _TAB - 2 * _PAD
+        if room >= _ICON:
+            symbols.icon(link, self.uid, one.state.tone, (left, y + 4.5), _ICON)
+        used = self.squares(link, one, (left, y, room, height))
+        self.words(link, slot, look.word, (left + _ICON + 5, y + 15.5, room - _ICON - 5 - used))
+
+    def squares(self, link: Element, one: Entry, box: tuple[float, float, float, float]) -> float:
+        """Draw the GPUs and return how much of the first line they take."""
+        x, y, room, height = box
+        if not one.pips:
+            return 0
+        if height >= 2 * _LINE:
+            laid = pips.grid(len(one.pips), room, height - _LINE - 2)
+            if laid:
+                pips.draw(link, one.pips, laid, (x, y + _LINE))
+            return 0
+        laid = pips.grid(len(one.pips), room * 0.5, height - 4)
+        if laid is None:
+            return 0
+        pips.draw(
+            link, one.pips, laid, (x + room - laid.width, y + (height - laid.height) / 2 + 1)
+        )
+        return laid.width + _PAD
+
+    def words(
+        self, link: Element, slot: Slot, word: str, line: tuple[float, float, float]
+    ) -> None:
+        x, y, room = line
+        name = fit(slot.entry.name, max(0, room), _SMALL)
+        write(link, name, (x, y), "name")
+        left = room - width_of(name, _SMALL) - 2 * _PAD
+        said = fit(word, left, _SMALL) if left > 0 else ""
+        if said == word or len(said) > 6:  # noqa: PLR2004
+            write(link, said, (x + room, y), "quiet end")

@@ -80,18 +80,19 @@ def series(uid: str, slot: int) -> dict[str, str]:
 
 def key(attributes: dict[str, str], word: str) -> Key:
     """Return the line of a legend for a fill."""
-    drawing = _swatch()
+    drawing = swatch()
     sub(drawing, "rect", x=0.5, y=0.5, width=19, height=13, rx=2, **attributes)
     return Key(finished(drawing), word)
 
 
 def key_of_tone(uid: str, tone: Tone, word: str) -> Key:
     """Return the line of a legend for a state: its shape and its fill."""
-    drawing = _swatch(38)
+    drawing = swatch(38)
     icon(drawing, uid, tone, (0, 0))
     sub(drawing, "rect", x=18.5, y=0.5, width=19, height=13, rx=2, **filled(uid, tone))
     return Key(finished(drawing), word)
 
 
-def _swatch(width: float = 20) -> Element:
+def swatch(width: float = 20) -> Element:
+    """Return an empty drawing of the size of a line of a legend."""
     return root(width, 14, class_="drawing", aria_hidden="true", focusable="false")
