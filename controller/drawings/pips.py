@@ -11,7 +11,7 @@ from controller.drawings.state import Key
 from controller.drawings.svg import Element, finished, sub
 
 # From one square to the next, and the length of its side [CSS pixels]; the largest that fits.
-_SIZES: Final = ((18.0, 14.0), (14.0, 11.0), (11.0, 8.0), (9.0, 7.0))
+_SIZES: Final = ((22.0, 17.0), (18.0, 14.0), (14.0, 11.0), (11.0, 8.0), (9.0, 7.0))
 _KEY_SIDE: Final = 11.0
 
 

@@ -23,6 +23,8 @@ _PAD: Final = 6.0
 _SMALL: Final = 12.0
 _ICON: Final = 13.0
 _LINE: Final = 20.0
+_NARROW: Final = 100.0
+_LEAST_WORD: Final = 44.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,40 +193,73 @@ class _Drawing:
         link.set("aria-label", told)
         sub(link, "title", told)
         sub(link, "rect", x=x, y=y, width=width, height=height, rx=2, class_="ground")
-        tab = self.looks.attributes(look, self.uid)
-        sub(link, "rect", x=x, y=y, width=min(_TAB, width / 4), height=height, **tab)
-        left = x + _TAB + _PAD
-        room = width - _TAB - 2 * _PAD
-        if room >= _ICON:
-            symbols.icon(link, self.uid, one.state.tone, (left, y + 4.5), _ICON)
-        used = self.squares(link, one, (left, y, room, height))
-        self.words(link, slot, look.word, (left + _ICON + 5, y + 15.5, room - _ICON - 5 - used))
+        is_narrow = width < _NARROW
+        tab, pad = (5.0, 4.0) if is_narrow else (_TAB, _PAD)
+        fill = self.looks.attributes(look, self.uid)
+        sub(link, "rect", x=x, y=y, width=tab, height=height, **fill)
+        area = _Area(x + tab + pad, y, width - tab - 2 * pad, height)
+        symbols.icon(link, self.uid, one.state.tone, (area.x, y + 4.5), min(_ICON, area.width))
+        if is_narrow and height > _U:
+            _narrow(link, one, area)
+        elif height > _U:
+            _tall(link, one, area, look.word)
+        else:
+            _low(link, one, area, look.word)
 
-    def squares(self, link: Element, one: Entry, box: tuple[float, float, float, float]) -> float:
-        """Draw the GPUs and return how much of the first line they take."""
-        x, y, room, height = box
-        if not one.pips:
-            return 0
-        if height >= 2 * _LINE:
-            laid = pips.grid(len(one.pips), room, height - _LINE - 2)
-            if laid:
-                pips.draw(link, one.pips, laid, (x, y + _LINE))
-            return 0
-        laid = pips.grid(len(one.pips), room * 0.5, height - 4)
-        if laid is None:
-            return 0
-        pips.draw(
-            link, one.pips, laid, (x + room - laid.width, y + (height - laid.height) / 2 + 1)
-        )
-        return laid.width + _PAD
 
-    def words(
-        self, link: Element, slot: Slot, word: str, line: tuple[float, float, float]
-    ) -> None:
-        x, y, room = line
-        name = fit(slot.entry.name, max(0, room), _SMALL)
-        write(link, name, (x, y), "name")
-        left = room - width_of(name, _SMALL) - 2 * _PAD
-        said = fit(word, left, _SMALL) if left > 0 else ""
-        if said == word or len(said) > 6:  # noqa: PLR2004
-            write(link, said, (x + room, y), "quiet end")
+@dataclass(frozen=True, slots=True)
+class _Area:
+    """What is left of an entry for icon, words and squares."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @property
+    def beside_icon(self) -> float:
+        return self.width - _ICON - _PAD
+
+
+def _low(link: Element, one: Entry, area: _Area, word: str) -> None:
+    """Fill an entry of one unit: the squares are at the right end of its line."""
+    laid = pips.grid(len(one.pips), area.width / 2, area.height - 4) if one.pips else None
+    if laid is None:
+        _titled(link, one, area, word, area.beside_icon)
+        return
+    _titled(link, one, area, "", area.beside_icon - laid.width - _PAD)
+    top = area.y + (area.height - laid.height) / 2 + 1
+    pips.draw(link, one.pips, laid, (area.x + area.width - laid.width, top))
+
+
+def _tall(link: Element, one: Entry, area: _Area, word: str) -> None:
+    """Fill an entry of several units: squares under its name, then as many words as fit."""
+    _titled(link, one, area, word, area.beside_icon)
+    y = area.y + _LINE + 2
+    laid = pips.grid(len(one.pips), area.width, area.height - _LINE - 4) if one.pips else None
+    if laid:
+        pips.draw(link, one.pips, laid, (area.x, y))
+        y += laid.height
+    said = (pips.words(one.pips) if one.pips else "", one.hardware, ", ".join(one.services or ()))
+    for words in said:
+        if words and y + _LINE <= area.y + area.height:
+            write(link, fit(words, area.width, _SMALL), (area.x, y + 14), "quiet")
+            y += _LINE - 3
+
+
+def _narrow(link: Element, one: Entry, area: _Area) -> None:
+    """Fill one of several entries side by side: icon, name and squares under one another."""
+    write(link, fit(one.name, area.width, _SMALL), (area.x, area.y + 29), "name")
+    laid = pips.grid(len(one.pips), area.width, area.height - 34) if one.pips else None
+    if laid:
+        pips.draw(link, one.pips, laid, (area.x, area.y + 34))
+
+
+def _titled(link: Element, one: Entry, area: _Area, word: str, room: float) -> None:
+    """Write the name beside the icon, and a word at the end of the line if there is room."""
+    x, y = area.x + _ICON + _PAD, area.y + 15.5
+    name = fit(one.name, room, _SMALL)
+    write(link, name, (x, y), "name")
+    left = room - width_of(name, _SMALL) - 2 * _PAD
+    if left > _LEAST_WORD:
+        write(link, fit(word, left, _SMALL), (x + room, y), "quiet end")

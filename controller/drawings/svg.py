@@ -15,6 +15,7 @@ Value = str | float
 # Widths of characters in a system font, in parts of its size; wide enough for every one we know.
 _NARROW: Final = frozenset("ijlI.,:;|!'()[] fjrt/-")
 _BROAD: Final = frozenset("mwMW@%—&")
+_TAIL: Final = 4
 # What XML has no way to write, and no name needs.
 _FORBIDDEN: Final = {ord(char): "?" for char in "\ufffe\uffff"}
 
@@ -58,7 +59,7 @@ def fit(text: str, width: float, size: float = 13) -> str:
     if width_of(text, size) <= width:
         return text
     for kept in range(len(text) - 1, 1, -1):
-        tail = kept // 2
+        tail = max(kept // 2, min(kept - 1, _TAIL))
         short = f"{text[: kept - tail]}…{text[len(text) - tail :]}"
         if width_of(short, size) <= width:
             return short
