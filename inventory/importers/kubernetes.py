@@ -77,7 +77,8 @@ def read(data: bytes, gathering: Gathering) -> Found:
             regions.update([own.get("topology.kubernetes.io/region", "")])
         else:
             without += 1
-    _cluster(gathering, regions)
+    if without < len(items):
+        _cluster(gathering, regions)
     if without:
         gathering.note(f"Nodes without GPUs were left out: {without}.")
     sources = _sources(family, labels)
