@@ -110,7 +110,12 @@ def copy(model: type[Model], columns: Sequence[str], rows: Sequence[Cells]) -> N
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
         sql.Identifier(_table(model)), sql.SQL(", ").join(map(sql.Identifier, columns))
     )
-    with connection.cursor() as cursor, cursor.copy(statement) as stream:
+    with (
+        # What a COPY is refused for comes as Django's own errors too.
+        connection.wrap_database_errors,
+        connection.cursor() as cursor,
+        cursor.copy(statement) as stream,
+    ):
         stream.set_types([_kind_name(model, name) for name in columns])
         for row in rows:
             stream.write_row(row)

@@ -22,20 +22,42 @@ Tell = Callable[[int, str], None]
 """Told how many things are written and of which kind; raises to stop."""
 
 _SPARE: Final = 16_000
-ASIDE: Final[Mapping[str, Mapping[str, Callable[[UUID], object]]]] = {
-    "switch": {"name": str, "guid": lambda _: ""},
+
+
+def _nothing(_row: UUID) -> object:
+    return ""
+
+
+def _spare(row: UUID) -> object:
+    return _SPARE + row.int % _SPARE
+
+
+Meanwhile = Callable[[UUID], object]
+ASIDE: Final[Mapping[str, Mapping[str, Meanwhile]]] = {
+    "switch": {"name": str, "guid": _nothing},
     "node": {
         "name": str,
-        "serial": lambda _: "",
-        "provider_id": lambda _: "",
-        "k8s_uid": lambda _: "",
+        "serial": _nothing,
+        "provider_id": _nothing,
+        "k8s_uid": _nothing,
         "u_position": lambda _: None,
     },
-    "gpu": {"uuid": lambda _: "", "index": lambda row: _SPARE + row.int % _SPARE},
-    "nic": {"name": str, "guid": lambda _: ""},
+    "gpu": {"uuid": _nothing, "index": _spare},
+    "nic": {"name": str, "guid": _nothing},
     "link": {"port": str, "peer_port": str},
 }
 """What no two rows may share, and what a row has meanwhile, so that two may exchange it."""
+
+WITHIN: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
+    "node": {"u_position": frozenset(("rack", "u_height"))},
+    "gpu": {"index": frozenset(("node",))},
+    "nic": {"name": frozenset(("node",))},
+    "link": {
+        "port": frozenset(("switch",)),
+        "peer_port": frozenset(("peer",)),
+    },
+}
+"""What no two rows may share within something else: it is freed when that changes too."""
 
 
 @dataclass(slots=True)
@@ -61,21 +83,31 @@ class Writer:
     def _change(self, kind: str, changes: Sequence[Planned]) -> None:
         if not changes:
             return
-        put_aside(kind, changes)
+        restored = put_aside(kind, changes)
         if kind == "link":
             self.resolver.far = _far(changes)
+        leaving = [one for one in changes if one.after.get("missing") is True]
+        back = [one for one in changes if one.after.get("missing") is False]
+        aside = {one.row for one in (*leaving, *back)}
+        # What is missing leaves its place before another takes it, and takes it when that is free.
+        self._update(kind, leaving)
+        self._update(kind, [one for one in changes if one.row not in aside])
+        for name, rows in restored.items():
+            bulk.update(MODELS[kind], "id", (name,), rows)
+        self._update(kind, back)
+        if kind == "hardware":
+            give_words(changes)
+
+    def _update(self, kind: str, changes: Sequence[Planned]) -> None:
         groups: dict[tuple[str, ...], list[Sequence[object]]] = defaultdict(list)
         for one in changes:
             cells = self.resolver.changed(one)
             groups[tuple(cells)].append((one.row, *cells.values()))
-        # What is missing leaves its place before another takes it.
-        for names, rows in sorted(groups.items(), key=lambda one: "missing_since" not in one[0]):
+        for names, rows in groups.items():
             for some in chunks(rows):
                 if names:
                     bulk.update(MODELS[kind], "id", names, some, bulk.NEXT_VERSION)
                 self._tell(len(some), kind)
-        if kind == "hardware":
-            give_words(changes)
 
     def _create(self, kind: str, changes: Sequence[Planned]) -> None:
         fields = fields_of(kind)
@@ -102,12 +134,23 @@ def _cell(value: object, is_json: bool) -> object:  # noqa: FBT001 - one of two 
     return Jsonb(value, orjson.dumps) if is_json else value
 
 
-def put_aside(kind: str, changes: Iterable[Planned]) -> None:
-    """Free the names and identifiers that rows give up, so that others may take them."""
+def put_aside(kind: str, changes: Iterable[Planned]) -> dict[str, list[tuple[UUID, object]]]:
+    """Free the names and places that rows give up, so that others may take them.
+
+    Returns by column what rows had that get no other value, to be given back.
+    """
     own = [(one.row, one.after) for one in changes if one.row is not None]
+    restored: dict[str, list[tuple[UUID, object]]] = {}
     for name, meanwhile in ASIDE.get(kind, {}).items():
-        rows = [(row, meanwhile(row)) for row, after in own if name in after]
-        bulk.update(MODELS[kind], "id", (name,), rows)
+        within = WITHIN.get(kind, {}).get(name, frozenset())
+        moved = [row for row, after in own if name not in after and within & after.keys()]
+        if moved:
+            rows = MODELS[kind]._default_manager.filter(pk__in=moved)  # noqa: SLF001 - public by custom
+            restored[name] = list(rows.values_list("pk", name))
+        given_up = [row for row, after in own if name in after]
+        freed = [(row, meanwhile(row)) for row in (*given_up, *moved)]
+        bulk.update(MODELS[kind], "id", (name,), freed)
+    return restored
 
 
 def give_words(changes: Iterable[Planned]) -> None:

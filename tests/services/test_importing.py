@@ -223,6 +223,30 @@ def test_serials_and_positions_are_exchanged() -> None:
     assert dict(Node.objects.values_list("name", "u_position")) == {"a": 12, "b": 2}
 
 
+def test_nodes_exchange_their_racks_and_gpus_their_nodes() -> None:
+    head = "node,serial,rack,u\n"
+    applied(upload(f"{head}a,S1,r,2\nb,S2,q,2\n"))
+    applied(upload(f"{head}a,S1,q,2\nb,S2,r,2\n"))
+    assert dict(Node.objects.values_list("name", "rack__name")) == {"a": "q", "b": "r"}
+    assert set(Node.objects.values_list("u_position", flat=True)) == {2}
+    for first, second in (("A", "B"), ("B", "A")):
+        table = "### {}\nindex, uuid\n0, {}\n"
+        text = table.format("a", first) + table.format("b", second)
+        applied(upload(text, "gpus.txt"))
+    assert dict(Gpu.objects.values_list("uuid", "node__name")) == {"A": "b", "B": "a"}
+    assert set(Gpu.objects.values_list("index", flat=True)) == {0}
+
+
+def test_cables_exchange_their_switches() -> None:
+    text = "host,leaf,port,hca\na,L1,1,m0\nb,L2,1,m0\n"
+    applied(upload(text))
+    run = applied(upload(text.replace("a,L1", "a,L3").replace("b,L2", "b,L1"), "ports.csv"))
+    rows = Link.objects.filter(missing_since=None).values_list("node__name", "switch__name")
+    assert set(rows) == {("a", "L3"), ("b", "L1")}
+    reverted(run)
+    assert set(rows.all()) == {("a", "L1"), ("b", "L2")}
+
+
 def test_gpus_exchange_their_places() -> None:
     head = "### a\nindex, uuid\n"
     applied(upload(f"{head}0, G0\n1, G1\n", "gpus.txt"))
