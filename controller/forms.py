@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
 from django import forms
 
+from inventory.models import Node, Rack
+from inventory.models.places import TALLEST_U
 from inventory.transitions import ACTIONS, NodeChange
 
 LONGEST_REASON: Final = 1000
@@ -102,3 +105,53 @@ class FleetChangeForm(forms.Form):
 
 def _words(text: str) -> list[str]:
     return [one.strip() for one in text.replace("\n", ",").split(",") if one.strip()]
+
+
+def _version() -> forms.IntegerField:
+    return forms.IntegerField(min_value=1, max_value=2**31 - 1, widget=forms.HiddenInput)
+
+
+class RackForm(forms.Form):
+    """What a person may change of a rack; ``version`` is the one they saw."""
+
+    row = forms.CharField(max_length=30, required=False, label="Row")
+    column = forms.CharField(max_length=30, required=False, label="Column")
+    u_height = forms.IntegerField(min_value=1, max_value=TALLEST_U, label="Height [U]")
+    power_kw = forms.FloatField(
+        min_value=0,
+        max_value=10_000,
+        required=False,
+        label="Power [kW]",
+        help_text="Empty: unknown.",
+    )
+    cooling = forms.CharField(max_length=60, required=False, label="Cooling")
+    reason = _reason(required=False)
+    version = _version()
+
+    @classmethod
+    def of(cls, rack: Rack) -> RackForm:
+        """Return the form as it begins."""
+        names = ("row", "column", "u_height", "power_kw", "cooling", "version")
+        return cls(initial={name: getattr(rack, name) for name in names})
+
+
+class MoveForm(forms.Form):
+    """Where a node is to stand; ``version`` is that of the node the person saw."""
+
+    u_position = forms.IntegerField(
+        min_value=1,
+        max_value=TALLEST_U,
+        required=False,
+        label="Lowest U",
+        help_text="Empty: somewhere in the rack.",
+    )
+    face = forms.ChoiceField(choices=Node.Face.choices, label="Face")
+    reason = _reason(required=False)
+    version = _version()
+
+    def __init__(self, *args: Any, racks: Sequence[tuple[str, str]], **kwargs: Any) -> None:  # noqa: ANN401
+        """Take the racks to choose from, as pairs of key and name."""
+        super().__init__(*args, **kwargs)
+        choices = [("", "in no known rack"), *racks]
+        self.fields["rack"] = forms.ChoiceField(choices=choices, required=False, label="Rack")
+        self.order_fields(["rack"])

@@ -1,7 +1,7 @@
 """One arithmetic of GPUs for all pages: the parts of a node always add up to its total."""
 
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Self
 
@@ -26,10 +26,18 @@ class Parts:
     unknown: int = 0
     uncounted: int = 0
 
-    def __add__(self, other: Self) -> "Parts":
+    def __add__(self, its: Self) -> "Parts":
         """Return both together."""
+        # Field by field, because pages add up thousands.
         return Parts(
-            *(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True))
+            self.total + its.total,
+            self.in_use + its.in_use,
+            self.free + its.free,
+            self.reserved + its.reserved,
+            self.maintenance + its.maintenance,
+            self.unhealthy + its.unhealthy,
+            self.unknown + its.unknown,
+            self.uncounted + its.uncounted,
         )
 
 

@@ -99,7 +99,8 @@ class Unfolded:
 def unfold(cluster: Cluster, view: View) -> Unfolded:
     """Return what is shown; every node is in exactly one row that is not open."""
     path = _path_to(cluster.groups, view.focus)
-    asked = max(1, min(MOST_HOPS, view.hops))
+    # From the whole cluster it is one level further to the nodes than from an S2 domain.
+    asked = max(1, min(MOST_HOPS + (not path), view.hops))
     note = ""
     for hops in range(asked, 0, -1):
         rows = _Unfolding(cluster, view, path, hops).rows()
