@@ -21,7 +21,6 @@ class ColourBy(StrEnum):
 
 
 OTHERS: Final = "others"
-_PLAIN: Final = "plain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ class Looks:
             return symbols.filled(uid, look.tone)
         if look.category:
             return symbols.series(uid, self.slots.get(look.category, symbols.SERIES - 1))
-        return {"class_": f"fill {_PLAIN}"}
+        return {"class_": "fill switch" if look == _SWITCH else "fill none"}
 
 
 def looks_of(entries: Sequence[Entry], colour_by: ColourBy) -> Looks:
@@ -124,7 +123,7 @@ def _by_service(entry: Entry) -> Look:
         return _SWITCH
     if entry.services is None:
         return Look("services unknown", Tone.UNKNOWN)
-    names = " + ".join(sorted(entry.services))
+    names = ", ".join(sorted(entry.services))
     return Look(names, category=names) if names else Look("no service")
 
 

@@ -21,6 +21,7 @@ _BETWEEN: Final = 8.0
 _TAB: Final = 8.0
 _PAD: Final = 6.0
 _SMALL: Final = 12.0
+_TINY: Final = 11.0
 _ICON: Final = 13.0
 _LINE: Final = 20.0
 _NARROW: Final = 100.0
@@ -242,14 +243,14 @@ def _tall(link: Element, one: Entry, area: _Area, word: str) -> None:
         y += laid.height
     said = (pips.words(one.pips) if one.pips else "", one.hardware, ", ".join(one.services or ()))
     for words in said:
-        if words and y + _LINE <= area.y + area.height:
+        if words not in {"", word} and y + _LINE <= area.y + area.height:
             write(link, fit(words, area.width, _SMALL), (area.x, y + 14), "quiet")
             y += _LINE - 3
 
 
 def _narrow(link: Element, one: Entry, area: _Area) -> None:
     """Fill one of several entries side by side: icon, name and squares under one another."""
-    write(link, fit(one.name, area.width, _SMALL), (area.x, area.y + 29), "name")
+    write(link, fit(one.name, area.width, _TINY), (area.x, area.y + 29), "name tiny")
     laid = pips.grid(len(one.pips), area.width, area.height - 34) if one.pips else None
     if laid:
         pips.draw(link, one.pips, laid, (area.x, area.y + 34))

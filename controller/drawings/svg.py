@@ -15,7 +15,8 @@ Value = str | float
 # Widths of characters in a system font, in parts of its size; wide enough for every one we know.
 _NARROW: Final = frozenset("ijlI.,:;|!'()[] fjrt/-")
 _BROAD: Final = frozenset("mwMW@%—&")
-_TAIL: Final = 4
+# Of a name cut short, so many of the last characters stay in any case: nodes are numbered.
+_TAIL: Final = 3
 # What XML has no way to write, and no name needs.
 _FORBIDDEN: Final = {ord(char): "?" for char in "\ufffe\uffff"}
 

@@ -30,6 +30,7 @@ const KEYS = [
   ["j", "Next row", () => move(1)],
   ["k", "Previous row", () => move(-1)],
   ["Enter", "Open the row", null],
+  ["← ↑ → ↓", "Move along a topology or a rack", null],
   ["x", "Tick the row", null],
   ["1…7", "Open a line of the attention list", null],
   ["f", "Open the freeze sheet", () => document.querySelector("main [data-dialog^=freeze], [data-dialog=freeze-fleet]")?.click()],
