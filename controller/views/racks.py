@@ -17,8 +17,8 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from controller.core.words import clean
-from controller.drawings.mounted import Face
 from controller.drawings.looks import ColourBy
+from controller.drawings.mounted import Face
 from controller.drawings.rack import draw
 from controller.forms import MoveForm, RackForm
 from controller.selectors.rack_page import Move, RackPage, find_rack, read_move, read_rack
