@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django import forms
 
-from inventory.models import Node, Rack
+from inventory.importers.detect import AUTO
+from inventory.models import ImportRun, Node, Rack
 from inventory.models.places import TALLEST_U
+from inventory.services.importing import Wanted, wanted_of
 from inventory.transitions import ACTIONS, NodeChange
 
 LONGEST_REASON: Final = 1000
@@ -155,3 +158,75 @@ class MoveForm(forms.Form):
         choices = [("", "in no known rack"), *racks]
         self.fields["rack"] = forms.ChoiceField(choices=choices, required=False, label="Rack")
         self.order_fields(["rack"])
+
+
+class _Told(forms.Form):
+    """A form whose faults are told as one sentence."""
+
+    def problem(self) -> str:
+        """Return what is wrong."""
+        return " ".join(str(text) for errors in self.errors.values() for text in errors)
+
+
+LEVELS: Final = 2_000
+NAME_MAP: Final = 1_000_000
+
+
+class ImportForm(_Told):
+    """Files and pasted text to be imported, and how they are to be read."""
+
+    key = forms.UUIDField(widget=forms.HiddenInput)
+    pasted = forms.CharField(required=False, strip=False)
+    uploads = forms.Field(required=False)
+    format = forms.CharField(max_length=20, required=False)
+    cluster = forms.CharField(max_length=253, required=False)
+    levels = forms.CharField(max_length=LEVELS, required=False)
+    names = forms.CharField(max_length=NAME_MAP, required=False, strip=False)
+    part = forms.BooleanField(required=False)
+
+    def wanted(self) -> Wanted:
+        """Return how the files are to be read."""
+        given = self.cleaned_data
+        return Wanted(
+            form=given["format"] or AUTO,
+            cluster=given["cluster"],
+            level_keys=tuple(_words(given["levels"])),
+            names=given["names"],
+            part=given["part"],
+        )
+
+
+class ReplanForm(_Told):
+    """Other choices for a plan; what is not sent stays as it is."""
+
+    levels = forms.CharField(max_length=LEVELS, required=False)
+    choices = forms.BooleanField(required=False)
+    part = forms.BooleanField(required=False)
+    new = forms.CharField(max_length=63, required=False)
+    same_as = forms.CharField(max_length=63, required=False)
+
+    def wanted(self, run: ImportRun) -> Wanted:
+        """Return how the files of ``run`` are to be read now."""
+        before, given = wanted_of(run), self.cleaned_data
+        if given["choices"]:
+            keys = tuple(_words(given["levels"]))
+            return replace(before, level_keys=keys, part=given["part"])
+        merges = {key: to for key, to in before.merges.items() if key != given["new"]}
+        if given["new"] and given["same_as"]:
+            merges[given["new"]] = given["same_as"]
+        return replace(before, merges=merges)
+
+
+class ApplyForm(_Told):
+    """An agreement to a plan: which, why, and the GPUs where many would go missing."""
+
+    digest = forms.CharField(max_length=64, required=False)
+    reason = forms.CharField(max_length=LONGEST_REASON, required=False)
+    gpus = forms.IntegerField(min_value=0, max_value=10**7, required=False)
+
+    def key(self) -> UUID:
+        """Return the id of what is asked for, a new one where the form brings none."""
+        try:
+            return UUID(self.data.get("key", ""))
+        except ValueError:
+            return uuid4()

@@ -199,8 +199,9 @@ TIME_ZONE = CONFIGURATION.time_zone
 
 # Requests are refused early when they are larger than any page of ours sends.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
-DATA_UPLOAD_MAX_NUMBER_FIELDS = 2_000
-DATA_UPLOAD_MAX_NUMBER_FILES = 5
+# A change of two thousand nodes names each of them; an import may have a file a host.
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 2_200
+DATA_UPLOAD_MAX_NUMBER_FILES = 200
 FILE_UPLOAD_HANDLERS = [
     "heteroscale_site.uploads.QuotaHandler",
     "django.core.files.uploadhandler.MemoryFileUploadHandler",

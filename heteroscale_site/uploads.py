@@ -6,7 +6,13 @@ from typing import Any, Final
 
 from django.core.files.uploadhandler import FileUploadHandler, SkipFile
 
-LARGEST_UPLOAD: Final = 16 * 2**20
+MIB: Final = 2**20
+LARGEST_UPLOAD: Final = 16 * MIB
+LARGE: Final = ("/imports/", "/api/v1/imports/")
+"""Where whole fleets are sent: a list of two thousand nodes has 34 MiB."""
+
+LARGEST_IMPORT: Final = 64 * MIB
+ALL_OF_AN_IMPORT: Final = 128 * MIB
 
 
 class QuotaHandler(FileUploadHandler):
@@ -16,14 +22,19 @@ class QuotaHandler(FileUploadHandler):
         """Begin to count."""
         super().new_file(*args, **kwargs)
         self.seen = 0
+        is_large = self.request is not None and self.request.path_info.startswith(LARGE)
+        self.most = LARGEST_IMPORT if is_large else LARGEST_UPLOAD
+        self.most_in_all = ALL_OF_AN_IMPORT if is_large else LARGEST_UPLOAD
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> bytes:
         """Pass the chunk on, until there were too many."""
         del start
+        request: Any = self.request
         self.seen += len(raw_data)
-        if self.seen > LARGEST_UPLOAD:
-            refused: frozenset[str] = getattr(self.request, "files_too_large", frozenset())
-            self.request.files_too_large = refused | {self.field_name}  # type: ignore[union-attr]
+        request.bytes_uploaded = getattr(request, "bytes_uploaded", 0) + len(raw_data)
+        if self.seen > self.most or request.bytes_uploaded > self.most_in_all:
+            refused: frozenset[str] = getattr(request, "files_too_large", frozenset())
+            request.files_too_large = refused | {self.field_name}
             raise SkipFile
         return raw_data
 

@@ -13,8 +13,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHt
 from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_safe
 
-from controller.api.figures import StrangerError, refusal, require_session, safe
+from controller.api.figures import StrangerError, refusal, require_session
 from controller.charts.plot import Cell, cell
+from controller.core.spreadsheet import cell_text
 from controller.selectors import backtests
 from controller.selectors.backtest_scores import BOUND, COLUMNS
 from controller.selectors.backtest_series import (
@@ -199,7 +200,7 @@ class _Echo:
 
 def _csv(rows: Iterable[Sequence[Cell]], name: str) -> StreamingHttpResponse:
     writer = csv.writer(_Echo())
-    lines = (writer.writerow([safe(value) for value in row]) for row in rows)
+    lines = (writer.writerow([cell_text(value) for value in row]) for row in rows)
     response = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{name}"'
     response["Cache-Control"] = "private, no-cache"

@@ -19,7 +19,8 @@ from django.views.decorators.http import require_safe
 from controller.api.asks import BadAskError, Moment, Wanted, wanted
 from controller.charts import FIGURES, Figure
 from controller.charts.clock import Clock
-from controller.charts.plot import Cell, Plot, Table
+from controller.charts.plot import Plot, Table
+from controller.core.spreadsheet import cell_text
 from controller.selectors.backtest_series import (
     UnansweredBacktestError,
     UnknownBacktestError,
@@ -49,7 +50,6 @@ READERS: Final[Mapping[str, Callable[[Ask], Any]]] = {
     "backtest": backtest_series,
 }
 # What a spreadsheet would take for a formula.
-FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\0")
 
 
 class StrangerError(PermissionError):
@@ -156,19 +156,12 @@ def _json(request: HttpRequest, body: dict[str, Any]) -> HttpResponse:
 def _csv(table: Table, name: str) -> HttpResponse:
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow([safe(column) for column in table["columns"]])
-    writer.writerows([safe(value) for value in row] for row in table["rows"])
+    writer.writerow([cell_text(column) for column in table["columns"]])
+    writer.writerows([cell_text(value) for value in row] for row in table["rows"])
     response = HttpResponse(out.getvalue(), content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{name}"'
     response["Cache-Control"] = "private, no-cache"
     return response
-
-
-def safe(value: Cell) -> Cell:
-    """Return a cell no spreadsheet runs: text that looks like a formula gets an apostrophe."""
-    if isinstance(value, str) and value.startswith(FORMULA):
-        return f"'{value}"
-    return value
 
 
 def refusal(status: int, code: str, message: str, where: str) -> HttpResponse:

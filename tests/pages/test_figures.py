@@ -12,8 +12,8 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from controller.api.figures import safe
 from controller.charts import FIGURES
+from controller.core.spreadsheet import cell_text
 from controller.models import Backtest
 from tests import factories
 from tests.backtests import FOUND, answer, make_backtest
@@ -239,4 +239,4 @@ def test_a_spreadsheet_runs_nothing(reader: Client) -> None:
     ],
 )
 def test_numbers_stay_numbers(value: object, written: object) -> None:
-    assert safe(value) == written  # type: ignore[arg-type]
+    assert cell_text(value) == written  # type: ignore[arg-type]
