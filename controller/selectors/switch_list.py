@@ -1,8 +1,10 @@
 """The switches of a cluster, tier by tier."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
+from uuid import UUID
 
 from django.db.models import Count, Sum
 
@@ -46,7 +48,7 @@ class SwitchList:
 def read_switches(cluster: str, tier: str, page: int) -> SwitchList | None:
     """Return the switches of a cluster and tier; ``None`` when there is no such cluster.
 
-    Without a cluster, that with the most switches; ``tier`` is a number or ``unknown``. Five
+    Without a cluster, that with the most switches; ``tier`` is a number or ``unknown``. Six
     queries for any number.
     """
     clusters = tuple(
@@ -72,13 +74,17 @@ def read_switches(cluster: str, tier: str, page: int) -> SwitchList | None:
 
 
 def _lines(cluster: str, rows: Sequence[Switch]) -> tuple[SwitchLine, ...]:
-    counted = {
-        pk: (nodes, cables)
-        for pk, nodes, cables in Link.objects.filter(switch__in=[row.pk for row in rows])
-        .order_by()
-        .values_list("switch")
-        .annotate(nodes=Count("node", distinct=True), cables=Sum("count"))
-    }
+    keys = [row.pk for row in rows]
+    nodes: Counter[UUID | None] = Counter()
+    cables: Counter[UUID | None] = Counter()
+    for end in ("switch", "peer"):
+        # A cable between two switches is written down once, at either.
+        found = Link.objects.filter(**{f"{end}__in": keys, "missing_since": None}).order_by()
+        for pk, under, summed in found.values_list(end).annotate(
+            under=Count("node", distinct=True), summed=Sum("count")
+        ):
+            nodes[pk] += under
+            cables[pk] += summed
     return tuple(
         SwitchLine(
             name=row.name,
@@ -89,8 +95,8 @@ def _lines(cluster: str, rows: Sequence[Switch]) -> tuple[SwitchLine, ...]:
             model=row.model,
             tone=TONES.get(row.health, "muted"),
             health=row.get_health_display(),
-            nodes=counted.get(row.pk, (0, 0))[0],
-            cables=counted.get(row.pk, (0, 0))[1],
+            nodes=nodes[row.pk],
+            cables=cables[row.pk],
         )
         for row in rows
     )

@@ -65,7 +65,7 @@ def test_arrows_walk_the_tree_and_enter_narrows_it(site: str, page: Page) -> Non
         ("End", "h800-002"),
         ("ArrowLeft", "rack r01"),
         ("ArrowLeft", "S1 s1-02"),
-        ("ArrowUp", "h800-001"),
+        ("ArrowUp", "S1 s1-01"),
         ("Home", "S2 s2-01"),
         ("ArrowRight", "S1 s1-01"),
     ):

@@ -168,8 +168,9 @@ def test_strangers_sign_in(client: Client, db: None) -> None:  # noqa: ARG001
 def test_the_list_is_narrowed_by_tier(reader: Client) -> None:
     make_fabric(factories.make_cluster())
     page = reading(reader, "/fleet/switches/")
-    assert "leaf-1" in page
-    assert "spine-1" in page
+    # 4 cables down and 2 up; the spine has the same 2, written down at the leaf
+    assert "leaf-1 0 3 compute ok 4 6" in page
+    assert "spine-1 1 — compute ok 0 2" in page
     assert "2 of 2 switches" in page
     assert "leaf-1" not in reading(reader, "/fleet/switches/?tier=1")
     none = reading(reader, "/fleet/switches/?tier=unknown")
