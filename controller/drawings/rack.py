@@ -145,9 +145,8 @@ class _Drawing:
     def drawn(self, mounting: Mounting, summary: str) -> Element:
         width = 2 * _GUTTER + len(self.sides) * (_BODY + _BETWEEN) - _BETWEEN
         height = _HEAD + self.tallest * _U + 1
-        drawing = root(width, height, class_="drawing rack", role="group")
-        drawing.set("aria-label", summary)
-        drawing.set("data-tree", "")
+        name = {"aria_label": summary, "data_tree": ""}
+        drawing = root(width, height, class_="drawing rack", role="group", **name)
         symbols.define(drawing, self.uid)
         self.frame(sub(drawing, "g", aria_hidden="true"), width)
         for slot in sorted(mounting.slots, key=lambda one: not one.is_back):
@@ -188,10 +187,9 @@ class _Drawing:
         one, (x, y, width, height) = slot.entry, self.place(slot)
         look = self.looks.of(one)
         tone = symbols.class_of(look.tone) if look.tone else ""
-        link = sub(drawing, "a", href=one.href, class_=f"box {one.kind} {tone}".strip())
-        link.set("data-depth", "0")
         told = sentence(one, slot.beside)
-        link.set("aria-label", told)
+        name = {"class_": f"box {one.kind} {tone}".strip(), "data_depth": "0", "aria_label": told}
+        link = sub(drawing, "a", href=one.href, **name)
         sub(link, "title", told)
         sub(link, "rect", x=x, y=y, width=width, height=height, rx=2, class_="ground")
         is_narrow = width < _NARROW

@@ -50,18 +50,16 @@ def define(drawing: Element, uid: str) -> None:
 
 
 def _tile(defs: Element, name: str, path: str, class_: str) -> None:
-    tile = sub(defs, "pattern", id=name, width=6, height=6, patternUnits="userSpaceOnUse")
-    tile.set("class", class_)
+    named = {"id": name, "class_": class_, "patternUnits": "userSpaceOnUse"}
+    tile = sub(defs, "pattern", width=6, height=6, **named)
     sub(tile, "rect", width=6, height=6, class_="ground")
     sub(tile, "path", d=path)
 
 
 def icon(parent: Element, uid: str, tone: Tone, at: tuple[float, float], size: float = 14) -> None:
     """Draw the shape of a tone with its upper left corner at a place."""
-    name = f"icon {class_of(tone)} {tone}"
-    sub(parent, "use", href=f"#{uid}-{tone}", x=at[0], y=at[1], width=size, height=size).set(
-        "class", name
-    )
+    look = {"href": f"#{uid}-{tone}", "class_": f"icon {class_of(tone)} {tone}"}
+    sub(parent, "use", x=at[0], y=at[1], width=size, height=size, **look)
 
 
 def filled(uid: str, tone: Tone) -> dict[str, str]:

@@ -97,9 +97,8 @@ class _Drawing:
     overlay: Overlay
 
     def drawn(self, columns: Columns, summary: str) -> Element:
-        drawing = root(WIDTH, columns.height, class_="drawing topology", role="group")
-        drawing.set("aria-label", summary)
-        drawing.set("data-tree", "")
+        name = {"aria_label": summary, "data_tree": ""}
+        drawing = root(WIDTH, columns.height, class_="drawing topology", role="group", **name)
         symbols.define(drawing, self.uid)
         for depth, heading in enumerate(_HEADINGS):
             write(drawing, heading, (column_x(depth), 16), "heading")
@@ -112,11 +111,10 @@ class _Drawing:
 
     def box(self, drawing: Element, box: Box) -> None:
         row = box.row
+        told = {"aria_label": row.sentence, "data_depth": str(row.depth)}
+        told |= {"aria_current": "true"} if row.is_focus else {}
         name = f"box {row.level.lower()}" + (" in-focus" if row.is_focus else "")
-        link = sub(drawing, "a", href=row.href, class_=name, data_depth=str(row.depth))
-        link.set("aria-label", row.sentence)
-        if row.is_focus:
-            link.set("aria-current", "true")
+        link = sub(drawing, "a", href=row.href, class_=name, **told)
         sub(link, "title", row.sentence)
         size = {"width": box.width, "height": box.height, "rx": 4}
         sub(link, "rect", x=box.x, y=box.y, class_="ground", **size)

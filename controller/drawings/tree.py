@@ -117,9 +117,9 @@ _Path = tuple[str, ...]
 def key_of(*names: str | None) -> str:
     """Return the key of the group at a path of names: S2, or S2 and S1, or S2, S1 and rack.
 
-    ``None`` and ``""`` stand for having none: ``key_of("S2-1", None)`` is ``"S2-1/"``.
+    ``None`` and ``""`` stand for having none: ``key_of("S2-1", None)`` is ``"S2-1/*"``.
     """
-    return "/".join(quote(name or "", safe="") for name in names)
+    return "/".join(quote(name, safe="", errors="replace") if name else "*" for name in names)
 
 
 def grow(
