@@ -1,8 +1,9 @@
 """What an overlay says of nodes: a few words, and the parts of a bar."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from controller.core.phrases import plural
 from controller.core.words import number, percent
@@ -18,6 +19,7 @@ class Overlay(StrEnum):
     UTILISATION = "utilisation"
     FREE = "free"
     SERVICE = "service"
+    HARDWARE = "hardware"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ def bar_words(overlay: Overlay, service: str = "") -> tuple[tuple[Tone, str], ..
     if overlay is Overlay.SERVICE:
         runs = f"runs {service or 'a service'}"
         return ((Tone.BUSY, runs), (Tone.UNKNOWN, "services unknown"))
+    if overlay is Overlay.HARDWARE:
+        return ((Tone.OK, "one type"), (Tone.WARN, "several types"), (Tone.UNKNOWN, "not known"))
     full = (Tone.BUSY, "in use") if overlay is Overlay.UTILISATION else (Tone.OK, "free")
     return (full, (Tone.UNKNOWN, "use unknown"))
 
@@ -51,12 +55,9 @@ def read(nodes: Sequence[Node], overlay: Overlay, service: str = "") -> Reading:
     """Return what an overlay says of nodes together."""
     if not nodes:
         return Reading("no nodes")
-    if overlay is Overlay.HEALTH:
-        return _health(nodes)
     if overlay is Overlay.SERVICE:
         return _service(nodes, service)
-    parts = total_of(node.parts for node in nodes)
-    return _utilisation(parts) if overlay is Overlay.UTILISATION else _free(parts)
+    return _READINGS[overlay](nodes)
 
 
 def health_words(states: tuple[tuple[State, int], ...], nodes: int) -> str:
@@ -74,14 +75,17 @@ def _health(nodes: Sequence[Node]) -> Reading:
     return Reading(health_words(states, len(nodes)), _shares(shares, len(nodes)))
 
 
-def _utilisation(parts: Parts) -> Reading:
+def _utilisation(nodes: Sequence[Node]) -> Reading:
+    parts = total_of(node.parts for node in nodes)
+
     def known() -> str:
         return f"{percent(parts.in_use / parts.total)} in use"
 
     return _of_gpus(parts, known, Tone.BUSY, parts.in_use)
 
 
-def _free(parts: Parts) -> Reading:
+def _free(nodes: Sequence[Node]) -> Reading:
+    parts = total_of(node.parts for node in nodes)
     return _of_gpus(parts, lambda: f"{number(parts.free)} free", Tone.OK, parts.free)
 
 
@@ -109,6 +113,18 @@ def _service(nodes: Sequence[Node], service: str) -> Reading:
     return Reading(_names(sorted({name for names in running for name in names})) + more, shares)
 
 
+def _hardware(nodes: Sequence[Node]) -> Reading:
+    """Name the GPU types; several of them are what makes a domain scarce (HeteroScale, §6)."""
+    names = sorted({node.hardware for node in nodes if node.hardware})
+    silent = sum(not node.hardware for node in nodes)
+    tone = Tone.OK if len(names) == 1 else Tone.WARN
+    shares = _shares(((tone, len(nodes) - silent), (Tone.UNKNOWN, silent)), len(nodes))
+    if not names:
+        return Reading("type not known", shares)
+    more = f", {number(silent)} unknown" if silent else ""
+    return Reading(", ".join(names) + more, shares)
+
+
 def _of_one(running: int, nodes: int) -> str:
     if nodes == 1:
         return "runs here" if running else "not here"
@@ -123,3 +139,11 @@ def _names(names: Sequence[str]) -> str:
 
 def _shares(counts: Iterable[tuple[Tone, int]], total: int) -> tuple[Share, ...]:
     return tuple(Share(tone, count / total) for tone, count in counts if count)
+
+
+_READINGS: Final[Mapping[Overlay, Callable[[Sequence[Node]], Reading]]] = {
+    Overlay.HEALTH: _health,
+    Overlay.UTILISATION: _utilisation,
+    Overlay.FREE: _free,
+    Overlay.HARDWARE: _hardware,
+}

@@ -37,7 +37,8 @@ class Node:
     """One node; its GPUs are in ``parts``, where those that nobody reports the use of are unknown.
 
     ``services`` are those that run on it: ``()`` none, ``None`` nobody reports. ``uplinks`` are
-    the cables of its own to its leaves; empty where none is recorded.
+    the cables of its own to its leaves; empty where none is recorded. ``hardware`` is its GPU
+    type, empty where it is not known.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Node:
     parts: Parts
     state: State = UNKNOWN
     services: tuple[str, ...] | None = None
+    hardware: str = ""
     uplinks: tuple[Bundle, ...] = ()
 
 

@@ -63,6 +63,7 @@ def _node(rows: Rows, node: NodeSeen) -> tree.Node:
         parts=node.parts,
         state=state_of(node.tone, node.word),
         services=node.services if rows.observed else None,
+        hardware=node.hardware,
         uplinks=_bundles(rows.downlinks.get(node.pk, ())),
     )
 

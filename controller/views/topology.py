@@ -31,6 +31,7 @@ OVERLAYS: Final[Mapping[Overlay, str]] = {
     Overlay.UTILISATION: "use of GPUs",
     Overlay.FREE: "free GPUs",
     Overlay.SERVICE: "one service",
+    Overlay.HARDWARE: "hardware type",
 }
 
 

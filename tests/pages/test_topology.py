@@ -108,6 +108,15 @@ def test_use_is_shown_where_it_is_reported(reader: Client) -> None:
     assert said in reading(reader, PAGE + "?service=nix")
 
 
+def test_hardware_types_are_told_where_they_are_known(reader: Client) -> None:
+    make_fabric(factories.make_cluster())
+    Node.objects.filter(name="h800-000").update(hardware=factories.make_hardware("h20"))
+    Node.objects.filter(name="h800-001").update(hardware=None)
+    page = reading(reader, PAGE + "?overlay=hardware")
+    assert "H20, H800, 1 unknown" in page
+    assert "type not known" in page
+
+
 def test_what_looks_wrong_is_named(reader: Client) -> None:
     leaf = make_fabric(factories.make_cluster())
     Node.objects.filter(name="h800-000").update(s1_domain=None, s2_domain=None)
