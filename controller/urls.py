@@ -4,6 +4,7 @@ from django.urls import path
 
 from controller.api import backtests as backtest_api
 from controller.api import figures
+from controller.api import imports as import_api
 from controller.views import (
     approvals,
     backtests,
@@ -92,6 +93,13 @@ urlpatterns = [
     # Machines are told in JSON that an id is none, so the view reads it.
     path("backtests/<str:pk>/scores.csv", backtest_api.scores, name="backtest-scores"),
     path("backtests/<str:pk>/series.csv", backtest_api.series, name="backtest-series"),
+    path("api/v1/imports/", import_api.index, name="api-imports"),
+    path("api/v1/imports/<str:pk>", import_api.one, name="api-import"),
+    path("api/v1/imports/<str:pk>/changes", import_api.changes, name="api-import-changes"),
+    path("api/v1/imports/<str:pk>/apply", import_api.apply, name="api-import-apply"),
+    path("api/v1/imports/<str:pk>/cancel", import_api.cancel, name="api-import-cancel"),
+    path("api/v1/imports/<str:pk>/revert", import_api.revert, name="api-import-revert"),
+    path("api/v1/inventory.yaml", import_api.inventory, name="api-inventory"),
     path("api/v1/backtests/", backtest_api.index, name="api-backtests"),
     path("api/v1/backtests/<str:pk>", backtest_api.one, name="api-backtest"),
     path("api/v1/figures/<slug:name>", figures.figure, name="figure"),

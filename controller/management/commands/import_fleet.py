@@ -26,8 +26,8 @@ from inventory.importers.detect import AUTO, FORMATS, MAX_BYTES
 from inventory.importers.found import Found, RefusedError
 from inventory.models import ImportRun
 from inventory.plan import Plan, plan_for_empty
+from inventory.selectors.exports import UnknownClusterError, exported
 from inventory.services.importing import CHANGED_SINCE, DEFAULT_CLUSTER, found_in, plan_files
-from inventory.stored import read
 from inventory.summaries import Holders
 
 UNREACHABLE: Final = (
@@ -279,9 +279,10 @@ def _revert(name: str) -> ImportRun:
 def _exported(cluster: str | None) -> str:
     """Return the inventory, or one cluster of it, as YAML."""
     try:
-        stored = read(None if cluster is None else [cluster])
+        return exported(cluster or "")
     except OperationalError as fault:
         raise AnswerError("no_database", AWAY, status=FAILED) from fault
-    if cluster is not None and not stored.of("cluster"):
-        raise AnswerError("no_such_cluster", f"there is no cluster {cluster}", "--cluster")
-    return write(stored.found() if cluster is None else stored.used())
+    except UnknownClusterError as fault:
+        raise AnswerError(
+            "no_such_cluster", f"there is no cluster {cluster}", "--cluster"
+        ) from fault
