@@ -233,7 +233,7 @@ def _low(link: Element, one: Entry, area: _Area, word: str) -> None:
 
 def _tall(link: Element, one: Entry, area: _Area, word: str) -> None:
     """Fill an entry of several units: squares under its name, then as many words as fit."""
-    _titled(link, one, area, word, area.beside_icon)
+    told = _titled(link, one, area, word, area.beside_icon)
     y = area.y + _LINE + 2
     laid = pips.grid(len(one.pips), area.width, area.height - _LINE - 4) if one.pips else None
     if laid:
@@ -241,7 +241,7 @@ def _tall(link: Element, one: Entry, area: _Area, word: str) -> None:
         y += laid.height
     said = (pips.words(one.pips) if one.pips else "", one.hardware, ", ".join(one.services or ()))
     for words in said:
-        if words not in {"", word} and y + _LINE <= area.y + area.height:
+        if words not in {"", told} and y + _LINE <= area.y + area.height:
             write(link, fit(words, area.width, _SMALL), (area.x, y + 14), "quiet")
             y += _LINE - 3
 
@@ -254,11 +254,14 @@ def _narrow(link: Element, one: Entry, area: _Area) -> None:
         pips.draw(link, one.pips, laid, (area.x, area.y + 34))
 
 
-def _titled(link: Element, one: Entry, area: _Area, word: str, room: float) -> None:
-    """Write the name beside the icon, and a word at the end of the line if there is room."""
+def _titled(link: Element, one: Entry, area: _Area, word: str, room: float) -> str:
+    """Write the name beside the icon, a word at the end of the line; return what fitted of it."""
     x, y = area.x + _ICON + _PAD, area.y + 15.5
     name = fit(one.name, room, _SMALL)
     write(link, name, (x, y), "name")
     left = room - width_of(name, _SMALL) - 2 * _PAD
-    if left > _LEAST_WORD:
-        write(link, fit(word, left, _SMALL), (x + room, y), "quiet end")
+    if left <= _LEAST_WORD:
+        return ""
+    told = fit(word, left, _SMALL)
+    write(link, told, (x + room, y), "quiet end")
+    return told

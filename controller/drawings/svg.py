@@ -51,6 +51,8 @@ def finished(drawing: Element) -> SafeString:
 
 def clean(text: str) -> str:
     """Return a text without what XML forbids and without marks of direction."""
+    if text.isascii() and text.isprintable():
+        return text
     return words.clean(text).translate(_FORBIDDEN)
 
 
