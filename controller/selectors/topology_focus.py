@@ -13,6 +13,8 @@ KINDS: Final = ("node", "s1", "s2", "switch", "rack", "nvlink")
 """What the page can be narrowed to, in the order in which a bare name is looked up."""
 LEVELS: Final = ("s2", "s1", "rack")
 AT: Final = "at"
+NONE: Final = "*"
+"""What a path has in the place of a name where there is none."""
 TITLES: Final[Mapping[str, str]] = {
     "node": "node",
     "s1": "S1",
@@ -46,7 +48,8 @@ class Focus:
 def find_focus(rows: Rows, text: str) -> Focus:
     """Return what a ``kind:name`` or a bare name means here; case does not matter.
 
-    ``at:S2/S1/rack`` is a path in the tree, as far as it goes, with names as an address has them.
+    ``at:S2/S1/rack`` is a path in the tree, as far as it goes, with names as an address has them
+    and ``*`` for none.
     """
     kind, _, name = text.partition(":")
     if not text or kind == AT:
@@ -61,7 +64,8 @@ def find_focus(rows: Rows, text: str) -> Focus:
 
 
 def _at(rows: Rows, key: str) -> Focus:
-    path = tuple(unquote(part) for part in key.split("/"))[: len(LEVELS)]
+    parts = key.split("/")[: len(LEVELS)]
+    path = tuple("" if part == NONE else unquote(part) for part in parts)
     if not any(rows.path_of(node)[: len(path)] == path for node in rows.nodes):
         return Focus(missing=key)
     kind = LEVELS[len(path) - 1]

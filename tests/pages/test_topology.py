@@ -65,6 +65,7 @@ def test_the_largest_cluster_is_shown_first_and_others_are_links(reader: Client)
         pytest.param("leaf-1", "Switch leaf-1 is one of those that make", id="a switch"),
         pytest.param("at:s2-01/s1-01", "Around S1 s1-01", id="a path of the drawing"),
         pytest.param("nix", "Nothing here is called “nix”: the whole cluster is shown", id="none"),
+        pytest.param("at:*/*", "Around no S1", id="the nodes that have no S1"),
         pytest.param("at:nix", "Nothing here is called “nix”", id="a path that is not there"),
         pytest.param("core-9", "Switch core-9 makes no S1 or S2 domain", id="a core switch"),
     ],
@@ -72,6 +73,7 @@ def test_the_largest_cluster_is_shown_first_and_others_are_links(reader: Client)
 def test_a_reader_narrows_it(reader: Client, focus: str, said: str) -> None:
     cluster = factories.make_cluster()
     leaf = make_fabric(cluster)
+    Node.objects.create(cluster=cluster, name="stray")
     Switch.objects.create(cluster=cluster, fabric=leaf.fabric, name="core-9", tier=2)
     assert said in reading(reader, f"{PAGE}?focus={focus}")
 
