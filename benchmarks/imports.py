@@ -1,20 +1,39 @@
-"""How fast a fleet is read: 2,000 nodes as Kubernetes, ibnetdiscover and YAML list them.
+"""How fast a fleet of 2,000 nodes is read and imported, as Kubernetes and ibnetdiscover list it.
 
-Run it with ``.venv/bin/python -m benchmarks.imports [NODES]``; the files are made up here.
+Run it with ``.venv/bin/python -m benchmarks.imports [NODES]``; the files are made up here, and the
+servers are throw-away ones from the wheels, like those of the tests.
 """
 
 import json
+import os
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from itertools import pairwise
+from uuid import uuid4
 
-from inventory.domains import derive
-from inventory.export import write
-from inventory.importers.detect import read
-from inventory.importers.found import Found, Options
-from inventory.plan import plan_for_empty
+import django
 
+import tests.servers  # noqa: F401 - starts the servers before the settings are read
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "heteroscale_site.settings")
+django.setup()
+
+from django.core.management import call_command  # noqa: E402
+
+from controller.services import import_jobs, imports  # noqa: E402
+from controller.services.imports import Consent, Upload, Wanted  # noqa: E402
+from controller.services.people import CommandLine  # noqa: E402
+from inventory.domains import derive  # noqa: E402
+from inventory.export import write  # noqa: E402
+from inventory.importers.detect import read  # noqa: E402
+from inventory.importers.found import Found, Options  # noqa: E402
+from inventory.models import ImportRun  # noqa: E402
+from inventory.plan import plan_for_empty  # noqa: E402
+from inventory.stored import read as read_rows  # noqa: E402
+
+CLUSTER = "eu-1-a"
 UNIT = 32
 RAILS = 8
 SPINES = 16
@@ -78,10 +97,9 @@ def taken(name: str, data: bytes) -> Found:
     marks = [time.process_time()]
     found = read(data, name, Options())
     marks.append(time.process_time())
-    domains = derive(found)
+    derive(found)
     marks.append(time.process_time())
     plan = plan_for_empty(found)
-    len(domains.domains)
     marks.append(time.process_time())
     read_s, derive_s, plan_s = (after - before for before, after in pairwise(marks))
     print(
@@ -91,16 +109,72 @@ def taken(name: str, data: bytes) -> Found:
     return found
 
 
+def carried(run: ImportRun) -> tuple[ImportRun, float]:
+    """Do what a worker would, and return how long that took [s]."""
+    began = time.perf_counter()
+    import_jobs.carry_out(run.pk, {})
+    run.refresh_from_db()
+    return run, time.perf_counter() - began
+
+
+def exported() -> str:
+    """Return the whole inventory as YAML."""
+    return write(read_rows().found())
+
+
+def imported(name: str, body: bytes) -> ImportRun:
+    """Print how long it takes to plan, apply and plan again [s], and return the import."""
+    wanted, me = Wanted(cluster=CLUSTER), CommandLine("benchmark")
+
+    def ask() -> ImportRun:
+        files = [Upload(name, body)]
+        return imports.ask(uuid4(), files=files, wanted=wanted, user=me, services={})
+
+    run, plan_s = carried(ask())
+    imports.apply(run.pk, consent=Consent(), user=me, services={})
+    run, apply_s = carried(run)
+    again, again_s = carried(ask())
+    changed = "no changes" if again.total == 0 else f"{again.total} changes"
+    imports.cancel(again.pk, user=me)
+    cells = (name, f"{run.total:,}", f"{plan_s:.2f}", f"{apply_s:.2f}", f"{again_s:.2f}", changed)
+    print(f"| {' | '.join(cells)} |")
+    return run
+
+
+def rows(files: Mapping[str, bytes]) -> None:
+    """Print the same for rows: imports one after the other, and what takes them back."""
+    print()
+    print("| file | changes | plan [s] | apply [s] | plan again [s] | it finds |")
+    print("| --- | ---: | ---: | ---: | ---: | --- |")
+    states, runs = [exported()], []
+    for name, body in files.items():
+        runs.append(imported(name, body))
+        states.append(exported())
+    print()
+    print("| reverted | revert [s] | the export is |")
+    print("| --- | ---: | --- |")
+    for name, run in reversed(list(zip(files, runs, strict=True))):
+        me = CommandLine("benchmark")
+        back = imports.revert(run.pk, key=uuid4(), user=me, services={})
+        _, took_s = carried(back)
+        states.pop()
+        same = "as it was" if exported() == states[-1] else "another"
+        print(f"| {name} | {took_s:.2f} | {same} |")
+
+
 def main() -> None:
-    """Print a table, and the most memory that was in use."""
+    """Print tables, and the most memory that was in use."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
     print("| file | MiB | nodes | objects | read [s] | domains [s] | plan [s] |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-    taken("Kubernetes", kubernetes(count))
-    fabric = taken("ibnetdiscover", ibnetdiscover(count))
+    listed, cabled = kubernetes(count), ibnetdiscover(count)
+    taken("Kubernetes", listed)
+    fabric = taken("ibnetdiscover", cabled)
     taken("YAML with every cable", write(fabric).encode())
+    rows({"nodes.json": listed, "fabric.out": cabled})
     print(f"most memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 
 
 if __name__ == "__main__":
+    call_command("migrate", verbosity=0)
     main()

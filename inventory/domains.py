@@ -555,6 +555,11 @@ def _doubles(found: Found) -> list[Finding]:
         ("switch port", f"{link.switch} {link.port}" if link.port else None, link.peer)
         for link in found.links
     ]
+    claims += [
+        ("adapter", f"{link.peer} {link.peer_port}", link.switch)
+        for link in found.links
+        if link.peer_is_node and link.peer_port
+    ]
     holders: dict[tuple[str, str], list[str]] = defaultdict(list)
     for kind, value, holder in claims:
         if value:

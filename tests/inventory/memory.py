@@ -26,6 +26,7 @@ def applied(stored: Stored, plan: Plan) -> Stored:
     """Return the inventory after a plan, which must be one that can be applied."""
     assert plan.errors == ()
     rows = {one.row: one for kind in stored.kept for one in stored.of(kind)}
+    old = set(rows)
     renamed = {
         (one.kind, one.cluster, one.before["name"]): one.after["name"]
         for one in plan.changes
@@ -57,7 +58,10 @@ def applied(stored: Stored, plan: Plan) -> Stored:
         )
     kinds: dict[str, tuple[Kept, ...]] = {}
     for row in rows.values():
-        kinds[row.kind] = (*kinds.get(row.kind, ()), _called(row, renamed))
+        kinds[row.kind] = (
+            *kinds.get(row.kind, ()),
+            _called(row, renamed) if row.row in old else row,
+        )
     return Stored(kept=kinds, domains=plan.domains, version=stored.version + 1)
 
 
