@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from controller.drawings.mounted import Entry, Face, Kind, Numbering, Pip, Rack
@@ -11,6 +12,8 @@ from controller.drawings.state import UNKNOWN, State, Tone
 from controller.drawings.tree import Cluster, Node, Place, Wiring, grow
 from inventory.gpus import Parts
 
+# Drawing takes as long as the machine is busy; the first examples take longest.
+unhurried = settings(deadline=None, max_examples=50)
 HEALTHY = State(Tone.OK, "healthy")
 UNHEALTHY = State(Tone.CRIT, "unhealthy")
 UPKEEP = State(Tone.MAINTENANCE, "in maintenance")

@@ -25,6 +25,7 @@ from tests.drawings.fleets import (
     parsed,
     racks,
     touching,
+    unhurried,
 )
 
 FREE = (Pip.FREE,) * 8
@@ -115,6 +116,7 @@ def test_what_is_seen_from_both_sides_is_one_link() -> None:
     assert [one.get("aria-hidden") for one in backs] == ["true"]
 
 
+@unhurried
 @given(racks(), st.sampled_from(Face), st.sampled_from(ColourBy))
 def test_every_entry_is_once_in_the_drawing_or_beneath(
     rack: Rack, face: Face, colour_by: ColourBy
@@ -130,6 +132,7 @@ def test_every_entry_is_once_in_the_drawing_or_beneath(
     assert all(x < float(size["width"]) and y < float(size["height"]) for _, _, x, y in places)
 
 
+@unhurried
 @given(st.integers(1, 72), st.floats(0, 220), st.floats(0, 400))
 def test_squares_stay_in_their_place(count: int, width: float, height: float) -> None:
     laid = pips.grid(count, width, height)

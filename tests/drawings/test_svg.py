@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.drawings.svg import clean, finished, fit, how_many, root, sub, width_of
-from tests.drawings.fleets import parsed
+from tests.drawings.fleets import parsed, unhurried
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,7 @@ def test_a_name_is_cut_in_its_middle(text: str, width: float, expect: str) -> No
     assert fit(text, width, 12) == expect
 
 
+@unhurried
 @given(st.text(), st.floats(20, 300))
 def test_what_is_cut_fits(text: str, width: float) -> None:
     assert width_of(fit(text, width)) <= width
@@ -40,6 +41,7 @@ def test_how_many_pieces_fit(width: float, count: int) -> None:
     assert how_many(("ab", "cd", "ef"), ", ", width, 12) == count
 
 
+@unhurried
 @given(st.text())
 def test_any_text_is_well_formed(text: str) -> None:
     drawing = root(10, 10, aria_label=text)

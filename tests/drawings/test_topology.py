@@ -23,6 +23,7 @@ from tests.drawings.fleets import (
     regular,
     silent,
     touching,
+    unhurried,
 )
 
 S1 = View(focus=key_of("c0", "su0-0"), hops=2)
@@ -45,6 +46,7 @@ def test_the_group_in_focus_is_marked() -> None:
     assert [one.get("href") for one in marked] == [f"?focus={key_of('c0', 'su0-0')}"]
 
 
+@unhurried
 @given(nodes(), st.integers(1, 3), st.sampled_from(Overlay), st.data())
 def test_no_box_touches_another(
     placed: list[tuple[Place, Node]], hops: int, overlay: Overlay, data: st.DataObject
@@ -59,6 +61,7 @@ def test_no_box_touches_another(
     assert all(right <= 1164 and bottom <= height for _, _, right, bottom in boxes(drawn.svg))
 
 
+@unhurried
 @given(nodes())
 def test_bars_are_not_longer_than_their_track(placed: list[tuple[Place, Node]]) -> None:
     for link in links(draw(cluster(placed), View(hops=3, overlay=Overlay.FREE)).svg):

@@ -20,6 +20,7 @@ from tests.drawings.fleets import (
     nodes,
     regular,
     silent,
+    unhurried,
 )
 
 SU = cluster(
@@ -165,6 +166,7 @@ def test_many_siblings_become_one_box_that_leads_to_the_list() -> None:
     assert focus in {row.key for row in s1}
 
 
+@unhurried
 @given(nodes(), st.integers(0, 4), st.data())
 def test_every_node_is_in_exactly_one_box(
     placed: list[tuple[Place, Node]], hops: int, data: st.DataObject
