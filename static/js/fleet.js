@@ -12,6 +12,9 @@ function count() {
   told.textContent = every.checked ? "All that match are chosen." : ticked ? `${ticked} ticked.` : told.dataset.usual;
 }
 
+// On a phone the filters would stand before every node.
+if (matchMedia("(max-width: 900px)").matches) document.querySelector("[data-fold]")?.removeAttribute("open");
+
 if (form) {
   form.addEventListener("change", count);
   document.addEventListener("htmx:afterSettle", count);
