@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from django.db.models import Q
-from django.urls import reverse
 
 from controller.core.reasons import PASSING
 from controller.core.types import Move
@@ -22,7 +21,6 @@ from controller.selectors.services import (
 )
 from controller.selectors.strip import StripState
 from controller.selectors.suggestions import suggested
-from inventory.models import Cluster, HardwareType, Node, Service
 
 RECENT: Final = 10
 OUT: Final = ("reserved", "maintenance", "unhealthy", "unknown")
@@ -53,16 +51,6 @@ class Pool:
     def out_words(self) -> str:
         """What keeps them out: "8 maintenance, 1 unhealthy"."""
         return ", ".join(f"{count} {name}" for name, count in self.out_of if count) or "none"
-
-
-@dataclass(frozen=True, slots=True)
-class SetupStep:
-    """One thing to do before the first service, and whether it is done."""
-
-    word: str
-    detail: str
-    address: str
-    done: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,25 +92,6 @@ def read_pools(now: datetime) -> tuple[Pool, ...]:
         for row in newest
     ]
     return tuple(sorted(pools, key=lambda pool: (pool.cluster, pool.hardware)))
-
-
-def read_setup() -> tuple[SetupStep, ...]:
-    """Return what is missing before a first service can be watched."""
-    steps = (
-        (
-            HardwareType,
-            "hardwaretype",
-            "Add a hardware type",
-            "GPU model, GPUs in a node, memory.",
-        ),
-        (Cluster, "cluster", "Add a cluster", "Its region and how it is reached."),
-        (Node, "node", "Add nodes", "With the rack and the S1 switch each hangs under."),
-        (Service, "service", "Add a service", "Its roles, SLO and policy, in observe mode."),
-    )
-    return tuple(
-        SetupStep(word, detail, reverse(f"admin:inventory_{name}_add"), kind.objects.exists())
-        for kind, name, word, detail in steps
-    )
 
 
 def read_recent_decisions() -> tuple[DecisionLine, ...]:

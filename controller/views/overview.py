@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from controller.selectors import overview
+from controller.selectors.setup import read_setup
 from controller.views import fragments
 from controller.views.chrome import read_chrome
 
@@ -58,7 +59,7 @@ def page(request: HttpRequest) -> HttpResponse:
     state = _state(request, now)
     values = {"now": now, "attention": state.attention, "services": state.services}
     if not state.services.total:
-        values["setup"] = overview.read_setup()
+        values["setup"] = read_setup(now)
     return render(
         request,
         "controller/overview.html",
