@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
@@ -175,6 +176,7 @@ class _Growing:
 _NUMBERS: Final = re.compile(r"(\d+)")
 
 
+@lru_cache(maxsize=16_384)
 def natural(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
     """Return what sorts names as people do: "n-2" before "n-10"."""
     parts = [part for part in _NUMBERS.split(name) if part]

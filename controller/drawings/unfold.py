@@ -96,6 +96,14 @@ class Unfolded:
     note: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How many boxes there would be: of nodes, and of groups."""
+
+    nodes: int
+    groups: int
+
+
 def unfold(cluster: Cluster, view: View) -> Unfolded:
     """Return what is shown; every node is in exactly one row that is not open."""
     path = _path_to(cluster.groups, view.focus)
@@ -103,10 +111,12 @@ def unfold(cluster: Cluster, view: View) -> Unfolded:
     asked = max(1, min(MOST_HOPS + (not path), view.hops))
     note = ""
     for hops in range(asked, 0, -1):
-        rows = _Unfolding(cluster, view, path, hops).rows()
-        note = note or _excess(rows)
-        if not _excess(rows):
-            return Unfolded(rows, note)
+        # Counted first: rows that are too many are dear to make and thrown away.
+        shown = _Unfolding(cluster, view, path, hops)
+        excess = _excess(shown.sizes())
+        note = note or excess
+        if not excess:
+            return Unfolded(shown.rows(), note)
     return Unfolded(_Unfolding(cluster, view, path, 0).rows(), note)
 
 
@@ -120,14 +130,13 @@ def cable_words(uplinks: Iterable[Bundle]) -> str:
     return " + ".join(told) + (f", {number(down)} down" if down else "")
 
 
-def _excess(rows: Sequence[Row]) -> str:
-    nodes = sum(row.level is Level.NODE for row in rows)
-    if nodes > MOST_NODES:
+def _excess(sizes: Sizes) -> str:
+    if sizes.nodes > MOST_NODES:
         return (
-            f"{number(nodes)} nodes are more than {MOST_NODES}: only groups are drawn. "
+            f"{number(sizes.nodes)} nodes are more than {MOST_NODES}: only groups are drawn. "
             "Open one to see its nodes."
         )
-    if len(rows) - nodes > MOST_GROUPS:
+    if sizes.groups > MOST_GROUPS:
         return f"More than {MOST_GROUPS} groups: fewer levels are drawn. Open one to see more."
     return ""
 
@@ -168,6 +177,24 @@ class _Unfolding:
     def rows(self) -> tuple[Row, ...]:
         return tuple(self._siblings(self.cluster.groups, "", None if self.path else 1))
 
+    def sizes(self) -> Sizes:
+        """Return how many rows there would be, without making them."""
+        counted = [0, 0]
+        self._count(self.cluster.groups, None if self.path else 1, counted)
+        return Sizes(nodes=counted[0], groups=counted[1])
+
+    def _count(self, groups: Sequence[Group], relative: int | None, counted: list[int]) -> None:
+        shown = _shown(groups, self.path)
+        counted[1] += len(shown) + (len(shown) < len(groups))
+        for group in shown:
+            depth = 0 if self.path and group.key == self.path[-1] else relative
+            if self._is_open(group, depth):
+                self._count(group.groups, None if depth is None else depth + 1, counted)
+                counted[0] += len(group.nodes)
+
+    def _is_open(self, group: Group, relative: int | None) -> bool:
+        return group.key in self.path[:-1] or (relative is not None and relative < self.hops)
+
     def _siblings(
         self, groups: Sequence[Group], parent: str, relative: int | None
     ) -> Iterator[Row]:
@@ -182,7 +209,7 @@ class _Unfolding:
     def _group(self, group: Group, relative: int | None) -> Iterator[Row]:
         is_focus = group.key == self.path[-1] if self.path else False
         relative = 0 if is_focus else relative
-        is_open = group.key in self.path[:-1] or (relative is not None and relative < self.hops)
+        is_open = self._is_open(group, relative)
         nodes = group.all_nodes()
         below = group.groups or group.nodes
         yield self._row(

@@ -4,7 +4,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from uuid import UUID
 
 from controller.selectors.node_seen import NodeSeen
 from controller.selectors.topology_rows import Rows, SwitchRow
@@ -108,9 +107,9 @@ def _cables(rows: Rows) -> Iterable[Finding]:
         yield Finding("warn", f"{bad:,} cable{' is' if bad == 1 else 's are'} not well")
 
 
-def _uneven(rows: Rows, reached: Mapping[int, set[UUID]]) -> Iterable[Finding]:
+def _uneven(rows: Rows, reached: Mapping[int, set[str]]) -> Iterable[Finding]:
     """Tell the S1 domains that reach fewer of the switches above than their neighbours do."""
-    above: dict[int | None, set[UUID]] = defaultdict(set)
+    above: dict[int | None, set[str]] = defaultdict(set)
     for pk, names in reached.items():
         above[rows.by_pk[pk].parent] |= names
     short = [

@@ -66,7 +66,7 @@ def find_focus(rows: Rows, text: str) -> Focus:
 def _at(rows: Rows, key: str) -> Focus:
     parts = key.split("/")[: len(LEVELS)]
     path = tuple("" if part == NONE else unquote(part) for part in parts)
-    if not any(rows.path_of(node)[: len(path)] == path for node in rows.nodes):
+    if not any(rows.paths[node.pk][: len(path)] == path for node in rows.nodes):
         return Focus(missing=key)
     kind = LEVELS[len(path) - 1]
     return Focus(kind, path[-1], path)
@@ -94,5 +94,5 @@ def _path(rows: Rows, kind: str, name: str) -> tuple[str, ...]:
 
 def _commonest(rows: Rows, nodes: Iterable[NodeSeen]) -> tuple[str, ...]:
     """Return the path of the rack that most of the nodes are in."""
-    counted = Counter(rows.path_of(node) for node in nodes)
+    counted = Counter(rows.paths[node.pk] for node in nodes)
     return counted.most_common(1)[0][0]

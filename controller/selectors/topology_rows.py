@@ -67,11 +67,15 @@ def together(some: Iterable[Cables]) -> tuple[Cables, ...]:
     )
 
 
-class Uplink(NamedTuple):
-    """The cables between two switches."""
+Path = tuple[str, str, str]
+"""Names of an S2, an S1 and a rack, empty for none."""
 
-    switch: UUID
-    peer: UUID
+
+class Uplink(NamedTuple):
+    """The cables between two switches, by their names."""
+
+    switch: str
+    peer: str
     cables: Cables
 
 
@@ -126,14 +130,14 @@ class Version:
 class Rows:
     """A cluster: domains, nodes, switches and cables.
 
-    ``uplinks`` are the cables between two switches, ``downlinks`` those of a node to all of its
-    switches. ``observed`` says whether anybody reports what runs on its nodes.
+    ``switches`` are by name, ``uplinks`` the cables between two of them, ``downlinks`` those of a
+    node to all of its switches. ``observed`` says whether anybody reports what runs on its nodes.
     """
 
     cluster: str
     domains: Sequence[DomainRow]
     nodes: Sequence[NodeSeen]
-    switches: Mapping[UUID, SwitchRow]
+    switches: Mapping[str, SwitchRow]
     uplinks: Sequence[Uplink]
     downlinks: Mapping[UUID, tuple[Cables, ...]]
     services: Sequence[str]
@@ -160,8 +164,12 @@ class Rows:
         above = self.by_pk.get(domain.parent or 0)
         return (above.name if above else "", domain.name)
 
-    def path_of(self, node: NodeSeen) -> tuple[str, str, str]:
-        """Return where a node is in the tree: names of S2, S1 and rack, empty for none."""
+    @cached_property
+    def paths(self) -> Mapping[UUID, Path]:
+        """Where each node is in the tree: names of S2, S1 and rack, empty for none."""
+        return {node.pk: self._path_of(node) for node in self.nodes}
+
+    def _path_of(self, node: NodeSeen) -> Path:
         s1 = self.by_pk.get(node.s1 or 0)
         s2 = self.by_pk.get(node.s2 or (s1.parent if s1 else 0) or 0)
         return (s2.name if s2 else "", s1.name if s1 else "", node.rack_name)
@@ -219,7 +227,7 @@ def _domains(cluster: str) -> tuple[DomainRow, ...]:
     )
 
 
-def _switches(cluster: str) -> dict[UUID, SwitchRow]:
+def _switches(cluster: str) -> dict[str, SwitchRow]:
     rows = Switch.objects.filter(cluster__slug=cluster).exclude(lifecycle=Lifecycle.RETIRED)
     events = dict(
         HealthEvent.objects.filter(switch__cluster__slug=cluster, ended=None)
@@ -228,7 +236,7 @@ def _switches(cluster: str) -> dict[UUID, SwitchRow]:
         .annotate(many=Count("pk"))
     )
     return {
-        pk: SwitchRow(pk, name, tier, rail, health, events.get(pk, 0), missing is not None)
+        name: SwitchRow(pk, name, tier, rail, health, events.get(pk, 0), missing is not None)
         for pk, name, tier, rail, health, missing in rows.order_by("name").values_list(
             "pk", "name", "tier", "rail", "health", "missing_since"
         )
@@ -245,10 +253,12 @@ def _uplinks(cluster: str) -> list[Uplink]:
     rows = (
         Link.objects.filter(cluster__slug=cluster, missing_since=None, peer__isnull=False)
         .order_by()
-        .values_list("switch", "peer", "speed_gbps")
+        .values_list("switch__name", "peer__name", "speed_gbps")
         .annotate(**_MEASURES)
     )
-    return [Uplink(low, high, Cables(many, speed, bad)) for low, high, speed, many, bad in rows]
+    return [
+        Uplink(low, high or "", Cables(many, speed, bad)) for low, high, speed, many, bad in rows
+    ]
 
 
 def _downlinks(cluster: str) -> dict[UUID, tuple[Cables, ...]]:

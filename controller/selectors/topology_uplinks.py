@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from uuid import UUID
 
 from controller.selectors.topology_rows import (
     Cables,
@@ -19,23 +18,23 @@ class Uplinks:
     """By the key of an S1: its cables to its S2, and the switches above that it reaches."""
 
     cables: Mapping[int, tuple[Cables, ...]]
-    reached: Mapping[int, set[UUID]]
+    reached: Mapping[int, set[str]]
 
 
 def join(
     uplinks: Sequence[Uplink],
-    switches: Mapping[UUID, SwitchRow],
+    switches: Mapping[str, SwitchRow],
     domains: Sequence[DomainRow],
 ) -> Uplinks:
     """Return the uplinks of domains, read once from those of switches.
 
     An end of the lower tier is below whichever way round the cable was written down.
     """
-    tiers = {pk: switch.tier or 0 for pk, switch in switches.items()}
-    s1s, s2s = (_made(switches.values(), domains, level) for level in ("S1", "S2"))
+    tiers = {name: switch.tier or 0 for name, switch in switches.items()}
+    s1s, s2s = (_made(switches, domains, level) for level in ("S1", "S2"))
     above = {domain.pk: domain.parent for domain in domains}
     found: dict[int, list[Cables]] = defaultdict(list)
-    reached: dict[int, set[UUID]] = defaultdict(set)
+    reached: dict[int, set[str]] = defaultdict(set)
     for one in uplinks:
         if one.switch not in tiers or one.peer not in tiers:
             continue
@@ -50,13 +49,13 @@ def join(
 
 
 def _made(
-    switches: Iterable[SwitchRow], domains: Sequence[DomainRow], level: str
-) -> Mapping[UUID, list[int]]:
+    switches: Iterable[str], domains: Sequence[DomainRow], level: str
+) -> Mapping[str, list[int]]:
     """Return the domains of a level that each switch helps to make."""
-    names = {switch.name.lower(): switch.pk for switch in switches}
-    found: dict[UUID, list[int]] = defaultdict(list)
+    names = {name.lower(): name for name in switches}
+    found: dict[str, list[int]] = defaultdict(list)
     for domain in domains:
-        for name in domain.switches if domain.level == level else ():
-            if (pk := names.get(name.lower())) is not None:
-                found[pk].append(domain.pk)
+        for said in domain.switches if domain.level == level else ():
+            if (name := names.get(said.lower())) is not None:
+                found[name].append(domain.pk)
     return found

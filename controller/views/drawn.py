@@ -13,7 +13,7 @@ from controller.drawings.unfold import Row
 from controller.selectors.node_seen import NodeSeen
 from controller.selectors.racks import RackSeen, Standing
 from controller.selectors.topology import Topology
-from controller.selectors.topology_rows import Cables, Rows, together
+from controller.selectors.topology_rows import Cables, Path, Rows, together
 from controller.selectors.topology_words import scarcity
 
 AWAY: Final = frozenset({"cordoned", "draining", "maintenance", "decommissioning"})
@@ -52,7 +52,7 @@ def cluster_of(topology: Topology, href: Callable[[str], str]) -> tree.Cluster:
 
 
 def _place(rows: Rows, node: NodeSeen) -> tree.Place:
-    s2, s1, rack = rows.path_of(node)
+    s2, s1, rack = rows.paths[node.pk]
     return tree.Place(s2=s2 or None, s1=s1 or None, rack=rack or None)
 
 
@@ -84,11 +84,11 @@ def _wiring(topology: Topology, nodes: Iterable[NodeSeen]) -> tree.Wiring:
             switches[key] = len(domain.switches)
         if found := topology.uplinks.cables.get(domain.pk):
             uplinks[key] = _bundles(found)
-    racks_of: dict[str, list[Cables]] = {}
+    racks_of: dict[Path, list[Cables]] = {}
     for node in nodes:
         if cables := rows.downlinks.get(node.pk):
-            racks_of.setdefault(tree.key_of(*rows.path_of(node)), []).extend(cables)
-    uplinks |= {key: _bundles(together(some)) for key, some in racks_of.items()}
+            racks_of.setdefault(rows.paths[node.pk], []).extend(cables)
+    uplinks |= {tree.key_of(*path): _bundles(together(some)) for path, some in racks_of.items()}
     return tree.Wiring(switches, uplinks)
 
 
@@ -109,17 +109,14 @@ def lines_of(topology: Topology, drawing: Drawing) -> tuple[Line, ...]:
         for one in rows.domains
         if one.level in {"S1", "S2"}
     }
-    racks_of = {
-        tree.key_of(*rows.path_of(node)): f"/fleet/racks/{node.rack}/"
-        for node in rows.nodes
-        if node.rack
-    }
+    racks_of = {rows.paths[node.pk]: node.rack for node in rows.nodes if node.rack}
+    pages = {tree.key_of(*path): f"/fleet/racks/{rack}/" for path, rack in racks_of.items()}
     return tuple(
         Line(
             row,
             scarcity(domain.subgroup) if domain else "",
             ", ".join(domain.hardware) if domain else "",
-            racks_of.get(row.key, "") if row.level is tree.Level.RACK else "",
+            pages.get(row.key, "") if row.level is tree.Level.RACK else "",
         )
         for row in drawing.rows
         for domain in (domains.get(row.key) if row.level is not tree.Level.NODE else None,)
