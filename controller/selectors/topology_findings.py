@@ -21,12 +21,13 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that looks wrong: how much, a sentence, and the first things it is about."""
+    """Something that looks wrong: a sentence, the first things it is about, a list of all."""
 
     tone: str
     sentence: str
     named: tuple[Named, ...] = ()
     more: int = 0
+    address: str = ""
 
 
 def find(rows: Rows, uplinks: Uplinks) -> tuple[Finding, ...]:
@@ -42,34 +43,38 @@ def find(rows: Rows, uplinks: Uplinks) -> tuple[Finding, ...]:
 
 
 def _nodes(rows: Rows) -> Iterable[Finding]:
+    lists = f"/fleet/?cluster={rows.cluster}"
     if rows.domains:
         yield from _about(
             [node for node in rows.nodes if node.s1 is None],
-            "is under no S1 domain",
-            "are under no S1 domain",
+            ("is under no S1 domain", "are under no S1 domain"),
+            f"{lists}&s1=none",
         )
     yield from _about(
         [node for node in rows.nodes if node.word == "missing"],
-        "is no longer listed by its source",
-        "are no longer listed by their source",
+        ("is no longer listed by its source", "are no longer listed by their source"),
+        f"{lists}&listed=no",
     )
     yield from _about(
         [node for node in rows.nodes if not node.hardware],
-        "has no known hardware type",
-        "have no known hardware type",
+        ("has no known hardware type", "have no known hardware type"),
+        f"{lists}&hardware=none",
     )
     yield from _about(
         [node for node in rows.nodes if node.gpus is None],
-        "has GPUs that nobody counted",
-        "have GPUs that nobody counted",
+        ("has GPUs that nobody counted", "have GPUs that nobody counted"),
+        lists,
     )
 
 
-def _about(nodes: Sequence[NodeSeen], one: str, many: str) -> Iterable[Finding]:
+def _about(
+    nodes: Sequence[NodeSeen], predicates: tuple[str, str], address: str
+) -> Iterable[Finding]:
     if nodes:
-        told = "1 node " + one if len(nodes) == 1 else f"{len(nodes):,} nodes {many}"
+        one, many = predicates
+        told = f"1 node {one}" if len(nodes) == 1 else f"{len(nodes):,} nodes {many}"
         named = tuple(Named(node.name, node.address) for node in nodes[:NAMED])
-        yield Finding("warn", told, named, len(nodes) - len(named))
+        yield Finding("warn", told, named, len(nodes) - len(named), address)
 
 
 def _switches(rows: Rows) -> Iterable[Finding]:
