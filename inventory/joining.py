@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
+from uuid import UUID
 
 from inventory.importers.found import (
     Found,
@@ -11,7 +12,6 @@ from inventory.importers.found import (
     FoundHardware,
     FoundLink,
     FoundNic,
-    FoundNode,
     Key,
     Options,
     Thing,
@@ -65,21 +65,23 @@ def _in(thing: Any, known: Mapping[str, str]) -> Any:  # noqa: ANN401 - any kind
 
 @dataclass(frozen=True, slots=True)
 class _Host:
-    """A name of a node, and what tells whether it is the same machine as another."""
+    """A name of a node, what tells it from other machines, and its row by either."""
 
     name: str
     identifiers: Mapping[str, str]
-    kept: bool
+    row: UUID | None = None
 
     def may_be(self, other: "_Host") -> bool:
         """Return whether nothing tells the two apart."""
         mine, others = self.identifiers, other.identifiers
+        if self.row is not None and other.row is not None and self.row != other.row:
+            return False
         return all(mine[one] == others[one] for one in mine.keys() & others.keys())
 
     @property
     def rank(self) -> tuple[bool, bool, bool]:
         """Which name stands: Kubernetes' own, then the one the inventory has, then the long."""
-        return ("k8s_uid" in self.identifiers, self.kept, "." in self.name)
+        return ("k8s_uid" in self.identifiers, self.row is not None, "." in self.name)
 
 
 def _one_name_each(found: Found, stored: Stored) -> tuple[Found, Names]:
@@ -90,27 +92,38 @@ def _one_name_each(found: Found, stored: Stored) -> tuple[Found, Names]:
         for short, long in _pairs(hosts):
             stands, gives_way = sorted((short, long), key=lambda one: one.rank, reverse=True)
             instead[cluster, gives_way.name.lower()] = stands.name
-            if gives_way.kept:
+            if gives_way.row is not None:
                 rows[cluster, stands.name.lower()] = (cluster, gives_way.name.lower())
     return (_renamed(found, instead), rows) if instead else (found, rows)
 
 
 def _hosts(found: Found, stored: Stored) -> dict[str, dict[str, _Host]]:
     names: dict[str, dict[str, _Host]] = defaultdict(dict)
-    kept = [one for row in stored.of("node") if isinstance(one := row.thing(), FoundNode)]
-    for is_kept, nodes in ((False, found.nodes), (True, kept)):
-        for node in nodes:
-            told = {one: text for one in _IDENTIFIERS if (text := getattr(node, one))}
-            held = names[node.cluster.lower()]
-            before = held.get(node.name.lower())
-            if before is not None:
-                told = {**told, **before.identifiers}
-            held[node.name.lower()] = _Host(node.name, told, is_kept)
+    rows = {
+        (one, str(row.values[one]).lower()): row.row
+        for row in stored.of("node")
+        for one in _IDENTIFIERS
+        if row.values.get(one)
+    }
+    for node in found.nodes:
+        told = _identifiers(node)
+        known = (rows.get((one, text.lower())) for one, text in told.items())
+        row = next(filter(None, known), None)
+        names[node.cluster.lower()][node.name.lower()] = _Host(node.name, told, row)
     for link in found.links:
         if link.peer_is_node:
             held = names[link.cluster.lower()]
-            held.setdefault(link.peer.lower(), _Host(link.peer, {}, kept=False))
+            held.setdefault(link.peer.lower(), _Host(link.peer, {}))
+    for kept in stored.of("node"):
+        held, name = names[kept.cluster.lower()], str(kept.values["name"])
+        before = held.get(name.lower(), _Host(name, {}))
+        told = {**_identifiers(kept.thing()), **before.identifiers}
+        held[name.lower()] = _Host(name, told, before.row or kept.row)
     return names
+
+
+def _identifiers(node: Thing) -> dict[str, str]:
+    return {one: text for one in _IDENTIFIERS if (text := getattr(node, one))}
 
 
 def _pairs(hosts: Mapping[str, _Host]) -> list[tuple[_Host, _Host]]:
@@ -128,7 +141,6 @@ def _pairs(hosts: Mapping[str, _Host]) -> list[tuple[_Host, _Host]]:
         and len(others) == 1
         and not short.isdigit()
         and hosts[short].may_be(others[0])
-        and not (hosts[short].kept and others[0].kept)
     ]
 
 
