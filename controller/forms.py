@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID, uuid4
 
 from django import forms
 
+from controller.services.fleet import labels_of
 from inventory.importers.detect import AUTO
 from inventory.models import ImportRun, Node, Rack
 from inventory.models.places import TALLEST_U
@@ -18,6 +20,15 @@ from inventory.transitions import ACTIONS, NodeChange
 LONGEST_REASON: Final = 1000
 MOST_NODES: Final = 2_001
 """One more than may change at once, so that too many are refused and not cut."""
+HOLDS: Final = (
+    ("4", "4 hours"),
+    ("24", "1 day"),
+    ("72", "3 days"),
+    ("168", "1 week"),
+    ("720", "30 days"),
+    ("", "without an end"),
+)
+"""How long nodes are reserved, in hours."""
 NO_REASON: Final = "Give a reason: it is what the next person reads."
 
 
@@ -68,6 +79,8 @@ class FleetChangeForm(forms.Form):
     query = forms.CharField(max_length=4_000, required=False)
     labels = forms.CharField(max_length=2_000, required=False)
     drop = forms.CharField(max_length=2_000, required=False)
+    owner = forms.CharField(max_length=160, required=False)
+    hours = forms.ChoiceField(choices=HOLDS, required=False)
     reason = forms.CharField(max_length=LONGEST_REASON, required=False)
     typed = forms.IntegerField(min_value=0, max_value=10**6, required=False)
     back = forms.CharField(max_length=4_000, required=False)
@@ -91,13 +104,16 @@ class FleetChangeForm(forms.Form):
         """Return what is wrong, as sentences."""
         return [str(text) for errors in self.errors.values() for text in errors]
 
-    def asked(self) -> NodeChange:
-        """Return the change that is wanted."""
-        pairs = [one.partition("=") for one in _words(self.cleaned_data["labels"])]
+    def asked(self, now: datetime) -> NodeChange:
+        """Return the change that is wanted; a reservation lasts from ``now``."""
+        given = self.cleaned_data
+        hours = given["hours"]
         return NodeChange(
-            action=self.cleaned_data["action"],
-            put={key.strip(): value.strip() for key, _, value in pairs},
-            drop=tuple(_words(self.cleaned_data["drop"])),
+            action=given["action"],
+            put=labels_of(given["labels"]),
+            drop=tuple(labels_of(given["drop"])),
+            owner=given["owner"].strip(),
+            ends=now + timedelta(hours=int(hours)) if hours else None,
         )
 
     def back_to(self) -> str:

@@ -18,6 +18,7 @@ from controller.services import (
     approvals,
     backtest_jobs,
     backtest_load,
+    fleet,
     import_jobs,
     leadership,
     retention,
@@ -68,6 +69,7 @@ def sweep() -> None:
         _alone(resolve_action, str(action))
     _alone(backtest_jobs.pick_up)
     _alone(import_jobs.pick_up)
+    _alone(fleet.settle_reservations)
     _alone(retention.prune, now)
 
 

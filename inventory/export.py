@@ -1,8 +1,9 @@
 """An inventory as the product's own YAML, which reads back as the same."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any, Final
 
 import yaml
@@ -40,6 +41,42 @@ def write(found: Found) -> str:
         allow_unicode=True,
         width=99,
         default_flow_style=None,
+    )
+
+
+def only(found: Found, nodes: Collection[Key]) -> Found:
+    """Return some nodes with what belongs to them: parts, cables, switches, racks and types."""
+    kept = tuple(one for one in found.nodes if one.key in nodes)
+    links = tuple(
+        one
+        for one in found.links
+        if one.peer_is_node and (one.cluster.lower(), one.peer.lower()) in nodes
+    )
+    clusters = {one.cluster.lower() for one in kept}
+    switches = {(one.cluster.lower(), one.switch.lower()) for one in links}
+    leaves = tuple(one for one in found.switches if one.key in switches)
+    places = [(one.cluster, one.rack) for one in kept] + [
+        (one.cluster, one.rack) for one in leaves
+    ]
+    racks = {(cluster.lower(), rack.lower()) for cluster, rack in places if rack}
+    nvlinked = {
+        (one.cluster.lower(), one.nvlink_domain.lower()) for one in kept if one.nvlink_domain
+    }
+    owners = tuple(one for one in found.clusters if one.slug.lower() in clusters)
+    types = {one.hardware for one in kept}
+    return replace(
+        found,
+        regions=tuple(one for one in found.regions if one.slug in {at.region for at in owners}),
+        clusters=owners,
+        fabrics=tuple(one for one in found.fabrics if one.cluster.lower() in clusters),
+        hardware=tuple(one for one in found.hardware if one.slug in types),
+        racks=tuple(one for one in found.racks if one.key in racks),
+        switches=leaves,
+        nvlink_domains=tuple(one for one in found.nvlink_domains if one.key in nvlinked),
+        nodes=kept,
+        gpus=tuple(one for one in found.gpus if one.key[:2] in nodes),
+        nics=tuple(one for one in found.nics if one.key[:2] in nodes),
+        links=links,
     )
 
 

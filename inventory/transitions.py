@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 from inventory.models.base import AdminState, Lifecycle
@@ -83,36 +84,60 @@ TRANSITIONS: Final[Mapping[str, Transition]] = {
 }
 
 LABEL: Final = "label"
+RESERVE: Final = "reserve"
+UNRESERVE: Final = "unreserve"
+_OTHERS: Final[Mapping[str, tuple[str, str]]] = {
+    LABEL: ("Label", "labelled"),
+    RESERVE: ("Reserve", "reserved"),
+    UNRESERVE: ("End the reservation of", "unreserved"),
+}
+ACTIONS: Final = (*TRANSITIONS, *_OTHERS)
 
 
 @dataclass(frozen=True, slots=True)
 class NodeChange:
-    """What a person wants done to nodes: a transition by name, or labels set and removed."""
+    """What a person wants done to nodes: a transition by name, labels, or a reservation.
+
+    ``put`` and ``drop`` are labels to set and to remove, ``owner`` is who nodes are reserved for,
+    until ``ends``; ``None`` is without an end.
+    """
 
     action: str
     put: Mapping[str, str] = field(default_factory=dict)
     drop: tuple[str, ...] = ()
+    owner: str = ""
+    ends: datetime | None = None
+
+    @property
+    def transition(self) -> Transition | None:
+        """The change of state it is; ``None`` where states stay."""
+        return TRANSITIONS.get(self.action)
 
     @property
     def word(self) -> str:
         """The verb on the button."""
-        return "Label" if self.action == LABEL else TRANSITIONS[self.action].word
+        named = self.transition
+        return named.word if named else _OTHERS[self.action][0]
 
     @property
     def done(self) -> str:
         """What is said afterwards: "cordoned"."""
-        return "labelled" if self.action == LABEL else TRANSITIONS[self.action].done
+        named = self.transition
+        return named.done if named else _OTHERS[self.action][1]
 
     @property
     def takes(self) -> bool:
         """Whether new instances lose the GPUs."""
-        return self.action != LABEL and TRANSITIONS[self.action].takes
+        named = self.transition
+        return named.takes if named else self.action == RESERVE
 
-    def refusal(self, admin_state: str, lifecycle: str) -> str:
+    def refusal(self, admin_state: str, lifecycle: str, reserved_for: str) -> str:
         """Return in words why it can't be done in these states; empty where it can."""
-        if self.action == LABEL:
-            return ""
-        return TRANSITIONS[self.action].refusal(admin_state, lifecycle)
-
-
-ACTIONS: Final = (*TRANSITIONS, LABEL)
+        named = self.transition
+        if self.action == UNRESERVE:
+            return "" if reserved_for else "nobody has reserved it"
+        if reserved_for and self.action in {RESERVE, "retire"}:
+            return f"it is reserved for {reserved_for}"
+        if self.action == RESERVE and lifecycle not in _HERE:
+            return f"it is {Lifecycle(lifecycle).label}"
+        return named.refusal(admin_state, lifecycle) if named else ""

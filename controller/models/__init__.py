@@ -19,6 +19,7 @@ from controller.models.steering import (
     PolicySuggestion,
     Preference,
     Proposal,
+    SavedView,
 )
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Preference",
     "Proposal",
     "Sample",
+    "SavedView",
     "ServiceStatus",
     "SimulatedFleet",
     "SimulatedService",

@@ -2,6 +2,7 @@
 
 from django.conf import settings
 from django.db import models
+from django.db.models.functions import Lower
 
 from controller.core import lifecycle
 from controller.core.lifecycle import ActionState, ProposalState, SuggestionState
@@ -266,3 +267,22 @@ class Preference(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user_id}"
+
+
+class SavedView(models.Model):
+    """Filters of the table of nodes that one person keeps under a name."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="fleet_views"
+    )
+    name = models.CharField(max_length=60)
+    query = models.CharField(max_length=2000, help_text="As it stands in the address.")
+
+    class Meta:
+        ordering = (Lower("name"),)
+        constraints = (
+            models.UniqueConstraint("user", Lower("name"), name="saved_view_name_unique"),
+        )
+
+    def __str__(self) -> str:
+        return self.name

@@ -10,10 +10,11 @@ from typing import Final
 from uuid import UUID
 
 from controller.core.phrases import plural
-from controller.selectors.fleet import Filters, Line, read_lines
-from controller.selectors.node_use import node_uses
+from controller.selectors.fleet_filters import Filters
+from controller.selectors.fleet_lines import Line, read_lines
+from controller.selectors.node_use import Running, node_uses, running
 from inventory.models import AdminState, Cluster
-from inventory.transitions import NodeChange
+from inventory.transitions import LABEL, NodeChange
 
 MANY_GPUS: Final = 64
 """From so many GPUs on, taking them needs their number typed (product 1.6)."""
@@ -64,20 +65,28 @@ class Preview:
     @property
     def must_type(self) -> bool:
         """Whether so much is at stake that the number of GPUs has to be typed."""
-        grave = self.asked.action in GRAVE and self.gpus >= MANY_GPUS
-        return bool(self.changing) and (grave or bool(self.emptied))
+        much = self.gpus >= MANY_GPUS or bool(self.emptied)
+        return bool(self.changing) and self.asked.action in GRAVE and much
 
     @property
     def effect(self) -> str:
         """What holds afterwards, in one sentence."""
-        return {
-            "cordon": "No new instance is placed there; what runs stays.",
-            "drain": "No new instance is placed there; what runs stays until it is scaled in.",
-            "maintain": "No new instance is placed there; what runs stays.",
-            "return": "New instances may be placed there again, where health allows it.",
-            "retire": "They no longer count; their pages stay.",
-            "label": "Other labels stay as they are.",
-        }[self.asked.action]
+        return _EFFECTS[self.asked.action]
+
+
+_EFFECTS: Final = {
+    "cordon": "No new instance is placed there. What runs there stays.",
+    "drain": "No new instance is placed there. What runs there stays until it is scaled in or"
+    " moved: draining moves nothing by itself.",
+    "maintain": "No new instance is placed there. What runs there stays: stop it before you pull"
+    " the plug.",
+    "return": "New instances may be placed there again, where health and reservations allow it.",
+    "retire": "They leave every count and every list of nodes to place on. Their pages and their"
+    " history stay, and Return brings them back.",
+    "label": "Labels that are not named stay as they are.",
+    "reserve": "No new instance is placed there while they are kept. What runs there stays.",
+    "unreserve": "New instances may be placed there again, where health and state allow it.",
+}
 
 
 def matching(filters: Filters, now: datetime) -> list[UUID]:
@@ -86,7 +95,7 @@ def matching(filters: Filters, now: datetime) -> list[UUID]:
 
 
 def preview(asked: NodeChange, chosen: Collection[UUID], now: datetime) -> Preview:
-    """Return what a change would do; five queries however many nodes are chosen."""
+    """Return what a change would do; as many queries for one node as for all."""
     uses = node_uses(now)
     lines = read_lines(uses)
     wanted = set(chosen)
@@ -96,7 +105,7 @@ def preview(asked: NodeChange, chosen: Collection[UUID], now: datetime) -> Previ
         asked=asked,
         targets=targets,
         gone=len(wanted) - len(targets),
-        services=_services(changing) if asked.takes else (),
+        services=_services(running(now), changing) if asked.takes else (),
         rooms=_rooms(lines, changing) if asked.takes else (),
         emptied=_emptied(lines, changing) if asked.takes else (),
         notes=_notes(asked, changing),
@@ -104,7 +113,7 @@ def preview(asked: NodeChange, chosen: Collection[UUID], now: datetime) -> Previ
 
 
 def _refusal(asked: NodeChange, line: Line) -> str:
-    said = asked.refusal(line.facts.admin_state, line.facts.lifecycle)
+    said = asked.refusal(line.facts.admin_state, line.facts.lifecycle, line.reserved_for)
     if said or asked.action != "retire":
         return said
     if line.used:
@@ -115,19 +124,24 @@ def _refusal(asked: NodeChange, line: Line) -> str:
     return ""
 
 
-def _services(changing: Sequence[Line]) -> tuple[str, ...]:
-    """Return for each service what it has on the nodes."""
-    held: dict[str, Counter[str]] = defaultdict(Counter)
-    nodes: Counter[str] = Counter()
-    for line in changing:
-        for use in line.uses:
-            held[use.service][f"{use.role} instance"] += use.instances
-        nodes.update(line.services)
+def _services(known: Sequence[Running], changing: Sequence[Line]) -> tuple[str, ...]:
+    """Return for each service what it has on the nodes, and what it has elsewhere."""
+    places = {(line.cluster, line.name.lower()) for line in changing}
+    here: dict[str, Counter[str]] = defaultdict(Counter)
+    everywhere: dict[str, Counter[str]] = defaultdict(Counter)
+    for one in known:
+        everywhere[one.service][one.role] += 1
+        here[one.service][one.role] += one.is_on(places)
     return tuple(
-        f"{service}: {', '.join(plural(count, role) for role, count in sorted(roles.items()))}"
-        f" on {plural(nodes[service], 'node')}"
-        for service, roles in sorted(held.items())
+        f"{service}: {', '.join(_held(role, here[service][role], roles[role]) for role in roles)}"
+        for service, roles in sorted(everywhere.items())
+        if here[service].total()
     )
+
+
+def _held(role: str, here: int, everywhere: int) -> str:
+    elsewhere = f"{everywhere - here} elsewhere" if everywhere > here else "none elsewhere"
+    return f"{here} of {plural(everywhere, f'{role} instance')} there, {elsewhere}"
 
 
 def _rooms(lines: Sequence[Line], changing: Sequence[Line]) -> tuple[str, ...]:
@@ -162,7 +176,7 @@ def _emptied(lines: Sequence[Line], changing: Sequence[Line]) -> tuple[str, ...]
 
 
 def _notes(asked: NodeChange, changing: Sequence[Line]) -> tuple[str, ...]:
-    if asked.action == "label":
+    if asked.action == LABEL:
         return ()
     slugs = {line.cluster for line in changing}
     told = Cluster.objects.filter(slug__in=slugs, kind=Cluster.Kind.RECORD).order_by("slug")

@@ -1,7 +1,7 @@
 """Which instances hold GPUs of which node, from what the clusters last reported."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -81,6 +81,43 @@ def node_uses(now: datetime) -> NodeUses:
         for where, held in counted.items()
     }
     return NodeUses(of, frozenset(observed), frozenset(stale))
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """One instance: its service and role, what it is called, its state, and its nodes."""
+
+    service: str
+    cluster: str
+    role: str
+    name: str
+    group: str
+    state: str
+    nodes: tuple[str, ...]
+
+    def is_on(self, places: Collection[Where]) -> bool:
+        """Return whether any of its nodes is among these."""
+        return any((self.cluster, node.lower()) in places for node in self.nodes)
+
+
+def running(now: datetime) -> tuple[Running, ...]:
+    """Return the instances that were reported lately, in one query."""
+    rows = ServiceStatus.objects.filter(observed_at__gte=now - STALE_AFTER).values_list(
+        "service__slug", "service__cluster__slug", "instances"
+    )
+    return tuple(
+        Running(
+            service=service,
+            cluster=cluster,
+            role=one["role"],
+            name=one["name"],
+            group=one["group"],
+            state=one["state"],
+            nodes=tuple(name for name in one["node"].split(",") if name),
+        )
+        for service, cluster, instances in rows
+        for one in instances
+    )
 
 
 def holders(now: datetime) -> dict[Where, tuple[str, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final, cast
 from uuid import UUID
 
 from django.contrib import messages
@@ -11,12 +11,23 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 
 from controller.core import phrases
-from controller.forms import FleetChangeForm
-from controller.selectors import fleet_change
-from controller.selectors.fleet import Filters, read_fleet
+from controller.forms import HOLDS, FleetChangeForm
+from controller.selectors import fleet_change, fleet_export, saved_views
+from controller.selectors.fleet import read_fleet
+from controller.selectors.fleet_filters import Filters
 from controller.services import fleet, people
-from controller.services.errors import InvalidError
+from controller.services.errors import ConflictError, InvalidError, SteeringError
 from controller.views import fragments, shell
+
+CORDON_ACTIONS: Final = (
+    ("cordon", "Cordon"),
+    ("drain", "Drain"),
+    ("maintain", "Maintenance"),
+    ("return", "Return"),
+    ("reserve", "Reserve"),
+    ("unreserve", "End reservation"),
+)
+EDIT_ACTIONS: Final = (("label", "Label"), ("retire", "Retire"))
 
 
 @shell.page("GET")
@@ -29,10 +40,30 @@ def index(request: HttpRequest) -> HttpResponse:
         "now": now,
         "may_cordon": request.user.has_perm(people.CORDON),
         "may_edit": request.user.has_perm(people.EDIT_FLEET),
+        "needs_cordon": people.NEEDS[people.CORDON],
+        "needs_edit": people.NEEDS[people.EDIT_FLEET],
+        "cordon_actions": CORDON_ACTIONS,
+        "edit_actions": EDIT_ACTIONS,
     }
     if request.headers.get("HX-Request"):
         return fragments.answer(request, "controller/_fleet_found.html", values, state=found.state)
-    return render(request, "controller/fleet.html", values)
+    views = {
+        "built_in": saved_views.BUILT_IN,
+        "views": saved_views.views_of(cast("int", request.user.pk)),
+    }
+    return render(request, "controller/fleet.html", values | views)
+
+
+@shell.page("GET")
+def export(request: HttpRequest) -> HttpResponse:
+    """Send the nodes that the filters keep as a file: CSV, or YAML with ``format=yaml``."""
+    form = "yaml" if request.GET.get("format") == "yaml" else "csv"
+    filters, now = Filters.of(dict(request.GET.lists())), timezone.now()
+    file = fleet_export.export(filters, form, now)
+    response = HttpResponse(file.text, content_type=f"{file.kind}; charset=utf-8")
+    name = f"nodes-{now:%Y%m%d-%H%M}.{file.ending}"
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
 
 
 @shell.page("POST")
@@ -45,13 +76,19 @@ def change(request: HttpRequest) -> HttpResponse:
     form = FleetChangeForm(request.POST)
     if not form.is_valid():
         messages.error(request, " ".join(form.problems()))
-        return redirect("fleet")
-    asked, now = form.asked(), timezone.now()
+        return redirect(form.back_to())
+    now = timezone.now()
+    asked = form.asked(now)
     seen: dict[UUID, int] = form.cleaned_data["node"]
-    if not request.POST.get("confirm"):
-        chosen = fleet_change.matching(_filters(form), now) if form.cleaned_data["every"] else seen
-        return _preview(request, form, fleet_change.preview(asked, chosen, now))
-    return _carry_out(request, form, fleet_change.preview(asked, seen, now))
+    if request.POST.get("confirm"):
+        return _carry_out(request, form, fleet_change.preview(asked, seen, now))
+    chosen = fleet_change.matching(_filters(form), now) if form.cleaned_data["every"] else seen
+    try:
+        fleet.check_number(len(chosen))
+    except InvalidError as fault:
+        messages.error(request, f"{fault} Narrow the table first.")
+        return redirect(form.back_to())
+    return _preview(request, form, fleet_change.preview(asked, chosen, now))
 
 
 def _carry_out(
@@ -64,7 +101,7 @@ def _carry_out(
         done = fleet.change(
             asked, given["node"], barred=found.barred, user=request.user, reason=given["reason"]
         )
-    except InvalidError as fault:
+    except (InvalidError, ConflictError) as fault:
         return _preview(request, form, found, fault=fault)
     if done.refused:
         values = {"done": done, "asked": asked, "back": form.back_to()}
@@ -85,15 +122,18 @@ def _preview(
     found: fleet_change.Preview,
     *,
     mistyped: bool = False,
-    fault: InvalidError | None = None,
+    fault: SteeringError | None = None,
 ) -> HttpResponse:
+    right = fleet.right_for(found.asked)
     values = {
         "found": found,
         "given": form.cleaned_data,
         "back": form.back_to(),
-        "may": request.user.has_perm(fleet.right_for(found.asked)),
+        "may": request.user.has_perm(right),
+        "needs": people.NEEDS[right],
+        "holds": HOLDS,
         "mistyped": mistyped,
         "fault": fault,
     }
-    status = 400 if mistyped or fault else 200
+    status = 409 if isinstance(fault, ConflictError) else 400 if mistyped or fault else 200
     return render(request, "controller/fleet_change.html", values, status=status)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any, Final
+
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 
 from controller.selectors import node_page
+from controller.selectors.node_page import NodePage
 from controller.services import fleet, people
+from controller.services.errors import InvalidError
 from controller.views import fragments, shell
 from inventory.models import Node
+
+LONGEST_LABELS: Final = 50_000
 
 
 @shell.page("GET")
@@ -19,20 +26,57 @@ def page(request: HttpRequest, cluster: str, name: str) -> HttpResponse:
     node = _find(cluster, name)
     if node.get_absolute_url() != request.path:
         return redirect(node)
-    now = timezone.now()
-    here = node_page.read_node(node, now)
-    values = {
-        "here": here,
-        "node": node,
-        "line": here.line,
-        "now": now,
+    if request.headers.get("HX-Request"):
+        here = node_page.read_node(node, timezone.now())
+        state = (node.version, here.line, here.open_events)
+        return fragments.answer(request, "controller/_node_now.html", _values(here), state=state)
+    return _shown(request, node)
+
+
+def _values(here: NodePage) -> dict[str, Any]:
+    return {"here": here, "node": here.node, "line": here.line, "now": timezone.now()}
+
+
+def _shown(request: HttpRequest, node: Node, *, status: int = 200, **more: Any) -> HttpResponse:  # noqa: ANN401 - values of a template
+    here = node_page.read_node(node, timezone.now())
+    values = _values(here) | {
         "may_cordon": request.user.has_perm(people.CORDON),
         "may_edit": request.user.has_perm(people.EDIT_FLEET),
+        "needs_cordon": people.NEEDS[people.CORDON],
+        "needs_edit": people.NEEDS[people.EDIT_FLEET],
+        "undo": here.undo_for(request.user.get_username(), timezone.now()),
+        "labels_seen": json.dumps(node.labels),
+        "labels_text": here.labels_text,
     }
-    if request.headers.get("HX-Request"):
-        state = (node.version, here.line, here.open_events)
-        return fragments.answer(request, "controller/_node_now.html", values, state=state)
-    return render(request, "controller/node.html", values)
+    return render(request, "controller/node.html", values | more, status=status)
+
+
+@shell.page("POST")
+def relabel(request: HttpRequest, cluster: str, name: str) -> HttpResponse:
+    """Write the labels as they were edited; over those the form had, not over newer ones."""
+    node = _find(cluster, name)
+    text = request.POST.get("labels", "")[:LONGEST_LABELS]
+    try:
+        done = fleet.relabel(node, _labels(request.POST.get("seen", "")), text, user=request.user)
+    except InvalidError as fault:
+        return _shown(request, node, status=400, labels_text=text, labels_fault=fault)
+    if done.refused:
+        node = _find(cluster, name)
+        said = done.refused[0][1]
+        return _shown(request, node, status=409, labels_text=text, labels_conflict=said)
+    messages.success(request, f"The labels of {node.name} are changed.")
+    return redirect(node)
+
+
+def _labels(text: str) -> dict[str, str]:
+    """Return the labels a form was filled with; what is none of ours is as if there were none."""
+    try:
+        given = json.loads(text[:LONGEST_LABELS])
+    except ValueError:
+        return {}
+    if not isinstance(given, dict):
+        return {}
+    return {str(key): str(value) for key, value in given.items()}
 
 
 @shell.page("POST")

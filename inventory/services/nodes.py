@@ -8,9 +8,9 @@ from uuid import UUID
 from django.db import transaction
 
 from inventory.models import InventoryVersion, Node
-from inventory.services import bulk
+from inventory.services import bulk, reservations
 from inventory.services.versions import stamp
-from inventory.transitions import LABEL, TRANSITIONS, NodeChange
+from inventory.transitions import LABEL, RESERVE, UNRESERVE, NodeChange, Transition
 
 BY_HAND: Final = "manual"
 STATE_FIELDS: Final = ("admin_state", "lifecycle")
@@ -42,7 +42,7 @@ def change(
     by: str,
     reason: str,
 ) -> Outcome:
-    """Change nodes in one transaction, four statements however many there are.
+    """Change nodes in one transaction, as many statements for one as for two thousand.
 
     ``seen`` has the version of each node that the person saw; a node that changed since, is in
     ``barred``, or whose state doesn't allow it is left alone and named. What people set this way
@@ -51,12 +51,15 @@ def change(
     changed: list[Changed] = []
     refused: list[tuple[Node, str]] = []
     with transaction.atomic():
-        for node in _locked(seen):
+        found = _locked(seen)
+        taken = reservations.taken(found, asked.ends) if asked.action == RESERVE else {}
+        for node in found:
             after = _after(node, asked)
             said = (
                 _overtaken(node, seen)
-                or asked.refusal(node.admin_state, node.lifecycle)
+                or asked.refusal(node.admin_state, node.lifecycle, node.reserved_for)
                 or barred.get(node.pk, "")
+                or taken.get(node.pk, "")
                 or ("nothing differs" if all(_is(node, after)) else "")
             )
             if said:
@@ -77,31 +80,80 @@ def _after(node: Node, asked: NodeChange) -> dict[str, Any]:
     if asked.action == LABEL:
         kept = {key: text for key, text in node.labels.items() if key not in asked.drop}
         return {"labels": kept | dict(asked.put)}
-    transition = TRANSITIONS[asked.action]
+    named = asked.transition
+    if named is None:
+        return {"reserved_for": asked.owner if asked.action == RESERVE else ""}
     return {
-        "admin_state": str(transition.admin_to),
-        "lifecycle": str(transition.lifecycle_to or node.lifecycle),
+        "admin_state": str(named.admin_to),
+        "lifecycle": str(named.lifecycle_to or node.lifecycle),
     }
 
 
 def _write(asked: NodeChange, changed: Sequence[Changed], by: str, reason: str) -> None:
-    fields = ("labels",) if asked.action == LABEL else STATE_FIELDS
-    columns, also = (*fields, "managed_fields"), dict(bulk.NEXT_VERSION)
-    told: tuple[str, ...] = ()
-    if asked.action != LABEL:
-        columns, told = (*columns, "admin_by", "admin_reason"), (by[:160], reason)
-        also |= {"admin_at": "now()"}
-    gives_back = asked.action != LABEL and not asked.takes
+    named = asked.transition
+    if named is not None:
+        _write_states(named, changed, by, reason)
+    elif asked.action == LABEL:
+        _write_labels(changed)
+    else:
+        cells = [(one.node.pk, one.after["reserved_for"]) for one in changed]
+        bulk.update(Node, "id", ("reserved_for",), cells, bulk.NEXT_VERSION)
+        nodes = [one.node for one in changed]
+        if asked.action == UNRESERVE:
+            reservations.let_go(nodes)
+        else:
+            reservations.hold(nodes, owner=asked.owner, reason=reason, ends=asked.ends)
+
+
+def _write_states(named: Transition, changed: Sequence[Changed], by: str, reason: str) -> None:
+    columns = (*STATE_FIELDS, "managed_fields", "admin_by", "admin_reason")
     cells = [
         (
             one.node.pk,
-            *(one.after[field] for field in fields),
-            _managed(one.node, fields, held=not gives_back),
-            *told,
+            *(one.after[field] for field in STATE_FIELDS),
+            _managed(one.node, STATE_FIELDS, held=named.takes),
+            by[:160],
+            reason,
         )
         for one in changed
     ]
-    bulk.update(Node, "id", columns, cells, also)
+    bulk.update(Node, "id", columns, cells, {**bulk.NEXT_VERSION, "admin_at": "now()"})
+
+
+def _write_labels(changed: Sequence[Changed]) -> None:
+    cells = [
+        (one.node.pk, one.after["labels"], _managed(one.node, ("labels",), held=True))
+        for one in changed
+    ]
+    bulk.update(Node, "id", ("labels", "managed_fields"), cells, bulk.NEXT_VERSION)
+
+
+def relabel(node: UUID, seen: Mapping[str, str], wanted: Mapping[str, str], *, by: str) -> Outcome:
+    """Write the labels of one node over those that the person saw.
+
+    Whatever else changed of the node meanwhile does not matter; other labels than ``seen`` do:
+    then nothing is written, and the refusal says which differ.
+    """
+    with transaction.atomic():
+        for row in _locked({node: 0}):
+            said = differences(seen, row.labels)
+            if said or row.labels == wanted:
+                words = f"others changed its labels: {said}" if said else "nothing differs"
+                return Outcome((), ((row, words),), None)
+            done = (Changed(row, {"labels": row.labels}, {"labels": dict(wanted)}),)
+            _write_labels(done)
+            return Outcome(done, (), _stamp("labelled", done, by))
+    return Outcome((), (), None)
+
+
+def differences(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    """Return in words how two sets of labels differ; empty where they don't."""
+    told = (
+        f"{key}: {before.get(key, 'none')} → {after.get(key, 'none')}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+    )
+    return ", ".join(told)
 
 
 def release(node: UUID, field: str, *, seen: int, by: str) -> Outcome:
@@ -129,8 +181,9 @@ def _locked(seen: Mapping[UUID, int]) -> list[Node]:
 def _overtaken(node: Node, seen: Mapping[UUID, int]) -> str:
     if node.version == seen[node.pk]:
         return ""
-    who = f" by {node.admin_by}" if node.admin_by else ""
-    return f"it was changed meanwhile{who}: it is {node.get_admin_state_display()} now"
+    states = (node.get_lifecycle_display(), node.get_admin_state_display())
+    kept = f", reserved for {node.reserved_for}" if node.reserved_for else ""
+    return f"it was changed meanwhile: it is {' and '.join(states)}{kept} now"
 
 
 def _managed(node: Node, fields: Sequence[str], *, held: bool) -> dict[str, str]:

@@ -20,6 +20,28 @@ function move(by) {
   links[Math.min(links.length - 1, Math.max(0, next))].focus();
 }
 
+let ticked = null;
+
+function tickOf(row) {
+  const tick = row?.querySelector("input[type=checkbox]");
+  return tick && !tick.disabled ? tick : null;
+}
+
+function tick() {
+  const row = document.activeElement?.closest("tr");
+  tickOf(row)?.click();
+  ticked = row;
+}
+
+function tickTo() {
+  const row = document.activeElement?.closest("tr");
+  const all = [...(row?.parentElement.children ?? [])];
+  const [from, to] = [all.indexOf(ticked), all.indexOf(row)].sort((a, b) => a - b);
+  if (from < 0) return tick();
+  for (const each of all.slice(from, to + 1)) if (tickOf(each)?.checked === false) tickOf(each).click();
+  ticked = row;
+}
+
 const KEYS = [
   ["g o", "Go to the overview", go("/")],
   ["g s", "Go to the services", go("/services/")],
@@ -31,7 +53,8 @@ const KEYS = [
   ["k", "Previous row", () => move(-1)],
   ["Enter", "Open the row", null],
   ["← ↑ → ↓", "Move along a topology or a rack", null],
-  ["x", "Tick the row", null],
+  ["x", "Tick the row", tick],
+  ["X", "Tick the rows up to this one", tickTo],
   ["1…7", "Open a line of the attention list", null],
   ["f", "Open the freeze sheet", () => document.querySelector("main [data-dialog^=freeze], [data-dialog=freeze-fleet]")?.click()],
   [".", "Pause or resume live updates", () => document.querySelector("[data-pause]")?.click()],

@@ -10,7 +10,8 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from controller.models import AuditEvent, ServiceStatus
-from controller.selectors.fleet import PAGE, Filters, read_fleet
+from controller.selectors.fleet import PAGE, read_fleet
+from controller.selectors.fleet_filters import Filters
 from inventory.gpus import PARTS
 from inventory.models import InventoryVersion, Node, Service
 from tests.factories import NOW, make_cluster, make_hardware, make_nodes, make_service
@@ -92,6 +93,9 @@ def test_unknown_use_is_not_free() -> None:
         ({"gpus": ["unhealthy"]}, ["h800-002"]),
         ({"schedulable": ["no"]}, ["h800-002", "h800-003"]),
         ({"rack": ["none"]}, []),
+        ({"use": ["part"]}, ["h800-000", "h800-001"]),
+        ({"use": ["empty"], "schedulable": ["yes"]}, []),
+        ({"sort": ["-name"]}, ["h800-003", "h800-002", "h800-001", "h800-000"]),
         ({"sort": ["use"]}, ["h800-000", "h800-001", "h800-002", "h800-003"]),
         ({"sort": ["nonsense"], "page": ["x" * 400]}, [f"h800-00{i}" for i in range(4)]),
     ],
@@ -163,7 +167,7 @@ def test_a_change_is_shown_before_it_is_done(fleet: list[Node]) -> None:
         client, "/fleet/change/", action="cordon", node=ticked(*fleet[:2])
     ).content.decode()
     assert "Cordon 2 nodes, 16 GPUs?" in text
-    assert "chat: 3 decode instances on 2 nodes" in text
+    assert "chat: 3 of 3 decode instances there, none elsewhere" in text
     assert "H800 in eu-1-a: 26 → 16 free GPUs" in text
     assert not Node.objects.exclude(admin_state="in_service").exists()
 
@@ -208,7 +212,7 @@ def test_who_saw_an_older_state_changes_nothing(fleet: list[Node]) -> None:
     assert answer.status_code == 409
     text = answer.content.decode()
     assert "1 node cordoned, 1 left alone" in text
-    assert "it was changed meanwhile by ben: it is draining now" in text
+    assert "it was changed meanwhile: it is active and draining now" in text
 
 
 def test_the_last_node_of_a_domain_in_use_asks_for_its_gpus(fleet: list[Node]) -> None:
