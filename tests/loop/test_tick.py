@@ -37,7 +37,8 @@ from controller.services import actions, leadership
 from controller.services.errors import NotLeadingError
 from controller.services.leadership import Lease
 from controller.services.rows import basis_of
-from inventory.models import Service
+from inventory.models import InventoryVersion, Service
+from inventory.services.versions import stamp
 from inventory.snapshot import service_spec
 from tests.clusters import Cluster
 from tests.factories import NOW, make_service
@@ -96,6 +97,18 @@ def test_equal_holds_share_one_row_with_first_last_and_count() -> None:
     assert DecisionTally.objects.get(move="hold").total == 3
     run(ArraySource().now_reports("chat", decode_tps=8000.0))
     assert list(Decision.objects.order_by("seq").values_list("seq", flat=True)) == [1, 2]
+
+
+@pytest.mark.django_db
+def test_a_decision_names_the_newest_inventory_it_saw_s20() -> None:
+    make_service("chat")
+    run(ArraySource())
+    assert Decision.objects.get().inventory_version == 0
+    newest = stamp(InventoryVersion.Cause.EDIT, "ana")
+    run(ArraySource())
+    assert Decision.objects.get().inventory_version == newest, "an equal hold joins, and saw it"
+    run(ArraySource().now_reports("chat", decode_tps=8000.0))
+    assert set(Decision.objects.values_list("inventory_version", flat=True)) == {newest}
 
 
 @pytest.mark.django_db
