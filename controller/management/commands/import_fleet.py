@@ -280,9 +280,8 @@ def _exported(cluster: str | None) -> str:
     """Return the inventory, or one cluster of it, as YAML."""
     try:
         return exported(cluster or "")
+    except UnknownClusterError as fault:
+        text = f"there is no cluster {cluster}"
+        raise AnswerError("no_such_cluster", text, "--cluster") from fault
     except OperationalError as fault:
         raise AnswerError("no_database", AWAY, status=FAILED) from fault
-    except UnknownClusterError as fault:
-        raise AnswerError(
-            "no_such_cluster", f"there is no cluster {cluster}", "--cluster"
-        ) from fault
