@@ -1,0 +1,45 @@
+"""Place requests of files, from the command line, without a server."""
+
+import argparse
+import sys
+from typing import Any
+
+from django.core.management.base import CommandError
+
+from controller.management.answering import (
+    AnswerError,
+    AnsweringCommand,
+    document,
+    error_document,
+)
+from controller.management.place_cases import answered_cases
+
+
+class Command(AnsweringCommand):
+    """Prints where requests go, or why they go nowhere."""
+
+    help = "Place the requests of a JSON file on the nodes of that file."
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the options."""
+        forms = parser.add_mutually_exclusive_group(required=True)
+        forms.add_argument(
+            "--cases",
+            metavar="FILE",
+            help="a list of placement cases, each with its nodes and a tree of parts and groups;"
+            " - for standard input",
+        )
+        parser.add_argument(
+            "--json", action="store_true", help="report faults as JSON too; answers always are"
+        )
+
+    def handle(self, *_args: object, **options: Any) -> None:  # noqa: ANN401 - Django's signature
+        """Place and print; exit 2 for an input that can't be used."""
+        try:
+            answer = answered_cases(options["cases"])
+        except AnswerError as fault:
+            if options["json"]:
+                self.stdout.write(error_document(fault))
+                sys.exit(fault.status)
+            raise CommandError(str(fault), returncode=fault.status) from fault
+        self.stdout.write(document(answer))

@@ -1,0 +1,84 @@
+"""The engine against trying everything, on fleets small enough for that."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controller.core.placement.answer import answer_to
+from controller.core.placement.ask import ask_of, placement_of
+from controller.core.placement.ground import ground_of
+from controller.core.placement.search import search
+from controller.core.placement.tree import Question
+from controller.core.placement.verdict import Placed, Refused
+from tests.core.placement.brute import broken, cheapest, price
+from tests.core.placement.requests import questions
+
+EXAMPLES = 150
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(questions())
+def test_what_can_be_placed_is_placed_at_the_least_price(question: Question) -> None:
+    verdict, least = answer_to(question), cheapest(question)
+    if least is None:
+        assert isinstance(verdict, Refused)
+        assert verdict.proved
+    else:
+        assert isinstance(verdict, Placed)
+        assert broken(question, verdict.placement) is None
+        assert price(question, verdict.placement) == least
+
+
+@settings(max_examples=EXAMPLES // 3, deadline=None)
+@given(questions())
+def test_without_a_budget_placements_are_sound_and_refusals_say_they_are_no_proof(
+    question: Question,
+) -> None:
+    ask = ask_of(question, ground_of(question.levels, question.nodes))
+    found = search(ask, pairs=0)
+    if found.pods is not None:
+        assert broken(question, placement_of(ask, found.pods)) is None
+    elif found.proved:
+        assert cheapest(question) is None
+
+
+@settings(max_examples=EXAMPLES // 3, deadline=None)
+@given(questions(), st.randoms(use_true_random=False))
+def test_the_order_of_nodes_changes_nothing(question: Question, rng: object) -> None:
+    shuffled = list(question.nodes)
+    rng.shuffle(shuffled)  # type: ignore[attr-defined] - hypothesis' own Random
+    assert answer_to(replace(question, nodes=tuple(shuffled))) == answer_to(question)
+
+
+@settings(max_examples=EXAMPLES // 3, deadline=None)
+@given(questions())
+def test_names_don_t_change_how_good_a_placement_is(question: Question) -> None:
+    names = {node.name: f"z{9 - n}" for n, node in enumerate(question.nodes)}
+    renamed = replace(
+        question,
+        nodes=tuple(replace(node, name=names[node.name]) for node in question.nodes),
+        existing={
+            part: {names[node]: pods for node, pods in where.items()}
+            for part, where in question.existing.items()
+        },
+    )
+    before, after = answer_to(question), answer_to(renamed)
+    assert type(before) is type(after)
+    if isinstance(before, Placed) and isinstance(after, Placed):
+        assert price(question, before.placement) == price(renamed, after.placement)
+
+
+def test_the_examples_are_of_both_kinds() -> None:
+    """Trying everything is no test when all of it is refused, or nothing."""
+    kinds: list[bool] = []
+
+    @settings(max_examples=60, deadline=None, derandomize=True)
+    @given(questions())
+    def collect(question: Question) -> None:
+        kinds.append(isinstance(answer_to(question), Placed))
+
+    collect()
+    assert min(kinds.count(True), kinds.count(False)) >= 10
