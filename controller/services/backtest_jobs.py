@@ -11,17 +11,16 @@ from datetime import timedelta
 from typing import Any, Final, Protocol
 from uuid import UUID
 
-import django_rq
 import structlog
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Now
-from redis.exceptions import RedisError
 
 from controller.core.backtest_states import MOVES, State
 from controller.models import Backtest
 from controller.models.backtests import MOST_ATTEMPTS
 from controller.services.errors import OutOfTimeError
+from controller.services.queueing import Errand
 from controller.simulator.backtest.answer import Answer, Plain, as_plain
 from controller.simulator.backtest.question import Question, QuestionError
 from controller.simulator.curation import CurationQuestion
@@ -30,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 QUEUE: Final = "heavy"
 JOB_TIMEOUT_S: Final = 1800
+ERRAND: Final = Errand(QUEUE, "controller.tasks.run_backtest", "backtest", JOB_TIMEOUT_S)
 DEAD_AFTER: Final = timedelta(seconds=60)
 """A worker that was not heard of for so long is thought dead, and its run begins again."""
 
@@ -264,18 +264,4 @@ def enqueue_next() -> None:
 
 def enqueue(pk: UUID, attempts: int = 0) -> None:
     """Ask a worker to carry it out; the sweep asks again if nobody answers."""
-    # A name of its own for each attempt: a zombie's end must not sweep away its successor.
-    name = f"backtest-{pk}-{attempts + 1}"
-    try:
-        queue = django_rq.get_queue(QUEUE)
-        if name not in queue.get_job_ids():
-            queue.enqueue(
-                "controller.tasks.run_backtest",
-                str(pk),
-                job_id=name,
-                job_timeout=JOB_TIMEOUT_S,
-                result_ttl=60,
-                failure_ttl=86_400,
-            )
-    except (RedisError, OSError) as fault:
-        log.warning("queue unreachable, the sweep will send it", pk=str(pk), fault=str(fault))
+    ERRAND.ask(pk, attempts)

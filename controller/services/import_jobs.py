@@ -11,16 +11,15 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-import django_rq
 import structlog
 from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Now
-from redis.exceptions import RedisError
 
 from controller.models.clock import database_now
 from controller.services import audit
 from controller.services.errors import OutOfTimeError
+from controller.services.queueing import Errand
 from inventory.importers.found import RefusedError
 from inventory.models import ImportRun
 from inventory.services import importing, reverting
@@ -34,6 +33,7 @@ log = structlog.get_logger(__name__)
 State = ImportRun.State
 QUEUE: Final = "default"
 JOB_TIMEOUT_S: Final = 300
+ERRAND: Final = Errand(QUEUE, "controller.tasks.run_import", "import", JOB_TIMEOUT_S)
 MOST_DEATHS: Final = 3
 DEAD_AFTER: Final = timedelta(seconds=60)
 """A worker that was not heard of for so long is thought dead, and the import begins again."""
@@ -273,17 +273,4 @@ def pick_up() -> None:
 
 def enqueue(pk: UUID, attempts: int = 0) -> None:
     """Ask a worker to carry it out; the sweep asks again if nobody answers."""
-    name = f"import-{pk}-{attempts + 1}"
-    try:
-        queue = django_rq.get_queue(QUEUE)
-        if name not in queue.get_job_ids():
-            queue.enqueue(
-                "controller.tasks.run_import",
-                str(pk),
-                job_id=name,
-                job_timeout=JOB_TIMEOUT_S,
-                result_ttl=60,
-                failure_ttl=86_400,
-            )
-    except (RedisError, OSError) as fault:
-        log.warning("queue unreachable, the sweep will send it", pk=str(pk), fault=str(fault))
+    ERRAND.ask(pk, attempts)

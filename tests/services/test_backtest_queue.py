@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from datetime import timedelta
 
 import django_rq
@@ -14,7 +15,7 @@ from rq import SimpleWorker
 from controller import tasks
 from controller.models import Backtest, Sample, Trace
 from controller.models.clock import database_now
-from controller.services import backtest_jobs, backtests, retention
+from controller.services import backtest_jobs, backtests, queueing, retention
 from heteroscale_site.launch.product import WORKER_QUEUES
 from heteroscale_site.queue import ListedWorker
 from tests import factories
@@ -107,7 +108,7 @@ def test_without_a_broker_the_wish_is_kept(monkeypatch: pytest.MonkeyPatch) -> N
     def refuse(_name: str) -> None:
         raise ConnectionError
 
-    monkeypatch.setattr(backtest_jobs.django_rq, "get_queue", refuse)
+    monkeypatch.setattr(queueing.django_rq, "get_queue", refuse)
     row = ask(person("otto", "Operator"))
 
     assert Backtest.objects.get().state == "queued"
@@ -145,7 +146,7 @@ def test_a_run_out_of_time_fails_once_even_in_the_middle_of_a_query(
             cursor.execute("SELECT pg_sleep(3)")
 
     monkeypatch.setattr(tasks.curation, "answered", ask_postgresql)
-    monkeypatch.setattr(backtest_jobs, "JOB_TIMEOUT_S", 1)
+    monkeypatch.setattr(backtest_jobs, "ERRAND", replace(backtest_jobs.ERRAND, timeout_s=1))
     row = ask(person("otto", "Operator"))
 
     django_rq.get_worker("heavy", worker_class=Here).work(burst=True)
