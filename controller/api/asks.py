@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 KNOWN: Final = frozenset(
     {
         "service",
+        "cluster",
+        "hardware",
         "decision",
         "backtest",
         "runs",
@@ -92,7 +94,9 @@ def wanted(given: Mapping[str, str], figure: Figure, moment: Moment) -> Wanted:
         now=moment.now,
         tick_s=moment.tick_s,
         window_s=moment.window_s,
-        service=_slug(given.get("service", "")),
+        service=_slug(given, "service"),
+        cluster=_slug(given, "cluster"),
+        hardware=_slug(given, "hardware"),
         decision=_number(given, "decision", 0),
         page=_number(given, "page", 1),
         backtest=_id(given.get("backtest", "")),
@@ -155,9 +159,11 @@ def _zone(text: str, default: ZoneInfo) -> ZoneInfo:
         raise BadAskError("tz", "Use a time zone such as UTC or Europe/Berlin.") from None
 
 
-def _slug(text: str) -> str:
+def _slug(given: Mapping[str, str], name: str) -> str:
+    text = given.get(name, "")
     if text and not _SLUG.fullmatch(text):
-        raise BadAskError("service", "Use the service's slug: letters, digits, - and _.")
+        what = "hardware type" if name == "hardware" else name
+        raise BadAskError(name, f"Use the {what}'s slug: letters, digits, - and _.")
     return text
 
 

@@ -26,6 +26,8 @@ from controller.selectors.backtest_series import (
     UnknownBacktestError,
     backtest_series,
 )
+from controller.selectors.capacity import read_fits, read_headroom
+from controller.selectors.capacity_peaks import read_peaks
 from controller.selectors.fleet_series import fleet_trend, pools_now, slo_bins
 from controller.selectors.preferences import read_preferences
 from controller.selectors.series import (
@@ -44,6 +46,9 @@ READERS: Final[Mapping[str, Callable[[Ask], Any]]] = {
     "slo_bins": slo_bins,
     "pools": pools_now,
     "fleet_trend": fleet_trend,
+    "fits": read_fits,
+    "headroom": read_headroom,
+    "peaks": read_peaks,
     "decision": decision_record,
     "decision_window": decision_window,
     "signals": signal_study,

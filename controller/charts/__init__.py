@@ -18,6 +18,9 @@ from controller.charts.curation import curation_sweep
 from controller.charts.decision_steps import decision_steps
 from controller.charts.decision_window import decision_window
 from controller.charts.fleet_trend import fleet_trend
+from controller.charts.fragmentation import fragmentation
+from controller.charts.headroom import headroom
+from controller.charts.peak_forecast import peak_forecast
 from controller.charts.plot import Plot
 from controller.charts.service import service
 from controller.charts.signals import signals
@@ -41,6 +44,9 @@ FIGURES: Final[Mapping[str, Figure]] = {
     "slo-map": Figure(slo_map, "slo_bins", "6h"),
     "capacity": Figure(capacity, "pools"),
     "fleet-trend": Figure(fleet_trend, "fleet_trend", "24h"),
+    "fragmentation": Figure(fragmentation, "fits"),
+    "headroom": Figure(headroom, "headroom"),
+    "peak-forecast": Figure(peak_forecast, "peaks"),
     "service": Figure(service, "service", needs=("service",)),
     "decision-steps": Figure(decision_steps, "decision", needs=("decision",)),
     "decision-window": Figure(decision_window, "decision_window", needs=("decision",)),

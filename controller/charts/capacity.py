@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 PARTS: Final = (
     ("busy", "busy", token("accent"), ""),
     ("held_idle", "held idle", token("accent", 0.45), ""),
+    ("in_use", "in use", token("accent", 0.75), ""),
     ("free", "free", token("ok-fill", 0.55), ""),
     ("reserved", "reserved", token("warn-fill", 0.55), ""),
     ("maintenance", "maintenance", token("muted-fill"), "/"),
     ("unhealthy", "unhealthy", token("crit-fill"), "x"),
     ("unknown", "unknown", token("muted-fill"), "."),
+    ("use_unknown", "use unknown", token("accent"), "\\"),
 )
 COLUMNS: Final = (
     "cluster",
@@ -39,7 +41,7 @@ def capacity(pools: Pools, clock: Clock) -> Plot:
     """Return stacked bars, one a cluster and hardware type, in GPUs."""
     if not pools.pools:
         return nothing(
-            "No pool has reported for an hour: the controller has not looked at the fleet.",
+            "No pool has reported for an hour, and the inventory has no nodes.",
             COLUMNS,
         )
     rows = list(reversed(pools.pools))
@@ -49,7 +51,7 @@ def capacity(pools: Pools, clock: Clock) -> Plot:
         "data": [
             _bars(rows, names, part, longest)
             for part in PARTS
-            if any(pool.parts[part[0]] for pool in rows)
+            if any(pool.parts.get(part[0]) for pool in rows)
         ],
         "layout": layout(
             barmode="stack",
@@ -98,7 +100,7 @@ def capacity(pools: Pools, clock: Clock) -> Plot:
                     pool.cluster,
                     pool.hardware,
                     clock.full(pool.at_s),
-                    *(pool.parts[part] for part, _, _, _ in PARTS),
+                    *(pool.parts.get(part) for part, _, _, _ in PARTS),
                     pool.total,
                     pool.largest_free,
                 ]
@@ -122,7 +124,7 @@ def _bars(
     rows: list[Pool], names: list[str], part: tuple[str, str, str, str], longest: int
 ) -> Trace:
     key, word, color, pattern = part
-    counts = [pool.parts[key] for pool in rows]
+    counts = [pool.parts.get(key, 0) for pool in rows]
     marker: Trace = {"color": color, "line": {"width": 1, "color": token("card")}}
     if pattern:
         marker["pattern"] = {
@@ -179,7 +181,7 @@ def _summary(pools: Pools, clock: Clock) -> str:
     said = ", ".join(
         f"{count:,} {word}"
         for part, word, _, _ in PARTS
-        if (count := sum(pool.parts[part] for pool in pools.pools))
+        if (count := sum(pool.parts.get(part, 0) for pool in pools.pools))
     )
     best = max(pools.pools, key=lambda pool: pool.largest_free)
     oldest_s = min(pool.at_s for pool in pools.pools)

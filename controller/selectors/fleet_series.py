@@ -14,8 +14,10 @@ from django.db.models import Q
 
 from controller.core.types import Counts, Floats
 from controller.models import PoolSample, Sample
+from controller.selectors.capacity import Scope, Stock, read_stocks
 from controller.selectors.series import Ask, DecisionMark, marks
-from inventory.models import Service, Slo
+from inventory.gpus import PARTS
+from inventory.models import Node, Service, Slo
 
 PAGE_SIZE: Final = 40
 # A map has at most so many columns; longer ranges get wider ones.
@@ -59,7 +61,11 @@ class SloBins:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """GPUs of one hardware type in one cluster, by what they do; ``parts`` add up to ``total``."""
+    """GPUs of one hardware type in one cluster, by what they do; ``parts`` add up to ``total``.
+
+    One that is sampled has busy and held idle GPUs, one that is only listed those in use and
+    those of unknown use.
+    """
 
     cluster: str
     hardware: str
@@ -178,27 +184,62 @@ def _row(slug: str, name: str, known: Floats, breaching: Floats) -> ServiceBins:
 
 
 def pools_now(ask: Ask) -> Pools:
-    """Read the newest sample of every pool seen within the last hour; one query."""
+    """Read the newest sample of every pool seen within the last hour, and the pools without one.
+
+    The others come from the inventory, where what is held can't be told busy from idle. Two
+    queries, and four more if there are such pools.
+    """
+    scope = Scope(ask.cluster, ask.hardware)
     rows = (
         PoolSample.objects.filter(at__gt=ask.now - POOL_MEMORY, at__lte=ask.now)
         .select_related("cluster", "hardware")
         .order_by("cluster__slug", "hardware__slug", "-at")
         .distinct("cluster__slug", "hardware__slug")
     )
+    sampled = {(row.cluster.slug, row.hardware.slug): row for row in rows}
+    found = [
+        Pool(
+            cluster=row.cluster.slug,
+            hardware=row.hardware.gpu_model or row.hardware.slug,
+            at_s=row.at.timestamp(),
+            total=row.total,
+            parts={part: getattr(row, part) for part in PoolSample.PARTS},
+            largest_free=row.largest_free,
+        )
+        for place, row in sampled.items()
+        if scope.has(place)
+    ]
+    found += [_listed(stock, ask.now) for stock in _unsampled(scope, set(sampled), ask.now)]
     return Pools(
         now_s=ask.now.timestamp(),
         stale_after_s=2 * ask.tick_s,
-        pools=tuple(
-            Pool(
-                cluster=row.cluster.slug,
-                hardware=row.hardware.gpu_model,
-                at_s=row.at.timestamp(),
-                total=row.total,
-                parts={part: getattr(row, part) for part in PoolSample.PARTS},
-                largest_free=row.largest_free,
-            )
-            for row in rows
-        ),
+        pools=tuple(sorted(found, key=lambda pool: (pool.cluster, pool.hardware))),
+    )
+
+
+def _unsampled(scope: Scope, sampled: set[tuple[str, str]], now: datetime) -> list[Stock]:
+    """Return the pools of the inventory that nobody samples."""
+    there = Node.objects.order_by().values_list("cluster__slug", "hardware__slug").distinct()
+    places = {(cluster, hardware or "") for cluster, hardware in there}
+    left = {place for place in places - sampled if scope.has(place)}
+    if not left:
+        return []
+    clusters = Q(cluster__slug__in={cluster for cluster, _ in left})
+    stocks = read_stocks(now, clusters)
+    return [stock for stock in stocks if (stock.cluster, stock.hardware) in left]
+
+
+def _listed(stock: Stock, now: datetime) -> Pool:
+    """Return a pool as the inventory has it."""
+    parts = {part: getattr(stock.parts, part) for part in PARTS}
+    parts["unknown"] -= stock.use_unknown
+    return Pool(
+        cluster=stock.cluster,
+        hardware=stock.word,
+        at_s=now.timestamp(),
+        total=stock.parts.total,
+        parts=parts | {"use_unknown": stock.use_unknown},
+        largest_free=stock.most_free,
     )
 
 

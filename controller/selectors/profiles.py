@@ -25,10 +25,18 @@ def own_profiles() -> dict[str, Profile]:
     return {name: _read(name, body) for name, body in rows}
 
 
-def readable(names: Collection[str]) -> dict[str, Profile]:
-    """Return those of the named profiles that people keep and that can be read; one query."""
+def readable(names: Collection[str] | None) -> dict[str, Profile]:
+    """Return those of the named profiles that people keep and that can be read; one query.
+
+    ``None`` names all.
+    """
     found = {}
-    for name, body in EngineProfile.objects.filter(name__in=names).values_list("name", "body"):
+    rows = (
+        EngineProfile.objects.all()
+        if names is None
+        else EngineProfile.objects.filter(name__in=names)
+    )
+    for name, body in rows.values_list("name", "body"):
         # What can't be read any more must not stop the services that don't name it (S24).
         with suppress(ProfileError):
             found[name] = _read(name, body)

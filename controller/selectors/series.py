@@ -55,7 +55,8 @@ class Ask:
     """What a reader wants to see: of whom, from when until when, as of which moment.
 
     ``tick_s`` is the time between two samples and ``window_s`` the evaluation window [s].
-    ``runs`` are the places of a backtest's policies; none means all.
+    ``runs`` are the places of a backtest's policies; none means all. ``cluster`` and ``hardware``
+    are slugs; none means all.
     """
 
     since: datetime
@@ -68,6 +69,8 @@ class Ask:
     page: int = 1
     backtest: str = ""
     runs: tuple[int, ...] = ()
+    cluster: str = ""
+    hardware: str = ""
 
 
 @dataclass(frozen=True, slots=True)
