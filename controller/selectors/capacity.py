@@ -12,7 +12,8 @@ from urllib.parse import urlencode
 from django.db.models import Q, QuerySet
 
 from controller.models import PoolSample
-from controller.selectors.fleet import NONE, Line, read_lines
+from controller.selectors.fleet_filters import NONE
+from controller.selectors.fleet_lines import Line, read_lines
 from controller.selectors.node_use import node_uses
 from controller.selectors.series import Ask
 from controller.selectors.services import is_stale

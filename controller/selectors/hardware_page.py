@@ -13,7 +13,7 @@ from uuid import UUID
 from django.db.models import Count, Q, Sum
 
 from controller.models import AuditEvent, PoolSample
-from controller.selectors.fleet import Line, read_lines
+from controller.selectors.fleet_lines import Line, read_lines
 from controller.selectors.node_page import history_of
 from controller.selectors.node_use import node_uses
 from controller.selectors.profiles import readable
