@@ -96,7 +96,7 @@ def settle_reservations() -> int:
 
 def labels_of(text: str) -> dict[str, str]:
     """Return labels written as ``key=value``, with commas or lines between."""
-    pairs = [one.partition("=") for one in clean(text).replace("\n", ",").split(",")]
+    pairs = [clean(one).partition("=") for one in text.replace("\n", ",").split(",")]
     return {key.strip(): value.strip() for key, _, value in pairs if key.strip()}
 
 

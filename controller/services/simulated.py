@@ -122,7 +122,7 @@ def node_specs() -> list[NodeSpec]:
 
 
 def _state(row: Node) -> NodeState:
-    if row.health == Node.Health.UNKNOWN:
+    if row.health == Node.Health.UNKNOWN or row.missing_since:
         return "unknown"
     if row.health != Node.Health.OK:
         return "unhealthy"
