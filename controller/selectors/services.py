@@ -26,6 +26,8 @@ NEAR_FRAC: Final = 0.9
 TRUSTED: Final = frozenset({Quality.OK, Quality.PARTIAL})
 # How bad a service is, for "worst first".
 BREACH, FAILED, BLIND, ASKS, NEAR, FROZEN, CALM = range(7)
+OVERVIEW: Final = 40
+"""More rows would make the overview heavier than a slow line carries at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +234,16 @@ class Services:
     total: int
     filters: Filters = field(default_factory=Filters)
     clusters: tuple[str, ...] = ()
+
+    @property
+    def first(self) -> tuple[ServiceRow, ...]:
+        """The rows the overview has room for, the worst."""
+        return self.rows[:OVERVIEW]
+
+    @property
+    def further(self) -> int:
+        """How many more there are."""
+        return max(0, len(self.rows) - OVERVIEW)
 
 
 def read_services(now: datetime, filters: Filters | None = None) -> Services:

@@ -13,7 +13,7 @@ from django.db.models import Avg, DateTimeField, F, Func, Value
 from controller.models import Sample
 
 SPAN: Final = timedelta(hours=3)
-BIN: Final = timedelta(minutes=3)
+BIN: Final = timedelta(minutes=6)
 BINS: Final = SPAN // BIN
 WIDTH: Final = 120
 HEIGHT: Final = 24
@@ -38,7 +38,7 @@ def bin_start(at: datetime) -> datetime:
 def read_sparklines(service_ids: Iterable[UUID], now: datetime) -> Mapping[UUID, Sparkline]:
     """Return decode tok/s of the last three hours by service; one query for all of them.
 
-    Bins are 3 min wide; a service without a single measured value is absent.
+    Bins are 6 min wide; a service without a single measured value is absent.
     """
     first = bin_start(now) - (BINS - 1) * BIN
     binned = Func(

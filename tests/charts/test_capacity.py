@@ -108,9 +108,7 @@ def test_too_little_history_says_so_and_draws_no_forecast() -> None:
 def test_pools_beyond_those_drawn_are_in_the_table() -> None:
     many = tuple(peaks(30, f"T{n}") for n in range(MOST_POOLS + 2))
     plot = peak_forecast(Peaks(NOON_S, many), UTC)
-    assert (
-        plot["table"]["note"] == "6 of 8 pools are drawn, the fullest."
-    )
+    assert plot["table"]["note"] == "6 of 8 pools are drawn, the fullest."
     assert {row[2] for row in plot["table"]["rows"]} == {pool.hardware for pool in many}
 
 

@@ -243,6 +243,16 @@ def test_nothing_measured_draws_nothing() -> None:
     assert draw([None, None]) is None
 
 
+def test_sixty_services_stay_within_the_page_s_budget(signed_in: Client, now: datetime) -> None:
+    # Product 2.8: 120 kB of HTML. The worst come first, so what is left out is no worse.
+    for i in range(60):
+        service = running(f"service-with-a-name-{i:02}", now)
+        factories.make_samples(service, until=bin_start(now), count=720)
+    text = signed_in.get("/").content.decode()
+    assert "20 more services" in text
+    assert len(text) < 120_000
+
+
 @pytest.mark.django_db
 def test_sparklines_are_thinned_by_the_database(
     now: datetime, django_assert_num_queries: DjangoAssertNumQueries
