@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from controller.core.placement.ask import Ask
-from controller.core.placement.counts import new_slots
+from controller.core.placement.counts import any_of, new_slots
 from controller.core.placement.ground import IntArray
 from controller.core.placement.quality import Cost, cost_of
 from controller.core.placement.tables import Budget, Keys, Table, joined, keys_of, traced
@@ -39,6 +39,10 @@ class _Search:
         self.shrinks = ask.shrinks
         self.slices = [ask.ground.slices(level) for level in range(len(ask.ground.levels))]
         self.levels = [self._level(level) for level in range(len(ask.ground.levels))]
+        self.used = any_of(self.slots + ask.running > 0)
+        self.nothing = Table(
+            np.zeros(1, dtype=np.int64), np.zeros((1, self.cost.limbs), dtype=np.int64), node=0
+        )
         self.nodes: dict[tuple[bytes, ...], Table] = {}
 
     def best(self) -> IntArray | None:
@@ -48,10 +52,9 @@ class _Search:
         if not rows.size:
             return None
         pods = np.zeros_like(self.ask.running)
-        for node, key in traced(everywhere, int(rows[0])):
-            pods[:, node] = [
-                int(self.keys.count(np.array([key]), part)[0]) for part in range(len(self.parts))
-            ]
+        nodes, keys = zip(*traced(everywhere, int(rows[0])), strict=True)
+        for part in range(len(self.parts)):
+            pods[part, list(nodes)] = self.keys.count(np.array(keys, dtype=np.int64), part)
         return pods
 
     def _level(self, level: int) -> _Level:
@@ -81,6 +84,8 @@ class _Search:
 
     def _domain(self, level: int, domain: int) -> Table:
         starts = self.ask.ground.starts
+        if not self.used[slice(*self.slices[level][domain])].any():
+            return self.nothing
         if level == len(starts) - 1:
             table = self._node(domain)
         else:

@@ -84,7 +84,7 @@ def _short_together(ask: Ask, member: Tree) -> str:
     ]
     if not wanted:
         return ""
-    verb = "is" if len(wanted) == 1 else "are"
+    verb = "is" if int(lacks[:, place].sum()) == 1 else "are"
     return f"{' and '.join(wanted)} {verb} free{_where(ask, member, place)}" + _or_wider(
         ask, member
     )

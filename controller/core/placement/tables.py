@@ -95,6 +95,11 @@ class Table:
     of_left: IntArray | None = None
     of_right: IntArray | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the table knows nothing but that there are no pods."""
+        return len(self.keys) == 1 and int(self.keys[0]) == 0
+
     def only(self, kept: BoolArray) -> "Table":
         """Return the rows that are kept."""
         if bool(kept.all()):
@@ -129,6 +134,8 @@ def joined(left: Table, right: Table, keys: Keys, budget: Budget) -> Table:
     Of two ways to a count that cost the same, that with more pods on the left stays: on the
     names that come first.
     """
+    if left.is_empty or right.is_empty:
+        return right if left.is_empty else left
     wide = len(right.keys)
     budget.spend(len(left.keys) * wide)
     sums = (left.keys[:, None] + right.keys[None, :]).ravel()
