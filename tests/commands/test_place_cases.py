@@ -115,6 +115,13 @@ def test_a_document_that_can_t_be_read_names_the_place(
     assert told.value.returncode == 2
 
 
+def test_the_example_of_the_docs_is_placed(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "placement.md").read_text(encoding="utf-8")
+    example = text.partition("```json")[2].partition("```")[0]
+    placement = answers(kept(tmp_path, json.loads(example)))["pair"]["placement"]
+    assert placement == {"prefill": {"n1": 1}, "decode": {"n1": 2}}
+
+
 def test_an_id_given_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="'pair' is the id of two cases"):
         call_command("place", "--cases", kept(tmp_path, [CASE, CASE]), stdout=StringIO())

@@ -45,13 +45,17 @@ class _Term:
 def cost_of(ask: Ask) -> Cost:
     """Return how placements of a request compare, least first.
 
-    In this order: pods left on nodes that aren't ready (when shrinking); stated preferences of a
-    level, outermost first, and then of labels; pods on scarce nodes, high and then medium;
-    domains touched by the members that count, outermost level first; what was free in them,
-    outermost level first, since less is a better fit; for a request without any level its own
-    domains; and what was free on the nodes it uses.
+    In this order: pods left on nodes that aren't ready (when shrinking); wished labels missed;
+    pods on scarce nodes, high and then medium; domains touched by the members that count,
+    outermost level first; what was free in them, outermost level first, since less is a better
+    fit; for a request without any level its own domains; what was free on the nodes it uses.
     """
     return _packed(ask, [term for term in _terms(ask) if term.most > 0])
+
+
+def outranks_nearness(ask: Ask) -> bool:
+    """Return whether anything but levels decides first: labels that differ, or scarce nodes."""
+    return bool(scarcity(ask.ground).any() or _label_loss(ask).any())
 
 
 def main_resource(ask: Ask) -> str | None:
@@ -62,7 +66,6 @@ def main_resource(ask: Ask) -> str | None:
 def _terms(ask: Ask) -> list[_Term]:
     ranks = scarcity(ask.ground)
     labels = _label_loss(ask)
-    wishes = [*_sick(ask), *_preferred(ask, bool(ranks.any() or labels.any()))]
     pods = np.ones((len(ask.each), 1), dtype=np.int64)
     total = int(ask.pods.sum())
     scarce = [
@@ -70,7 +73,7 @@ def _terms(ask: Ask) -> list[_Term]:
         for rank in (2, 1)
     ]
     label = _Term(most=int(labels.max(axis=1, initial=0) @ ask.pods), pod=labels)
-    return [*wishes, label, *scarce, *_spread(ask), *_whole(ask)]
+    return [*_sick(ask), label, *scarce, *_spread(ask), *_whole(ask)]
 
 
 def _sick(ask: Ask) -> list[_Term]:
@@ -87,21 +90,6 @@ def _label_loss(ask: Ask) -> IntArray:
     )
     loss: IntArray = scores.max(axis=1, keepdims=True) - scores
     return loss
-
-
-def _preferred(ask: Ask, traded: bool) -> list[_Term]:  # noqa: FBT001 - one of two lists
-    """Return the preferences of levels, where there is something they could be traded for."""
-    if not traded or bool(ask.shrinks.any()):
-        return []
-    terms = []
-    for level in range(len(ask.ground.levels)):
-        members = tuple(
-            member
-            for member in counted_of(ask.tree)
-            if member.prefer and ask.ground.rank(member.prefer) >= level
-        )
-        terms.append(_touching(ask, level, members))
-    return terms
 
 
 def _spread(ask: Ask) -> list[_Term]:

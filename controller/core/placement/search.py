@@ -1,6 +1,6 @@
 """Finds where a request goes: by tables where they fit the budget, else step by step."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -10,9 +10,17 @@ from controller.core.placement.counts import ceilings, domains_that_may_hold, na
 from controller.core.placement.exact import best_counts
 from controller.core.placement.filling import filled
 from controller.core.placement.ground import BoolArray, IntArray
-from controller.core.placement.quality import main_resource
+from controller.core.placement.quality import main_resource, outranks_nearness
 from controller.core.placement.tables import MOST_IN_ALL, Budget, TooLargeError
-from controller.core.placement.tree import Group, Part, Tree, members_of, parts_of
+from controller.core.placement.tree import (
+    NODE,
+    Group,
+    Part,
+    Tree,
+    members_of,
+    parts_of,
+    with_wishes_required,
+)
 
 MOST_TRIES: Final = 48
 """Times that a request too large for tables may be begun anew, in another domain or order."""
@@ -36,7 +44,7 @@ def search(ask: Ask, *, pairs: int = MOST_IN_ALL) -> Found:
     if _ruled_out(ask):
         return Found(None, proved=True)
     try:
-        return Found(best_counts(ask, Budget(pairs)), proved=True)
+        return Found(_best(ask, Budget(pairs)), proved=True)
     except TooLargeError:
         return Found(_Steps(pairs).placed(ask), proved=False)
 
@@ -46,6 +54,38 @@ def _ruled_out(ask: Ask) -> bool:
     if bool(ask.shrinks.any()):
         return False
     return bool((ceilings(ask)[0].sum(axis=1) < ask.pods).any())
+
+
+def _best(ask: Ask, budget: Budget) -> IntArray | None:
+    """Return the best counts; preferred levels that can be had are as good as required.
+
+    That takes a search of its own only where scarcity or labels could be had for a preference.
+    If not all can be had, the outermost level's goes first, then the one written first.
+    """
+    wished = _preferring(ask)
+    if not wished or bool(ask.shrinks.any()) or not outranks_nearness(ask):
+        return best_counts(ask, budget)
+    best = _best_with(ask, wished, budget)
+    if best is not None:
+        return best
+    kept: list[Tree] = []
+    for member in wished if len(wished) > 1 else ():
+        found = _best_with(ask, [*kept, member], budget)
+        if found is not None:
+            best, kept = found, [*kept, member]
+    return best_counts(ask, budget) if best is None else best
+
+
+def _preferring(ask: Ask) -> list[Tree]:
+    """Return the members with a preference, outermost level first."""
+    members = [member for member in members_of(ask.tree) if member.prefer]
+    return sorted(members, key=lambda member: ask.ground.rank(member.prefer or NODE))
+
+
+def _best_with(ask: Ask, members: list[Tree], budget: Budget) -> IntArray | None:
+    tree = with_wishes_required(ask.tree, members, ask.ground.levels)
+    kept = narrowed(replace(ask, tree=tree))
+    return None if _ruled_out(kept) else best_counts(kept, budget)
 
 
 class _Steps:
@@ -100,7 +140,7 @@ class _Steps:
         if _ruled_out(ask):
             return None
         try:
-            return best_counts(ask, Budget(self.pairs))
+            return _best(ask, Budget(self.pairs))
         except TooLargeError:
             return self.placed(ask)
 

@@ -1,6 +1,6 @@
 """A request as a tree of parts and groups, and the nodes it may go to, as values."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
@@ -125,6 +125,21 @@ def counted_of(tree: Tree) -> tuple[Tree, ...]:
         if not member.scatter
         and (member.require or member.prefer or (member is tree and isinstance(member, Part)))
     )
+
+
+def with_wishes_required(tree: Tree, members: Sequence[Tree], levels: tuple[str, ...]) -> Tree:
+    """Return the tree with what some of its members prefer as their required level.
+
+    A member that must be in something narrower already stays as it is.
+    """
+    require = tree.require
+    if tree.prefer and any(member is tree for member in members):
+        wanted = {level for level in (tree.require, tree.prefer) if level}
+        require = max(wanted, key=levels.index)
+    if isinstance(tree, Part):
+        return replace(tree, require=require)
+    children = tuple(with_wishes_required(child, members, levels) for child in tree.children)
+    return replace(tree, children=children, require=require)
 
 
 def with_pods(tree: Tree, pods: Mapping[str, int]) -> Tree:

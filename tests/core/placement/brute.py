@@ -156,14 +156,11 @@ def price(question: Question, placement: Placement) -> Price:
         for name, n in placement[part].items()
         if next(node for node in question.nodes if node.name == name).state != "ok"
     )
-    wishes = [
-        sum(
-            len(touched(question, placement, member, level))
-            for member in members
-            if member.prefer and levels.index(member.prefer) >= levels.index(level)
-        )
-        for level in levels
-    ]
+    wished = sorted(
+        (member for member in members_of(question.request) if member.prefer),
+        key=lambda member: levels.index(member.prefer or "node"),
+    )
+    wishes = [len(touched(question, placement, m, m.prefer or "node")) > 1 for m in wished]
     traded = not shrinks and (any(ranks.values()) or _labels_matter(question))
     near = [sum(len(touched(question, placement, m, level)) for m in members) for level in levels]
     tight = [sum(_free_in(question, placement, m, level) for m in members) for level in levels]

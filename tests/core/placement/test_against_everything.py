@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from controller.core.placement.answer import answer_to
 from controller.core.placement.ask import ask_of, placement_of
+from controller.core.placement.counts import domains_that_may_hold
 from controller.core.placement.ground import ground_of
 from controller.core.placement.search import search
-from controller.core.placement.tree import Question
+from controller.core.placement.tree import Group, Kind, Node, Part, Question
 from controller.core.placement.verdict import Placed, Refused
 from tests.core.placement.brute import broken, cheapest, price
 from tests.core.placement.requests import questions
@@ -82,3 +83,33 @@ def test_the_examples_are_of_both_kinds() -> None:
 
     collect()
     assert min(kinds.count(True), kinds.count(False)) >= 10
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(("A", "B", "C")), st.integers(0, 8)), min_size=1, max_size=5
+    ),
+    st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    st.tuples(st.sampled_from((1, 2, 4, 8)), st.sampled_from((1, 2, 4, 8))),
+    st.tuples(*[st.sets(st.sampled_from("ABC"), min_size=1)] * 2),
+)
+def test_counts_alone_tell_whether_a_pair_fits_a_domain(
+    nodes: list[tuple[str, int]],
+    pods: tuple[int, int],
+    sizes: tuple[int, int],
+    types: tuple[set[str], set[str]],
+) -> None:
+    """Two roles whose sizes divide each other need no search, whatever types they share."""
+    fleet = tuple(
+        Node(f"n{n}", {"s1": "r"}, {"gpu": gpus}, labels={"hw": kind})
+        for n, (kind, gpus) in enumerate(nodes)
+    )
+    roles = tuple(
+        Part(f"role{n}", count, {"gpu": size}, select={"hw": tuple(sorted(allowed))})
+        for n, (count, size, allowed) in enumerate(zip(pods, sizes, types, strict=True))
+    )
+    question = Question(Kind.PLACE, ("s1", "node"), fleet, Group("pair", roles, require="s1"))
+    ask = ask_of(question, ground_of(question.levels, question.nodes))
+    holds = bool(domains_that_may_hold(ask, 0)[0])
+    assert holds == isinstance(answer_to(question), Placed)

@@ -34,6 +34,12 @@ S1_MIXED = ("c/c1/n6 H20 8", "c/c1/n7 H20 8", "c/c1/n8 L20 8")
             id="a stated preference outranks scarcity",
         ),
         pytest.param(
+            (*UNIFORM, "a/a3/n9 H20 8", *S1_MIXED),
+            part("w", 3, 8, prefer="s1", select={"hw": ("H20",)}),
+            {"n1", "n2", "n9"},
+            id="a preference that can't be had outranks nothing",
+        ),
+        pytest.param(
             (*UNIFORM, *S2_MIXED),
             part("w", 1, 8, select={"hw": ("L20",)}),
             {"n5"},

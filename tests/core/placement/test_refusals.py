@@ -74,6 +74,22 @@ def test_the_lost_pod_is_at_fault_not_those_that_run() -> None:
     assert why.excluded == {"outside_required_domain": 1, "resource:gpu": 1}
 
 
+@pytest.mark.parametrize(
+    ("pods", "runs"),
+    [
+        pytest.param(2, {"n1": 1, "n2": 1}, id="as many as are asked for"),
+        pytest.param(3, {"n1": 2, "n2": 2}, id="more than are asked for"),
+    ],
+)
+def test_pods_that_run_apart_can_t_be_brought_together(pods: int, runs: dict[str, int]) -> None:
+    nodes = fleet("b/r1/n1 H20 8", "b/r2/n2 H20 8")
+    why = refused(nodes, part("w", pods, 1, require="s1"), existing={"w": runs})
+    assert why.shortfall is None
+    assert why.sentence == (
+        f"w: no {pods} of the {sum(runs.values())} pods that run keep to its levels and packs."
+    )
+
+
 @pytest.mark.parametrize("state", ["not_ready", "cordoned", "on fire"])
 def test_without_a_ready_node_there_is_no_domain(state: str) -> None:
     nodes = (Node("n1", {"s1": "r1"}, {"gpu": 8}, state=state),)
