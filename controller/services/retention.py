@@ -5,11 +5,15 @@ from datetime import datetime, timedelta
 from django.conf import settings
 
 from controller.models import Backtest, PoolSample, Sample, Tick, Trace
-from inventory.models import Cluster, Service
+from inventory.models import Cluster, ImportFile, ImportRun, Service
 
 KEEP_SAMPLES = timedelta(days=15)
 AT_ONCE = timedelta(hours=6)
 BACKTESTS_AT_ONCE = 20
+KEEP_IMPORT_FILES = timedelta(days=30)
+"""An import's changes stay, and with them its revert; its files are of no use any more."""
+
+FILES_AT_ONCE = 20
 
 
 def prune(now: datetime) -> None:
@@ -34,6 +38,7 @@ def prune(now: datetime) -> None:
     if oldest_tick is not None and oldest_tick.at < edge:
         Tick.objects.filter(at__lt=edge, slot__lt=oldest_tick.slot + 2000).delete()
     _prune_backtests(now - timedelta(days=settings.KEEP_BACKTESTS_D))
+    _prune_import_files(now - KEEP_IMPORT_FILES)
 
 
 def _prune_backtests(edge: datetime) -> None:
@@ -46,3 +51,11 @@ def _prune_backtests(edge: datetime) -> None:
     idle = list(unused.values_list("pk", flat=True)[:BACKTESTS_AT_ONCE])
     if idle:
         Trace.objects.filter(pk__in=idle, backtests=None).delete()
+
+
+def _prune_import_files(edge: datetime) -> None:
+    """Delete the files of imports that ended, some at once: each may have megabytes."""
+    old = ImportFile.objects.filter(run__created_at__lt=edge, run__state__in=ImportRun.ENDED)
+    keys = list(old.order_by("pk").values_list("pk", flat=True)[:FILES_AT_ONCE])
+    if keys:
+        ImportFile.objects.filter(pk__in=keys).delete()

@@ -16,7 +16,9 @@ WEB_PROCESSES = 2
 WEB_THREADS = 8
 WORKER_QUEUES = {
     "worker-control": ("control", "placement"),
-    "worker-actions": ("actions", "default"),
+    "worker-actions": ("actions",),
+    # An import of a whole fabric takes seconds, which no action waits for.
+    "worker-imports": ("default",),
     # A backtest takes minutes: neither ticks nor actions wait behind one.
     "worker-heavy": ("heavy",),
 }

@@ -142,7 +142,8 @@ class Product:
             "/postgres ": "postgres",
             "gunicorn": "web",
             "0 control placement": "worker-control",
-            "0 actions default": "worker-actions",
+            "0 actions": "worker-actions",
+            "0 default": "worker-imports",
             "0 heavy": "worker-heavy",
             "manage.py cron": "cron",
         }

@@ -14,6 +14,7 @@ PROCESSES = {
     "web",
     "worker-control",
     "worker-actions",
+    "worker-imports",
     "worker-heavy",
     "cron",
 }
