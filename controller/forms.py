@@ -29,6 +29,7 @@ HOLDS: Final = (
     ("", "without an end"),
 )
 """How long nodes are reserved, in hours."""
+USUAL_HOLD: Final = "24"
 NO_REASON: Final = "Give a reason: it is what the next person reads."
 
 

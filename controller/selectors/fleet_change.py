@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -133,15 +133,20 @@ def _services(known: Sequence[Running], changing: Sequence[Line]) -> tuple[str, 
         everywhere[one.service][one.role] += 1
         here[one.service][one.role] += one.is_on(places)
     return tuple(
-        f"{service}: {', '.join(_held(role, here[service][role], roles[role]) for role in roles)}"
+        f"{service}: {_held(here[service], roles)}"
         for service, roles in sorted(everywhere.items())
         if here[service].total()
     )
 
 
-def _held(role: str, here: int, everywhere: int) -> str:
-    elsewhere = f"{everywhere - here} elsewhere" if everywhere > here else "none elsewhere"
-    return f"{here} of {plural(everywhere, f'{role} instance')} there, {elsewhere}"
+def _held(here: Mapping[str, int], everywhere: Mapping[str, int]) -> str:
+    told = (
+        f"{count} of {plural(everywhere[role], f'{role} instance')} there, "
+        f"{everywhere[role] - count or 'none'} elsewhere"
+        for role, count in here.items()
+        if count
+    )
+    return "; ".join(told)
 
 
 def _rooms(lines: Sequence[Line], changing: Sequence[Line]) -> tuple[str, ...]:

@@ -94,6 +94,12 @@ class Line:
         return Lifecycle(self.facts.lifecycle).label
 
     @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it is unwell, and why people keep it out of service."""
+        out = self.facts.admin_state != AdminState.IN_SERVICE
+        return tuple(filter(None, (self.health_reason, self.admin_reason if out else "")))
+
+    @property
     def is_missing(self) -> bool:
         """Whether its source no longer lists it."""
         return self.facts.missing_since is not None

@@ -123,7 +123,7 @@ def icon(name: str, size: int = 16) -> str:
 @cache
 def _drawn(name: str, size: int) -> str:
     """Return the drawing without what the stylesheet says: a page has hundreds of them."""
-    drawn: str = lucide(ICONS[name], size=size, class_="i", aria_hidden="true")
+    drawn: str = lucide(ICONS[name], size=size, aria_hidden="true", **{"class": "i"})
     for said in _STYLED:
         drawn = drawn.replace(said, "")
     return SafeString("".join(line.strip() for line in drawn.splitlines()))

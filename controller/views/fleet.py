@@ -11,7 +11,7 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 
 from controller.core import phrases
-from controller.forms import HOLDS, FleetChangeForm
+from controller.forms import HOLDS, USUAL_HOLD, FleetChangeForm
 from controller.selectors import fleet_change, fleet_export, saved_views
 from controller.selectors.fleet import read_fleet
 from controller.selectors.fleet_filters import Filters
@@ -132,6 +132,7 @@ def _preview(
         "may": request.user.has_perm(right),
         "needs": people.NEEDS[right],
         "holds": HOLDS,
+        "hours": form.cleaned_data["hours"] if request.POST.get("confirm") else USUAL_HOLD,
         "mistyped": mistyped,
         "fault": fault,
     }

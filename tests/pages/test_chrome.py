@@ -11,6 +11,7 @@ from django.test import Client
 
 from controller.core import wording
 from controller.models import Preference
+from controller.templatetags.heteroscale import ICONS, icon
 
 
 @pytest.fixture
@@ -127,3 +128,11 @@ def test_every_time_names_its_zone(zone: str, words: str) -> None:
     at = datetime(2026, 3, 1, 3, 8, 12, tzinfo=UTC)
     now = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
     assert wording.clock(at, ZoneInfo(zone), now) == words
+
+
+@pytest.mark.parametrize("name", sorted(ICONS))
+def test_an_icon_is_drawn_in_lines_by_its_class(name: str) -> None:
+    drawn = icon(name, 14)
+    assert ' class="i"' in drawn
+    assert 'width="14"' in drawn
+    assert "stroke" not in drawn
