@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
+from urllib.parse import urlencode
 
 from django.db.models import Q
 
@@ -33,6 +34,7 @@ class Pool:
 
     cluster: str
     hardware: str
+    hardware_slug: str
     at: datetime
     stale: bool
     total: int
@@ -46,6 +48,11 @@ class Pool:
     def out(self) -> int:
         """GPUs nothing can be placed on now."""
         return sum(count for _, count in self.out_of)
+
+    @property
+    def nodes(self) -> str:
+        """The address of its nodes, to which ``&gpus=free`` and the like may be added."""
+        return f"/fleet/?{urlencode({'cluster': self.cluster, 'hardware': self.hardware_slug})}"
 
     @property
     def out_words(self) -> str:
@@ -80,6 +87,7 @@ def read_pools(now: datetime) -> tuple[Pool, ...]:
         Pool(
             cluster=row.cluster.slug,
             hardware=row.hardware.gpu_model,
+            hardware_slug=row.hardware.slug,
             at=row.at,
             stale=is_stale(row.at, now),
             total=row.total,
