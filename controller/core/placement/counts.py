@@ -66,8 +66,6 @@ def narrowed(ask: Ask) -> Ask:
 def _narrowed_by(ask: Ask, member: Tree, level: int) -> Ask:
     names = [part.name for part in parts_of(ask.tree)]
     rows = [names.index(part.name) for part in parts_of(member)]
-    if bool(ask.shrinks[rows].any()):
-        return ask
     holds = domains_that_may_hold(ask.for_member(member), level)
     allowed = ask.allowed.copy()
     allowed[rows] &= holds[ask.ground.domain[level]]
@@ -77,8 +75,8 @@ def _narrowed_by(ask: Ask, member: Tree, level: int) -> Ask:
 def domains_that_may_hold(ask: Ask, level: int) -> BoolArray:
     """Return which domains of a level aren't ruled out for the whole request by counts."""
     holds: BoolArray = np.logical_and.reduce(ceilings(ask)[level] >= ask.pods[:, None], axis=0)
-    here = ask.ground.total(level, ask.running).sum(axis=0)
-    holds &= here == ask.running.sum()
+    stays = ask.running[~ask.shrinks]
+    holds &= ask.ground.total(level, stays).sum(axis=0) == stays.sum()
     return holds & _fits_together(ask, level)
 
 
@@ -110,3 +108,8 @@ def _unit(taken: IntArray) -> int:
     """Return the size in which a set of parts is counted: the smallest, if it divides all."""
     smallest = int(taken.min())
     return smallest if smallest > 0 and not (taken % smallest).any() else 1
+
+
+def ruled_out(ask: Ask) -> bool:
+    """Return whether counts alone say that some part, or all together, can't fit."""
+    return bool((ceilings(ask)[0].sum(axis=1) < ask.pods).any())

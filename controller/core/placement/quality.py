@@ -63,6 +63,18 @@ def main_resource(ask: Ask) -> str | None:
     return "gpu" if "gpu" in ask.resources else next(iter(ask.resources), None)
 
 
+def price_of(ask: Ask, cost: Cost, pods: IntArray) -> tuple[int, ...]:
+    """Return the price of counts of shape (P, N), to be compared with others by that cost."""
+    price = np.einsum("pn,pnk->k", pods, cost.pod)
+    names = [part.name for part in parts_of(ask.tree)]
+    for level, prices in enumerate(cost.touch):
+        for member, each in prices:
+            rows = [names.index(part.name) for part in parts_of(member)]
+            touched = ask.ground.total(level, pods[rows].sum(axis=0)) > 0
+            price = price + each[touched].sum(axis=0)
+    return tuple(price.tolist())
+
+
 def _terms(ask: Ask) -> list[_Term]:
     ranks = scarcity(ask.ground)
     labels = _label_loss(ask)
