@@ -291,11 +291,22 @@ def _zone(context: Context) -> ZoneInfo:
 
 
 @register.filter
-def changes(event: Event) -> list[tuple[str, object, object]]:
-    """Return field, before and after of what an audited event changed."""
+def changes(event: Event) -> list[tuple[str, str, str]]:
+    """Return field, before and after of what an audited event changed, in words."""
     before, after = event.before, event.after
     return [
-        (name, before.get(name), after.get(name))
+        (name.replace("_", " "), _told(name, before.get(name)), _told(name, after.get(name)))
         for name in sorted(before.keys() | after.keys())
         if before.get(name) != after.get(name)
     ]
+
+
+def _told(name: str, value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={one}" for key, one in sorted(value.items())) or "none"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    if value in {None, ""}:
+        return "—"
+    # The words of states; a name keeps its underscores.
+    return str(value).replace("_", " ") if name.endswith("state") else str(value)

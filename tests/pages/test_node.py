@@ -162,6 +162,7 @@ def test_labels_are_edited_and_taken_back(node: Node) -> None:
     assert node.managed_fields == {"labels": "manual"}
     text = text_of(client, node)
     assert "Undo my change" in text
+    assert "labels: tier=gold → team=search, tier=silver" in text
     assert "Undo my change" not in text_of(signed_in(name="ben"), node)
     relabel(client, node, node.labels, "tier=gold")
     node.refresh_from_db()
