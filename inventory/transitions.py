@@ -99,7 +99,8 @@ class NodeChange:
     """What a person wants done to nodes: a transition by name, labels, or a reservation.
 
     ``put`` and ``drop`` are labels to set and to remove, ``owner`` is who nodes are reserved for,
-    until ``ends``; ``None`` is without an end.
+    until ``ends``; ``None`` is without an end. Whoever may not edit the inventory ``revives`` no
+    retired node.
     """
 
     action: str
@@ -107,6 +108,7 @@ class NodeChange:
     drop: tuple[str, ...] = ()
     owner: str = ""
     ends: datetime | None = None
+    revives: bool = True
 
     @property
     def transition(self) -> Transition | None:
@@ -138,6 +140,7 @@ class NodeChange:
             return "" if reserved_for else "nobody has reserved it"
         if reserved_for and self.action in {RESERVE, "retire"}:
             return f"it is reserved for {reserved_for}"
-        if self.action == RESERVE and lifecycle not in _HERE:
+        gone = lifecycle not in _HERE
+        if gone and (self.action == RESERVE or (self.action == "return" and not self.revives)):
             return f"it is {Lifecycle(lifecycle).label}"
         return named.refusal(admin_state, lifecycle) if named else ""

@@ -1,6 +1,7 @@
 """Nodes as people steer them: who may, the change, and its record in one transaction."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
@@ -45,9 +46,12 @@ def change(
         raise InvalidError("owner", "Say who the nodes are reserved for.")
     try:
         with transaction.atomic():
-            done = nodes.change(asked, seen, barred=barred, by=user.get_username(), reason=text)
+            by = user.get_username()
+            done = nodes.change(allowed(asked, user), seen, barred=barred, by=by, reason=text)
             _record(done, asked.done, user, text)
     except IntegrityError as fault:
+        if asked.action != RESERVE:
+            raise
         raise ConflictError(
             "Somebody reserved one of these nodes for that time a moment ago: look again."
         ) from fault
@@ -98,6 +102,11 @@ def labels_of(text: str) -> dict[str, str]:
     """Return labels written as ``key=value``, with commas or lines between."""
     pairs = [clean(one).partition("=") for one in text.replace("\n", ",").split(",")]
     return {key.strip(): value.strip() for key, _, value in pairs if key.strip()}
+
+
+def allowed(asked: NodeChange, user: Person) -> NodeChange:
+    """Return the change as far as a person may: an Operator returns no retired node."""
+    return replace(asked, revives=user.has_perm(people.EDIT_FLEET))
 
 
 def right_for(asked: NodeChange) -> str:

@@ -78,7 +78,7 @@ def change(request: HttpRequest) -> HttpResponse:
         messages.error(request, " ".join(form.problems()))
         return redirect(form.back_to())
     now = timezone.now()
-    asked = form.asked(now)
+    asked = fleet.allowed(form.asked(now), request.user)
     seen: dict[UUID, int] = form.cleaned_data["node"]
     if request.POST.get("confirm"):
         return _carry_out(request, form, fleet_change.preview(asked, seen, now))

@@ -125,6 +125,17 @@ def test_a_retired_node_is_not_there_for_the_simulated_fleet(nodes: list[Node]) 
     assert [spec.name for spec in node_specs()] == ["h800-001", "h800-002"]
 
 
+def test_an_operator_brings_no_retired_node_back(nodes: list[Node], ana: User) -> None:
+    editor = person("ed", "Inventory editor")
+    editor.groups.add(*ana.groups.all())
+    do("retire", editor, nodes[0])
+    node = Node.objects.get(pk=nodes[0].pk)
+    assert [said for _, said in do("return", ana, node).refused] == ["it is retired"]
+    assert len(do("return", editor, node).changed) == 1
+    node.refresh_from_db()
+    assert (node.lifecycle, node.admin_state) == ("active", "in_service")
+
+
 def test_who_was_faster_is_named(nodes: list[Node], ana: User) -> None:
     ben = person("ben", "Operator")
     do("drain", ben, nodes[0], reason="leak")
