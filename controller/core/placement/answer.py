@@ -5,7 +5,7 @@ from controller.core.placement.counts import ceilings
 from controller.core.placement.explain import bad_request, no_nodes, refusal_of
 from controller.core.placement.faults import fault_of
 from controller.core.placement.ground import Ground, ground_of
-from controller.core.placement.search import Found, search
+from controller.core.placement.search import Found, last_that, search
 from controller.core.placement.tree import Kind, Question, Tree, parts_of, with_pods
 from controller.core.placement.verdict import Placed, Reduced, Verdict
 
@@ -34,14 +34,30 @@ def _searched(question: Question) -> Verdict:
 def _reduced(question: Question, ground: Ground, ask: Ask) -> Reduced | None:
     """Return the most times the ratio that fits, never fewer than run."""
     most = min(question.times - 1, _ceiling(question, ask))
-    best = True
-    for times in range(most, _least(question) - 1, -1):
-        fewer = ask_of(question, ground, _tree_of(question, times))
-        found: Found = search(fewer)
-        if found.pods is not None:
-            return Reduced(times, placement_of(fewer, found.pods), best=best and found.proved)
-        best = best and found.proved
-    return None
+    sound = [n for n in range(_least(question), most + 1) if _packs_whole(question, n)]
+    tried: dict[int, tuple[Ask, Found]] = {}
+
+    def fits(index: int) -> bool:
+        fewer = ask_of(question, ground, _tree_of(question, sound[index]))
+        tried[index] = (fewer, search(fewer))
+        return tried[index][1].pods is not None
+
+    last = last_that(fits, len(sound))
+    if last is None:
+        return None
+    fewer, found = tried[last]
+    best = all(each.proved for index, (_, each) in tried.items() if index >= last)
+    pods = fewer.running if found.pods is None else found.pods
+    return Reduced(sound[last], placement_of(fewer, pods), best=best)
+
+
+def _packs_whole(question: Question, times: int) -> bool:
+    """Return whether so many times the ratio are whole packs of every part."""
+    return all(
+        question.ratio[part.name] * times % (pack.size or 1) == 0
+        for part in parts_of(question.request)
+        for pack in part.packs
+    )
 
 
 def _tree_of(question: Question, times: int) -> Tree:

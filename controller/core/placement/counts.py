@@ -77,15 +77,15 @@ def domains_that_may_hold(ask: Ask, level: int) -> BoolArray:
     holds: BoolArray = np.logical_and.reduce(ceilings(ask)[level] >= ask.pods[:, None], axis=0)
     stays = ask.running[~ask.shrinks]
     holds &= ask.ground.total(level, stays).sum(axis=0) == stays.sum()
-    return holds & _fits_together(ask, level)
+    return holds & _fits_together(ask, ask.ground.starts[level])
 
 
-def _fits_together(ask: Ask, level: int) -> BoolArray:
-    """Weigh every set of parts: their slots of the smallest size, and their units."""
+def _fits_together(ask: Ask, starts: IntArray) -> BoolArray:
+    """Weigh every set of parts in slices of nodes: slots of their smallest size, and units."""
     rows = range(len(ask.each))
     sizes = range(2, len(rows) + 1) if len(rows) <= MOST_TOGETHER else (len(rows),)
     new = np.maximum(ask.pods - ask.running.sum(axis=1), 0)
-    holds = np.ones(len(ask.ground.starts[level]), dtype=np.bool_)
+    holds = np.ones(len(starts), dtype=np.bool_)
     for size in sizes:
         for chosen in combinations(rows, size):
             some = list(chosen)
@@ -94,7 +94,7 @@ def _fits_together(ask: Ask, level: int) -> BoolArray:
                 taken = ask.each[some, resource]
                 unit = _unit(taken)
                 room = np.where(open_to, ask.free[:, resource] // unit, 0)
-                holds &= ask.ground.total(level, room) >= int(new[some] @ taken) // unit
+                holds &= np.add.reduceat(room, starts) >= int(new[some] @ taken) // unit
     return holds
 
 
@@ -112,4 +112,6 @@ def _unit(taken: IntArray) -> int:
 
 def ruled_out(ask: Ask) -> bool:
     """Return whether counts alone say that some part, or all together, can't fit."""
-    return bool((ceilings(ask)[0].sum(axis=1) < ask.pods).any())
+    alone = ceilings(ask)[0].sum(axis=1) >= ask.pods
+    everywhere = np.zeros(1, dtype=np.int64)
+    return not (bool(alone.all()) and bool(_fits_together(ask, everywhere)[0]))

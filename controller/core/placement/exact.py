@@ -130,9 +130,8 @@ class _Search:
             counts = self._range(part, node)
             self.budget.spend(len(keys) * len(counts))
             new = np.maximum(counts - ask.running[part, node], 0)
-            taken = (used[:, None, :] + new[None, :, None] * ask.each[part]).reshape(
-                -1, used.shape[1]
-            )
+            taken = used[:, None, :] + new[None, :, None] * ask.each[part]
+            taken = taken.reshape(len(keys) * len(counts), used.shape[1])
             fits = (taken <= ask.free[node]).all(axis=1)
             used = taken[fits]
             keys = (keys[:, None] + (counts << self.keys.shifts[part])[None, :]).ravel()[fits]
@@ -144,7 +143,8 @@ class _Search:
     def _range(self, part: int, node: int) -> IntArray:
         """Return how many pods of a part a node may have, those that run among them."""
         runs = int(self.ask.running[part, node])
-        low, high = (0, runs) if self.shrinks[part] else (runs, runs + self.slots[part, node])
+        low, high = (0, runs) if self.shrinks[part] else (runs, runs + int(self.slots[part, node]))
+        self.budget.spend(high - low + 1)
         counts = np.arange(low, min(high, self.parts[part].pods) + 1, dtype=np.int64)
         size = _pack_on_node(self.parts[part])
         whole: IntArray = counts[counts % size == 0]

@@ -9,7 +9,7 @@ from controller.core.placement.ask import Ask
 from controller.core.placement.eligible import barrier
 from controller.core.placement.excluded import bound_by_running, counted, excluded_by, plural
 from controller.core.placement.nearest import held_by, nearest_miss
-from controller.core.placement.search import Found, search
+from controller.core.placement.search import Found, last_that, search
 from controller.core.placement.tables import MOST_IN_ALL
 from controller.core.placement.tree import NODE, Part, Tree, members_of, parts_of, with_pods
 from controller.core.placement.verdict import RefusalCode, Refused, Shortfall
@@ -96,10 +96,9 @@ def _shortfall(ask: Ask, part: Part, runs: int) -> Shortfall:
     size = part.packs[0].size or 1 if part.packs else 1
     unit = "pack" if part.packs and new % size == 0 else "pod"
     step = size if unit == "pack" else 1
-    most = (int(held_by(ask, part).max()) - runs) // step
-    tries = range(min(most, new // step), 0, -1)
-    fit = next((units for units in tries if _fits(ask, part, runs + units * step)), 0)
-    return Shortfall(part.name, fit, new // step, unit)
+    most = min((int(held_by(ask, part).max()) - runs) // step, new // step)
+    last = last_that(lambda index: _fits(ask, part, runs + (index + 1) * step), max(most, 0))
+    return Shortfall(part.name, 0 if last is None else last + 1, new // step, unit)
 
 
 def _fits(ask: Ask, part: Part, pods: int) -> bool:

@@ -20,6 +20,9 @@ def _faults(question: Question) -> Iterator[str]:
         yield from _level_faults(member, question.levels)
     for part in parts:
         yield from _pack_faults(part, question.levels)
+        # A ratio may still be whole packs fewer times.
+        if question.kind is not Kind.REDUCE:
+            yield from _size_faults(part)
     yield from _existing_faults(question)
     if question.kind is Kind.REDUCE:
         yield from _ratio_faults(question)
@@ -42,7 +45,11 @@ def _pack_faults(part: Part, levels: tuple[str, ...]) -> Iterator[str]:
                 f"{part.name} is packed by {pack.level}, which is wider than the"
                 f" {part.require} it must be in."
             )
-        elif part.pods % pack.size:
+
+
+def _size_faults(part: Part) -> Iterator[str]:
+    for pack in part.packs:
+        if pack.size and part.pods % pack.size:
             most = part.pods // pack.size * pack.size
             yield (
                 f"{part.name} has {part.pods} pods, which is not a whole number of packs of"

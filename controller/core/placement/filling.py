@@ -14,24 +14,15 @@ from controller.core.placement.tree import Part, parts_of
 def filled(ask: Ask) -> IntArray | None:
     """Return counts of shape (1, N) for a request of one part, or None where none were found.
 
-    Packs together with pods that run already are beyond it.
+    Whether levels and packs hold is for the caller to see: pods that run may break them already,
+    and packs whose sizes don't divide each other may. Packs beside pods that run are beyond it.
     """
     part = parts_of(ask.tree)[0]
     runs = int(ask.running.sum())
     if (part.packs and runs) or runs > part.pods:
         return None
     pods = _Filling(ask, part).run(part.pods - runs)
-    if pods is None or not _packed(ask, part, pods):
-        return None
-    return ask.running + pods[None, :]
-
-
-def _packed(ask: Ask, part: Part, pods: IntArray) -> bool:
-    """Return whether packs are whole, which sizes that don't divide each other may prevent."""
-    return all(
-        not (ask.ground.total(ask.ground.rank(pack.level), pods) % (pack.size or 1)).any()
-        for pack in part.packs
-    )
+    return None if pods is None else ask.running + pods[None, :]
 
 
 class _Filling:

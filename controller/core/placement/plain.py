@@ -17,6 +17,12 @@ from controller.core.placement.tree import (
     Tree,
 )
 
+MOST_PODS: Final = 1 << 20
+"""Pods of a part, and times of a ratio, that are taken for meant."""
+
+MOST_UNITS: Final = 1 << 42
+"""Units of a resource, as bytes 4 TiB; products with pods stay within 64 bits."""
+
 MOST_DEEP: Final = 32
 """Groups inside groups that a request may have."""
 
@@ -67,8 +73,8 @@ def question_from(plain: Plain, where: str = "case") -> Question:
         nodes=nodes,
         request=_tree(request, f"{where}.request"),
         existing=_existing(plain.get("existing"), f"{where}.existing"),
-        ratio=_map(ratio, f"{where}.request.ratio", _count),
-        times=_count(times, f"{where}.request.times"),
+        ratio=_map(ratio, f"{where}.request.ratio", _few),
+        times=_few(times, f"{where}.request.times"),
     )
 
 
@@ -115,7 +121,7 @@ def _tree(plain: Plain, where: str, depth: int = 0) -> Tree:
 def _part(plain: Plain, where: str) -> Part:
     return Part(
         name=_text(plain.get("name"), f"{where}.name"),
-        pods=_count(plain.get("pods"), f"{where}.pods"),
+        pods=_few(plain.get("pods"), f"{where}.pods"),
         each=_map(plain.get("each"), f"{where}.each", _count),
         select=_map(plain.get("select"), f"{where}.select", _texts),
         tolerate=frozenset(_each(plain.get("tolerate") or (), f"{where}.tolerate", _text)),
@@ -132,7 +138,7 @@ def _pack(value: object, where: str) -> Pack:
     size = plain.get("size")
     return Pack(
         level=_text(plain.get("level"), f"{where}.level"),
-        size=None if size is None else _count(size, f"{where}.size"),
+        size=None if size is None else _few(size, f"{where}.size"),
     )
 
 
@@ -145,7 +151,7 @@ def _wish(value: object, where: str) -> LabelWish:
 
 
 def _existing(value: object, where: str) -> Placement:
-    return _map(value, where, lambda nodes, place: _map(nodes, place, _count))
+    return _map(value, where, lambda nodes, place: _map(nodes, place, _few))
 
 
 def _level(value: object, where: str) -> str | None:
@@ -169,15 +175,22 @@ def _text(value: object, where: str) -> str:
 
 
 def _whole(value: object, where: str) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 40:
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MOST_UNITS:
         return value
-    raise QuestionError(where, "must be a whole number below 2 to the power of 40")
+    raise QuestionError(where, f"must be a whole number up to {MOST_UNITS}")
 
 
 def _count(value: object, where: str) -> int:
     number = _whole(value, where)
     if number < 0:
         raise QuestionError(where, "must not be negative")
+    return number
+
+
+def _few(value: object, where: str) -> int:
+    number = _count(value, where)
+    if number > MOST_PODS:
+        raise QuestionError(where, f"must be at most {MOST_PODS}")
     return number
 
 

@@ -11,6 +11,7 @@ from controller.core.placement.counts import domains_that_may_hold, narrowed, ru
 from controller.core.placement.filling import filled
 from controller.core.placement.ground import BoolArray, IntArray
 from controller.core.placement.quality import cost_of, main_resource, price_of
+from controller.core.placement.rules import keeps_rules
 from controller.core.placement.tables import Budget, TooLargeError
 from controller.core.placement.tree import Group, Part, Tree, members_of, parts_of
 
@@ -34,7 +35,8 @@ class Steps:
     def placed(self, ask: Ask) -> IntArray | None:
         """Return counts of shape (P, N), or None when the tries are used up."""
         if isinstance(ask.tree, Part):
-            return filled(ask)
+            pods = filled(ask)
+            return pods if pods is not None and keeps_rules(ask, pods) else None
         for scopes in _scopes(ask):
             found = self._some(ask, scopes)
             if found:
@@ -49,7 +51,7 @@ class Steps:
             if self.left <= 0 or len(found) == MOST_COMPARED:
                 break
             pods = self._within(ask.within(inside[None, :]))
-            if pods is not None:
+            if pods is not None and keeps_rules(ask, pods):
                 found.append(self._improved(ask, pods))
         return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from controller.core.placement.answer import answer_to
@@ -12,8 +12,16 @@ from controller.core.placement.ask import ask_of, placement_of
 from controller.core.placement.counts import domains_that_may_hold
 from controller.core.placement.ground import ground_of
 from controller.core.placement.search import search
-from controller.core.placement.tree import Group, Kind, Node, Part, Question
-from controller.core.placement.verdict import Placed, Refused
+from controller.core.placement.tree import (
+    Group,
+    Kind,
+    Node,
+    Part,
+    Question,
+    parts_of,
+    with_pods,
+)
+from controller.core.placement.verdict import Placed, Reduced, Refused
 from tests.core.placement.brute import broken, cheapest, price
 from tests.core.placement.requests import questions
 
@@ -113,3 +121,35 @@ def test_counts_alone_tell_whether_a_pair_fits_a_domain(
     ask = ask_of(question, ground_of(question.levels, question.nodes))
     holds = bool(domains_that_may_hold(ask, 0)[0])
     assert holds == isinstance(answer_to(question), Placed)
+
+
+@settings(max_examples=EXAMPLES // 2, deadline=None)
+@given(questions(), st.integers(2, 4), st.data())
+def test_a_ratio_is_reduced_to_the_most_times_there_are(
+    question: Question, times: int, data: st.DataObject
+) -> None:
+    parts = parts_of(question.request)
+    ratio = {part.name: data.draw(st.integers(0, 2 if len(parts) < 3 else 1)) for part in parts}
+    assume(any(ratio.values()))
+
+    def asked(count: int) -> Question:
+        pods = {name: unit * count for name, unit in ratio.items()}
+        return replace(question, kind=Kind.REDUCE, request=with_pods(question.request, pods))
+
+    runs = {name: sum(where.values()) for name, where in question.existing.items()}
+    counts = [
+        count
+        for count in range(1, times + 1)
+        if all(unit * count >= runs.get(name, 0) for name, unit in ratio.items() if unit)
+        and cheapest(asked(count)) is not None
+    ]
+    verdict = answer_to(replace(asked(times), ratio=ratio, times=times))
+    match verdict:
+        case Placed():
+            assert max(counts) == times or not counts
+        case Reduced():
+            assert verdict.best
+            assert verdict.times == max(counts) < times
+            assert broken(asked(verdict.times), verdict.placement) is None
+        case Refused():
+            assert not counts

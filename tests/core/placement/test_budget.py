@@ -22,7 +22,7 @@ from controller.core.placement.tree import (
     Question,
     Tree,
 )
-from controller.core.placement.verdict import Placed, Refused
+from controller.core.placement.verdict import Placed, Reduced, Refused
 from tests.core.placement.brute import broken, cheapest, price
 from tests.core.placement.fleets import LEVELS, part, verdict
 from tests.core.placement.requests import questions
@@ -109,6 +109,28 @@ def test_tables_prove_what_counts_don_t() -> None:
     found = verdict(ROOM, replicas(5))
     assert isinstance(found, Refused)
     assert found.proved
+
+
+def test_pods_that_run_apart_aren_t_together_without_tables_either() -> None:
+    _, ask = asked(part("w", 2, 1, require="s1"), {"w": {"n000": 1, "n063": 1}})
+    assert search(ask, pairs=0).pods is None
+
+
+def test_a_million_pods_are_no_matter() -> None:
+    """512 GPUs hold 512 of a million pods; pods that take nothing fit wherever there is a node."""
+    why = verdict(ROOM, part("w", 1_000_000, 1))
+    assert isinstance(why, Refused)
+    assert why.shortfall is not None
+    assert (why.shortfall.fit, why.shortfall.of) == (512, 1_000_000)
+    assert isinstance(verdict(ROOM, Part("idle", 1_000_000, {})), Placed)
+
+
+def test_a_million_times_a_ratio_is_reduced_to_what_fits() -> None:
+    """Every pair takes three GPUs of a node: two of eight, so 128 of 64 nodes, and 170 by sums."""
+    pair = Group("pair", (part("a", 1_000_000, 2), part("b", 1_000_000, 1)))
+    found = verdict(ROOM, pair, kind=Kind.REDUCE, ratio={"a": 1, "b": 1}, times=1_000_000)
+    assert isinstance(found, Reduced)
+    assert found.times == 170
 
 
 def test_step_by_step_nearly_always_finds_the_best() -> None:
