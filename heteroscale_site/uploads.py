@@ -22,9 +22,18 @@ class QuotaHandler(FileUploadHandler):
         """Begin to count."""
         super().new_file(*args, **kwargs)
         self.seen = 0
-        is_large = self.request is not None and self.request.path_info.startswith(LARGE)
+        is_large = self._may_be_large()
         self.most = LARGEST_IMPORT if is_large else LARGEST_UPLOAD
         self.most_in_all = ALL_OF_AN_IMPORT if is_large else LARGEST_UPLOAD
+
+    def _may_be_large(self) -> bool:
+        """Return whether this request may bring a whole fleet: a stranger's never may."""
+        request = self.request
+        return (
+            request is not None
+            and request.path_info.startswith(LARGE)
+            and request.user.is_authenticated
+        )
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> bytes:
         """Pass the chunk on, until there were too many."""

@@ -269,3 +269,16 @@ def test_queries_do_not_grow_with_the_plan(
     with django_assert_max_num_queries(40) as many:
         client.get("/imports/")
     assert len(few) == len(many)
+
+
+def test_a_stranger_sends_no_large_file(client: Client) -> None:
+    from heteroscale_site.uploads import LARGEST_UPLOAD  # noqa: PLC0415
+
+    large = b"node\n" + b"#" * LARGEST_UPLOAD
+    seen = {}
+    for name, who in (("stranger", Client()), ("ana", client)):
+        upload = SimpleUploadedFile("x.csv", large)
+        answer = who.post("/imports/new/", {"key": str(uuid4()), "uploads": [upload]})
+        request = answer.wsgi_request
+        seen[name] = bool(request.POST is not None and getattr(request, "files_too_large", ()))
+    assert seen == {"stranger": True, "ana": False}
