@@ -1,6 +1,7 @@
 """Bring files of many formats into the inventory, or say what they would bring."""
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError, OperationalError
 from django.utils import timezone
 
+from controller.adapters.inventory import netbox
 from controller.management.answering import FAILED, AnswerError, AnsweringCommand, document
 from controller.management.import_answers import Done, error_of, lines, plain
 from controller.management.inputs import read_file
@@ -35,6 +37,7 @@ UNREACHABLE: Final = (
 )
 AWAY: Final = "the inventory's database is not reachable: start the product with up"
 POLL_S: Final = 0.2
+TOKEN: Final = "HETEROSCALE_NETBOX_TOKEN"  # noqa: S105 - a name, not a token
 
 
 class Command(AnsweringCommand):
@@ -58,6 +61,18 @@ class Command(AnsweringCommand):
             default="",
             metavar="KEY,KEY",
             help="label keys of S1, S2 and further levels, nearest the node first",
+        )
+        parser.add_argument(
+            "--netbox",
+            metavar="URL",
+            help=f"read NetBox at this address, with the token in {TOKEN}",
+        )
+        parser.add_argument(
+            "--netbox-role",
+            action="append",
+            default=[],
+            metavar="SLUG",
+            help="only devices of this role; may be given again",
         )
         parser.add_argument("--node-name-map", metavar="FILE", help="names of InfiniBand GUIDs")
         parser.add_argument(
@@ -155,8 +170,9 @@ class Command(AnsweringCommand):
 
 def _asked(options: dict[str, Any]) -> tuple[list[Upload], Wanted]:
     """Return the files and how to read them. Raises :class:`AnswerError`."""
-    if not options["files"]:
-        raise AnswerError("bad_usage", "name a file, or - for standard input", "command line")
+    if not options["files"] and not options["netbox"]:
+        said = "name a file, - for standard input, or --netbox and its address"
+        raise AnswerError("bad_usage", said, "command line")
     cluster = options["cluster"] or DEFAULT_CLUSTER
     if problem := name_problem(cluster):
         raise AnswerError("bad_usage", problem, "--cluster")
@@ -168,7 +184,19 @@ def _asked(options: dict[str, Any]) -> tuple[list[Upload], Wanted]:
         names=_bytes(names).decode("utf-8", "replace") if names else "",
         part=options["part"],
     )
-    return [Upload(_short(name), _bytes(name)) for name in options["files"]], wanted
+    uploads = [Upload(_short(name), _bytes(name)) for name in options["files"]]
+    if options["netbox"]:
+        uploads.append(_netbox(options["netbox"], options["netbox_role"]))
+    return uploads, wanted
+
+
+def _netbox(base: str, roles: list[str]) -> Upload:
+    """Return NetBox's pages. The token is no option: those are seen by all users of a host."""
+    asking = netbox.Asking(base, os.environ.get(TOKEN, ""), tuple(roles))
+    try:
+        return netbox.read(asking)
+    except netbox.NetBoxError as fault:
+        raise AnswerError("netbox", str(fault), "--netbox", status=FAILED) from fault
 
 
 def _short(name: str) -> str:
