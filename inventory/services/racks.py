@@ -90,7 +90,7 @@ def place_node(
             {"rack": "A unit needs a rack: choose one, or leave the unit empty."}
         )
     if rack is not None and u_position is not None:
-        _check_place(node, rack, u_position, face)
+        check_place(node, rack, u_position, face)
     changed = [
         name
         for name, value in (("rack", rack), ("u_position", u_position), ("face", face))
@@ -102,7 +102,8 @@ def place_node(
     return before
 
 
-def _check_place(node: Node, rack: Rack, u_position: int, face: str) -> None:
+def check_place(node: Node, rack: Rack, u_position: int, face: str) -> None:
+    """Raise :class:`ValidationError` where a node can't stand there, with who is in the way."""
     others = [one for one in filled(rack) if one.name != node.name]
     top = u_position + node.u_height - 1
     free = _lowest_free(rack, node.u_height, face, others)

@@ -1,35 +1,22 @@
-"""Rare edits of services and policies, each audited; everything the controller wrote, to read."""
+"""Rare edits of services, policies and engine profiles, each audited."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from django import forms
 from django.contrib import admin
-from django.contrib.auth.models import User
-from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
+from controller.admin.audited import record, user_of
 from controller.core import config_check
 from controller.core.policies import POLICIES
 from controller.core.policy_fields import GROUPS
 from controller.core.types import Instances, Limits
 from controller.core.types import Slo as SloValue
-from controller.models import (
-    Action,
-    AuditEvent,
-    Backtest,
-    Decision,
-    EngineProfile,
-    Freeze,
-    PolicySuggestion,
-    Proposal,
-    ServiceStatus,
-    Tick,
-    Trace,
-)
+from controller.models import EngineProfile
 from controller.selectors.profiles import problem_of
-from controller.services import audit, profiles
+from controller.services import profiles
 from controller.services.policies import save_policy
 from controller.simulator.profile_file import ProfileError, read_profile
 from inventory.models import Policy, RoleSpec, Service, Slo
@@ -223,28 +210,6 @@ class PolicyInline(PolicyStack):
     can_delete = False
 
 
-def _user(request: HttpRequest) -> User:
-    return cast("User", request.user)
-
-
-def _record(request: HttpRequest, obj: Model, form: forms.BaseForm, *, added: bool) -> None:
-    """Record what a form changed, with the values before and after."""
-    changed = form.changed_data
-    if not (changed or added):
-        return
-    audit.record(
-        actor=_user(request).get_username(),
-        verb="added" if added else "changed",
-        obj=obj,
-        before={} if added else {name: _plain(form.initial.get(name)) for name in changed},
-        after={name: _plain(form.cleaned_data.get(name)) for name in changed},
-    )
-
-
-def _plain(value: object) -> object:
-    return value if isinstance(value, str | int | float | bool | None | dict) else str(value)
-
-
 @admin.register(Service)
 class ServiceAdmin(ServiceModelAdmin):
     """Services with their roles, goals and policy."""
@@ -276,7 +241,7 @@ class ServiceAdmin(ServiceModelAdmin):
     ) -> None:
         """Save and audit."""
         super().save_model(request, obj, form, change)
-        _record(request, obj, form, added=not change)
+        record(request, obj, form, added=not change)
 
     def save_formset(
         self,
@@ -288,11 +253,11 @@ class ServiceAdmin(ServiceModelAdmin):
         """Save roles and goals and audit them; a policy becomes a new revision."""
         if formset.model is Policy:
             for policy in formset.save(commit=False):
-                save_policy(policy, user=_user(request))
+                save_policy(policy, user=user_of(request))
             return
         super().save_formset(request, form, formset, change)
         for each in formset.forms:
-            _record(request, each.instance, each, added=each.instance in formset.new_objects)
+            record(request, each.instance, each, added=each.instance in formset.new_objects)
 
 
 @admin.register(Policy)
@@ -332,7 +297,7 @@ class PolicyAdmin(PolicyModelAdmin):
         _change: bool,  # noqa: FBT001 - Django's signature
     ) -> None:
         """Save as the next revision."""
-        save_policy(obj, user=_user(request))
+        save_policy(obj, user=user_of(request))
 
 
 @admin.register(Slo)
@@ -358,100 +323,7 @@ class SloAdmin(SloModelAdmin):
     ) -> None:
         """Save and audit."""
         super().save_model(request, obj, form, change)
-        _record(request, obj, form, added=False)
-
-
-class RecordAdmin(AnyModelAdmin):
-    """What the controller wrote: to look at, never to edit."""
-
-    show_full_result_count = False
-    actions = None
-
-    def has_add_permission(self, _request: HttpRequest, *_args: object) -> bool:
-        """Return False."""
-        return False
-
-    def has_change_permission(self, _request: HttpRequest, _obj: object = None) -> bool:
-        """Return False."""
-        return False
-
-    def has_delete_permission(self, _request: HttpRequest, _obj: object = None) -> bool:
-        """Return False."""
-        return False
-
-
-@admin.register(Decision)
-class DecisionAdmin(RecordAdmin):
-    """Decisions."""
-
-    list_display = ("last_at", "service", "move", "code", "count", "sentence")
-    list_filter = ("move", "gate", "code", "service")
-    list_select_related = ("service",)
-    search_fields = ("service__slug", "sentence")
-
-
-@admin.register(Proposal)
-class ProposalAdmin(RecordAdmin):
-    """Proposals."""
-
-    list_display = ("created_at", "service", "state", "sentence", "decided_by", "expires_at")
-    list_filter = ("state", "service")
-    list_select_related = ("service", "decided_by")
-    search_fields = ("service__slug", "sentence")
-
-
-@admin.register(PolicySuggestion)
-class PolicySuggestionAdmin(RecordAdmin):
-    """Suggested ratios and targets."""
-
-    list_display = ("first_seen_at", "service", "state", "sentence", "decided_by", "confirmed_at")
-    list_filter = ("state", "service")
-    list_select_related = ("service", "decided_by")
-    search_fields = ("service__slug", "sentence", "closed_reason")
-
-
-@admin.register(Action)
-class ActionAdmin(RecordAdmin):
-    """Actions."""
-
-    list_display = ("recorded_at", "service", "state", "actor", "reason", "error")
-    list_filter = ("state", "service")
-    list_select_related = ("service",)
-    search_fields = ("service__slug", "actor", "reason")
-
-
-@admin.register(Freeze)
-class FreezeAdmin(RecordAdmin):
-    """Freezes."""
-
-    list_display = ("since", "scope", "by_name", "reason", "ended_at", "ended_by_name")
-    list_select_related = ("service",)
-    search_fields = ("by_name", "reason")
-
-
-@admin.register(Tick)
-class TickAdmin(RecordAdmin):
-    """Ticks."""
-
-    list_display = ("at", "slot", "epoch", "finished_at", "services", "fresh")
-
-
-@admin.register(ServiceStatus)
-class ServiceStatusAdmin(RecordAdmin):
-    """The latest of each service."""
-
-    list_display = ("service", "observed_at", "prefill_ready", "decode_ready", "failure")
-    list_select_related = ("service",)
-    search_fields = ("service__slug",)
-
-
-@admin.register(AuditEvent)
-class AuditEventAdmin(RecordAdmin):
-    """Who did what, and why."""
-
-    list_display = ("at", "actor", "verb", "object_type", "service", "reason")
-    list_filter = ("verb", "object_type")
-    search_fields = ("actor", "service", "reason", "object_id", "request_id")
+        record(request, obj, form, added=False)
 
 
 @admin.register(EngineProfile)
@@ -497,45 +369,14 @@ class EngineProfileAdmin(AnyModelAdmin):
         _change: bool,  # noqa: FBT001 - Django's signature
     ) -> None:
         """Keep and audit."""
-        row = profiles.save_profile(form.cleaned_data["profile"], user=_user(request))
+        row = profiles.save_profile(form.cleaned_data["profile"], user=user_of(request))
         obj.pk, obj.name = row.pk, row.name
 
     def delete_model(self, request: HttpRequest, obj: EngineProfile) -> None:
         """Remove and audit."""
-        profiles.remove_profile(obj.name, user=_user(request))
+        profiles.remove_profile(obj.name, user=user_of(request))
 
     def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:  # noqa: ANN401 - Django's
         """Remove and audit each."""
         for row in queryset:
-            profiles.remove_profile(row.name, user=_user(request))
-
-
-@admin.register(Trace)
-class TraceAdmin(RecordAdmin):
-    """Uploaded traces; their bytes are downloaded from the backtests' pages."""
-
-    list_display = ("created_at", "name", "kind", "rows", "span_s", "packed_bytes", "uploaded_by")
-    list_select_related = ("uploaded_by",)
-    search_fields = ("name", "sha256")
-    exclude = ("content",)
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Trace]:
-        """Return the rows without their bytes."""
-        rows: QuerySet[Trace] = super().get_queryset(request)
-        return rows.defer("content")
-
-
-@admin.register(Backtest)
-class BacktestAdmin(RecordAdmin):
-    """Backtests; their answers are read on their own pages."""
-
-    list_display = ("created_at", "load_name", "state", "created_by", "attempts", "error")
-    list_filter = ("state", "source")
-    list_select_related = ("created_by",)
-    search_fields = ("load_name", "created_by__username", "error")
-    exclude = ("answer", "series")
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Backtest]:
-        """Return the rows without their answers."""
-        rows: QuerySet[Backtest] = super().get_queryset(request)
-        return rows.defer("answer", "series")
+            profiles.remove_profile(row.name, user=user_of(request))
