@@ -8,6 +8,7 @@ the least time on a core of the web process alone.
 """
 
 import os
+import re
 import statistics
 import sys
 import time
@@ -76,7 +77,7 @@ def measure(client: Client, address: str, nodes: int) -> str:
         walls_ms.append(1000 * (time.perf_counter() - begin_s))
     with CaptureQueriesContext(connection) as queries:
         client.get(address)
-    name = address.replace(address.split("/")[3], "…") if address.count("/") > 3 else address
+    name = re.sub(r"[0-9a-f-]{36}", "…", address)
     cells = (
         f"`{name}`",
         f"{nodes:,}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -11,7 +12,7 @@ from django.db import connection
 
 from controller.core.peaks import AHEAD, DAY, LEVEL, Forecast, forecast
 from controller.models import PoolSample
-from controller.selectors.capacity import Scope, read_stocks
+from controller.selectors.capacity import Scope, Stock, read_stocks
 from controller.selectors.series import Ask
 from inventory.models import Cluster, HardwareType
 
@@ -59,10 +60,10 @@ GROUP BY 1, 2, 3 ORDER BY 3
 def read_peaks(ask: Ask) -> Peaks:
     """Read hourly peaks of held GPUs of the last days and foresee the next hours."""
     scope = Scope(ask.cluster, ask.hardware)
-    return Peaks(ask.now.timestamp(), pool_peaks(scope, ask.now))
+    return Peaks(ask.now.timestamp(), pool_peaks(scope, ask.now, read_stocks(ask.now)))
 
 
-def pool_peaks(scope: Scope, now: datetime) -> tuple[PoolPeaks, ...]:
+def pool_peaks(scope: Scope, now: datetime, stocks: Iterable[Stock]) -> tuple[PoolPeaks, ...]:
     """Return the pools of a scope, the one whose forecast comes nearest to full first."""
     clusters = dict(Cluster.objects.values_list("pk", "slug"))
     types = {
@@ -75,7 +76,7 @@ def pool_peaks(scope: Scope, now: datetime) -> tuple[PoolPeaks, ...]:
         for cluster, hardware, hour, peak in cursor.fetchall():
             slug, word = types[hardware]
             held[clusters[cluster], slug, word][int(hour)] = float(peak)
-    usable = {(one.cluster, one.hardware): one.usable for one in read_stocks(now)}
+    usable = {(one.cluster, one.hardware): one.usable for one in stocks}
     found = [
         PoolPeaks(
             cluster=cluster,

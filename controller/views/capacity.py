@@ -31,5 +31,6 @@ def index(request: HttpRequest) -> HttpResponse:
         state = (scope, found.stocks, found.rooms, found.headroom, found.unobserved, found.stale)
         return fragments.answer(request, "controller/_capacity_found.html", values, state=state)
     clock = Clock.at(chrome.read_chrome(request, now).zone, now.timestamp())
-    values["forecasts"] = [sentence(pool, clock) for pool in pool_peaks(scope, now)]
+    pools = pool_peaks(scope, now, found.stocks)
+    values["forecasts"] = [sentence(pool, clock) for pool in pools]
     return render(request, "controller/capacity.html", values)
