@@ -84,7 +84,12 @@ def fragmentation(found: Fits, _clock: Clock) -> Plot:
             ],
         },
         "compact": {
-            "annotations": [_label(at, fit, short=True) for at, fit in enumerate(found.fits)]
+            # Where all fit the bar says it; so many labels have no room side by side.
+            "annotations": [
+                _label(at, fit, short=True)
+                for at, fit in enumerate(found.fits)
+                if fit.fitting < fit.allowed
+            ]
         },
         "as_of_s": found.now_s,
         "live": True,
