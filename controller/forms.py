@@ -193,6 +193,7 @@ class ImportForm(_Told):
     """Files and pasted text to be imported, and how they are to be read."""
 
     key = forms.UUIDField(widget=forms.HiddenInput)
+    again = forms.UUIDField(required=False)
     pasted = forms.CharField(required=False, strip=False)
     uploads = forms.Field(required=False)
     format = forms.CharField(max_length=20, required=False)
@@ -218,6 +219,8 @@ class ReplanForm(_Told):
 
     levels = forms.CharField(max_length=LEVELS, required=False)
     choices = forms.BooleanField(required=False)
+    cluster = forms.CharField(max_length=253, required=False)
+    format = forms.CharField(max_length=20, required=False)
     part = forms.BooleanField(required=False)
     new = forms.CharField(max_length=63, required=False)
     same_as = forms.CharField(max_length=63, required=False)
@@ -226,12 +229,34 @@ class ReplanForm(_Told):
         """Return how the files of ``run`` are to be read now."""
         before, given = wanted_of(run), self.cleaned_data
         if given["choices"]:
-            keys = tuple(_words(given["levels"]))
-            return replace(before, level_keys=keys, part=given["part"])
+            # A list to choose from sends a key for each level, a line to type in all of them.
+            chosen: list[str] = self.data.getlist("level")  # type: ignore[attr-defined]  # it is a QueryDict
+            return replace(
+                before,
+                form=given["format"] or AUTO,
+                cluster=given["cluster"],
+                level_keys=tuple(filter(None, chosen)) or tuple(_words(given["levels"])),
+                part=given["part"],
+            )
         merges = {key: to for key, to in before.merges.items() if key != given["new"]}
         if given["new"] and given["same_as"]:
             merges[given["new"]] = given["same_as"]
         return replace(before, merges=merges)
+
+
+def form_of(run: ImportRun, key: UUID) -> ImportForm:
+    """Return the form that uses the files and choices of an import again."""
+    wanted = wanted_of(run)
+    told = {
+        "key": key,
+        "again": run.pk,
+        "format": "" if wanted.form == AUTO else wanted.form,
+        "cluster": wanted.cluster,
+        "levels": ", ".join(wanted.level_keys),
+        "names": wanted.names,
+        "part": wanted.part,
+    }
+    return ImportForm(initial=told)
 
 
 class ApplyForm(_Told):

@@ -92,6 +92,7 @@ urlpatterns = [
     path("imports/<uuid:pk>/replan/", imports.replan, name="import-replan"),
     path("imports/<uuid:pk>/cancel/", imports.cancel, name="import-cancel"),
     path("imports/<uuid:pk>/revert/", imports.revert, name="import-revert"),
+    path("imports/<uuid:pk>/rows-<int:place>.csv", imports.rows, name="import-rows"),
     path("imports/<uuid:pk>/errors.csv", imports.errors, name="import-errors"),
     path("fleet/capacity/", capacity.index, name="capacity"),
     path("fleet/skus/", hardware.index, name="hardware-types"),

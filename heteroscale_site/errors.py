@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 
 import structlog
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig, TooManyFilesSent
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import get_template
@@ -12,6 +14,24 @@ from django.template.loader import get_template
 RETRY_AFTER_S = 10
 
 log = structlog.get_logger(__name__)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Say what of a request can't be read; what is too large names its limit and the way out."""
+    text = ""
+    if isinstance(exception, RequestDataTooBig):
+        most = settings.DATA_UPLOAD_MAX_MEMORY_SIZE // 2**20
+        text = f"Its text has more than {most} MiB: no form of ours takes as much."
+        if request.path.startswith("/imports/"):
+            text = (
+                f"Without scripts at most {most} MiB can be pasted. Save the text as a file and"
+                " choose that file, which may have 64 MiB, or give it to"
+                " ./heteroscale import_fleet FILE. Going back shows the form as you left it."
+            )
+    elif isinstance(exception, TooManyFilesSent):
+        most = settings.DATA_UPLOAD_MAX_NUMBER_FILES
+        text = f"It has more than {most} files: send them in parts, or one file with all of them."
+    return HttpResponse(get_template("400.html").render({"text": text}), status=400)
 
 
 def server_error(_request: HttpRequest) -> HttpResponse:

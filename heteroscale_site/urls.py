@@ -7,6 +7,7 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+handler400 = "heteroscale_site.errors.bad_request"
 handler500 = "heteroscale_site.errors.server_error"
 
 urlpatterns = [

@@ -26,7 +26,7 @@ from controller.services.errors import (
     TooManyError,
 )
 from controller.services.imports import Consent, Upload, Wanted
-from inventory.importers.detect import AUTO, MAX_BYTES
+from inventory.importers.detect import AUTO, FORMATS, MAX_BYTES
 from inventory.models import ImportRun
 from inventory.selectors.exports import UnknownClusterError, exported
 
@@ -78,7 +78,7 @@ def _id(text: str) -> UUID:
 def index(request: HttpRequest) -> HttpResponse:
     """List imports, newest first; or take files and plan them, with ``apply=true`` apply them."""
     if request.method != "POST":
-        found = imports.listing(_state(request), _page(request))
+        found = imports.listing(_filters(request), _page(request))
         rows = [_plain(row.run) for row in found.rows]
         return _json({"imports": rows, "page": found.page, "more": found.more})
     given = _given(request)
@@ -234,11 +234,14 @@ def _gpus(given: Mapping[str, str]) -> int | None:
     return int(text)
 
 
-def _state(request: HttpRequest) -> str:
-    state = request.GET.get("state", "")
+def _filters(request: HttpRequest) -> imports.Filters:
+    state, form = (request.GET.get(name, "") for name in ("state", "format"))
     if state and state not in ImportRun.State.values:
         raise InvalidError("state", f"Use {', '.join(ImportRun.State.values)}.")
-    return state
+    if form and form not in FORMATS:
+        raise InvalidError("format", f"Use {', '.join(FORMATS)}.")
+    mine = request.user.pk if request.GET.get("mine") == "1" else None
+    return imports.Filters(state, form, request.GET.get("cluster", "")[:63], mine)
 
 
 def _page(request: HttpRequest) -> int:

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlencode
 from uuid import UUID
 
-from django.db.models import Count
+from django.db.models import Count, Prefetch, Q
 
-from inventory.models import HardwareType, ImportChange, ImportRun
+from inventory.importers.detect import AUTO
+from inventory.models import Cluster, HardwareType, ImportChange, ImportFile, ImportRun
 from inventory.services.importing import shrink_of, wanted_of
 
 PAGE: Final = 30
 CHANGES: Final = 50
+NAMED: Final = 3
+MOST_PARTS: Final = 12
+"""So many labels or names of one field are shown."""
 FIRST: Final = ("hardware", "switch")
 """What is new of these kinds is looked at first: a wrong one is the dearest."""
 
@@ -61,12 +66,42 @@ class Row:
         return tuple((word, count) for word, count in told if count)
 
     @property
+    def clusters(self) -> str:
+        """The clusters it is for, the first by name."""
+        named = self.run.clusters
+        more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
+        return ", ".join(named[:NAMED]) + more
+
+    @property
     def name(self) -> str:
         """What a person calls it."""
         if self.run.reverts_id:
             return "revert"
         more = len(self.files) - 1
-        return f"{self.files[0]} and {more} more" if more > 0 else "".join(self.files)
+        # Files are deleted a month after their import.
+        return f"{self.files[0]} and {more} more" if more > 0 else "".join(self.files) or "files"
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What the list is narrowed to; ``mine`` is the key of the person who looks."""
+
+    state: str = ""
+    form: str = ""
+    cluster: str = ""
+    mine: int | None = None
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether anything is left out."""
+        return bool(self.state or self.form or self.cluster or self.mine)
+
+    @property
+    def query(self) -> str:
+        """The query string that asks for the same."""
+        given = {"state": self.state, "format": self.form, "cluster": self.cluster}
+        given["mine"] = "1" if self.mine else ""
+        return urlencode({name: value for name, value in given.items() if value})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +111,47 @@ class Listing:
     rows: tuple[Row, ...]
     page: int
     more: bool
-    state: str
+    filters: Filters
 
 
-def listing(state: str, page: int) -> Listing:
+def listing(filters: Filters, page: int) -> Listing:
     """Return one page, newest first; two queries however many imports there are."""
     found = ImportRun.objects.defer("errors", "summary", "warnings", "notes")
-    if state:
-        found = found.filter(state=state)
+    if filters.state:
+        found = found.filter(state=filters.state)
+    if filters.form:
+        form = filters.form
+        # Several files of several formats are "csv+kubernetes".
+        found = found.filter(
+            Q(format=form)
+            | Q(format__startswith=f"{form}+")
+            | Q(format__endswith=f"+{form}")
+            | Q(format__contains=f"+{form}+")
+        )
+    if filters.cluster:
+        found = found.filter(clusters__contains=[filters.cluster])
+    if filters.mine:
+        found = found.filter(created_by=filters.mine)
     begin = (page - 1) * PAGE
-    rows = list(found.prefetch_related("files")[begin : begin + PAGE + 1])
-    return Listing(tuple(_row(one) for one in rows[:PAGE]), page, len(rows) > PAGE, state)
+    named = Prefetch("files", ImportFile.objects.only("run", "name"))
+    rows = list(found.prefetch_related(named)[begin : begin + PAGE + 1])
+    return Listing(tuple(_row(one) for one in rows[:PAGE]), page, len(rows) > PAGE, filters)
+
+
+def cluster_slugs() -> list[str]:
+    """Return the clusters an import may have been for."""
+    return list(Cluster.objects.values_list("slug", flat=True))
 
 
 def _row(run: ImportRun) -> Row:
     return Row(run, tuple(one.name for one in run.files.all()))
+
+
+def kind_words(kind: str, count: int) -> str:
+    """Return a kind as people call it, in the plural unless it is one."""
+    noun = KINDS.get(kind, kind)
+    many = f"{noun}es" if noun.endswith("ch") else f"{noun}s"
+    return noun if count == 1 else many
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +166,12 @@ class Group:
     @property
     def word(self) -> str:
         """What happens to what: "switches new"."""
-        noun = KINDS.get(self.kind, self.kind)
-        many = f"{noun}es" if noun.endswith("ch") else f"{noun}s"
-        return f"{noun if self.count == 1 else many} {WORDS[self.operation]}"
+        return f"{kind_words(self.kind, self.count)} {WORDS[self.operation]}"
+
+    @property
+    def did(self) -> str:
+        """What happens to them."""
+        return WORDS[self.operation]
 
     @property
     def query(self) -> str:
@@ -122,18 +186,43 @@ class Change:
     row: ImportChange
 
     @property
-    def fields(self) -> tuple[tuple[str, Any, Any, str], ...]:
+    def fields(self) -> tuple[tuple[str, Shown, Shown, str], ...]:
         """Field, before, after, and which source set what was there."""
         before, after, owners = self.row.before, self.row.after, self.row.owners
         names = dict.fromkeys((*before, *after))
         return tuple(
-            (name, before.get(name), after.get(name), owners.get(name, "")) for name in names
+            (name, *_beside(before.get(name), after.get(name)), owners.get(name, ""))
+            for name in names
         )
 
     @property
-    def held(self) -> tuple[tuple[str, Any, Any], ...]:
+    def held(self) -> tuple[tuple[str, Shown, Shown], ...]:
         """Field, what a person set and what the file says."""
-        return tuple((name, *pair) for name, pair in self.row.held.items())
+        return tuple((name, *_beside(*pair)) for name, pair in self.row.held.items())
+
+
+Shown = str | int | float | None
+
+
+def _beside(before: Any, after: Any) -> tuple[Shown, Shown]:  # noqa: ANN401 - JSON
+    """Return two values as text; of labels only those that differ."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+        before, after = (
+            {key: side[key] for key in keys if key in side} for side in (before, after)
+        )
+    return _shown(before), _shown(after)
+
+
+def _shown(value: Any) -> Shown:  # noqa: ANN401 - JSON
+    if isinstance(value, dict):
+        value = [f"{key}={one}" for key, one in value.items()]
+    if isinstance(value, list):
+        more = len(value) - MOST_PARTS
+        parts = ["nothing" if one is None else str(one) for one in value[:MOST_PARTS]]
+        return ", ".join(parts) + (f" and {more:,} more" if more > 0 else "") or None
+    shown: Shown = value
+    return shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +246,11 @@ class ImportPage:
         return self.run.state in {state.QUEUED, state.PLANNING, state.ASKED, state.APPLYING}
 
     @property
+    def can_be_reverted(self) -> bool:
+        """Whether it changed something that is not taken back yet."""
+        return self.run.state == ImportRun.State.APPLIED and self.run.reverts_id is None
+
+    @property
     def changes_nothing(self) -> bool:
         """Whether all that the files say is there already."""
         return not self.run.total and not self.run.errors and not self.run.counts.get("conflict")
@@ -170,6 +264,23 @@ class ImportPage:
     def percent(self) -> int:
         """How far it is."""
         return 100 * self.run.done // self.run.total if self.run.total else 0
+
+    def group(self, operation: str, kind: str) -> Group | None:
+        """Return the group of one operation and kind, if it has any."""
+        return next(
+            (one for one in self.groups if (one.operation, one.kind) == (operation, kind)), None
+        )
+
+    @property
+    def cluster(self) -> str:
+        """The cluster of what a file puts into none, empty where nobody named one."""
+        return wanted_of(self.run).cluster
+
+    @property
+    def form(self) -> str:
+        """The format that was chosen, empty where the content tells it."""
+        form = wanted_of(self.run).form
+        return "" if form == AUTO else form
 
     @property
     def levels(self) -> str:
@@ -205,7 +316,10 @@ def find(pk: UUID) -> ImportPage | None:
     """Return one import; five queries however large it is."""
     run = (
         ImportRun.objects.select_related("reverts")
-        .prefetch_related("files", "reverted_by")
+        .prefetch_related(
+            Prefetch("files", ImportFile.objects.defer("body")),
+            "reverted_by",
+        )
         .filter(pk=pk)
         .first()
     )

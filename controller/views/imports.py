@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -12,8 +13,8 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 
 from controller.core.spreadsheet import cell_text
-from controller.forms import ApplyForm, ImportForm, ReplanForm
-from controller.selectors import imports
+from controller.forms import NO_REASON, ApplyForm, ImportForm, ReplanForm, form_of
+from controller.selectors import import_review, imports
 from controller.selectors.node_use import holders
 from controller.services import imports as service
 from controller.services import people
@@ -40,15 +41,26 @@ TOO_LARGE: Final = (
 @shell.page("GET")
 def index(request: HttpRequest) -> HttpResponse:
     """Show one page of the list."""
-    asked = request.GET.get("state", "")
-    state = asked if asked in ImportRun.State.values else ""
     values = {
-        "listing": imports.listing(state, page_of(request)),
+        "listing": imports.listing(_filters(request), page_of(request)),
         "states": ImportRun.State.choices,
+        "formats": list(FORMATS),
+        "clusters": imports.cluster_slugs(),
         "may": request.user.has_perm(people.EDIT_FLEET),
         "now": timezone.now(),
     }
     return render(request, "controller/imports.html", values)
+
+
+def _filters(request: HttpRequest) -> imports.Filters:
+    """Return what the address narrows the list to; what it can't mean narrows nothing."""
+    state, form = (request.GET.get(name, "") for name in ("state", "format"))
+    return imports.Filters(
+        state=state if state in ImportRun.State.values else "",
+        form=form if form in FORMATS else "",
+        cluster=request.GET.get("cluster", "")[:63],
+        mine=request.user.pk if request.GET.get("mine") == "1" else None,
+    )
 
 
 def page_of(request: HttpRequest) -> int:
@@ -62,12 +74,23 @@ def page_of(request: HttpRequest) -> int:
 def new(request: HttpRequest) -> HttpResponse:
     """Show the box, or take what was put into it and go to its plan."""
     if request.method != "POST":
-        return _form(request, ImportForm(initial={"key": uuid4()}))
+        before = _again(request.GET.get("again", ""))
+        start = form_of(before, uuid4()) if before else ImportForm(initial={"key": uuid4()})
+        return _form(request, start)
     people.require(request.user, people.EDIT_FLEET)
     form = ImportForm(request.POST, request.FILES)
     if getattr(request, "files_too_large", ()):
         form.add_error("uploads", TOO_LARGE)
     return _asked(request, form) if form.is_valid() else _form(request, form, 400)
+
+
+def _again(text: str) -> ImportRun | None:
+    """Return the import whose files are to be used again, if the address names one."""
+    try:
+        found = imports.find(UUID(text))
+    except ValueError:
+        return None
+    return found.run if found and found.row.files else None
 
 
 def _asked(request: HttpRequest, form: ImportForm) -> HttpResponse:
@@ -87,17 +110,21 @@ def _asked(request: HttpRequest, form: ImportForm) -> HttpResponse:
 
 
 def _uploads(request: HttpRequest, form: ImportForm) -> list[Upload]:
-    """Return what was pasted and the files that were chosen."""
+    """Return what was pasted and the files that were chosen, or those of an import before."""
     pasted = form.cleaned_data["pasted"].strip()
     files = [Upload("pasted", pasted.encode())] if pasted else []
+    if form.cleaned_data["again"]:
+        files += import_review.files_of(form.cleaned_data["again"])
     return files + [
         Upload(one.name or "file", one.read()) for one in request.FILES.getlist("uploads")
     ]
 
 
 def _form(request: HttpRequest, form: ImportForm, status: int = 200) -> HttpResponse:
+    before = _again(str(form["again"].value() or ""))
     values = {
         "form": form,
+        "again": before,
         "formats": list(FORMATS),
         "may": request.user.has_perm(people.EDIT_FLEET),
     }
@@ -129,6 +156,7 @@ def _page(
 
 def _values(request: HttpRequest, found: imports.ImportPage) -> dict[str, Any]:
     operation, kind = (request.GET.get(name, "")[:20] for name in ("operation", "kind"))
+    is_planned = found.run.state == ImportRun.State.PLANNED
     opened = None
     if operation or kind:
         opened = imports.changes(
@@ -138,8 +166,14 @@ def _values(request: HttpRequest, found: imports.ImportPage) -> dict[str, Any]:
         "found": found,
         "run": found.run,
         "opened": opened,
-        "hardware": imports.hardware_choices() if found.run.state == "planned" else (),
-        "key": uuid4(),
+        "group": found.group(operation, kind),
+        "matrix": import_review.matrix(found),
+        "hardware": imports.hardware_choices() if is_planned else (),
+        "news": import_review.new_hardware(found) if is_planned else (),
+        "levels": import_review.level_choices(found) if is_planned else (),
+        "bad_files": import_review.bad_files(found) if found.errors else (),
+        "choices": import_review.choices_of(found),
+        "formats": list(FORMATS),
         "may": request.user.has_perm(people.EDIT_FLEET),
         "now": timezone.now(),
     }
@@ -203,18 +237,30 @@ def cancel(request: HttpRequest, pk: UUID) -> HttpResponse:
     return redirect(run)
 
 
-@shell.page("POST")
+@shell.page("GET", "POST")
 def revert(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Take back what an import changed, as far as nobody changed it since."""
+    """Show what a revert would do; then take back what nobody changed since.
+
+    Where nodes go, the number of their GPUs has to be typed.
+    """
+    found, now = _find(pk), timezone.now()
+    is_sent = request.method == "POST"
+    if is_sent:
+        people.require(request.user, people.EDIT_FLEET)
+    if not found.can_be_reverted:
+        told = f"The import is {found.run.get_state_display()}: it can't be taken back."
+        return _page(request, found, status=409 if is_sent else 200, fault=told)
+    back = import_review.going_back(found.run, holders(now))
     form = ApplyForm(request.POST)
-    if not form.is_valid():
-        return _page(request, _find(pk), status=400, fault=form.problem())
+    missing = _refused(form, back) if is_sent else ""
+    if missing or not is_sent:
+        return _back(request, found, back, fault=missing)
     try:
         run = service.revert(
             pk,
             key=form.key(),
             user=request.user,
-            services=holders(timezone.now()),
+            services=holders(now),
             reason=form.cleaned_data["reason"],
         )
     except ConflictError as fault:
@@ -222,15 +268,59 @@ def revert(request: HttpRequest, pk: UUID) -> HttpResponse:
     return redirect(run)
 
 
+def _refused(form: ApplyForm, back: import_review.GoingBack) -> str:
+    """Return what a revert still needs, empty if nothing."""
+    if not form.is_valid():
+        return form.problem()
+    if not form.cleaned_data["reason"].strip():
+        return NO_REASON
+    if back.gpus and form.cleaned_data["gpus"] != back.gpus:
+        return f"{back.gpus:,} GPUs go: type their number to go on."
+    return ""
+
+
+def _back(
+    request: HttpRequest,
+    found: imports.ImportPage,
+    back: import_review.GoingBack,
+    *,
+    fault: str = "",
+) -> HttpResponse:
+    values = {
+        "found": found,
+        "run": found.run,
+        "back": back,
+        "key": uuid4(),
+        "fault": fault,
+        "reason": request.POST.get("reason", "")[:1000],
+        "may": request.user.has_perm(people.EDIT_FLEET),
+        "now": timezone.now(),
+    }
+    return render(request, "controller/import_revert.html", values, status=400 if fault else 200)
+
+
 @shell.page("GET")
 def errors(_request: HttpRequest, pk: UUID) -> HttpResponse:
     """Answer what is wrong with the files as CSV, one row an error."""
-    found = _find(pk)
+    faults = _find(pk).run.errors
+    rows = [[one["file"], one["line"] or "", one["field"], one["message"]] for one in faults]
+    return _csv([["file", "line", "field", "error"], *rows], f"import-{pk}-errors.csv")
+
+
+@shell.page("GET")
+def rows(_request: HttpRequest, pk: UUID, place: int) -> HttpResponse:
+    """Answer the lines of one file that have faults as CSV, with a column ``error``."""
+    found = import_review.bad_rows_of(_find(pk), place)
+    if found is None:
+        raise Http404("This file has no lines to mend, or is kept no longer.")
+    return _csv(found, f"import-{pk}-rows-{place + 1}.csv")
+
+
+def _csv(table: Iterable[Sequence[object]], name: str) -> HttpResponse:
     response = HttpResponse(content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="import-{pk}-errors.csv"'
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
     writer = csv.writer(response)
-    writer.writerow(["file", "line", "field", "error"])
-    for fault in found.run.errors:
-        row = [fault["file"], fault["line"] or "", fault["field"], fault["message"]]
-        writer.writerow([cell_text(value) for value in row])
+    for row in table:
+        # A lone dash is what clears a field, and no formula.
+        writer.writerow([cell if cell == "-" else cell_text(cell) for cell in row])
     return response

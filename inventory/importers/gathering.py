@@ -31,6 +31,7 @@ from inventory.importers.tiers import tier_of
 
 _T = TypeVar("_T")
 MAX_FAULTS: Final = 200
+_NEAR: Final = 8
 MAX_NODES: Final = 100_000
 MAX_THINGS: Final = 400_000
 """Most of any other kind."""
@@ -222,6 +223,8 @@ class Gathering:
         self._keep(Fault(line, name, message, file or self.file))
 
     def _keep(self, fault: Fault) -> None:
+        if fault in self._faults[-_NEAR:]:
+            return  # one cell may be asked for several times
         if len(self._faults) < MAX_FAULTS:
             self._faults.append(fault)
         else:

@@ -108,7 +108,7 @@ _MIB: Final = 1024
 def read(data: bytes, gathering: Gathering) -> Found:
     """Return the things of a table; what a row is about follows from the columns."""
     text = data.decode()
-    delimiter, skip = _delimiter(text)
+    delimiter, skip = delimiter_of(text)
     rows = _rows(text, delimiter, gathering)
     for _ in range(skip):
         next(rows, None)
@@ -133,7 +133,7 @@ def read(data: bytes, gathering: Gathering) -> Found:
     return gathering.found("csv", _sources(header, columns))
 
 
-def _delimiter(text: str) -> tuple[str, int]:
+def delimiter_of(text: str) -> tuple[str, int]:
     """Return what separates cells, and how many lines only say so, as spreadsheets write."""
     head = text.split("\n", 1)[0].strip()
     told = re.match(r"(?i)\"?sep=(.)\"?\Z", head)

@@ -56,7 +56,7 @@ def test_without_any_import_the_page_says_what_can_be_read(client: Client) -> No
 def test_a_pasted_table_becomes_a_plan_and_nothing_else(client: Client) -> None:
     text = put_in(client).content.decode()
     assert "pasted would change" in text
-    assert "<b>5</b> nodes new" in text
+    assert "5 nodes new" in text
     assert "S1 = " in text
     assert not Node.objects.exists()
     assert newest().state == "planned"
@@ -86,7 +86,7 @@ def test_an_import_is_taken_back(client: Client) -> None:
     put_in(client)
     apply(client, newest())
     run = newest()
-    fields = {"key": str(uuid4()), "reason": "wrong hall"}
+    fields = {"key": str(uuid4()), "reason": "wrong hall", "gpus": "40"}
     text = client.post(f"/imports/{run.pk}/revert/", fields, follow=True).content.decode()
     assert not Node.objects.exists()
     assert "Revert of" in text
@@ -109,7 +109,7 @@ def test_each_group_opens_to_fields_before_and_after(client: Client) -> None:
 def test_files_and_pasted_text_go_together(client: Client) -> None:
     more = SimpleUploadedFile("more.csv", b"cluster,node,gpus\neu-1-a,gpu006,8\n")
     text = put_in(client, uploads=[more]).content.decode()
-    assert "<b>6</b> nodes new" in text
+    assert "6 nodes new" in text
     assert "more.csv" in text
 
 
