@@ -125,7 +125,12 @@ def found_in(uploads: Iterable[Upload], wanted: Wanted) -> Found:
             parts.append(read(one.body, one.name, options, wanted.form))
         except RefusedError as fault:
             raise RefusedError(fault.code, fault.message, fault.line, one.name) from fault
-    return merge(parts, options)
+    found = merge(parts, options)
+    if not found.faults and next(iter(found.things()), None) is None:
+        # Nothing to do and nothing understood must not look the same (I02).
+        said = " ".join(found.notes) or "They may hold a heading alone."
+        raise RefusedError("nothing", f"nothing to import was found in the files. {said}")
+    return found
 
 
 def known_levels(cluster: str) -> tuple[str, ...]:

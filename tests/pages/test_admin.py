@@ -279,3 +279,14 @@ def test_three_nodes_cost_as_many_queries_as_one(
 
     with django_assert_num_queries(len(one)):
         root.get(path)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("role", ["Viewer", "Operator", "Approver"])
+def test_who_may_not_administrate_is_told_so(role: str) -> None:
+    client = Client()
+    client.force_login(person("vic", role))
+    answer = client.get("/admin/", follow=True)
+    assert answer.status_code == 403
+    assert "Not allowed" in answer.content.decode()
+    assert Client().get("/admin/", follow=True).status_code == 200, "strangers may sign in"

@@ -282,3 +282,16 @@ def test_a_stranger_sends_no_large_file(client: Client) -> None:
         request = answer.wsgi_request
         seen[name] = bool(request.POST is not None and getattr(request, "files_too_large", ()))
     assert seen == {"stranger": True, "ana": False}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["node,gpus\n", json.dumps({"kind": "List", "apiVersion": "v1", "items": []})],
+    ids=["heading alone", "no node"],
+)
+def test_files_that_say_nothing_are_not_no_changes(client: Client, text: str) -> None:
+    # I02: an empty list must not read as "all is there already".
+    shown = put_in(client, text).content.decode()
+    assert newest().state == "failed"
+    assert "No changes" not in shown
+    assert "nothing to import was found" in shown or "no node" in shown.lower()
