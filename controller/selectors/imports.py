@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 from uuid import UUID
 
-from django.db.models import Count, Prefetch, Q
+from django.db.models import Count, F, Func, IntegerField, Prefetch, Q
 
 from inventory.importers.detect import AUTO
 from inventory.models import Cluster, HardwareType, ImportChange, ImportFile, ImportRun
@@ -64,6 +64,11 @@ class Row:
         """What it does to how many things, without the zeros."""
         told = ((WORDS[name], self.run.counts.get(name, 0)) for name in ORDER)
         return tuple((word, count) for word, count in told if count)
+
+    @property
+    def faults(self) -> int:
+        """How much is wrong with its files, of one in the list."""
+        return int(getattr(self.run, "faults", 0))
 
     @property
     def clusters(self) -> str:
@@ -134,7 +139,11 @@ def listing(filters: Filters, page: int) -> Listing:
         found = found.filter(created_by=filters.mine)
     begin = (page - 1) * PAGE
     named = Prefetch("files", ImportFile.objects.only("run", "name"))
-    rows = list(found.prefetch_related(named)[begin : begin + PAGE + 1])
+    found = found.prefetch_related(named).annotate(
+        faults=Func("errors", function="jsonb_array_length", output_field=IntegerField())
+        + F("further_errors")
+    )
+    rows = list(found[begin : begin + PAGE + 1])
     return Listing(tuple(_row(one) for one in rows[:PAGE]), page, len(rows) > PAGE, filters)
 
 

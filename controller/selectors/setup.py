@@ -45,6 +45,11 @@ class Step:
     optional: bool = False
 
     @property
+    def icon(self) -> str:
+        """The icon of the standing: what is to do is not unknown."""
+        return "clock" if self.standing is Standing.OPEN else self.standing.value
+
+    @property
     def state(self) -> str:
         """The standing in a word."""
         if self.standing is Standing.OPEN:
@@ -137,7 +142,8 @@ def _demo_or_real(fleet: _Fleet) -> Step:
 
 def _nodes(fleet: _Fleet) -> Step:
     word = "Paste the nodes"
-    waiting = ImportRun.objects.filter(state=ImportRun.State.PLANNED, reverts=None).first()
+    planned = ImportRun.objects.filter(state=ImportRun.State.PLANNED, reverts=None, total__gt=0)
+    waiting = planned.only("pk").first()
     held = {slug: count for slug, count in fleet.real.items() if count}
     look = (Door("Review the import that waits", waiting.get_absolute_url()),) if waiting else ()
     paste = Door("Import more" if held else "Paste or choose files", reverse("import-new"))

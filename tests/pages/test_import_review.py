@@ -129,10 +129,12 @@ def test_the_list_is_narrowed_and_says_so(client: Client) -> None:
         text = words(client.get(f"/imports/?{query}"))
         assert there in text, query
         assert away not in text, query
+    put_in(client, CSV + "eu-1,eu-1-a,sp-1,su-03,R103,,gpu009,h200-8,-4\n")
+    assert "1 to mend" in words(client.get("/imports/?state=planned&format=csv"))
     text = words(client.get("/imports/?state=failed&cluster=own-1"))
     assert "No import is like that" in text
     assert "State: failed. Cluster: own-1." in text
-    assert words(client.get("/imports/?state=x&format=<b>&page=9x")).count("data-row") == 2
+    assert words(client.get("/imports/?state=x&format=<b>&page=9x")).count("data-row") == 3
 
 
 def test_the_next_page_keeps_the_filter(client: Client) -> None:
@@ -326,6 +328,7 @@ def test_a_revert_says_first_what_goes_and_what_stays(client: Client) -> None:
     assert "4 nodes" in text
     assert "<b>32 GPUs</b>" in text
     assert "node gpu005 stays: it was changed since." in text
+    assert "and what these rest on" in text
     for fields in ({"gpus": "32"}, {"reason": "x"}, {"reason": "x", "gpus": "40"}):
         answer = client.post(f"/imports/{run.pk}/revert/", {"key": str(uuid4())} | fields)
         assert answer.status_code == 400
