@@ -128,8 +128,10 @@ def found_in(uploads: Iterable[Upload], wanted: Wanted) -> Found:
     found = merge(parts, options)
     if not found.faults and next(iter(found.things()), None) is None:
         # Nothing to do and nothing understood must not look the same (I02).
-        said = " ".join(found.notes) or "They may hold a heading alone."
-        raise RefusedError("nothing", f"nothing to import was found in the files. {said}")
+        said = "; ".join(note.removesuffix(".") for note in found.notes)
+        raise RefusedError(
+            "nothing", "nothing to import was found" + (f": {said}" if said else "")
+        )
     return found
 
 
@@ -310,8 +312,10 @@ def apply_run(doing: Doing, services: Holders) -> Applied:
         run = _mine(doing)
         if run.base_version != newest_version():
             plan = plan_run(run, services)
-            if plan.digest != run.digest:
+            if plan.digest != run.digest and not _was_seen(run, plan):
                 return _stale(doing, run, plan)
+            if plan.digest != run.digest:
+                _lessened(doing, run, plan)
             run.base_version = plan.base_version
         changes = changes_of(run)
         version = newest_version()
@@ -327,6 +331,36 @@ def _mine(doing: Doing) -> ImportRun:
     if run is None:
         raise InterruptedImportError
     return run
+
+
+def _was_seen(run: ImportRun, plan: Plan) -> bool:
+    """Return whether all that a plan does now was in the plan a person agreed to.
+
+    So it is when others did a part of it meanwhile, such as making the same hardware type.
+    """
+    if plan.errors or plan.counts.get("conflict", 0) > run.counts.get("conflict", 0):
+        return False
+    if any(one != shrink_of(run).get(cluster) for cluster, one in plan.shrink.items()):
+        return False
+    kept = run.changes.values_list("operation", "kind", "name", "cluster", "before", "after")
+    seen = {_same(*row) for row in kept.iterator(chunk_size=5_000)}
+    return all(
+        _same(one.operation, one.kind, one.name, one.cluster, one.before, one.after) in seen
+        for one in plan.changes
+    )
+
+
+def _same(*told: object) -> bytes:
+    """Return what a change says, whichever way it was kept."""
+    return orjson.dumps(told, option=orjson.OPT_SORT_KEYS)
+
+
+def _lessened(doing: Doing, run: ImportRun, plan: Plan) -> None:
+    """Keep what is left to do in place of the plan that was agreed to."""
+    keep_plan(run, plan)
+    if not doing.mine().update(**plan_fields(plan)):
+        raise InterruptedImportError
+    run.refresh_from_db()
 
 
 def _stale(doing: Doing, run: ImportRun, plan: Plan) -> Applied:

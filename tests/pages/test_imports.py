@@ -295,3 +295,29 @@ def test_files_that_say_nothing_are_not_no_changes(client: Client, text: str) ->
     assert newest().state == "failed"
     assert "No changes" not in shown
     assert "nothing to import was found" in shown or "no node" in shown.lower()
+
+
+def test_what_others_did_meanwhile_needs_no_second_look(client: Client) -> None:
+    # Both make the hardware type and the region; the one that comes later has less to do.
+    put_in(client)
+    first = newest()
+    put_in(client, CSV.replace("eu-1-a", "eu-1-b").replace("gpu", "b"))
+    second = newest()
+    apply(client, first)
+    apply(client, second)
+    second.refresh_from_db()
+    assert second.state == "applied"
+    assert second.total < first.total
+    assert Node.objects.count() == 10
+
+
+def test_what_others_made_otherwise_meanwhile_is_looked_at_again(client: Client) -> None:
+    put_in(client)
+    first = newest()
+    put_in(client, CSV.replace("su-01", "su-09"))
+    second = newest()
+    apply(client, second)
+    answer = apply(client, first)
+    first.refresh_from_db()
+    assert (answer.status_code, first.state) == (409, "planned")
+    assert Node.objects.filter(s1_domain__name="su-09").count() == 4
