@@ -14,6 +14,7 @@ from controller.admin.inventory_form import InventoryForm
 from controller.services import audit
 from inventory.models import InventoryVersion
 from inventory.services.domains import derive_domains
+from inventory.services.locks import lock_for_edit
 from inventory.services.versions import stamp
 
 if TYPE_CHECKING:
@@ -47,7 +48,10 @@ class InventoryAdmin(AnyModelAdmin):
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:  # noqa: ANN401 - Django's
         """Show or save a row; what another save took meanwhile is said, not a failure."""
         try:
-            answer: HttpResponse = super().changeform_view(request, *args, **kwargs)
+            with transaction.atomic():
+                if request.method == "POST":
+                    lock_for_edit()
+                answer: HttpResponse = super().changeform_view(request, *args, **kwargs)
         except IntegrityError:
             text = "Somebody took a name, number or place of this meanwhile: nothing was saved."
             self.message_user(request, text, messages.ERROR)
@@ -96,6 +100,7 @@ class InventoryAdmin(AnyModelAdmin):
 
     def _delete(self, request: HttpRequest, rows: list[Any]) -> None:
         with transaction.atomic():
+            lock_for_edit()
             clusters = self._clusters(rows)
             audit.record_each(
                 [(row, {"name": str(row)}, {}) for row in rows],

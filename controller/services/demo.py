@@ -43,6 +43,7 @@ from inventory.models import (
     Site,
     Slo,
 )
+from inventory.services.locks import lock_for_edit
 from inventory.services.policies import save_policy, values_of
 from inventory.services.versions import stamp
 
@@ -127,6 +128,7 @@ def _take(fleet: SimulatedFleet, load: Load | None) -> None:
 def remove() -> int:
     """Remove the fleet and everything measured or decided about it; returns its services."""
     with transaction.atomic():
+        lock_for_edit()
         services = Service.objects.filter(simulated__isnull=False)
         count = services.count()
         hardware = set(

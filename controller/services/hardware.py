@@ -20,6 +20,7 @@ from inventory.models import HardwareType
 from inventory.selectors.hardware import gpus_of, merge_refusal, users_of
 from inventory.services import hardware
 from inventory.services.hardware import Merged
+from inventory.services.locks import lock_for_edit
 
 LONGEST_WORD: Final = 253
 Change = tuple[dict[str, Any], dict[str, Any]]
@@ -35,6 +36,7 @@ def edit(pk: UUID, values: Mapping[str, Any], *, seen: int, user: Person, reason
     people.require(user, people.EDIT_FLEET)
     reason = people.reason_text(reason, needed=True)
     with transaction.atomic():
+        lock_for_edit()
         row = _locked(pk)
         done = hardware.edit(pk, values, seen=seen, by=user.get_username())
         if done is None:
@@ -55,6 +57,7 @@ def add_word(pk: UUID, text: str, *, user: Person) -> str:
     if not word or len(word) > LONGEST_WORD:
         raise InvalidError("text", f"Give a word of 1 to {LONGEST_WORD} characters.")
     with transaction.atomic():
+        lock_for_edit()
         row = _locked(pk)
         if taken := hardware.holder_of(word):
             means = "this type" if taken.pk == pk else taken.slug
@@ -68,6 +71,7 @@ def remove_word(pk: UUID, word: str, *, user: Person) -> None:
     """Let imports call a type by a word no longer. Raises :class:`ForbiddenError`."""
     people.require(user, people.EDIT_FLEET)
     with transaction.atomic():
+        lock_for_edit()
         row = _locked(pk)
         if hardware.remove_word(pk, word, by=user.get_username()):
             _record(user, "removed an alias from", row, ({"alias": word}, {}))
@@ -93,6 +97,7 @@ def merge(source: UUID, target: UUID, *, consent: Consent, user: Person) -> Merg
     people.require(user, people.EDIT_FLEET)
     reason = people.reason_text(consent.reason, needed=True)
     with transaction.atomic():
+        lock_for_edit()
         rows = {row.pk: row for row in _both(source, target)}
         if len(rows) < 2:  # noqa: PLR2004 - both
             raise MissingError("One of the two types is not there any more, or they are the same.")
@@ -126,6 +131,7 @@ def delete(pk: UUID, *, seen: int, user: Person, reason: str) -> None:
     people.require(user, people.EDIT_FLEET)
     reason = people.reason_text(reason, needed=True)
     with transaction.atomic():
+        lock_for_edit()
         row = _locked(pk)
         if row.version != seen:
             raise ConflictError(overtaken(row))

@@ -16,6 +16,7 @@ from controller.services.errors import ConflictError, InvalidError, MissingError
 from controller.services.people import Person
 from inventory.models import InventoryVersion, Node, Rack
 from inventory.services import racks
+from inventory.services.locks import lock_for_edit
 from inventory.services.versions import stamp
 
 
@@ -31,6 +32,7 @@ def save_facts(
     people.require(user, people.EDIT_FLEET, rack)
     reason = people.reason_text(reason, needed=False)
     with transaction.atomic():
+        lock_for_edit()
         row = Rack.objects.select_for_update().filter(pk=rack.pk).first()
         if row is None:
             raise MissingError(f"Rack {rack.name} is there no more.")
@@ -56,6 +58,7 @@ def move_node(
     people.require(user, people.EDIT_FLEET, node)
     reason = people.reason_text(reason, needed=False)
     with transaction.atomic():
+        lock_for_edit()
         rack = _locked(place["rack"])
         row = Node.objects.select_for_update(of=("self",)).filter(pk=node.pk).first()
         if row is None:

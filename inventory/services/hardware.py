@@ -11,6 +11,7 @@ from django.db.models.functions import Lower, Now
 
 from inventory.models import HardwareAlias, HardwareType, InventoryVersion, Node, RoleSpec
 from inventory.services.domains import derive_domains
+from inventory.services.locks import lock_for_edit
 from inventory.services.versions import stamp
 
 FACTS: Final = (
@@ -40,6 +41,7 @@ def edit(
     Returns what was changed as it was and as it is. Nodes of the type are not rewritten.
     """
     with transaction.atomic():
+        lock_for_edit()
         row = HardwareType.objects.select_for_update().get(pk=pk)
         if row.version != seen:
             return None

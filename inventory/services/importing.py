@@ -9,11 +9,10 @@ from typing import Any, Final
 from uuid import uuid4
 
 import orjson
-from django.db import connection, transaction
-from django.db.models import Model, Q, QuerySet
+from django.db import transaction
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
-from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from inventory.absence import Shrink
@@ -35,6 +34,7 @@ from inventory.plan import Plan, PlanOptions, plan_against
 from inventory.services import bulk
 from inventory.services.columns import MODELS, Resolver
 from inventory.services.domains import derive_domains
+from inventory.services.locks import lock_inventory
 from inventory.services.lookups import Lookups
 from inventory.services.versions import stamp
 from inventory.services.writing import Tell, Writer
@@ -265,18 +265,6 @@ class Doing:
     mine: Callable[[], QuerySet[ImportRun]]
     tell: Tell
     within: Callable[[Applied], None]
-
-
-def lock_inventory() -> None:
-    """Wait until nobody writes the inventory, and keep others from it while the transaction lasts.
-
-    Call it first in a transaction: whoever holds rows and waits for others would be in the way.
-    """
-    models: list[type[Model]] = [*MODELS.values(), InventoryVersion]
-    names = [sql.Identifier(model._meta.db_table) for model in models]  # noqa: SLF001 - public by custom
-    with connection.cursor() as cursor:
-        listed = sql.SQL(", ").join(names)
-        cursor.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(listed))
 
 
 def bring(found: Found, *, by: str) -> int:

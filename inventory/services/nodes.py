@@ -9,6 +9,7 @@ from django.db import transaction
 
 from inventory.models import InventoryVersion, Node
 from inventory.services import bulk, reservations
+from inventory.services.locks import lock_for_edit
 from inventory.services.versions import stamp
 from inventory.transitions import LABEL, RESERVE, UNRESERVE, NodeChange, Transition
 
@@ -51,6 +52,7 @@ def change(
     changed: list[Changed] = []
     refused: list[tuple[Node, str]] = []
     with transaction.atomic():
+        lock_for_edit()
         found = _locked(seen)
         taken = reservations.taken(found, asked.ends) if asked.action == RESERVE else {}
         for node in found:
@@ -135,6 +137,7 @@ def relabel(node: UUID, seen: Mapping[str, str], wanted: Mapping[str, str], *, b
     then nothing is written, and the refusal says which differ.
     """
     with transaction.atomic():
+        lock_for_edit()
         for row in _locked({node: 0}):
             said = differences(seen, row.labels)
             if said or row.labels == wanted:
@@ -159,6 +162,7 @@ def differences(before: Mapping[str, str], after: Mapping[str, str]) -> str:
 def release(node: UUID, field: str, *, seen: int, by: str) -> Outcome:
     """Give a field back to imports, whose next one may change it."""
     with transaction.atomic():
+        lock_for_edit()
         for row in _locked({node: seen}):
             said = _overtaken(row, {node: seen})
             if not said and field not in row.managed_fields:

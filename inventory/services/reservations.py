@@ -7,11 +7,12 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
 from inventory.models import InventoryVersion, Node, Reservation, ReservedNode
 from inventory.services import bulk
+from inventory.services.locks import lock_for_edit
 from inventory.services.versions import stamp
 
 BY_CLOCK = "the clock"
@@ -67,7 +68,10 @@ def let_go(nodes: Sequence[Node]) -> None:
 
 def settle() -> tuple[Settled, ...]:
     """Write at the nodes what the clock did to reservations; the same however often it is done."""
+    if not (_beginning().exists() or _ending().exists()):
+        return ()  # nothing is due: no import is waited for
     with transaction.atomic():
+        lock_for_edit()
         found = [*_begun(), *_over()]
         cells = [(one.node.pk, one.after) for one in found]
         bulk.update(Node, "id", ("reserved_for",), cells, bulk.NEXT_VERSION)
@@ -78,26 +82,32 @@ def settle() -> tuple[Settled, ...]:
 
 
 def _begun() -> list[Settled]:
-    rows = ReservedNode.objects.filter(_current(), node__reserved_for="")
-    owners = dict(rows.values_list("node", "reservation__owner"))
+    owners = dict(_beginning().values_list("node", "reservation__owner"))
     return [
         Settled(node, "", owners[node.pk]) for node in _locked(owners) if not node.reserved_for
     ]
 
 
 def _over() -> list[Settled]:
-    """Return the nodes that still carry the owner of a reservation that is over."""
-    rows = ReservedNode.objects.filter(
-        ~Exists(ReservedNode.objects.filter(_current(), node=OuterRef("node"))),
-        ends__lte=Now(),
-        node__reserved_for=F("reservation__owner"),
-    )
-    kept = dict(rows.values_list("node", "node__reserved_for"))
+    kept = dict(_ending().values_list("node", "node__reserved_for"))
     return [
         Settled(node, node.reserved_for, "")
         for node in _locked(kept)
         if node.reserved_for == kept[node.pk]
     ]
+
+
+def _beginning() -> QuerySet[ReservedNode]:
+    return ReservedNode.objects.filter(_current(), node__reserved_for="")
+
+
+def _ending() -> QuerySet[ReservedNode]:
+    """Return what is over at nodes that still carry its owner."""
+    return ReservedNode.objects.filter(
+        ~Exists(ReservedNode.objects.filter(_current(), node=OuterRef("node"))),
+        ends__lte=Now(),
+        node__reserved_for=F("reservation__owner"),
+    )
 
 
 def _locked(keys: Iterable[UUID]) -> Iterable[Node]:

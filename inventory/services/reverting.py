@@ -32,6 +32,7 @@ from inventory.models import (
 from inventory.services import importing
 from inventory.services.columns import MODELS
 from inventory.services.importing import Applied, Doing, InterruptedImportError
+from inventory.services.locks import lock_inventory
 from inventory.services.run_states import move
 from inventory.services.writing import chunks, put_aside
 from inventory.stored import newest_version, read
@@ -69,7 +70,7 @@ def revert_run(doing: Doing, services: Holders) -> Applied:
     :class:`InterruptedImportError`.
     """
     with transaction.atomic():
-        importing.lock_inventory()
+        lock_inventory()
         run = doing.mine().select_related("reverts").first()
         if run is None or run.reverts is None or run.reverts_id is None:
             raise InterruptedImportError
