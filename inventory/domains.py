@@ -541,39 +541,38 @@ def _components(uppers: Mapping[str, Set]) -> list[list[str]]:
 
 def _doubles(found: Found) -> list[Finding]:
     """Return what should be there once and is there twice."""
-    claims: list[tuple[str, str | None, str]] = []
+    claims: list[tuple[str, str | None, str, str]] = []
     for node in found.nodes:
         claims += [
-            ("serial", node.serial, node.name),
-            ("provider id", node.provider_id, node.name),
-            ("Kubernetes uid", node.k8s_uid, node.name),
+            ("serial", node.serial, node.name, node.at),
+            ("provider id", node.provider_id, node.name, node.at),
+            ("Kubernetes uid", node.k8s_uid, node.name, node.at),
         ]
-    claims += [("GPU UUID", gpu.uuid, f"{gpu.node} GPU {gpu.index}") for gpu in found.gpus]
-    claims += [("GUID", nic.guid, f"{nic.node} {nic.name}") for nic in found.nics]
-    claims += [("GUID", switch.guid, switch.name) for switch in found.switches]
+    claims += [("GPU UUID", gpu.uuid, f"{gpu.node} GPU {gpu.index}", gpu.at) for gpu in found.gpus]
+    claims += [("GUID", nic.guid, f"{nic.node} {nic.name}", nic.at) for nic in found.nics]
+    claims += [("GUID", switch.guid, switch.name, switch.at) for switch in found.switches]
     claims += [
-        ("switch port", f"{link.switch} {link.port}" if link.port else None, link.peer)
+        ("switch port", f"{link.switch} {link.port}" if link.port else None, link.peer, link.at)
         for link in found.links
     ]
     claims += [
-        ("adapter", f"{link.peer} {link.peer_port}", link.switch)
+        ("adapter", f"{link.peer} {link.peer_port}", link.switch, link.at)
         for link in found.links
         if link.peer_is_node and link.peer_port
     ]
-    holders: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for kind, value, holder in claims:
+    holders: dict[tuple[str, str], list[tuple[str, str, str]]] = defaultdict(list)
+    for kind, value, holder, at in claims:
         if value:
-            holders[kind, value.lower()].append(holder)
-    return [
-        Finding(
-            "duplicate",
-            Severity.REFUSE,
-            f"{kind} {value} belongs to {len(names)} at once: {_list(names)}.",
-            tuple(names),
-        )
-        for (kind, value), names in holders.items()
-        if len(names) > 1
-    ]
+            holders[kind, value.lower()].append((value, holder, at))
+    return [_double(kind, held) for (kind, _), held in holders.items() if len(held) > 1]
+
+
+def _double(kind: str, held: Sequence[tuple[str, str, str]]) -> Finding:
+    names = tuple(holder for _, holder, _ in held)
+    places = _list([at for _, _, at in held if at])
+    said = f"{kind} {held[0][0]} belongs to {len(names)} at once: {_list(names)}"
+    sentence = f"{said} ({places})." if places else f"{said}."
+    return Finding("duplicate", Severity.REFUSE, sentence, names)
 
 
 def _counts(found: Found) -> list[Finding]:
