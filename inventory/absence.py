@@ -26,6 +26,8 @@ FABRIC_SOURCES: Final = (
     *("ibnetdiscover", "lldp", "netbox", "yaml", "csv", "topograph", "slurm"),
     *("kubernetes", "nvidia-smi", "manual"),
 )
+NOT_THERE: Final = frozenset(("planned", "retired"))
+"""Lifecycles of nodes that don't exist yet, or no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +116,15 @@ def link_name(switch: str, peer: str, values: Mapping[str, object]) -> str:
 
 
 def shrinks(stored: Stored, absent: Sequence[Planned]) -> dict[str, Shrink]:
-    """Return the clusters that would lose more than a fifth of their nodes."""
-    nodes = {one.row: one for one in stored.of("node") if not one.missing}
+    """Return the clusters that would lose more than a fifth of the nodes that exist.
+
+    Retired and planned nodes are none of them: they would make the share look small.
+    """
+    nodes = {
+        one.row: one
+        for one in stored.of("node")
+        if not one.missing and one.values.get("lifecycle") not in NOT_THERE
+    }
     there = Counter(one.cluster for one in nodes.values())
     leaving: dict[str, list[Kept]] = defaultdict(list)
     for one in absent:

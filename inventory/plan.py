@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Final
 
 from inventory.absence import Shrink, gone, shrinks
@@ -70,6 +70,8 @@ class Plan:
             if one.operation != "unchanged"
         ]
         told += [[one.field, one.message] for one in self.errors]
+        # What is asked about before it is done is more than what is written.
+        told += [[name, asdict(one)] for name, one in sorted(self.shrink.items())]
         plain = json.dumps(told, sort_keys=True, default=str, ensure_ascii=False)
         return hashlib.sha256(plain.encode()).hexdigest()
 

@@ -196,9 +196,10 @@ def _busy(claim: Claim) -> str:
     """Let a person try again what could not get its turn; a plan is simply made later."""
     log.warning("import waited in vain", run=str(claim.pk), attempt=claim.attempt)
     after = State.QUEUED if claim.state == State.PLANNING else State.PLANNED
-    if move(claim.row(), after, error=BUSY, heartbeat_at=None):
+    wanted = claim.row().filter(cancel_requested_at=None)
+    if move(wanted, after, error=BUSY, heartbeat_at=None):
         return f"Import {claim.pk}: {BUSY}"
-    return _late(claim)
+    return _interrupted(claim)
 
 
 def _late(claim: Claim) -> str:

@@ -1,9 +1,9 @@
 """Imports as people steer them: asked for once, planned, applied, cancelled and reverted."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
@@ -82,16 +82,41 @@ def replan(pk: UUID, *, wanted: Wanted, user: Person, services: Holders) -> Impo
     people.require(user, people.EDIT_FLEET)
     run = _get(pk)
     _check_wanted(wanted)
-    if not move(
-        ImportRun.objects.filter(pk=pk, reverts=None),
-        State.QUEUED,
-        options=wanted.plain(),
-        lost=0,
-        error="",
-    ):
-        raise ConflictError(_stands(_get(pk)))
+    with transaction.atomic():
+        if not move(
+            ImportRun.objects.filter(pk=pk, reverts=None),
+            State.QUEUED,
+            options=wanted.plain(),
+            lost=0,
+            error="",
+            cancel_requested_at=None,
+        ):
+            raise ConflictError(_stands(_get(pk)))
+        before, after = _choices(run.options, wanted.plain())
+        audit.record(
+            actor=user.get_username(),
+            verb="planned an import anew",
+            obj=run,
+            before=before,
+            after=after,
+        )
     sizes = run.files.values_list("size", flat=True)
     return _planned(pk, services, is_small=sum(sizes) <= SMALL_BYTES)
+
+
+def _choices(
+    before: Mapping[str, Any], after: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the choices that differ as they were and are; a map of names by its length alone."""
+    differing = [name for name in after if before.get(name) != after[name]]
+
+    def told(side: Mapping[str, Any]) -> dict[str, Any]:
+        given = {name: side.get(name) for name in differing}
+        if "names" in given:
+            given["names"] = f"{len(given['names'] or ''):,} characters"
+        return given
+
+    return told(before), told(after)
 
 
 def _planned(pk: UUID, services: Holders, *, is_small: bool) -> ImportRun:

@@ -354,7 +354,8 @@ def _lessened(doing: Doing, run: ImportRun, plan: Plan) -> None:
 def _stale(doing: Doing, run: ImportRun, plan: Plan) -> Applied:
     keep_plan(run, plan)
     fields = plan_fields(plan) | {"warnings": [CHANGED_SINCE, *plan.warnings]}
-    if not doing.mine().update(state=State.PLANNED, planned_at=Now(), error="", **fields):
+    wanted = doing.mine().filter(cancel_requested_at=None)
+    if not wanted.update(state=State.PLANNED, planned_at=Now(), error="", **fields):
         raise InterruptedImportError
     run.refresh_from_db()
     answer = Applied(run, is_stale=True)

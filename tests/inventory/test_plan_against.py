@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from inventory.absence import Shrink
 from inventory.importers.found import Found, FoundGpu, FoundNode, Options
 from inventory.kept import Stored, Value
 from inventory.limits import LONGEST
@@ -285,6 +286,16 @@ def test_gpus_may_exchange_their_places() -> None:
     }
 
 
+def test_retired_nodes_do_not_make_a_loss_look_small() -> None:
+    # I02: one of the four that exist.
+    rows = [f"n{n},8,{'active' if n < 4 else 'retired'}\n" for n in range(10)]
+    stored = fleet(table("node,gpus,lifecycle\n" + "".join(rows)))
+    plan = plan_against(stored, table("node,gpus,lifecycle\n" + "".join(rows[1:])))
+    assert plan.shrink == {"c": Shrink(missing=1, of=4, gpus=8)}
+    plan = plan_against(stored, table("node,gpus,lifecycle\n" + "".join(rows[:4])))
+    assert (plan.counts["missing"], plan.shrink) == (6, {})
+
+
 # Missing.
 
 
@@ -428,6 +439,7 @@ def test_a_digest_is_that_of_what_would_be_done() -> None:
     assert one.digest == plan_against(stored, table("node\na\n")).digest
     assert one.digest != other.digest
     assert json.dumps(one.counts)
+    assert replace(one, shrink={}).digest != one.digest, "a loss that is asked about is told"
     assert plan_against(Stored(), table(FOUR)).digest == plan_for_empty(table(FOUR)).digest
 
 

@@ -15,7 +15,7 @@ from uuid import uuid4
 import django_rq
 import pytest
 from django.conf import settings
-from django.db import connection
+from django.db import OperationalError, connection
 
 from controller import tasks
 from controller.models import AuditEvent
@@ -123,6 +123,39 @@ def test_one_that_is_cancelled_half_way_leaves_nothing(monkeypatch: pytest.Monke
     assert not InventoryVersion.objects.exists()
     with pytest.raises(ConflictError, match="cancelled"):
         imports.apply(run.pk, consent=Consent(), user=ME, services=NOBODY)
+
+
+def test_one_that_is_cancelled_while_its_plan_grows_old_is_not_shown_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # I03.
+    run = asked(planned(upload(FLEET)))
+    apply(planned(upload(FLEET.replace("a,x", "a,q"))))
+    plan_run = importing.plan_run
+
+    def plan(*words: Any) -> Any:
+        at_once(lambda: imports.cancel(run.pk, user=ME))
+        return plan_run(*words)
+
+    monkeypatch.setattr(importing, "plan_run", plan)
+    assert "was cancelled" in import_jobs.carry_out(run.pk, NOBODY)
+    run.refresh_from_db()
+    assert (run.state, run.warnings) == ("cancelled", [])
+
+
+def test_one_that_is_cancelled_while_it_waits_in_vain_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = asked(planned(upload(FLEET)))
+
+    def wait(*_: object) -> None:
+        imports.cancel(run.pk, user=ME)
+        raise OperationalError("lock timeout")
+
+    monkeypatch.setattr(importing, "apply_run", wait)
+    assert "was cancelled" in import_jobs.carry_out(run.pk, NOBODY)
+    run.refresh_from_db()
+    assert run.state == "cancelled"
 
 
 def test_progress_is_told_until_nobody_wants_it() -> None:

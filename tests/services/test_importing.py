@@ -203,9 +203,20 @@ def test_choices_make_another_plan() -> None:
         services=NOBODY,
     )
     assert not again.changes.filter(kind="hardware", operation="create").exists()
+    event = AuditEvent.objects.get(verb="planned an import anew")
+    assert (event.actor, event.object_id) == ("command line (tester)", str(run.pk))
+    assert (event.before, event.after) == ({"merges": {}}, {"merges": {"h200-8": "ours"}})
     apply(again)
     assert set(Node.objects.values_list("hardware__slug", flat=True)) == {"ours"}
     assert list(HardwareType.objects.get().aliases.values_list("text", flat=True)) == ["h200-8"]
+
+
+def test_a_cancel_that_came_too_late_does_not_end_the_next_plan() -> None:
+    run = planned(upload(FLEET))
+    ImportRun.objects.filter(pk=run.pk).update(cancel_requested_at=timezone.now())
+    wanted = Wanted(cluster="c", part=True)
+    again = imports.replan(run.pk, wanted=wanted, user=ME, services=NOBODY)
+    assert (again.state, again.cancel_requested_at) == ("planned", None)
 
 
 def test_label_keys_that_were_chosen_are_remembered() -> None:
