@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlencode
 from uuid import UUID
 
 from django.db.models import Count, F, Func, IntegerField, Prefetch, Q
+from django.utils import timezone
 
 from inventory.importers.detect import AUTO
 from inventory.models import Cluster, HardwareType, ImportChange, ImportFile, ImportRun
@@ -16,6 +18,8 @@ from inventory.services.importing import shrink_of, wanted_of
 
 PAGE: Final = 30
 CHANGES: Final = 50
+SILENT: Final = timedelta(seconds=10)
+"""Workers tell every second that they live."""
 NAMED: Final = 3
 MOST_PARTS: Final = 12
 """So many labels or names of one field are shown."""
@@ -242,6 +246,7 @@ class ImportPage:
     groups: tuple[Group, ...]
     reverted_by: ImportRun | None
     gpus_missing: int
+    now: datetime
 
     @property
     def run(self) -> ImportRun:
@@ -253,6 +258,12 @@ class ImportPage:
         """Whether it goes on by itself."""
         state = ImportRun.State
         return self.run.state in {state.QUEUED, state.PLANNING, state.ASKED, state.APPLYING}
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether its worker was not heard of for so long that it may be dead."""
+        at = self.run.heartbeat_at
+        return self.run.state in ImportRun.RUNNING and at is not None and self.now - at > SILENT
 
     @property
     def can_be_reverted(self) -> bool:
@@ -318,7 +329,15 @@ class ImportPage:
     def state(self) -> tuple[object, ...]:
         """What the fragment of the page is made of."""
         run = self.run
-        return (run.state, run.done, run.total, run.step, run.digest, run.cancel_requested_at)
+        return (
+            run.state,
+            run.done,
+            run.total,
+            run.step,
+            run.digest,
+            run.cancel_requested_at,
+            self.is_silent,
+        )
 
 
 def find(pk: UUID) -> ImportPage | None:
@@ -340,6 +359,7 @@ def find(pk: UUID) -> ImportPage | None:
         groups=_groups(run),
         reverted_by=done[0] if done else None,
         gpus_missing=sum(one.gpus for one in shrink_of(run).values()),
+        now=timezone.now(),
     )
 
 

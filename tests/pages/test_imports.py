@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
+from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from controller.models import AuditEvent
@@ -321,3 +323,13 @@ def test_what_others_made_otherwise_meanwhile_is_looked_at_again(client: Client)
     first.refresh_from_db()
     assert (answer.status_code, first.state) == (409, "planned")
     assert Node.objects.filter(s1_domain__name="su-09").count() == 4
+
+
+@pytest.mark.parametrize(("age_s", "told"), [(30, True), (2, False)])
+def test_a_worker_that_fell_silent_is_told(client: Client, age_s: int, *, told: bool) -> None:
+    put_in(client)
+    run = newest()
+    beat = timezone.now() - timedelta(seconds=age_s)
+    ImportRun.objects.filter(pk=run.pk).update(state="applying", heartbeat_at=beat)
+    text = client.get(f"/imports/{run.pk}/").content.decode()
+    assert ("no word from its worker" in text) == told
