@@ -63,11 +63,13 @@ class NodeFacts:
         return self.lifecycle not in {Lifecycle.PLANNED, Lifecycle.RETIRED}
 
 
-def parts_of(node: NodeFacts, used: int | None) -> Parts:
+def parts_of(node: NodeFacts, used: int | None, *, is_least: bool = False) -> Parts:
     """Return where the GPUs of one node count; ``used`` is ``None`` where nobody reports use.
 
-    GPUs that instances hold count as in use whatever became of the node. Where figures contradict
-    each other the smaller number is free (I04).
+    ``is_least`` says that more than ``used`` may be held, so what would be free is unknown.
+    GPUs that instances hold count as in use however unwell, silent or reserved the node is; those
+    of a planned or retired node count nowhere, held or not. Where figures contradict each other
+    the smaller number is free (I04).
     """
     if not node.exists:
         return Parts()
@@ -77,7 +79,7 @@ def parts_of(node: NodeFacts, used: int | None) -> Parts:
     rest = node.gpus - in_use
     short = 0 if node.allocatable is None else max(0, node.gpus - node.allocatable)
     broken = min(rest, max(node.failed, short))
-    left = _part(node, is_known=used is not None)
+    left = _part(node, is_known=used is not None and not is_least)
     counted = {"total": node.gpus, "in_use": in_use, "unhealthy": broken}
     counted[left] = counted.get(left, 0) + rest - broken
     return Parts(**counted)

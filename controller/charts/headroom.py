@@ -166,17 +166,22 @@ def _labels(
 def said(pool: Headroom) -> str:
     """Return in a clause what becomes of a pool with every service at its maximum."""
     if pool.lacking:
-        return f"lacks {pool.lacking:,} GPUs at the maxima"
+        return f"lacks {_lacking(pool)} GPUs at the maxima"
     if pool.is_open:
         return f"can't be told: the use of {pool.use_unknown:,} GPUs is unknown"
     return f"{pool.spare:,} GPUs to spare at the maxima"
+
+
+def _lacking(pool: Headroom) -> str:
+    # All GPUs of unknown use are taken for usable, so it is the least that lacks.
+    return f"at least {pool.lacking:,}" if pool.use_unknown else f"{pool.lacking:,}"
 
 
 def _summary(found: Headrooms) -> str:
     short = sorted((one for one in found.pools if one.lacking), key=lambda one: -one.lacking)
     if short:
         told = ", ".join(
-            f"{one.word} in {one.cluster} would lack {one.lacking:,} GPUs" for one in short[:5]
+            f"{one.word} in {one.cluster} would lack {_lacking(one)} GPUs" for one in short[:5]
         )
         return f"If every service went to its maximum, {told}."
     if any(one.is_open for one in found.pools):

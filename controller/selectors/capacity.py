@@ -13,7 +13,7 @@ from django.db.models import Q, QuerySet
 
 from controller.models import PoolSample
 from controller.selectors.fleet_filters import NONE
-from controller.selectors.fleet_lines import Line, read_lines
+from controller.selectors.fleet_lines import Line, open_parts, read_lines
 from controller.selectors.node_use import node_uses
 from controller.selectors.series import Ask
 from controller.selectors.services import is_stale
@@ -26,7 +26,7 @@ from inventory.capacity import (
     most_free,
     reach,
 )
-from inventory.gpus import PARTS, Parts, parts_of, total_of
+from inventory.gpus import PARTS, Parts, total_of
 from inventory.models import Service
 
 MEMORY: Final = timedelta(hours=6)
@@ -72,7 +72,7 @@ class Stock:
     """GPUs of one hardware type in one cluster; the six parts add up to the total.
 
     ``use_unknown`` are those of ``parts.unknown`` that are unknown only because nobody reports
-    what runs on them.
+    what runs on them. ``open`` are the parts that are at least so many, see ``open_parts``.
     """
 
     cluster: str
@@ -84,6 +84,7 @@ class Stock:
     most_free: int
     largest_instance: int
     seen: Seen | None
+    open: frozenset[str]
 
     @property
     def busy(self) -> int | None:
@@ -225,6 +226,11 @@ class Capacity:
         return total_of(stock.parts for stock in self.stocks)
 
     @property
+    def open(self) -> frozenset[str]:
+        """The parts of all pools that are at least so many."""
+        return frozenset[str]().union(*(stock.open for stock in self.stocks))
+
+    @property
     def short(self) -> tuple[Headroom, ...]:
         """The pools that could not give every service its maximum, the shortest first."""
         found = [one for one in self.headroom if one.lacking]
@@ -283,7 +289,7 @@ def read_fits(ask: Ask) -> Fits:
         now_s=ask.now.timestamp(),
         fits=fits(spots),
         free=sum(spot.free for spot in spots),
-        unknown=sum(map(_use_unknown, lines)),
+        unknown=sum(line.use_unknown for line in lines),
     )
 
 
@@ -357,16 +363,12 @@ def _stock(place: Place, lines: Sequence[Line], seen: Seen | None) -> Stock:
         word=lines[0].gpu_model or "unknown type",
         nodes=len(lines),
         parts=total_of(line.parts for line in lines),
-        use_unknown=sum(_use_unknown(line) for line in lines),
+        use_unknown=sum(line.use_unknown for line in lines),
         most_free=most_free(spots),
         largest_instance=largest_instance(spots),
         seen=seen,
+        open=open_parts(lines),
     )
-
-
-def _use_unknown(line: Line) -> int:
-    """Return the GPUs of a node that would be free if somebody said that nothing runs there."""
-    return parts_of(line.facts, 0).free if line.used is None else 0
 
 
 def _rooms(lines: Iterable[Line]) -> list[Room]:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final
 
 from controller.selectors.fleet_filters import FACETS, NONE, ORDERS, WORDS, Filters, values_of
-from controller.selectors.fleet_lines import Line, read_lines
+from controller.selectors.fleet_lines import Line, open_parts, read_lines
 from controller.selectors.node_use import node_uses
 from inventory.gpus import PARTS, Parts, total_of
 from inventory.models import InventoryVersion, Lifecycle
@@ -54,6 +54,7 @@ class Fleet:
     matching: int
     nodes: int
     parts: Parts
+    open: frozenset[str]
     facets: tuple[Facet, ...]
     page: int
     pages: int
@@ -63,10 +64,18 @@ class Fleet:
     stale: tuple[str, ...]
 
     @property
-    def links(self) -> tuple[tuple[str, int, str], ...]:
-        """Each part of the GPUs: word, count, and the address of the nodes that make it up."""
+    def links(self) -> tuple[tuple[str, int, str, bool], ...]:
+        """Each part of the GPUs: word, count, the address of its nodes, and whether it is open.
+
+        Of an open part there are at least so many, see ``open_parts``.
+        """
         return tuple(
-            (part.replace("_", " "), getattr(self.parts, part), self.filters.query(gpus=(part,)))
+            (
+                part.replace("_", " "),
+                getattr(self.parts, part),
+                self.filters.query(gpus=(part,)),
+                part in self.open,
+            )
             for part in PARTS
         )
 
@@ -94,7 +103,15 @@ class Fleet:
     def state(self) -> tuple[object, ...]:
         """What the fragment of the table is made of."""
         version = self.version.seq if self.version else 0
-        return (self.filters.query(), version, self.lines, self.parts, self.unobserved)
+        return (
+            self.filters.query(),
+            version,
+            self.lines,
+            self.parts,
+            self.open,
+            self.unobserved,
+            self.stale,
+        )
 
 
 def read_fleet(filters: Filters, now: datetime) -> Fleet:
@@ -113,6 +130,7 @@ def read_fleet(filters: Filters, now: datetime) -> Fleet:
         matching=len(matching),
         nodes=len(everything),
         parts=total_of(line.parts for line in matching),
+        open=open_parts(matching),
         facets=_facets(filters, everything, left_out),
         page=page,
         pages=pages,

@@ -117,7 +117,8 @@ def _refusal(asked: NodeChange, line: Line) -> str:
     if said or asked.action != "retire":
         return said
     if line.used:
-        return f"instances of {', '.join(line.services)} hold {plural(line.used, 'GPU')} of it"
+        verb = "held, as last heard of," if line.is_least else "hold"
+        return f"instances of {', '.join(line.services)} {verb} {plural(line.used, 'GPU')} of it"
     out = {AdminState.DRAINING, AdminState.MAINTENANCE}
     if line.used is None and line.facts.admin_state not in out and not line.is_missing:
         return "nobody reports what runs there: drain it first"
@@ -129,11 +130,13 @@ def _services(known: Sequence[Running], changing: Sequence[Line]) -> tuple[str, 
     places = {(line.cluster, line.name.lower()) for line in changing}
     here: dict[str, Counter[str]] = defaultdict(Counter)
     everywhere: dict[str, Counter[str]] = defaultdict(Counter)
+    silent = {one.service for one in known if one.is_stale}
     for one in known:
         everywhere[one.service][one.role] += 1
         here[one.service][one.role] += one.is_on(places)
     return tuple(
         f"{service}: {_held(here[service], roles)}"
+        f"{'; not heard of lately, this is where they were last' if service in silent else ''}"
         for service, roles in sorted(everywhere.items())
         if here[service].total()
     )

@@ -95,8 +95,10 @@ def _read_back(line: Line, row: Mapping[str, Any]) -> Iterable[object]:
 
 def _told(line: Line) -> Iterable[object]:
     known = line.used is not None
+    held = f"at least {line.used}" if line.is_least else line.used
     yield from (line.s1, line.s2)
-    yield from (line.used, line.parts.free) if known else ("?", "?")
+    yield held if known else "?"
+    yield "?" if line.is_open else line.parts.free
     yield " ".join(line.services) if known else "?"
     yield "yes" if line.schedulable else "; ".join(line.why_not)
     yield line.reserved_for

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -17,7 +17,10 @@ from inventory.models import AdminState, Gpu, Health, Lifecycle, Node
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One node as the table shows it; ``used`` is ``None`` where nobody reports its use."""
+    """One node as the table shows it; ``used`` is ``None`` where nobody reports its use.
+
+    ``is_least`` says that it is the least that is held: a service there is not heard of.
+    """
 
     pk: UUID
     version: int
@@ -32,6 +35,7 @@ class Line:
     gpu_model: str
     facts: NodeFacts
     used: int | None
+    is_least: bool
     uses: tuple[Use, ...]
     parts: Parts
     health_reason: str
@@ -61,6 +65,16 @@ class Line:
         if not self.used:
             return "empty"
         return "full" if self.facts.gpus is not None and self.used >= self.facts.gpus else "part"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more of it may be held than is known of."""
+        return self.used is None or self.is_least
+
+    @property
+    def use_unknown(self) -> int:
+        """GPUs that would be free if somebody said that nothing else runs there."""
+        return parts_of(self.facts, self.used or 0).free if self.is_open else 0
 
     @property
     def out(self) -> int:
@@ -147,6 +161,7 @@ def read_lines(uses: NodeUses, narrowed: Q | None = None) -> list[Line]:
 def _line(row: Mapping[str, Any], failed: Mapping[UUID, int], uses: NodeUses) -> Line:
     cluster, name = row["cluster__slug"], row["name"]
     used = uses.gpus(cluster, name)
+    is_least = used is not None and not uses.is_whole(cluster)
     facts = NodeFacts(
         gpus=row["gpus"],
         allocatable=row["gpus_allocatable"],
@@ -171,8 +186,9 @@ def _line(row: Mapping[str, Any], failed: Mapping[UUID, int], uses: NodeUses) ->
         gpu_model=row["hardware__gpu_model"] or row["hardware__slug"] or "",
         facts=facts,
         used=used,
+        is_least=is_least,
         uses=uses.on(cluster, name),
-        parts=parts_of(facts, used),
+        parts=parts_of(facts, used, is_least=is_least),
         health_reason=row["health_reason"],
         admin_reason=row["admin_reason"],
         reserved_for=row["reserved_for"],
@@ -182,6 +198,21 @@ def _line(row: Mapping[str, Any], failed: Mapping[UUID, int], uses: NodeUses) ->
         schedulable=row["schedulable"],
         why_not=() if row["schedulable"] else why_not(facts, row["reserved_for"]),
     )
+
+
+def open_parts(lines: Iterable[Line]) -> frozenset[str]:
+    """Return which of ``in_use`` and ``free`` are only the least there may be of nodes.
+
+    Where such a count is 0 nothing is known of it: unknown is not zero.
+    """
+    found: set[str] = set()
+    for line in lines:
+        if line.facts.exists and line.is_open:
+            if line.facts.gpus is None or line.parts.in_use < line.facts.gpus:
+                found.add("in_use")
+            if line.use_unknown:
+                found.add("free")
+    return frozenset(found)
 
 
 def why_not(facts: NodeFacts, reserved_for: str) -> tuple[str, ...]:

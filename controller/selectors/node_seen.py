@@ -157,7 +157,7 @@ def _seen(row: tuple[Any, ...], uses: NodeUses, failed: int, events: int) -> Nod
         tone=tone,
         word=word,
         why=why,
-        parts=parts_of(facts, uses.gpus(cluster, name)),
+        parts=parts_of(facts, uses.gpus(cluster, name), is_least=not uses.is_whole(cluster)),
         uses=uses.on(cluster, name),
         failed=failed,
         events=events,

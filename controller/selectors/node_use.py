@@ -1,16 +1,17 @@
 """Which instances hold GPUs of which node, from what the clusters last reported."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from controller.models import ServiceStatus
-from inventory.models import RoleSpec
+from django.db.models import QuerySet
+
+from inventory.models import RoleSpec, Service
 
 STALE_AFTER: Final = timedelta(minutes=10)
-"""Older instance lists are not what runs now: the use of their nodes is unknown."""
+"""Older instance lists are not what runs now: they are the least that is held, not all of it."""
 
 Where = tuple[str, str]
 """A cluster's slug and a node's name in lower case."""
@@ -29,7 +30,11 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class NodeUses:
-    """Who holds what; of nodes in clusters that are not ``observed`` nobody can tell."""
+    """Who holds what, where it was heard of last.
+
+    Of clusters that are not ``observed`` nobody is heard. Of ``stale`` ones some services are not
+    heard: what is counted there is the least that is held, and no GPU is known to be free (I04).
+    """
 
     of: Mapping[Where, tuple[Use, ...]]
     observed: frozenset[str]
@@ -39,11 +44,19 @@ class NodeUses:
         """Return who holds GPUs of a node."""
         return self.of.get((cluster, node.lower()), ())
 
+    def is_whole(self, cluster: str) -> bool:
+        """Return whether all that runs in a cluster was reported lately."""
+        return cluster in self.observed and cluster not in self.stale
+
     def gpus(self, cluster: str, node: str) -> int | None:
-        """Return how many GPUs of a node are held; ``None`` where nobody reports it."""
-        if cluster not in self.observed:
+        """Return how many GPUs of a node are held, at least where the cluster is not whole.
+
+        ``None`` where nobody can tell whether any is.
+        """
+        uses = self.on(cluster, node)
+        if not uses and not self.is_whole(cluster):
             return None
-        return sum(use.gpus for use in self.on(cluster, node))
+        return sum(use.gpus for use in uses)
 
     def services(self, cluster: str, node: str) -> tuple[str, ...]:
         """Return the services with instances on a node."""
@@ -54,7 +67,7 @@ def node_uses(now: datetime) -> NodeUses:
     """Read the newest instance list of every service; two queries for any fleet.
 
     A cluster counts as observed when one of its services was seen lately, and as stale when one
-    of its services was not.
+    of its services was not, provided that anything was ever seen there.
     """
     sizes = {
         (service, role): gpus
@@ -62,17 +75,15 @@ def node_uses(now: datetime) -> NodeUses:
             "service__slug", "role", "gpus_per_instance"
         )
     }
-    rows = ServiceStatus.objects.filter(observed_at__isnull=False).values_list(
-        "service__slug", "service__cluster__slug", "observed_at", "instances"
-    )
     counted: dict[Where, dict[tuple[str, str], list[int]]] = defaultdict(dict)
-    observed, stale = set(), set()
-    for service, cluster, at, instances in rows:
-        if at is None or now - at > STALE_AFTER:
-            stale.add(cluster)
-            continue
-        observed.add(cluster)
-        for one in instances:
+    observed: set[str] = set()
+    behind: set[str] = set()
+    ever: set[str] = set()
+    for service, cluster, at, instances in _lists():
+        (observed if _is_recent(at, now) else behind).add(cluster)
+        if at is not None or instances:
+            ever.add(cluster)
+        for one in instances or ():
             _count(counted, service, cluster, one, sizes)
     of = {
         where: tuple(
@@ -80,12 +91,27 @@ def node_uses(now: datetime) -> NodeUses:
         )
         for where, held in counted.items()
     }
-    return NodeUses(of, frozenset(observed), frozenset(stale))
+    return NodeUses(of, frozenset(observed), frozenset(behind & ever))
+
+
+def _lists() -> QuerySet[Service, tuple[str, str, datetime | None, Any]]:
+    """Return each service, its cluster, when it was seen last and its instances then."""
+    # From the services, so that one without any status counts as never seen.
+    return Service.objects.values_list(
+        "slug", "cluster__slug", "status__observed_at", "status__instances"
+    )
+
+
+def _is_recent(at: datetime | None, now: datetime) -> bool:
+    return at is not None and now - at <= STALE_AFTER
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """One instance: its service and role, what it is called, its state, and its nodes."""
+    """One instance: its service and role, what it is called, its state, and its nodes.
+
+    ``is_stale`` means that its service was not heard of lately: this is where it was last.
+    """
 
     service: str
     cluster: str
@@ -94,6 +120,7 @@ class Running:
     group: str
     state: str
     nodes: tuple[str, ...]
+    is_stale: bool = False
 
     def is_on(self, places: Collection[Where]) -> bool:
         """Return whether any of its nodes is among these."""
@@ -101,10 +128,7 @@ class Running:
 
 
 def running(now: datetime) -> tuple[Running, ...]:
-    """Return the instances that were reported lately, in one query."""
-    rows = ServiceStatus.objects.filter(observed_at__gte=now - STALE_AFTER).values_list(
-        "service__slug", "service__cluster__slug", "instances"
-    )
+    """Return the instances where they were reported last, in one query."""
     return tuple(
         Running(
             service=service,
@@ -113,10 +137,11 @@ def running(now: datetime) -> tuple[Running, ...]:
             name=one["name"],
             group=one["group"],
             state=one["state"],
-            nodes=tuple(name for name in one["node"].split(",") if name),
+            nodes=_names(one),
+            is_stale=not _is_recent(at, now),
         )
-        for service, cluster, instances in rows
-        for one in instances
+        for service, cluster, at, instances in _lists()
+        for one in instances or ()
     )
 
 
@@ -135,11 +160,17 @@ def _count(
     one: Mapping[str, Any],
     sizes: Mapping[tuple[str, str], int],
 ) -> None:
-    nodes: Sequence[str] = [name for name in one["node"].split(",") if name]
+    nodes = _names(one)
     role = one["role"]
-    for name in nodes:
-        # An instance over several nodes takes whole nodes, so it takes the same of each (§7).
+    # An instance over several nodes takes whole nodes, so it takes the same of each (§7); where
+    # that does not come out even the first take one more, so that the sum is what it holds.
+    each, more = divmod(sizes.get((service, role), 0), max(1, len(nodes)))
+    for i, name in enumerate(nodes):
         held = counted[cluster, name.lower()].setdefault((service, role), [0, 0, 0])
         held[0] += 1
         held[1] += one["state"] == "ready"
-        held[2] += sizes.get((service, role), 0) // len(nodes)
+        held[2] += each + (i < more)
+
+
+def _names(one: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(name for name in one["node"].split(",") if name)

@@ -293,7 +293,7 @@ def _node(node: NodeSeen, uses: NodeUses) -> Standing:
         parts=None if node.gpus is None else node.parts,
         hardware=node.hardware,
         cluster=node.cluster,
-        services=node.services if node.cluster in uses.observed else None,
+        services=node.services if node.services or uses.is_whole(node.cluster) else None,
     )
 
 

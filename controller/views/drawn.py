@@ -62,7 +62,7 @@ def _node(rows: Rows, node: NodeSeen) -> tree.Node:
         href=node.address,
         parts=node.parts,
         state=state_of(node.tone, node.word),
-        services=node.services if rows.observed else None,
+        services=node.services if node.services or rows.observed else None,
         hardware=node.hardware,
         uplinks=_bundles(rows.downlinks.get(node.pk, ())),
     )

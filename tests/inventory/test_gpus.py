@@ -95,3 +95,11 @@ def test_free_is_never_more_than_any_source_allows(node: NodeFacts, used: int) -
 )
 def test_contradicting_counts_are_said(node: NodeFacts, used: int | None, said: str) -> None:
     assert contradiction(node, used) == said
+
+
+def test_of_a_node_that_holds_at_least_so_many_the_rest_is_unknown() -> None:
+    """I04: what may be held is not free; what is out anyway stays out."""
+    assert parts_of(NodeFacts(8), 2, is_least=True) == Parts(total=8, in_use=2, unknown=6)
+    assert parts_of(NodeFacts(8, reserved=True), 2, is_least=True) == Parts(
+        total=8, in_use=2, reserved=6
+    )

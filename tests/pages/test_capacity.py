@@ -119,18 +119,38 @@ def test_unknown_use_is_neither_free_nor_zero(reader: Client) -> None:
     ServiceStatus.objects.update(observed_at=NOW)
     Service.objects.update(max_gpus=30)
     found = now_of()
-    assert (found.stocks[0].parts.free, found.stocks[0].use_unknown) == (0, 32)
+    assert (found.stocks[0].parts.free, found.stocks[0].use_unknown) == (0, 26)
     text = words(reader.get("/fleet/capacity/").content.decode())
-    assert "32 use unknown" in text
-    assert "No GPU is free here. Of 32 nobody knows." in text
+    assert "26 use unknown" in text
+    assert "No GPU here is known to be free. Of 26 nobody knows." in text
     assert "can’t be told" in text
     figure = reader.get(f"{BASE}/capacity").json()
     (unknown,) = [trace for trace in figure["data"] if trace["name"] == "use unknown"]
-    assert unknown["x"] == [32]
+    assert unknown["x"] == [26]
     assert "pattern" in unknown["marker"]
     assert reader.get(f"{BASE}/fragmentation").json()["empty"] == (
-        "Nothing is known to be free: nobody reports what runs on 32 GPUs."
+        "Nothing is known to be free: nobody reports what runs on 26 GPUs."
     )
+
+
+@pytest.mark.usefixtures("fleet")
+def test_unknown_is_shown_as_such_and_a_part_as_the_least(reader: Client) -> None:
+    """I04: a question mark where nobody reports, "at least" where some do."""
+    page = "/fleet/capacity/"
+    ServiceStatus.objects.update(observed_at=None, instances=[])
+    text = words(reader.get(page).content.decode())
+    assert "32 ? — — ? 0 0 0 32 32 use unknown ? ?" in text
+    assert "H800 in eu-1-a would lack at least 128 GPUs" in text
+    summary = reader.get(f"{BASE}/headroom").json()["summary"]
+    assert "would lack at least 128 GPUs" in summary
+    assert "in use ? free ? reserved 0" in words(reader.get("/fleet/").content.decode())
+    make_nodes(make_cluster("b"), make_hardware("h20"), 1)
+    make_service("code", cluster=make_cluster("b"))
+    runs("code", "h20-000")
+    text = words(reader.get("/fleet/").content.decode())
+    assert "in use at least 2 free at least 6 reserved 0" in text
+    text = words(reader.get(f"{page}?cluster=b").content.decode())
+    assert "at least" not in text
 
 
 def test_of_unknown_use_are_not_those_that_are_out_anyway(fleet: list[Node]) -> None:
@@ -138,7 +158,7 @@ def test_of_unknown_use_are_not_those_that_are_out_anyway(fleet: list[Node]) -> 
     Node.objects.filter(pk=fleet[0].pk).update(health="failed")
     Node.objects.filter(pk=fleet[1].pk).update(health="unknown")
     (stock,) = now_of().stocks
-    assert (stock.parts.unhealthy, stock.parts.unknown, stock.use_unknown) == (8, 24, 16)
+    assert (stock.parts.unhealthy, stock.parts.unknown, stock.use_unknown) == (4, 22, 16)
 
 
 def test_no_group_crosses_an_s1(reader: Client, fleet: list[Node]) -> None:
@@ -162,6 +182,7 @@ def test_no_group_crosses_an_s1(reader: Client, fleet: list[Node]) -> None:
 @pytest.mark.usefixtures("fleet")
 def test_what_would_lack_if_every_service_went_to_its_maximum(reader: Client) -> None:
     make_service("search", limits={"minimum": 1, "maximum": 5})
+    runs("search")
     # chat: 2 roles of 40 × 2 GPUs, search: 2 of 5 × 2; 32 GPUs are usable.
     (one,) = now_of().headroom
     assert (one.least, one.most, one.usable, one.lacking) == (8, 180, 32, 148)

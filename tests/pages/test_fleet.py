@@ -65,7 +65,7 @@ def test_the_table_says_where_what_and_how_much() -> None:
     for word in ("h800-000", "s2-01", "s1-01", "r01", "H800", "chat"):
         assert word in text
     # 4 nodes of 8: 3 instances of 2 GPUs are in use, the rest is free.
-    assert [count for _, count, _ in read_fleet(Filters(), timezone.now()).links] == [
+    assert [count for _, count, _, _ in read_fleet(Filters(), timezone.now()).links] == [
         6, 26, 0, 0, 0, 0,
     ]  # fmt: skip
 
@@ -74,7 +74,7 @@ def test_the_table_says_where_what_and_how_much() -> None:
 def test_unknown_use_is_not_free() -> None:
     ServiceStatus.objects.update(observed_at=NOW)
     found = read_fleet(Filters(), timezone.now())
-    assert (found.parts.free, found.parts.unknown) == (0, 32)
+    assert (found.parts.free, found.parts.unknown) == (0, 26)
     assert "Nobody reports what runs" in signed_in("Viewer").get("/fleet/").content.decode()
 
 
@@ -227,6 +227,21 @@ def test_the_last_node_of_a_domain_in_use_asks_for_its_gpus(fleet: list[Node]) -
         assert Node.objects.filter(admin_state="in_service").count() == 4
     assert send(client, "/fleet/change/", **fields, typed="32").status_code == 302
     assert Node.objects.filter(admin_state="draining").count() == 4
+
+
+def test_who_is_not_heard_of_still_runs_where_it_was(fleet: list[Node]) -> None:
+    """I04: neither a drain nor a retirement takes silence for an empty node."""
+    make_service("code")
+    ServiceStatus.objects.filter(service__slug="chat").update(observed_at=NOW)
+    ServiceStatus.objects.filter(service__slug="code").update(observed_at=timezone.now())
+    client = signed_in("Inventory editor")
+    change = {"node": ticked(fleet[0])}
+    text = send(client, "/fleet/change/", action="drain", **change).content.decode()
+    assert "not heard of lately, this is where they were last" in text
+    text = send(client, "/fleet/change/", action="retire", **change).content.decode()
+    assert "instances of chat held, as last heard of," in text
+    place = f"/fleet/nodes/eu-1-a/{fleet[0].name}/"
+    assert "when last heard of" in client.get(place).content.decode()
 
 
 def test_all_that_match_may_be_chosen(fleet: list[Node]) -> None:
