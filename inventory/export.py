@@ -8,7 +8,15 @@ from typing import Any, Final
 
 import yaml
 
-from inventory.importers.found import Found, FoundCluster, FoundLink, FoundNode, FoundRack, Key
+from inventory.importers.found import (
+    TIERS,
+    Found,
+    FoundCluster,
+    FoundLink,
+    FoundNode,
+    FoundRack,
+    Key,
+)
 from inventory.importers.hostlist import fold
 from inventory.importers.yaml_file import KEYS, NODE_TEXTS, STATES, VERSION
 
@@ -181,7 +189,8 @@ def _nodes(
         told |= _said(node, tuple(STATES))
         told |= {} if node.hardware is None else {"sku": node.hardware}
         told |= {} if node.u_position is None else {"u": node.u_position}
-        told |= {} if len(node.tiers) < 3 else {"core": node.tiers[2]}  # noqa: PLR2004
+        outer = zip(TIERS[2:], node.tiers[2:], strict=False)
+        told |= {name: tier for name, tier in outer if tier is not None}
         told |= parts.get(node.key, {})
         if groups and groups[-1][0] == told and "u" not in told:
             groups[-1][1].append(node.name)

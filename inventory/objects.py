@@ -9,6 +9,7 @@ from inventory.differences import CLEAR, Planned, difference
 from inventory.figures import known_figures
 from inventory.importers.found import (
     KINDS,
+    TIERS,
     Fault,
     Found,
     FoundGpu,
@@ -40,7 +41,7 @@ CLEARABLE: Final = frozenset(
         *("health_reason", "admin_reason", "driver", "cuda"),
     )
 )
-LEVELS: Final = {"s1": 0, "s2": 1, "core": 2}
+LEVELS: Final = {name: place for place, name in enumerate(TIERS)}
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from controller.selectors.fleet_filters import Filters
 from controller.selectors.fleet_lines import Line, read_lines
 from controller.selectors.node_use import node_uses
 from inventory.export import only, write
+from inventory.importers.found import TIERS
 from inventory.models import Node
 from inventory.stored import read
 
@@ -22,7 +23,7 @@ READ_BACK: Final[Mapping[str, str]] = {
     "cluster": "cluster__slug",
     "s1": "",
     "s2": "",
-    "core": "",
+    **dict.fromkeys(TIERS[2:], ""),
     "site": "rack__site__slug",
     "rack": "rack__name",
     "u": "u_position",
@@ -45,7 +46,6 @@ TOLD: Final = (
     *("reserved_for", "missing_since", "last_seen"),
 )
 """The columns for people, which an import passes over."""
-_TIERS: Final = ("s1", "s2", "core")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def _table(lines: Sequence[Line]) -> str:
 
 def _read_back(line: Line, row: Mapping[str, Any]) -> Iterable[object]:
     """Return the cells an import reads: what was said of a node, not what was derived from it."""
-    said: dict[str, object] = dict(zip(_TIERS, row["tiers"], strict=False))
+    said: dict[str, object] = dict(zip(TIERS, row["tiers"], strict=False))
     said["labels"] = ";".join(f"{key}={value}" for key, value in line.labels.items())
     for column, field in READ_BACK.items():
         yield row[field] if field else said.get(column)

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 Key: TypeAlias = tuple[str, ...]
+TIERS: Final = ("s1", "s2", "core", "s4", "s5", "s6", "s7", "s8")
+"""What files call that which a node is under, nearest first."""
+
 LIFECYCLES: Final = ("planned", "active", "decommissioning", "retired")
 ADMIN_STATES: Final = ("in_service", "cordoned", "draining", "maintenance")
 HEALTHS: Final = ("ok", "degraded", "failed", "unknown")

@@ -22,6 +22,7 @@ from inventory.importers.found import (
     ADMIN_STATES,
     HEALTHS,
     LIFECYCLES,
+    TIERS,
     Found,
     FoundCluster,
     FoundHardware,
@@ -43,6 +44,7 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "region": ("region",),
     "cluster": ("cluster", "cluster_name"),
     "core": ("core", "s3"),
+    **{name: (name,) for name in TIERS[3:]},
     "s2": ("s2", "s2_switch", "big_pod", "pod", "block"),
     "s1": ("s1", "s1_switch", "mini_pod", "scalable_unit", "su", "tor"),
     "rack": ("rack", "rack_name", "cabinet"),
@@ -94,15 +96,15 @@ _AXES: Final = {"lifecycle": LIFECYCLES, "admin_state": ADMIN_STATES, "health": 
 _NAMES: Final = (
     "region",
     "cluster",
-    "core",
-    "s2",
-    "s1",
+    *TIERS,
     "rack",
     "nvlink_domain",
     "switch",
     "upper",
 )
 _MIB: Final = 1024
+_FORMULA: Final = frozenset("=+-@")
+"""What a cell that a spreadsheet would run begins with."""
 
 
 def read(data: bytes, gathering: Gathering) -> Found:
@@ -188,7 +190,7 @@ def _columns(header: Sequence[str], gathering: Gathering, line: int) -> dict[str
 
 
 def _sources(header: Sequence[str], columns: Mapping[str, int]) -> tuple[str, ...]:
-    levels = [f"column {header[columns[n]].strip()}" for n in ("s1", "s2", "core") if n in columns]
+    levels = [f"column {header[columns[n]].strip()}" for n in TIERS if n in columns]
     return tuple(levels)
 
 
@@ -299,7 +301,7 @@ class _Row:
 def _row(gathering: Gathering, layout: _Layout, line: int, cells: list[str]) -> _Row:
     found, clears = {}, []
     for name, place in layout.columns.items():
-        cell = cells[place].strip() if place < len(cells) else ""
+        cell = _plain(cells[place]) if place < len(cells) else ""
         if cell == CLEAR:
             clears.append(name)
         elif cell and (problem := _problem(name, cell)):
@@ -309,6 +311,12 @@ def _row(gathering: Gathering, layout: _Layout, line: int, cells: list[str]) -> 
     if any(cell.strip() for cell in cells[layout.width :]):
         gathering.fault(line, "", f"the row has {len(cells)} cells, the header {layout.width}")
     return _Row(gathering, line, found, tuple(clears), layout.delimiter != ",")
+
+
+def _plain(cell: str) -> str:
+    """Return a cell without the apostrophe that keeps a spreadsheet from running it."""
+    text = cell.strip()
+    return text[1:] if text[:1] == "'" and text[1:2] in _FORMULA else text
 
 
 def _problem(name: str, cell: str) -> str | None:
@@ -388,7 +396,7 @@ def _owner(row: _Row) -> None:
 
 
 def _tiers(row: _Row) -> tuple[str | None, ...]:
-    tiers = [row.text(name) for name in ("s1", "s2", "core")]
+    tiers = [row.text(name) for name in TIERS]
     while tiers and tiers[-1] is None:
         tiers.pop()
     return tuple(tiers)

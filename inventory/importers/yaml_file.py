@@ -16,6 +16,7 @@ from inventory.importers.found import (
     ADMIN_STATES,
     HEALTHS,
     LIFECYCLES,
+    TIERS,
     Found,
     FoundCluster,
     FoundFabric,
@@ -65,7 +66,8 @@ KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "s1": ("name", "leaves", "racks", *_GROUP),
     "rack": ("name", "site", "u_height", "u_start", "u_step", *_GROUP),
     "node": (
-        *("name", "sku", "gpus", "gpus_allocatable", "u", "core", "labels", "clears"),
+        *("name", "sku", "gpus", "gpus_allocatable", "u", "labels", "clears"),
+        *TIERS[2:],
         *(*NODE_TEXTS, *STATES, "gpu_list", "nics"),
     ),
     "gpu": ("index", "uuid", "serial", "model", "memory_mib", "pci_bus_id", "mig"),
@@ -409,7 +411,7 @@ class _Reading:
                     gpus=where.gpus,
                     rack=where.rack,
                     u_position=own or position,
-                    tiers=_tiers(where, self.text(place, "core")),
+                    tiers=_tiers(where, [self.text(place, name) for name in TIERS[2:]]),
                     at=self.at(place or block),
                 )
                 self.node(self.described(node, place) if place else node, where.leaves)
@@ -478,8 +480,8 @@ class _Reading:
             self.gathering.add(found)
 
 
-def _tiers(where: _Where, core: str | None) -> tuple[str | None, ...]:
-    tiers = [where.s1, where.s2, core]
+def _tiers(where: _Where, outer: Sequence[str | None]) -> tuple[str | None, ...]:
+    tiers = [where.s1, where.s2, *outer]
     while tiers and tiers[-1] is None:
         tiers.pop()
     return tuple(tiers)

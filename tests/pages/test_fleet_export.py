@@ -62,6 +62,26 @@ def test_what_is_exported_is_no_change_when_it_is_imported(
     assert len(found_in([file], part).nodes) == {"": 4, "&cluster=c": 3}.get(query, 1)
 
 
+@pytest.mark.parametrize("form", ["csv", "yaml"])
+@pytest.mark.usefixtures("fleet")
+def test_deep_tiers_and_cells_like_formulas_come_back(client: Client, form: str) -> None:
+    tiers = ["su-1", "sp-1", None, "x4", "x5", "x6", "x7", "x8"]
+    Node.objects.filter(name="a").update(tiers=tiers, serial="-12")
+    text = client.get(f"/fleet/export/?format={form}").content
+    found = found_in([Upload(f"nodes.{form}", text)], Wanted(cluster="c"))
+    node = next(one for one in found.nodes if one.name == "a")
+    assert (list(node.tiers), node.serial) == (tiers, "-12")
+
+
+@pytest.mark.usefixtures("fleet")
+def test_a_cell_that_would_run_is_refused_and_not_another_one(client: Client) -> None:
+    # Safety, row 22.
+    Node.objects.filter(name="a").update(instance_type="=odd")
+    text = client.get("/fleet/export/").content
+    faults = found_in([Upload("nodes.csv", text)], Wanted(cluster="c")).faults
+    assert [one.message for one in faults] == ["'=odd' looks like a spreadsheet formula"]
+
+
 def differs(change: Planned) -> bool:
     """Return whether an import would change more than whom a thing was read from last."""
     return {*change.before, *change.after} != {"source"}
