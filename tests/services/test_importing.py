@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from controller.models import AuditEvent
+from controller.selectors import imports as selectors
 from controller.services import imports
 from controller.services.errors import ConflictError, ForbiddenError, InvalidError
 from controller.services.imports import Consent, Wanted
@@ -460,3 +461,11 @@ def test_a_run_is_not_carried_out_twice() -> None:
     run = applied(upload(FLEET))
     assert worked(run).state == "applied"
     assert ImportRun.objects.get().attempts == 2, "one claim to plan and one to apply"
+
+
+def test_looking_at_imports_does_not_read_their_files() -> None:
+    run = planned(upload(FLEET))
+    with CaptureQueriesContext(connection) as told:
+        assert selectors.listing(selectors.Filters(), 1).rows[0].files == ("fleet.csv",)
+        assert selectors.find(run.pk) is not None
+    assert not [one["sql"] for one in told if '"body"' in one["sql"]]
