@@ -13,10 +13,9 @@ from enum import StrEnum
 from statistics import median
 from typing import Final
 
+from controller.core.phrases import listed
 from inventory.importers.found import Found, FoundNode
 
-NAMED: Final = 5
-"""Most things a sentence names."""
 OUTLIER: Final = 2.0
 """So many times more or fewer nodes than the median make an S1 domain worth a word."""
 FEWEST_FOR_OUTLIERS: Final = 4
@@ -196,7 +195,7 @@ class _Placing:
             count, total = len(bare), len(fabric.nodes)
             self._say(
                 "no_links",
-                f"{count} of {total} nodes have no cable to a tier-0 switch: {_list(bare)}.",
+                f"{count} of {total} nodes have no cable to a tier-0 switch: {listed(bare)}.",
                 bare,
                 stop=False,
             )
@@ -231,7 +230,7 @@ class _Placing:
         self._say(
             "missing_cables",
             f"{_some(names, 'node reaches', 'nodes reach')} {len(own)} of the {len(full)} leaves "
-            f"of the nodes beside them, not {_list(missing)}: {_list(names)}.",
+            f"of the nodes beside them, not {listed(missing)}: {listed(names)}.",
             names,
             stop=False,
         )
@@ -246,10 +245,10 @@ class _Placing:
             parts = {alone[switch] for switch in switches} - {switches}
             if len(parts) > 1 and all(part < switches for part in parts):
                 names = [self._name(key) for key in nodes]
-                under = _list(sorted(_label(part) for part in parts))
+                under = listed(sorted(_label(part) for part in parts))
                 self._say(
                     "two_s1",
-                    f"{_list(names)} {'is' if len(names) == 1 else 'are'} cabled to {under}, "
+                    f"{listed(names)} {'is' if len(names) == 1 else 'are'} cabled to {under}, "
                     "which are S1 domains of their own.",
                     names,
                     stop=True,
@@ -266,7 +265,7 @@ class _Placing:
             self._say(
                 "label_against_cables",
                 f"{len(nodes)} nodes hang on the same switches and are labelled "
-                f"{_list(sorted(told))}.",
+                f"{listed(sorted(told))}.",
                 told,
                 stop=False,
             )
@@ -295,7 +294,7 @@ class _Placing:
         if bare == len(self._fabric.nodes):
             said = "Nothing says where the nodes are: only the cluster is known of them."
         else:
-            said = f"{_some(names, 'node is', 'nodes are')} under no S1 domain: {_list(names)}."
+            said = f"{_some(names, 'node is', 'nodes are')} under no S1 domain: {listed(names)}."
         self._say("no_s1", said, names, stop=False)
 
     @staticmethod
@@ -342,7 +341,7 @@ class _Placing:
             self._say(
                 "s1_spans_s2",
                 f"S1 {one.name} would be under {len(counted)} S2 at once, "
-                f"{_list(sorted(counted))}: is the order of the levels right?",
+                f"{listed(sorted(counted))}: is the order of the levels right?",
                 (one.name, *sorted(counted)),
                 stop=True,
             )
@@ -354,7 +353,7 @@ class _Placing:
             self._say(
                 "uneven_uplinks",
                 f"{_some(short, 'S1 domain reaches', 'S1 domains reach')} not all of the "
-                f"{len(uppers)} switches above: {_list(short)}.",
+                f"{len(uppers)} switches above: {listed(short)}.",
                 short,
                 stop=False,
             )
@@ -368,7 +367,7 @@ class _Placing:
             told = [f"{one.name} ({len(one.nodes)})" for one in odd]
             self._say(
                 "s1_size",
-                f"S1 domains have {usual:g} nodes in the median; far from it: {_list(told)}.",
+                f"S1 domains have {usual:g} nodes in the median; far from it: {listed(told)}.",
                 [one.name for one in odd],
                 stop=False,
             )
@@ -569,8 +568,8 @@ def _doubles(found: Found) -> list[Finding]:
 
 def _double(kind: str, held: Sequence[tuple[str, str, str]]) -> Finding:
     names = tuple(holder for _, holder, _ in held)
-    places = _list([at for _, _, at in held if at])
-    said = f"{kind} {held[0][0]} belongs to {len(names)} at once: {_list(names)}"
+    places = listed([at for _, _, at in held if at])
+    said = f"{kind} {held[0][0]} belongs to {len(names)} at once: {listed(names)}"
     sentence = f"{said} ({places})." if places else f"{said}."
     return Finding("duplicate", Severity.REFUSE, sentence, names)
 
@@ -588,7 +587,7 @@ def _counts(found: Found) -> list[Finding]:
             "gpu_count",
             Severity.WARN,
             f"{_some(names, 'node has', 'nodes have')} not the {per_type[slug]} GPUs of {slug}: "
-            f"{_list(names)}.",
+            f"{listed(names)}.",
             tuple(names),
         )
         for slug, names in odd.items()
@@ -597,10 +596,3 @@ def _counts(found: Found) -> list[Finding]:
 
 def _some(names: Sequence[object], one: str, many: str) -> str:
     return f"{len(names)} {one if len(names) == 1 else many}"
-
-
-def _list(names: Sequence[str]) -> str:
-    """Return names for a sentence, the first of them if there are many."""
-    if len(names) > NAMED:
-        return f"{', '.join(names[:NAMED])} and {len(names) - NAMED} more"
-    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))

@@ -1,6 +1,6 @@
 """Numbers in words, the same on every page, in every answer and on the command line."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from controller.core.lifecycle import ProposalState
@@ -9,6 +9,8 @@ from controller.core.reasons import Code
 MINUTE_S: Final = 60
 HOUR_S: Final = 3600
 DAY_S: Final = 86_400
+NAMED: Final = 5
+"""Most things a sentence names."""
 
 CODE_TITLES: Final[Mapping[str, str]] = {
     Code.ABOVE_TARGET: "What is provided for is more than what is wished, beyond the tolerance.",
@@ -134,3 +136,10 @@ def signed(number: int) -> str:
 def plural(number: int, noun: str) -> str:
     """Return the number with its noun: "1 service", "2 services"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names for a sentence: "a, b and c", of many the first five and how many more."""
+    if len(names) > NAMED:
+        return f"{', '.join(names[:NAMED])} and {len(names) - NAMED:,} more"
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from controller.core.phrases import plural
+from controller.core.phrases import listed, plural
 from controller.selectors.fleet_filters import Filters
 from controller.selectors.fleet_lines import Line, read_lines
 from controller.selectors.node_use import Running, node_uses, running
@@ -67,6 +67,11 @@ class Preview:
         """Whether so much is at stake that the number of GPUs has to be typed."""
         much = self.gpus >= MANY_GPUS or bool(self.emptied)
         return bool(self.changing) and self.asked.action in GRAVE and much
+
+    @property
+    def emptied_words(self) -> str:
+        """The domains that are emptied, the first of them if there are many."""
+        return listed(self.emptied)
 
     @property
     def effect(self) -> str:

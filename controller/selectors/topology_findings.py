@@ -5,10 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from controller.core.phrases import NAMED
 from controller.selectors.node_seen import NodeSeen
 from controller.selectors.topology_rows import Rows, SwitchRow
 from controller.selectors.topology_uplinks import Uplinks
-from inventory.domains import FEWEST_FOR_OUTLIERS, NAMED, OUTLIER
+from inventory.domains import FEWEST_FOR_OUTLIERS, OUTLIER
 
 
 @dataclass(frozen=True, slots=True)

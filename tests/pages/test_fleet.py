@@ -13,7 +13,7 @@ from controller.models import AuditEvent, ServiceStatus
 from controller.selectors.fleet import PAGE, read_fleet
 from controller.selectors.fleet_filters import Filters
 from inventory.gpus import PARTS
-from inventory.models import InventoryVersion, Node, Service
+from inventory.models import InventoryVersion, LocalityDomain, Node, Service
 from tests.factories import NOW, make_cluster, make_hardware, make_nodes, make_service
 from tests.services.people import person
 
@@ -227,6 +227,20 @@ def test_the_last_node_of_a_domain_in_use_asks_for_its_gpus(fleet: list[Node]) -
         assert Node.objects.filter(admin_state="in_service").count() == 4
     assert send(client, "/fleet/change/", **fields, typed="32").status_code == 302
     assert Node.objects.filter(admin_state="draining").count() == 4
+
+
+def test_of_many_emptied_domains_five_are_named() -> None:
+    nodes = make_nodes(make_cluster(), make_hardware(), 7)
+    for i, node in enumerate(nodes):
+        node.s1_domain = LocalityDomain.objects.create(
+            cluster=node.cluster, level="S1", key=f"leaf-{i}", name=f"leaf-{i}"
+        )
+        node.save()
+    make_service("chat")
+    runs("chat", *(node.name for node in nodes))
+    form = {"action": "drain", "node": ticked(*nodes)}
+    text = send(signed_in("Operator"), "/fleet/change/", **form).content.decode()
+    assert "leaf-4 in eu-1-a and 2 more, where services run" in text
 
 
 def test_who_is_not_heard_of_still_runs_where_it_was(fleet: list[Node]) -> None:
