@@ -13,6 +13,7 @@ from controller.management.answering import (
     error_document,
 )
 from controller.management.place_cases import answered_cases
+from controller.management.place_fleet import answered_fleet
 
 
 class Command(AnsweringCommand):
@@ -29,6 +30,11 @@ class Command(AnsweringCommand):
             help="a list of placement cases, each with its nodes and a tree of parts and groups;"
             " - for standard input",
         )
+        forms.add_argument(
+            "--fleet",
+            metavar="FILE",
+            help="nodes and services: as many whole groups as can be placed; - for standard input",
+        )
         parser.add_argument(
             "--json", action="store_true", help="report faults as JSON too; answers always are"
         )
@@ -36,7 +42,10 @@ class Command(AnsweringCommand):
     def handle(self, *_args: object, **options: Any) -> None:  # noqa: ANN401 - Django's signature
         """Place and print; exit 2 for an input that can't be used."""
         try:
-            answer = answered_cases(options["cases"])
+            if options["fleet"] is not None:
+                answer = answered_fleet(options["fleet"])
+            else:
+                answer = answered_cases(options["cases"])
         except AnswerError as fault:
             if options["json"]:
                 self.stdout.write(error_document(fault))

@@ -1,0 +1,191 @@
+"""The topology as arrays: every domain is a slice, names stay outside (placement: How, Values)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int32]
+Flags = NDArray[np.bool_]
+
+
+class Level(IntEnum):
+    """How near nodes are to each other, the nearest first."""
+
+    S1 = 0
+    S2 = 1
+    CLUSTER = 2
+
+
+class Scarcity(IntEnum):
+    """Priority of the RDMA subgroup an S1 belongs to (HeteroScale §6)."""
+
+    LOW = 0
+    MEDIUM = 1
+    HIGH = 2
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRow:
+    """One machine as the snapshot knows it; an empty S1 or S2 is one nobody named.
+
+    ``free`` are GPUs that nothing holds, counted already where the node may not be used.
+    """
+
+    name: str
+    cluster: str
+    s2: str
+    s1: str
+    rack: str
+    hardware: str
+    gpus: int
+    free: int
+    usable: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Topology:
+    """Nodes sorted by cluster, S2, S1, hardware, rack and name, so that domains are slices.
+
+    ``N`` nodes, ``K`` hardware types, ``S1``, ``S2`` and ``C`` domains. ``starts[level]`` has
+    the first node of each domain and ``N`` at the end; ``of[level]`` the domain of each node;
+    ``up[level]`` the domain one level further out of each domain; ``ranks`` are the scarcities
+    there are, the least first. A *run* is the nodes of one type in one S1: ``run_at`` their first
+    node, ``run_cell`` where they count in a ``(K, S1)`` table, ``spans`` their slice by that cell.
+    ``places`` are type, S1, S2 and cluster of each node as plain numbers. A node whose S1 nobody
+    named is an S1 of its own, without a name.
+    """
+
+    names: tuple[str, ...]
+    types: tuple[str, ...]
+    racks: tuple[str, ...]
+    domains: Mapping[Level, tuple[str, ...]]
+    hardware: Ints
+    gpus: Ints
+    starts: Mapping[Level, Ints]
+    of: Mapping[Level, Ints]
+    up: Mapping[Level, Ints]
+    scarcity: Ints
+    ranks: tuple[int, ...]
+    run_at: Ints
+    run_cell: Ints
+    places: tuple[tuple[int, int, int, int], ...]
+    spans: Mapping[int, tuple[int, int]]
+
+    def type_of(self, name: str) -> int | None:
+        """Return the index of a hardware type; ``None`` when no node has it."""
+        return self.types.index(name) if name in self.types else None
+
+    def members(self, level: Level, domain: int) -> slice:
+        """Return the nodes of a domain."""
+        starts = self.starts[level]
+        return slice(int(starts[domain]), int(starts[domain + 1]))
+
+    def span(self, kind: int, s1: int) -> tuple[int, int]:
+        """Return the first node of a type in an S1, and the one after the last."""
+        return self.spans.get(kind * len(self.domains[Level.S1]) + s1, (0, 0))
+
+    def label(self, level: Level, domain: int) -> str:
+        """Return the name of a domain, or of its first node where it has none."""
+        return self.domains[level][domain] or self.names[int(self.starts[level][domain])]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FleetView:
+    """The topology with what is free now, both of shape ``(N,)``, in the order of the nodes."""
+
+    topology: Topology
+    free: Ints
+    usable: Flags
+
+
+UNNAMED: Final = "\x00"
+
+
+def view_of(rows: Iterable[NodeRow]) -> FleetView:
+    """Return rows as arrays; the order they come in does not matter."""
+    ordered = sorted(rows, key=_place)
+    topology = _topology(ordered)
+    free = np.array([row.free for row in ordered], dtype=np.int32)
+    usable = np.array([row.usable for row in ordered], dtype=np.bool_)
+    return FleetView(topology, free, usable)
+
+
+def _place(row: NodeRow) -> tuple[str, ...]:
+    # What has no name stands alone: under its node's own.
+    s1 = row.s1 or UNNAMED + row.name
+    s2 = row.s2 or UNNAMED + s1
+    return (row.cluster, s2, s1, row.hardware, row.rack, row.name)
+
+
+def _topology(rows: Sequence[NodeRow]) -> Topology:
+    places = [_place(row) for row in rows]
+    of, domains = _numbered(places)
+    types = tuple(sorted({row.hardware for row in rows}))
+    index = {name: at for at, name in enumerate(types)}
+    hardware = np.array([index[row.hardware] for row in rows], dtype=np.int32)
+    starts = {
+        level: np.searchsorted(of[level], np.arange(len(domains[level]) + 1)).astype(np.int32)
+        for level in Level
+    }
+    first = {level: starts[level][:-1] for level in Level}
+    runs = np.flatnonzero(np.diff(of[Level.S1] * len(types) + hardware, prepend=-1))
+    cells = hardware[runs] * len(domains[Level.S1]) + of[Level.S1][runs]
+    up = {Level.S1: of[Level.S2][first[Level.S1]], Level.S2: of[Level.CLUSTER][first[Level.S2]]}
+    scarcity = _scarcity(hardware[runs], of[Level.S1][runs], up[Level.S1])
+    return Topology(
+        names=tuple([row.name for row in rows]),
+        types=types,
+        racks=tuple([row.rack for row in rows]),
+        domains={level: tuple(names) for level, names in domains.items()},
+        hardware=hardware,
+        gpus=np.array([row.gpus for row in rows], dtype=np.int32),
+        starts=starts,
+        of=of,
+        up=up,
+        scarcity=scarcity,
+        ranks=tuple(sorted(set(scarcity.tolist()))),
+        run_at=runs.astype(np.int32),
+        run_cell=cells.astype(np.int32),
+        spans=dict(zip(cells.tolist(), pairwise([*runs.tolist(), len(rows)]), strict=True)),
+        places=tuple(
+            zip(
+                hardware.tolist(),
+                *(of[level].tolist() for level in Level),
+                strict=True,
+            )
+        ),
+    )
+
+
+def _numbered(
+    places: Sequence[tuple[str, ...]],
+) -> tuple[dict[Level, Ints], dict[Level, list[str]]]:
+    """Return for sorted places the number of each node's domains, and what these are called."""
+    depths = {Level.CLUSTER: 0, Level.S2: 1, Level.S1: 2}
+    of: dict[Level, list[int]] = {level: [] for level in depths}
+    names: dict[Level, list[str]] = {level: [] for level in depths}
+    before: tuple[str, ...] = ("", "", "")
+    for place in places:
+        is_new = not names[Level.CLUSTER]
+        for level, depth in depths.items():
+            is_new = is_new or place[depth] != before[depth]
+            if is_new:
+                name = place[depth]
+                names[level].append("" if name.startswith(UNNAMED) else name)
+            of[level].append(len(names[level]) - 1)
+        before = place
+    return {level: np.array(numbers, dtype=np.int32) for level, numbers in of.items()}, names
+
+
+def _scarcity(run_type: Ints, run_s1: Ints, s2_of_s1: Ints) -> Ints:
+    """Return the scarcity of each S1: several types in it, several in its S2, or neither."""
+    in_s1 = np.bincount(run_s1, minlength=len(s2_of_s1))
+    pairs = np.unique(np.stack((s2_of_s1[run_s1], run_type)), axis=1)
+    in_s2 = np.bincount(pairs[0], minlength=int(s2_of_s1.max(initial=-1)) + 1)
+    high, medium = in_s1 > 1, in_s2[s2_of_s1] > 1
+    return np.where(high, Scarcity.HIGH, np.where(medium, Scarcity.MEDIUM, 0)).astype(np.int32)
