@@ -63,7 +63,7 @@ def test_what_is_lacking_stands_on_what_there_is() -> None:
     ("usable", "unknown", "said"),
     [
         (30, 0, "lacks 34 GPUs at the maxima"),
-        (30, 10, "lacks 24 GPUs at the maxima"),
+        (30, 10, "lacks at least 24 GPUs at the maxima"),
         (30, 40, "can't be told: the use of 40 GPUs is unknown"),
         (64, 0, "0 GPUs to spare at the maxima"),
         (70, 0, "6 GPUs to spare at the maxima"),
