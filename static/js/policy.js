@@ -17,3 +17,15 @@ document.addEventListener("htmx:afterSettle", (event) => {
   const adopt = document.querySelector("#policy-form [data-adopt]");
   if (adopt) adopt.disabled = document.querySelector("#policy-status [data-wrong]") !== null;
 });
+
+// Whoever types before the scripts are there, or comes back to what was typed, is told too.
+document.addEventListener("DOMContentLoaded", () => {
+  const form = document.getElementById("policy-form");
+  const isTyped = (field) =>
+    (field.defaultValue !== undefined && field.type !== "radio" && field.type !== "checkbox" &&
+      field.type !== "hidden" && field.value !== field.defaultValue) ||
+    (field.defaultChecked !== undefined && field.checked !== field.defaultChecked);
+  if (form && [...form.elements].some(isTyped)) {
+    form.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+});

@@ -53,7 +53,7 @@ TICK = ".figure-plot .xtick text"
 def page(browser: Browser) -> Iterator[Page]:
     """A page that may report refusals, which the tests look at themselves."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, timezone_id="UTC")
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(30_000)
     yield context.new_page()
     context.close()
 

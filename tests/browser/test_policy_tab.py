@@ -20,7 +20,7 @@ from tests.backtests import FOUND, answer, make_backtest
 from tests.services.people import person
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Route
     from pytest_django.live_server_helper import LiveServer
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("broker")]
@@ -104,6 +104,18 @@ def test_a_policy_is_edited_compared_adopted_and_taken_back(
         "proportional",
         1000.0,
     )
+
+
+def test_what_was_typed_before_the_scripts_came_is_checked_too(
+    page: Page, live_server: LiveServer, pia: User
+) -> None:
+    enter(page, live_server, pia)
+    held: list[Route] = []
+    page.route("**/htmx*.js", lambda route: held.append(route))
+    page.goto(f"{live_server.url}/services/chat/policy/", wait_until="commit")
+    page.locator("[name=target]").fill("1e99")
+    held[0].continue_()
+    page.locator("#id_target_error", has_text="give a number from").wait_for()
 
 
 def test_what_can_not_be_used_is_told_to_every_reader_and_adopt_waits(
