@@ -34,6 +34,8 @@ class NodeRow:
     """One machine as the snapshot knows it; an empty S1 or S2 is one nobody named.
 
     ``free`` are GPUs that nothing holds, counted already where the node may not be used.
+    ``variant`` tells nodes of one hardware type apart that not every service may use: it counts
+    as a type of its own wherever types are counted, and not for what is scarce.
     """
 
     name: str
@@ -45,6 +47,7 @@ class NodeRow:
     gpus: int
     free: int
     usable: bool = True
+    variant: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,11 +60,13 @@ class Topology:
     there are, the least first. A *run* is the nodes of one type in one S1: ``run_at`` their first
     node, ``run_cell`` where they count in a ``(K, S1)`` table, ``spans`` their slice by that cell.
     ``places`` are type, S1, S2 and cluster of each node as plain numbers. A node whose S1 nobody
-    named is an S1 of its own, without a name.
+    named is an S1 of its own, without a name. A type is a hardware type, or one variant of it;
+    ``base`` has for each type the number of its hardware.
     """
 
     names: tuple[str, ...]
     types: tuple[str, ...]
+    base: Ints
     racks: tuple[str, ...]
     domains: Mapping[Level, tuple[str, ...]]
     hardware: Ints
@@ -76,9 +81,14 @@ class Topology:
     places: tuple[tuple[int, int, int, int], ...]
     spans: Mapping[int, tuple[int, int]]
 
-    def type_of(self, name: str) -> int | None:
-        """Return the index of a hardware type; ``None`` when no node has it."""
-        return self.types.index(name) if name in self.types else None
+    def type_of(self, name: str, variant: str = "") -> int | None:
+        """Return the index of a variant of a hardware type; ``None`` when no node has it."""
+        full = type_name(name, variant)
+        return self.types.index(full) if full in self.types else None
+
+    def hardware_name(self, kind: int) -> str:
+        """Return the hardware type of a type, whichever variant of it."""
+        return _hardware(self.types[kind])
 
     def members(self, level: Level, domain: int) -> slice:
         """Return the nodes of a domain."""
@@ -119,15 +129,22 @@ def _place(row: NodeRow) -> tuple[str, ...]:
     # What has no name stands alone: under its node's own.
     s1 = row.s1 or UNNAMED + row.name
     s2 = row.s2 or UNNAMED + s1
-    return (row.cluster, s2, s1, row.hardware, row.rack, row.name)
+    return (row.cluster, s2, s1, type_name(row.hardware, row.variant), row.rack, row.name)
+
+
+def type_name(hardware: str, variant: str) -> str:
+    """Return what a variant of a hardware type is called among the types."""
+    return f"{hardware}{UNNAMED}{variant}" if variant else hardware
 
 
 def _topology(rows: Sequence[NodeRow]) -> Topology:
     places = [_place(row) for row in rows]
     of, domains = _numbered(places)
-    types = tuple(sorted({row.hardware for row in rows}))
+    types = tuple(sorted({place[3] for place in places}))
     index = {name: at for at, name in enumerate(types)}
-    hardware = np.array([index[row.hardware] for row in rows], dtype=np.int32)
+    hardware = np.array([index[place[3]] for place in places], dtype=np.int32)
+    known = {name: at for at, name in enumerate(dict.fromkeys(map(_hardware, types)))}
+    base = np.array([known[_hardware(name)] for name in types], dtype=np.int32)
     starts = {
         level: np.searchsorted(of[level], np.arange(len(domains[level]) + 1)).astype(np.int32)
         for level in Level
@@ -136,10 +153,11 @@ def _topology(rows: Sequence[NodeRow]) -> Topology:
     runs = np.flatnonzero(np.diff(of[Level.S1] * len(types) + hardware, prepend=-1))
     cells = hardware[runs] * len(domains[Level.S1]) + of[Level.S1][runs]
     up = {Level.S1: of[Level.S2][first[Level.S1]], Level.S2: of[Level.CLUSTER][first[Level.S2]]}
-    scarcity = _scarcity(hardware[runs], of[Level.S1][runs], up[Level.S1])
+    scarcity = _scarcity(base[hardware[runs]], of[Level.S1][runs], up[Level.S1])
     return Topology(
         names=tuple([row.name for row in rows]),
         types=types,
+        base=base,
         racks=tuple([row.rack for row in rows]),
         domains={level: tuple(names) for level, names in domains.items()},
         hardware=hardware,
@@ -182,9 +200,14 @@ def _numbered(
     return {level: np.array(numbers, dtype=np.int32) for level, numbers in of.items()}, names
 
 
+def _hardware(name: str) -> str:
+    return name.partition(UNNAMED)[0]
+
+
 def _scarcity(run_type: Ints, run_s1: Ints, s2_of_s1: Ints) -> Ints:
     """Return the scarcity of each S1: several types in it, several in its S2, or neither."""
-    in_s1 = np.bincount(run_s1, minlength=len(s2_of_s1))
+    here = np.unique(np.stack((run_s1, run_type)), axis=1)
+    in_s1 = np.bincount(here[0], minlength=len(s2_of_s1))
     pairs = np.unique(np.stack((s2_of_s1[run_s1], run_type)), axis=1)
     in_s2 = np.bincount(pairs[0], minlength=int(s2_of_s1.max(initial=-1)) + 1)
     high, medium = in_s1 > 1, in_s2[s2_of_s1] > 1

@@ -10,6 +10,7 @@ from controller.core.types import (
     Instances,
     Observation,
     Recommendation,
+    Role,
     ServiceSpec,
 )
 
@@ -61,12 +62,31 @@ class Policy(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Spot:
+    """Where one new instance goes: its deployment group, and the GPUs it takes of each node."""
+
+    role: Role
+    group: str
+    nodes: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MoveTo:
+    """An instance that is to serve elsewhere: a new one starts there, then the old one leaves."""
+
+    instance: str
+    spot: Spot
+
+
+@dataclass(frozen=True, slots=True)
 class ScaleOrder:
     """One write to a cluster.
 
     ``action`` makes it idempotent, ``epoch`` fences old leaders, ``resource_version`` makes it a
     compare-and-set (S12, S13). ``in_step`` says which of the instances it starts are kept out of
-    service discovery, and until when; without it all join as they come up.
+    service discovery, and until when; without it all join as they come up. ``spots`` are where
+    those it starts go, ``leave`` the names of those that go first, ``moves`` who changes place.
+    Nodes are named as their cluster names them.
     """
 
     action: str
@@ -75,6 +95,9 @@ class ScaleOrder:
     want: Instances
     resource_version: str
     in_step: InStep | None = None
+    spots: tuple[Spot, ...] = ()
+    leave: tuple[str, ...] = ()
+    moves: tuple[MoveTo, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from controller.models.loop import (
     ServiceStatus,
     Tick,
 )
+from controller.models.placement import Rearrangement
 from controller.models.profiles import EngineProfile
 from controller.models.simulated import SimulatedFleet, SimulatedService
 from controller.models.steering import (
@@ -35,6 +36,7 @@ __all__ = [
     "PoolSample",
     "Preference",
     "Proposal",
+    "Rearrangement",
     "Sample",
     "SavedView",
     "ServiceStatus",

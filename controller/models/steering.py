@@ -37,6 +37,9 @@ class Proposal(models.Model):
     )
     then_decode = models.IntegerField(null=True)
     sentence = models.TextField()
+    placement = models.JSONField(
+        null=True, help_text="Where it would go as of the evidence; null where nothing is placed."
+    )
     resource_version = models.CharField(max_length=64)
     policy_revision = models.PositiveIntegerField()
     fingerprint = models.CharField(max_length=64)
@@ -155,6 +158,15 @@ class Action(models.Model):
     to_prefill = models.IntegerField()
     to_decode = models.IntegerField()
     resource_version = models.CharField(max_length=64)
+    placement = models.JSONField(
+        null=True, help_text="Where its instances go; null where nothing is placed."
+    )
+    is_bound = models.BooleanField(
+        default=False, help_text="Whether the GPUs of its placement are promised to it."
+    )
+    rearrangement = models.ForeignKey(
+        "controller.Rearrangement", null=True, on_delete=models.PROTECT, related_name="actions"
+    )
     in_step = models.JSONField(
         null=True, help_text="Who of the started waits to be registered; null: nobody."
     )

@@ -1,17 +1,28 @@
 """What exists and what is configured."""
 
 from inventory.models.base import AdminState, Health, Lifecycle
+from inventory.models.groups import Binding, DeploymentGroup
 from inventory.models.hardware import HardwareAlias, HardwareType
 from inventory.models.imports import ImportChange, ImportFile, ImportRun, InventoryVersion
 from inventory.models.machines import Gpu, Node
 from inventory.models.network import Fabric, Link, LocalityDomain, Nic, NvlinkDomain, Switch
 from inventory.models.places import Cluster, Rack, Region, Site
-from inventory.models.services import Policy, PolicyRevision, RoleSpec, Service, Slo
+from inventory.models.services import (
+    Nearness,
+    Policy,
+    PolicyRevision,
+    RoleHardware,
+    RoleSpec,
+    Service,
+    Slo,
+)
 from inventory.models.upkeep import HealthEvent, Reservation, ReservedNode
 
 __all__ = [
     "AdminState",
+    "Binding",
     "Cluster",
+    "DeploymentGroup",
     "Fabric",
     "Gpu",
     "HardwareAlias",
@@ -25,6 +36,7 @@ __all__ = [
     "Lifecycle",
     "Link",
     "LocalityDomain",
+    "Nearness",
     "Nic",
     "Node",
     "NvlinkDomain",
@@ -34,6 +46,7 @@ __all__ = [
     "Region",
     "Reservation",
     "ReservedNode",
+    "RoleHardware",
     "RoleSpec",
     "Service",
     "Site",

@@ -10,6 +10,14 @@ from inventory.models.hardware import HardwareType
 from inventory.models.places import Cluster
 
 
+class Nearness(models.TextChoices):
+    """The levels at which instances may share a domain of the network."""
+
+    S1 = "s1", "S1 switch"
+    S2 = "s2", "S2 switch"
+    CLUSTER = "cluster", "cluster"
+
+
 class Service(Record):
     """A model served by prefill and decode instances in one cluster."""
 
@@ -31,6 +39,32 @@ class Service(Record):
         validators=[MinValueValidator(1)],
         verbose_name="most GPUs",
         help_text="No decision takes the service above this, starting and draining included.",
+    )
+    affinity_level = models.CharField(
+        max_length=7,
+        choices=Nearness,
+        default=Nearness.S2,
+        verbose_name="affinity",
+        help_text="How near to each other all instances of a deployment group are.",
+    )
+    affinity_required = models.BooleanField(
+        default=False,
+        verbose_name="affinity is required",
+        help_text="Required: rather not placed than farther apart. Else preferred.",
+    )
+    spread_level = models.CharField(
+        max_length=7,
+        choices=Nearness,
+        blank=True,
+        verbose_name="spread over",
+        help_text="The failure domains its instances are spread over; empty: none. Not nearer"
+        " than the affinity.",
+    )
+    spread_domains = models.PositiveSmallIntegerField(
+        default=2,
+        validators=[MinValueValidator(2), MaxValueValidator(64)],
+        verbose_name="spread over at least",
+        help_text="No such domain gets more than its share of each role's instances.",
     )
 
     class Meta:
@@ -62,6 +96,24 @@ class RoleSpec(Record):
     gpus_per_instance = models.PositiveSmallIntegerField(
         validators=[MinValueValidator(1), MaxValueValidator(1024)],
         verbose_name="GPUs per instance",
+    )
+    nodes_per_instance = models.PositiveSmallIntegerField(
+        default=1,
+        validators=[MinValueValidator(1), MaxValueValidator(72)],
+        verbose_name="nodes per instance",
+        help_text="Above 1 an instance takes this many whole nodes under one S1.",
+    )
+    select = models.JSONField(
+        default=dict,
+        blank=True,
+        verbose_name="node labels",
+        help_text='Labels a node must have, like {"zone": "a"} or {"zone": ["a", "b"]}.',
+    )
+    tolerate = models.JSONField(
+        default=list,
+        blank=True,
+        verbose_name="tolerated taints",
+        help_text='Taints a node may have, like ["dedicated=llm"].',
     )
     minimum = models.PositiveIntegerField(default=1)
     maximum = models.PositiveIntegerField(default=10)
@@ -95,6 +147,45 @@ class RoleSpec(Record):
             raise ValidationError(
                 {"minimum": f"The minimum {self.minimum} is above the maximum {self.maximum}."}
             )
+
+
+class RoleHardware(models.Model):
+    """A further hardware type a role may run on where the one before it is short (§7)."""
+
+    role = models.ForeignKey(RoleSpec, on_delete=models.CASCADE, related_name="alternatives")
+    rank = models.PositiveSmallIntegerField(
+        default=1, validators=[MinValueValidator(1)], help_text="1 is tried first."
+    )
+    hardware = models.ForeignKey(
+        HardwareType,
+        on_delete=models.PROTECT,
+        related_name="+",
+        verbose_name="hardware type",
+    )
+    gpus_per_instance = models.PositiveSmallIntegerField(
+        validators=[MinValueValidator(1), MaxValueValidator(1024)],
+        verbose_name="GPUs per instance",
+    )
+    throughput = models.FloatField(
+        default=1.0,
+        validators=[MinValueValidator(0.05), MaxValueValidator(20)],
+        help_text="Work of one instance there over that of one on the role's own hardware.",
+    )
+
+    class Meta:
+        ordering = ("role", "rank")
+        verbose_name = "alternative hardware"
+        verbose_name_plural = "alternative hardware"
+        constraints = (
+            models.UniqueConstraint(fields=("role", "hardware"), name="role_hardware_once"),
+            models.UniqueConstraint(fields=("role", "rank"), name="role_hardware_rank_once"),
+            models.CheckConstraint(
+                condition=models.Q(throughput__gt=0), name="role_hardware_throughput_positive"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.hardware} × {self.gpus_per_instance}"
 
 
 class Slo(Record):
