@@ -38,6 +38,7 @@ class Ask:
     Every group lies in one domain of ``require``; one of ``prefer`` is better. ``within`` is the
     domain all of it must be in. With ``joining`` only groups that are there may take more: a role
     alone serves nobody. ``ranked`` is whether the order of a part's hardware is a preference.
+    ``caps`` are the most units each domain of a level may take, of shape ``(domains,)``.
     """
 
     service: str
@@ -49,6 +50,7 @@ class Ask:
     homes: tuple[Home, ...] = ()
     joining: bool = False
     ranked: bool = True
+    caps: tuple[tuple[Level, tuple[int, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,8 @@ class Choosing:
                             break
                         shares.append(share)
                         left -= share.units
+                        if ask.caps:
+                            ask = _less(ask, share, self.slots.topology)
                     if not left:
                         return shares
         return shares
@@ -122,6 +126,10 @@ class Choosing:
 
     def _allowed(self, ask: Ask, level: Level, counted: Ints) -> Ints:
         topology = self.slots.topology
+        for outer, most in ask.caps:
+            # A share that reaches beyond a failure domain is in none of them.
+            inside = _outward(topology, level, outer)
+            counted = np.minimum(counted, np.array(most, np.int32)[inside]) * (level <= outer)
         if ask.within is not None:
             counted = counted * is_within(topology, level, ask.within)
         if ask.joining:
@@ -323,12 +331,29 @@ def _by_pressure(part: Part, parts: Sequence[Part], pressure: Floats) -> Part:
     return replace(part, options=tuple(ordered))
 
 
-def is_within(topology: Topology, level: Level, within: tuple[Level, int]) -> Flags:
-    """Return which domains of a level are inside one of the same level or further out."""
-    outer, domain = within
+def _less(ask: Ask, share: Share, topology: Topology) -> Ask:
+    """Return the ask with what a share took counted against the caps of its domains."""
+    left = []
+    for outer, most in ask.caps:
+        domain = int(_outward(topology, share.level, outer)[share.domain])
+        taken = (most[domain] - share.units,)
+        left.append((outer, most[:domain] + taken + most[domain + 1 :]))
+    return replace(ask, caps=tuple(left))
+
+
+def _outward(topology: Topology, level: Level, outer: Level) -> Ints:
+    """Return for each domain of a level the one further out that it lies in."""
     where: Ints = np.arange(len(topology.domains[level]), dtype=np.int32)
     for inner in range(level, outer):
         where = topology.up[Level(inner)][where]
+    # Where the other level is not further out no domain is looked up.
+    return where if level <= outer else np.zeros(len(where), np.int32)
+
+
+def is_within(topology: Topology, level: Level, within: tuple[Level, int]) -> Flags:
+    """Return which domains of a level are inside one of the same level or further out."""
+    outer, domain = within
+    where = _outward(topology, level, outer)
     inside: Flags = where == domain
     return inside if level <= outer else np.zeros(len(where), np.bool_)
 

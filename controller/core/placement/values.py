@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from controller.core.fleet import FleetView, Level
+from controller.core.fleet import Level
 from controller.core.reasons import Code
 from controller.core.types import Instances, Role
 
@@ -125,15 +125,6 @@ class Request:
     service: str
     change: Instances
     refused: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Fleet:
-    """Every node as arrays, with what names say and arrays don't: labels and taints by node."""
-
-    view: FleetView
-    labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)
-    taints: Mapping[str, frozenset[str]] = field(default_factory=dict, hash=False)
 
 
 class Where(NamedTuple):
