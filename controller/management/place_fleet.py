@@ -1,10 +1,7 @@
 """As many whole groups as a fleet in a file holds, for comparison with an exact optimum."""
 
-import json
-import sys
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -14,7 +11,7 @@ from controller.core.placement.choose import Ask
 from controller.core.placement.slots import Option, Part, Size
 from controller.core.placement.whole import pack_groups
 from controller.management.answering import AnswerError
-from controller.management.inputs import read_file
+from controller.management.fields import a_count, a_list, a_text, an_object, read_document
 
 LEVELS: Final[Mapping[str, Level]] = {
     "s1": Level.S1,
@@ -31,17 +28,11 @@ def answered_fleet(name: str) -> dict[str, object]:
 
     Raises :class:`~controller.management.answering.AnswerError` for a file that can't be read.
     """
-    raw = sys.stdin.buffer.read() if name == "-" else read_file(Path(name))
-    try:
-        plain = json.loads(raw)
-    except (ValueError, RecursionError) as fault:
-        raise AnswerError("bad_json", str(fault), name) from fault
-    if not isinstance(plain, dict):
-        raise AnswerError("bad_document", "the file must hold one object", name)
-    view = view_of(_node(one, f"nodes[{at}]") for at, one in enumerate(_list(plain, "nodes")))
+    plain = read_document(name)
+    view = view_of(_node(one, f"nodes[{at}]") for at, one in enumerate(a_list(plain, "nodes")))
     asks = [
         ask
-        for at, one in enumerate(_list(plain, "services"))
+        for at, one in enumerate(a_list(plain, "services"))
         if (ask := _ask(one, view, f"services[{at}]")) is not None
     ]
     found = pack_groups(view, asks, np.random.default_rng(SEED))
@@ -62,16 +53,16 @@ def answered_fleet(name: str) -> dict[str, object]:
 
 
 def _node(told: Any, where: str) -> NodeRow:  # noqa: ANN401 - what a file holds
-    at, labels, free = (_object(told, key, where) for key in ("at", "labels", "free"))
-    gpus = _count(told, "gpus", where, default=None)
-    left = _count(free, "gpu", f"{where}.free", default=gpus)
+    at, labels, free = (an_object(told, key, where) for key in ("at", "labels", "free"))
+    gpus = a_count(told, "gpus", where, most=MOST_GPUS)
+    left = a_count(free, "gpu", f"{where}.free", most=MOST_GPUS, default=gpus)
     return NodeRow(
-        name=_text(told, "id", where),
+        name=a_text(told, "id", where),
         cluster=str(at.get("cluster", "")),
         s2=str(at.get("s2", "")),
         s1=str(at.get("s1", "")),
         rack=str(at.get("rack", "")),
-        hardware=_text(labels, "hw", f"{where}.labels"),
+        hardware=a_text(labels, "hw", f"{where}.labels"),
         gpus=max(gpus, left),
         free=left,
     )
@@ -80,12 +71,12 @@ def _node(told: Any, where: str) -> NodeRow:  # noqa: ANN401 - what a file holds
 def _ask(told: Any, view: FleetView, where: str) -> Ask | None:  # noqa: ANN401
     """Return what a service asks for; ``None`` when one of its roles has no node at all."""
     parts = []
-    for role, one in _object(told, "roles", where).items():
+    for role, one in an_object(told, "roles", where).items():
         here = f"{where}.roles.{role}"
-        size = Size(max(1, _count(one, "gpu", here, default=None)))
-        types = (view.topology.type_of(str(name)) for name in _list(one, "hw", here))
+        size = Size(max(1, a_count(one, "gpu", here, most=MOST_GPUS)))
+        types = (view.topology.type_of(str(name)) for name in a_list(one, "hw", here))
         options = tuple(Option(kind, size) for kind in types if kind is not None)
-        pods = _count(one, "pods", here, default=None)
+        pods = a_count(one, "pods", here)
         if pods and not options:
             return None
         if pods:
@@ -97,39 +88,10 @@ def _ask(told: Any, view: FleetView, where: str) -> Ask | None:  # noqa: ANN401
     if not parts:
         return None
     return Ask(
-        service=_text(told, "id", where),
+        service=a_text(told, "id", where),
         parts=tuple(parts),
-        units=_count(told, "groups", where, default=1),
+        units=a_count(told, "groups", where, default=1),
         require=LEVELS[require or "cluster"],
         prefer=LEVELS[prefer] if prefer else None,
         ranked=False,
     )
-
-
-def _object(told: Any, key: str, where: str) -> dict[str, Any]:  # noqa: ANN401
-    found = told.get(key) if isinstance(told, dict) else None
-    if not isinstance(found, dict):
-        raise AnswerError("bad_document", "an object is needed", f"{where}.{key}")
-    return found
-
-
-def _list(told: Any, key: str, where: str = "") -> list[Any]:  # noqa: ANN401
-    found = told.get(key) if isinstance(told, dict) else None
-    if not isinstance(found, list):
-        raise AnswerError("bad_document", "a list is needed", f"{where}.{key}".lstrip("."))
-    return found
-
-
-def _text(told: Any, key: str, where: str) -> str:  # noqa: ANN401
-    found = told.get(key) if isinstance(told, dict) else None
-    if not isinstance(found, str) or not found:
-        raise AnswerError("bad_document", "a text is needed", f"{where}.{key}")
-    return found
-
-
-def _count(told: Any, key: str, where: str, *, default: int | None) -> int:  # noqa: ANN401
-    found = told.get(key, default) if isinstance(told, dict) else None
-    if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found <= MOST_GPUS:
-        said = f"a whole number from 0 to {MOST_GPUS} is needed"
-        raise AnswerError("bad_document", said, f"{where}.{key}")
-    return found

@@ -92,7 +92,7 @@ def fleet_of(rows: Sequence[NodeRow], tenants: Sequence[Tenant], facts: Facts = 
         key=lambda key: (key[0], sorted(key[1])),
     )
     if not facts.taints and all(not select for select, _ in keys):
-        admits = dict.fromkeys(keys, EVERY_VARIANT)
+        admits: Mapping[Key, tuple[str, ...]] = dict.fromkeys(keys, EVERY_VARIANT)
     else:
         rows, admits = _varied(rows, keys, facts)
     view = view_of(rows)

@@ -8,6 +8,7 @@ from controller.core.fleet import Level
 from controller.core.reasons import Code
 from controller.core.types import Instances, Role
 
+NONE: Final = Instances(0, 0)
 NO_LABELS: Final[Mapping[str, tuple[str, ...]]] = {}
 
 
@@ -109,7 +110,7 @@ class Tenant:
     affinity: Affinity = Affinity()
     pd_ratio: float | None = None
     spread: Spread | None = None
-    least: Instances = Instances(0, 0)
+    least: Instances = NONE
 
     @property
     def counts(self) -> Instances:

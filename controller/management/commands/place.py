@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from django.core.management.base import CommandError
 
@@ -13,7 +14,14 @@ from controller.management.answering import (
     error_document,
 )
 from controller.management.place_cases import answered_cases
+from controller.management.place_file import answered_cycle
 from controller.management.place_fleet import answered_fleet
+
+FORMS: Final[Mapping[str, Callable[[str], object]]] = {
+    "file": answered_cycle,
+    "cases": answered_cases,
+    "fleet": answered_fleet,
+}
 
 
 class Command(AnsweringCommand):
@@ -23,7 +31,13 @@ class Command(AnsweringCommand):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""
-        forms = parser.add_mutually_exclusive_group(required=True)
+        parser.add_argument(
+            "file",
+            nargs="?",
+            metavar="FILE",
+            help="nodes, services and requests: one placement cycle; - for standard input",
+        )
+        forms = parser.add_mutually_exclusive_group()
         forms.add_argument(
             "--cases",
             metavar="FILE",
@@ -42,13 +56,17 @@ class Command(AnsweringCommand):
     def handle(self, *_args: object, **options: Any) -> None:  # noqa: ANN401 - Django's signature
         """Place and print; exit 2 for an input that can't be used."""
         try:
-            if options["fleet"] is not None:
-                answer = answered_fleet(options["fleet"])
-            else:
-                answer = answered_cases(options["cases"])
+            answer = _answer(options)
         except AnswerError as fault:
             if options["json"]:
                 self.stdout.write(error_document(fault))
                 sys.exit(fault.status)
             raise CommandError(str(fault), returncode=fault.status) from fault
         self.stdout.write(document(answer))
+
+
+def _answer(options: dict[str, Any]) -> object:
+    given = [form for form in FORMS if options[form] is not None]
+    if len(given) != 1:
+        raise AnswerError("bad_usage", "name one FILE, or one of --cases and --fleet", "FILE")
+    return FORMS[given[0]](options[given[0]])

@@ -1,0 +1,275 @@
+"""Why a request went where it did, or nowhere, and what would make it fit (placement: why)."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from controller.core.fleet import Ints, Level, Scarcity
+from controller.core.placement.choose import Ask, Choosing, Share
+from controller.core.placement.layout import SUBGROUPS, Fleet
+from controller.core.placement.slots import ONE, Part
+from controller.core.placement.values import Candidate, Tenant, Unplaced
+from controller.core.reasons import Code
+from controller.core.types import Floats, Instances
+
+MOST_CANDIDATES: Final = 5
+WORDS: Final = {Level.S1: "S1", Level.S2: "S2", Level.CLUSTER: "cluster"}
+
+
+def candidates(
+    fleet: Fleet, choosing: Choosing, ask: Ask, shares: Sequence[Share]
+) -> tuple[Candidate, ...]:
+    """Return the domains looked at for what was placed first, the winner in front.
+
+    ``choosing`` is as it was left: only the domains taken have changed since. Beside the winner
+    there are the next best of its level, and of each nearer level the one that came closest.
+    """
+    if not shares:
+        return ()
+    won = shares[0]
+    level = won.level
+    room = choosing.room(ask, level).copy()
+    for share in shares:
+        if share.level is level:
+            room[share.domain] += share.units
+    key: Floats = choosing.pressure @ choosing.slots.table(ONE, level)
+    ranks = _ranks(choosing, level)
+    order = np.lexsort((key, ranks, -np.minimum(room, won.units)))[: MOST_CANDIDATES + 1]
+    others = [at for at in order.tolist() if at != won.domain and room[at] > 0]
+    looked = [(level, won.domain, int(room[won.domain]), "")]
+    for at in others[: MOST_CANDIDATES - 1]:
+        lost = _lost(won.units, int(room[at]), int(ranks[at]), int(ranks[won.domain]))
+        looked.append((level, at, int(room[at]), lost))
+    for nearer in map(Level, range(level)):
+        near = choosing.room(ask, nearer)
+        best = int(near.argmax())
+        lost = f"has room for {near[best]} of {won.units}, no {WORDS[nearer]} for more"
+        looked.append((nearer, best, int(near[best]), lost))
+    return tuple(_candidate(fleet, choosing, ask, one) for one in looked)
+
+
+def _ranks(choosing: Choosing, level: Level) -> Ints:
+    topology = choosing.slots.topology
+    if level is Level.S1:
+        return topology.scarcity
+    return np.zeros(len(topology.domains[level]), np.int32)
+
+
+def _lost(wanted: int, room: int, rank: int, winners: int) -> str:
+    if room < wanted:
+        return f"has room for {room} of {wanted}"
+    if rank > winners:
+        return f"is scarcer: {SUBGROUPS[Scarcity(rank)]} priority"
+    if rank < winners:
+        return "is less scarce, but not where the group is"
+    return "would have left more GPUs over, or comes later"
+
+
+def _candidate(
+    fleet: Fleet, choosing: Choosing, ask: Ask, looked: tuple[Level, int, int, str]
+) -> Candidate:
+    level, domain, units, lost = looked
+    types = sorted({option.type for part in ask.parts for option in part.options})
+    free = int(choosing.slots.table(ONE, level)[types, domain].sum())
+    joined = next((home.group for home in ask.homes if home.at.get(level) == domain), "")
+    scarcity = int(_ranks(choosing, level)[domain])
+    return Candidate(fleet.where(level, domain), units, scarcity, free, joined, lost)
+
+
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """What one part lacks: pods wanted, of so many GPUs, and what the fleet has for them."""
+
+    part: Part
+    names: str
+    pods: int
+    slots: int
+    free: int
+
+    @property
+    def gpus(self) -> int:
+        """GPUs the pods take together."""
+        first = self.part.options[0].size
+        return self.pods * first.gpus * first.nodes
+
+
+def refusal(
+    fleet: Fleet, choosing: Choosing, tenant: Tenant, ask: Ask, told: tuple[Instances, Instances]
+) -> Unplaced:
+    """Return why what is left of an ask has no room, and the smallest change that would give it.
+
+    ``ask.units`` are those left, ``told`` what was asked for and what was placed. ``choosing`` is
+    as the cycle left it, so that what is said holds beside all that was placed before.
+    """
+    code, sentence, would = _reason(fleet, choosing, tenant, ask)
+    asked, placed = told
+    return Unplaced(
+        tenant.name, asked, placed, code, f"{sentence} {_nodes(fleet, choosing, ask)}", would
+    )
+
+
+def _reason(fleet: Fleet, choosing: Choosing, tenant: Tenant, ask: Ask) -> tuple[Code, str, str]:
+    nowhere = _without_nodes(tenant, ask)
+    if nowhere:
+        return (
+            Code.NO_CAPACITY_SKU,
+            f"No node that may be used has {nowhere}.",
+            f"nodes with {nowhere} are added, or another hardware type is allowed",
+        )
+    short = [_shortage(fleet, choosing, part, ask.units) for part in ask.parts]
+    would = _would_fit(fleet, choosing, ask)
+    for one in short:
+        if one.free < one.gpus:
+            said = f"{one.gpus} {one.names} GPUs are wanted and {one.free} are free."
+            return Code.NO_CAPACITY_SKU, said, would
+    for one in short:
+        if one.slots < one.pods:
+            return Code.FRAGMENTED, _fragmented(one), would
+    return _no_domain(fleet, choosing, ask, would)
+
+
+def _without_nodes(tenant: Tenant, ask: Ask) -> str:
+    """Return the hardware of the first part no node can take at all; empty if there is none."""
+    for part in ask.parts:
+        if not part.options:
+            role, _, name = part.role.partition("/")
+            form = next(form for kind, form in tenant.roles.items() if kind == role)
+            need = form.need or next(one.need for one in form.parts if one.name == name)
+            return " or ".join(choice.type for choice in need.hardware)
+    return ""
+
+
+def _shortage(fleet: Fleet, choosing: Choosing, part: Part, units: int) -> Shortage:
+    slots = choosing.slots
+    types = {option.type for option in part.options}
+    free = sum(int(slots.table(ONE, Level.CLUSTER)[kind].sum()) for kind in types)
+    offered = sum(
+        int(slots.of(option, Level.CLUSTER).sum() * option.throughput) for option in part.options
+    )
+    return Shortage(part, _names(fleet, part), part.pods * units, offered, free)
+
+
+def _names(fleet: Fleet, part: Part) -> str:
+    topology = fleet.view.topology
+    return " or ".join(
+        dict.fromkeys(topology.hardware_name(option.type) for option in part.options)
+    )
+
+
+def _fragmented(one: Shortage) -> str:
+    size = one.part.options[0].size
+    each = f"{size.nodes} whole nodes" if size.nodes > 1 else f"{size.gpus} GPUs on one node"
+    return (
+        f"{one.free} {one.names} GPUs are free, but in pieces: {one.slots} of {one.pods}"
+        f" {one.part.role} instances find {each}."
+    )
+
+
+def _no_domain(fleet: Fleet, choosing: Choosing, ask: Ask, would: str) -> tuple[Code, str, str]:
+    level = ask.require
+    free = choosing.counting(ask).units(choosing.slots, level)
+    if ask.caps and int(free.max(initial=0)):
+        outer = ask.caps[0][0]
+        said = (
+            f"The {WORDS[outer]} domains that have room hold their share of the service already."
+        )
+        return Code.NO_CAPACITY_DOMAIN, said, f"the service is spread over fewer {WORDS[outer]}"
+    if ask.joining and int(free.max(initial=0)):
+        said = f"None of its groups has room for one role alone in its {WORDS[level]}."
+        return Code.NO_CAPACITY_DOMAIN, said, would
+    total = " and ".join(
+        f"{one.free} {one.names} GPUs"
+        for one in (_shortage(fleet, choosing, part, ask.units) for part in ask.parts)
+    )
+    unit = " and ".join(f"{part.pods} {part.role}" for part in ask.parts)
+    said = f"{total} are free, but no {WORDS[level]} has room for {unit} together."
+    return Code.NO_CAPACITY_DOMAIN, said, would
+
+
+def _would_fit(fleet: Fleet, choosing: Choosing, ask: Ask) -> str:
+    """Return the smallest change that makes all of an ask fit, in the domain that lacks least."""
+    level = ask.require
+    slots, topology = choosing.slots, choosing.slots.topology
+    lacks = np.zeros(len(topology.domains[level]), np.float64)
+    for part in ask.parts:
+        lacks += _deficit(choosing, part, level, ask.units) * _gpus(part)
+    if ask.joining:
+        mine = [home.at[level] for home in ask.homes if level in home.at]
+        outside = np.ones(len(lacks), np.bool_)
+        outside[mine] = False
+        lacks = np.where(outside, np.inf, lacks)
+    if not len(lacks) or not np.isfinite(lacks.min()):
+        return "its groups lie within one domain each"
+    domain = int(lacks.argmin())
+    needs = []
+    for part in ask.parts:
+        missing = int(_deficit(choosing, part, level, ask.units)[domain])
+        if missing:
+            needs.append(_more_nodes(fleet, part, missing))
+    where = topology.label(level, domain)
+    if not needs:
+        # Each part alone has room: they want the same nodes.
+        worst = max(ask.parts, key=_gpus)
+        needs.append(_more_nodes(fleet, worst, worst.pods))
+    return f"{' and '.join(needs)} under {where}" if slots.gpus.size else "nodes are added"
+
+
+def _gpus(part: Part) -> int:
+    first = part.options[0].size
+    return first.gpus * first.nodes
+
+
+def _deficit(choosing: Choosing, part: Part, level: Level, units: int) -> Floats:
+    """Return how many pods of a part each domain lacks for all units."""
+    offered = np.zeros(len(choosing.slots.topology.domains[level]))
+    for option in part.options:
+        offered += choosing.slots.of(option, level) * option.throughput
+    return np.maximum(np.ceil(part.pods * units - offered), 0.0)
+
+
+def _more_nodes(fleet: Fleet, part: Part, pods: int) -> str:
+    """Return the free nodes that so many pods of a part's first hardware take, in words."""
+    option = part.options[0]
+    topology = fleet.view.topology
+    own = topology.gpus[topology.hardware == option.type]
+    most = int(own.max(initial=option.size.gpus))
+    name = topology.hardware_name(option.type)
+    if option.size.nodes > 1:
+        nodes = pods * option.size.nodes
+    else:
+        nodes = -(-pods // max(1, most // option.size.gpus))
+    return f"{nodes} more free {name} node{'s' if nodes > 1 else ''}"
+
+
+def _nodes(fleet: Fleet, choosing: Choosing, ask: Ask) -> str:
+    """Return how many nodes are ruled out by what; the figures add up to all nodes."""
+    view, slots = fleet.view, choosing.slots
+    topology = view.topology
+    wanted = np.zeros(len(topology.types), np.bool_)
+    least = np.full(len(topology.types), np.iinfo(np.int32).max, np.int64)
+    for part in ask.parts:
+        for option in part.options:
+            wanted[option.type] = True
+            least[option.type] = min(least[option.type], option.size.gpus)
+    code = np.where(
+        ~view.usable,
+        0,
+        np.where(
+            ~wanted[topology.hardware], 1, np.where(slots.free < least[topology.hardware], 2, 3)
+        ),
+    )
+    barred, other, full, room = np.bincount(code, minlength=4).tolist()
+    reasons = Counter(fleet.barred.values()) if barred else Counter[str]()
+    known = ", ".join(f"{count} {why}" for why, count in sorted(reasons.items()))
+    told = f"{barred} may not be used" + (f" ({known})" if known else "")
+    parts = [
+        (barred, told),
+        (other, f"{other} have other hardware, labels or taints"),
+        (full, f"{full} have too few free GPUs"),
+        (room, f"{room} have room"),
+    ]
+    said = ", ".join(text for count, text in parts if count)
+    return f"Of {len(topology.names)} nodes {said or 'none is there'}."
