@@ -4,6 +4,7 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.db.backends.postgresql.psycopg_any import NumericRange
 from django.utils import timezone
 
 from controller.models import (
@@ -15,7 +16,9 @@ from controller.models import (
     ServiceStatus,
 )
 from inventory.models import (
+    Binding,
     Cluster,
+    DeploymentGroup,
     HardwareType,
     LocalityDomain,
     Node,
@@ -127,6 +130,26 @@ def make_service(slug: str = "chat", *, mode: str = "automatic", **fields: Any) 
         },
     )
     return service
+
+
+def make_group(service: Service, name: str = "", **fields: Any) -> DeploymentGroup:
+    """Return the group of that name of a service, by default the one simulated clusters report."""
+    return DeploymentGroup.objects.get_or_create(
+        service=service, name=name or f"{service.slug}-g1", defaults={"made_at": NOW} | fields
+    )[0]
+
+
+def make_binding(
+    service: Service, node: Node, first: int = 0, gpus: int = 2, **fields: Any
+) -> Binding:
+    """Return GPUs of a node, from place ``first``, promised to a decode instance of a service."""
+    given = {
+        "group": fields.pop("group", None) or make_group(service),
+        "role": "decode",
+        "place": "decode-1",
+        "bound_at": NOW,
+    } | fields
+    return Binding.objects.create(node=node, gpus=NumericRange(first, first + gpus), **given)
 
 
 def make_decision(service: Service, **fields: Any) -> Decision:

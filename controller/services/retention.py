@@ -6,6 +6,7 @@ from django.conf import settings
 
 from controller.models import Backtest, PoolSample, Sample, Tick, Trace
 from inventory.models import Cluster, ImportFile, ImportRun, Service
+from inventory.services.bindings import prune_bindings
 
 KEEP_SAMPLES = timedelta(days=15)
 AT_ONCE = timedelta(hours=6)
@@ -13,6 +14,7 @@ BACKTESTS_AT_ONCE = 20
 KEEP_IMPORT_FILES = timedelta(days=30)
 """An import's changes stay, and with them its revert; its files are of no use any more."""
 
+KEEP_BINDINGS = timedelta(days=7)
 FILES_AT_ONCE = 20
 
 
@@ -39,6 +41,7 @@ def prune(now: datetime) -> None:
         Tick.objects.filter(at__lt=edge, slot__lt=oldest_tick.slot + 2000).delete()
     _prune_backtests(now - timedelta(days=settings.KEEP_BACKTESTS_D))
     _prune_import_files(now - KEEP_IMPORT_FILES)
+    prune_bindings(now - KEEP_BINDINGS)
 
 
 def _prune_backtests(edge: datetime) -> None:
