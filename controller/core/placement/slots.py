@@ -258,7 +258,10 @@ def _largest(part: Part, types: Collection[int]) -> int:
 
 def _price(large: Size, small: Size) -> int:
     """Return how many of the smaller slots one of the larger takes."""
-    return large.nodes * (large.gpus // small.gpus) if small.nodes == 1 else large.nodes
+    if small.nodes == 1:
+        return large.nodes * (large.gpus // small.gpus)
+    # Slots of several nodes don't fill up evenly: rather too few of them than a false refusal.
+    return max(1, large.nodes // small.nodes)
 
 
 def _is_exact(parts: Sequence[Part]) -> bool:

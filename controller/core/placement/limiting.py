@@ -1,0 +1,89 @@
+"""What a placement cycle makes of decisions: growth that has no room is not decided."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from controller.core.placement.values import Plan, Request, Unplaced
+from controller.core.reasons import Code
+from controller.core.sentences import arrows
+from controller.core.types import Decision, Gate, Instances, Move, Role, Step
+from controller.core.words import capitalised
+
+PLACED: Final = frozenset({Gate.ACT, Gate.PROPOSE})
+"""What is carried out or proposed; what is only recorded asks for no GPU."""
+
+NO_ROOM: Final = frozenset({Code.NO_CAPACITY_SKU, Code.NO_CAPACITY_DOMAIN, Code.FRAGMENTED})
+
+
+def requests_of(decisions: Sequence[Decision], refused: Mapping[str, int]) -> list[Request]:
+    """Return what decisions ask of placement; ``refused`` is how often in a row each was."""
+    return [
+        Request(one.service, difference(one), refused.get(one.service, 0))
+        for one in decisions
+        if one.gate in PLACED and one.changes
+    ]
+
+
+def difference(one: Decision) -> Instances:
+    """Return what a decision adds of each role."""
+    return Instances(*(one.final.of(role) - one.current.of(role) for role in Role))
+
+
+def limited(decisions: Sequence[Decision], plan: Plan) -> list[Decision]:
+    """Return the decisions with no more growth than was placed, in their order.
+
+    A pair that was reduced keeps its ratio; where nothing of a growth found room nothing changes,
+    whatever else the decision would have removed.
+    """
+    found = {one.service: one for one in plan.unplaced}
+    return [
+        _limited(one, found[one.service]) if one.service in found else one for one in decisions
+    ]
+
+
+def _limited(one: Decision, unplaced: Unplaced) -> Decision:
+    grown = unplaced.placed != Instances(0, 0)
+    final = (
+        Instances(
+            *(
+                one.current.of(role) + min(difference(one).of(role), 0) + unplaced.placed.of(role)
+                for role in Role
+            )
+        )
+        if grown
+        else one.current
+    )
+    *steps, gate = one.steps
+    said = f"{unplaced.sentence} It would fit with {unplaced.would_fit_if}."
+    step = Step("placement", one.final, final, unplaced.code, said.rstrip("."))
+    if not grown:
+        return replace(
+            one,
+            steps=(*steps, step),
+            final=final,
+            then=None,
+            move=Move.BLOCKED,
+            gate=Gate.NONE,
+            code=unplaced.code,
+            sentence=f"Wanted {arrows(one.current, one.final)}, and there is no room: {said}",
+        )
+    return replace(
+        one,
+        steps=(*steps, step, replace(gate, before=final, after=final)),
+        final=final,
+        then=None,
+        sentence=_reduced(one, final, said),
+    )
+
+
+def _reduced(one: Decision, final: Instances, said: str) -> str:
+    """Return the sentence with the counts there is room for, and why they are fewer."""
+    _, _, rest = one.sentence.partition(". ")
+    what = ", ".join(
+        f"{role.value} {one.current.of(role)} → {final.of(role)} (wanted {one.final.of(role)})"
+        for role in Role
+        if one.final.of(role) != one.current.of(role)
+    )
+    start = f"Proposes {what}" if one.gate is Gate.PROPOSE else capitalised(what)
+    return f"{start}. Limited by placement: {said} {rest}"
