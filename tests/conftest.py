@@ -11,6 +11,11 @@ from typing import TYPE_CHECKING
 import django_rq
 import pytest
 from django.conf import settings
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
+from django.test import TransactionTestCase
+from pytest_django import DjangoDbBlocker
+
+from tests.leftovers import Leftovers
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -35,6 +40,27 @@ def shared() -> Path:
     if not directory.is_dir():
         pytest.skip(f"{directory} is not there: name it in HETEROSCALE_SHARED")
     return directory
+
+
+@pytest.fixture(scope="session", autouse=True)
+def passwords_are_hashed_once() -> Iterator[None]:
+    """The product's own way to hash passwords, without the rounds that make it slow."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PBKDF2PasswordHasher, "iterations", 1)
+        yield
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    django_db_setup: None,  # noqa: ARG001 - the one of pytest-django, which this follows
+    django_db_blocker: DjangoDbBlocker,
+) -> Iterator[None]:
+    """The database of the tests; what a test commits is taken away by means of our own."""
+    with django_db_blocker.unblock():
+        leftovers = Leftovers()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda _: leftovers.take_away())
+        yield
 
 
 @pytest.fixture

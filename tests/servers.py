@@ -18,6 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import psycopg
+
 from heteroscale_site.home import Endpoint, Home
 from heteroscale_site.launch import postgres, valkey
 from heteroscale_site.launch.processes import die_with_parent
@@ -66,6 +68,7 @@ def _start_servers() -> None:
     _wait(database, home.logs / "postgres.log", lambda: postgres.is_ready(home, database.pid))
     _wait(broker, home.logs / "valkey.log", lambda: valkey.is_ready(endpoint))
     postgres.ensure_database(home, user=USER, name="heteroscale", may_create=True)
+    _let_tests_take_rows_away(home)
     socket_directory = str(home.socket_directory).replace("/", "%2F")
     os.environ.update(
         {
@@ -79,6 +82,13 @@ def _start_servers() -> None:
             "DJANGO_ALLOW_ASYNC_UNSAFE": "true",
         }
     )
+
+
+def _let_tests_take_rows_away(home: Home) -> None:
+    with psycopg.connect(
+        host=str(home.socket_directory), user=postgres.SUPERUSER, dbname="postgres"
+    ) as connection:
+        connection.execute(f"GRANT SET ON PARAMETER session_replication_role TO {USER}")
 
 
 def _stop_servers(
