@@ -1,18 +1,27 @@
 """Nodes and instances: where an instance goes, how it starts, fails, drains and lets go."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from itertools import count
 from math import ceil, exp, inf
 from statistics import NormalDist
 from typing import Final, NotRequired, TypedDict
 
+from controller.core.ports import MoveTo, Spot
 from controller.core.registration import InStep, PlainRule, Starts, registered
 from controller.core.types import InstanceRef, Instances, Role, RoleState
 from controller.simulator.arrivals import stream_key
+from controller.simulator.instances import (
+    FREELY,
+    Instance,
+    InstanceRow,
+    Moves,
+    Phase,
+    Terms,
+    group_near,
+)
 from controller.simulator.model import NodeSpec, ServiceModel
 
 SCHEDULE_LAG_S: Final = (5.0, 30.0)
@@ -39,20 +48,6 @@ _NORMAL: Final = NormalDist()
 _MASK: Final = 2**64 - 1
 
 
-class InstanceRow(TypedDict):
-    """An instance as plain values; ``until_s`` is ``None`` when nothing is due."""
-
-    key: str
-    role: str
-    serial: int
-    gpus: int
-    phase: str
-    since_s: float
-    until_s: float | None
-    tries: int
-    nodes: dict[str, int]
-
-
 class ServiceRow(TypedDict):
     """What a fleet remembers of a service, as plain values; the rule ends in running time."""
 
@@ -69,38 +64,18 @@ class FleetState(TypedDict):
     services: dict[str, ServiceRow]
 
 
-class Phase(StrEnum):
-    """Where an instance is between the wish for it and the release of its GPUs."""
-
-    PENDING = "pending"
-    STARTING = "starting"
-    HELD = "held"
-    READY = "ready"
-    DRAINING = "draining"
-    FAILED = "failed"
-
-
 _LEAVES_LAST: Final = {Phase.HELD: 1, Phase.READY: 2}
 """Who is up goes after those that are not, and who serves last."""
 
+_WITH_THE_OTHER: Final = 3
+"""Who starts to take another's place goes when that one has gone."""
 
-@dataclass(slots=True, eq=False)
-class Instance:
-    """One engine. ``until_s`` is when its phase may end, ``since_s`` when it began [running s].
+DrainTime = Callable[[str, Role], float]
+"""How long an instance of a service that leaves now has to finish what it holds [s]."""
 
-    An instance that returns from draining serves since the time it left. A held one is up and
-    kept out of service discovery, at most until ``until_s``.
-    """
 
-    key: str
-    role: Role
-    serial: int
-    gpus: int
-    phase: Phase = Phase.PENDING
-    since_s: float = 0.0
-    until_s: float = 0.0
-    tries: int = 0
-    nodes: dict[str, int] = field(default_factory=dict)
+def _at_once(_key: str, _role: Role) -> float:
+    return 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,6 +93,8 @@ class Fleet:
     """Every node and instance of a world; GPUs count from allocation to release.
 
     An instance holds its GPUs while it loads; a failed start gives them back until the next try.
+    One whose node turned unhealthy under it has failed too, and holds them until it is moved or
+    removed, or its node is well again: then it starts anew.
     """
 
     def __init__(self, nodes: Sequence[NodeSpec], seed: int) -> None:
@@ -127,8 +104,9 @@ class Fleet:
         self.desired: dict[str, Instances] = {}
         self.versions: dict[str, int] = {}
         self.in_step: dict[str, InStep] = {}
-        self.next_event_s = inf
-        self.newest_s = -inf
+        self.next_event_s, self.newest_s = inf, -inf
+        self.moves = Moves()
+        self.handed_over: Counter[tuple[str, Role]] = Counter()
         self._seed = seed
         self._serials: dict[str, int] = {}
         self._order: dict[str, int] = {}
@@ -180,28 +158,41 @@ class Fleet:
         want: Instances,
         now_s: float,
         drain_s: Mapping[Role, float],
-        in_step: InStep | None = None,
+        terms: Terms = FREELY,
     ) -> None:
         """Start or drain instances until ``want`` of each role are ready or on their way.
 
-        The youngest go first, those that don't serve yet before those that do; a serving one
-        keeps its GPUs for ``drain_s`` of its role, and at least for the service's ``soft_s``.
-        Within ``soft_s`` of leaving it returns to serving at once when the service grows; the
-        last to leave returns first. The version moves when the counts change.
+        Those named in ``terms.leave`` go first, then the youngest, those that don't serve yet
+        before those that do; a serving one keeps its GPUs for ``drain_s`` of its role, and at
+        least for the service's ``soft_s``. Within ``soft_s`` of leaving it returns to serving at
+        once when the service grows; the last to leave returns first.
 
-        Those that come up register as ``in_step`` allows, which ends in running time and replaces
-        the rule before; whoever is held now is looked at again at the next step.
+        Those that start take ``terms.spots`` of their role in order, and look for themselves
+        where a spot can't be had. For each of ``terms.moves`` one starts that is no wish of its
+        own: the moment it is up the other one drains. Who serves is never given up for a pair
+        that is under way. The version moves when the counts change or somebody is to move.
+
+        Those that come up register as ``terms.in_step`` allows, which ends in running time and
+        replaces the rule before; whoever is held now is looked at again at the next step.
         """
-        if want == self.desired[service.key]:
+        key = service.key
+        if want == self.desired[key] and not terms.moves:
             return
-        self.desired[service.key] = want
-        self.versions[service.key] += 1
-        self.in_step.pop(service.key, None)
-        if in_step is not None:
-            self.in_step[service.key] = in_step
+        self.desired[key] = want
+        self.versions[key] += 1
+        self.in_step.pop(key, None)
+        if terms.in_step is not None:
+            self.in_step[key] = terms.in_step
+        new: list[Instance] = []
         for role in Role:
-            self._resize(service, role, now_s, drain_s[role])
-        for instance in self._held(service.key):
+            missing = want.of(role) - self._wishes(key, role)
+            gone_s = now_s + max(drain_s[role], service.soft_s)
+            self._shrink(self.of(key, role), -missing, (now_s, gone_s), terms.leave)
+            new += self._grow(service, role, missing, now_s, terms.spots)
+        new += self._begin_moves(service, terms.moves, now_s)
+        for instance in sorted(new, key=lambda i: not self._spot(service, i)):
+            self._try(service, instance, now_s)
+        for instance in self._held(key):
             self._enter(instance, Phase.HELD, now_s)
         self._plan(now_s)
 
@@ -213,30 +204,103 @@ class Fleet:
                 self._enter(instance, Phase.HELD, self.in_step[key].until_s)
         self._plan(now_s)
 
-    def _resize(self, service: ServiceModel, role: Role, now_s: float, drain_s: float) -> None:
-        mine = self.of(service.key, role)
-        living = [i for i in mine if i.phase is not Phase.DRAINING]
-        missing = self.desired[service.key].of(role) - len(living)
+    def _wishes(self, key: str, role: Role) -> int:
+        """Return how many instances there are of those wished for; a pair is one."""
+        staying = sum(i.phase is not Phase.DRAINING for i in self.of(key, role))
+        return staying - sum(new.key == key and new.role is role for _, new in self.moves)
+
+    def _grow(
+        self, service: ServiceModel, role: Role, missing: int, now_s: float, spots: Sequence[Spot]
+    ) -> list[Instance]:
+        """Have as many return or start; return those that have to look elsewhere than told."""
         soft = [
-            i for i in mine if i.phase is Phase.DRAINING and now_s - i.since_s < service.soft_s
+            i
+            for i in self.of(service.key, role)
+            if i.phase is Phase.DRAINING and i.returns and now_s - i.since_s < service.soft_s
         ]
         soft.sort(key=lambda i: (-i.since_s, i.serial))
         back = soft[: max(missing, 0)]
         for instance in back:
             self._enter(instance, Phase.READY, inf)
             self.newest_s = max(self.newest_s, instance.since_s)
-        for instance in self._wanted(service, role, missing - len(back), now_s):
-            self._try(service, instance, now_s)
-        leaving = sorted(living, key=lambda i: (_LEAVES_LAST.get(i.phase, 0), -i.serial))
-        for instance in leaving[: max(-missing, 0)]:
-            if instance.phase is Phase.READY:
-                instance.since_s = now_s
-                self._enter(instance, Phase.DRAINING, now_s + max(drain_s, service.soft_s))
+        new = self._wanted(service, role, missing - len(back), now_s)
+        for instance, spot in zip(new, (s for s in spots if s.role is role), strict=False):
+            instance.send_to(spot)
+        elsewhere = []
+        for instance in new:
+            if instance.spot and not self._spot(service, instance):
+                # Tried last, or it might take GPUs that another one is sent to.
+                elsewhere.append(instance)
             else:
-                self._remove(instance)
+                self._try(service, instance, now_s)
+        return elsewhere
 
-    def advance(self, services: Mapping[str, ServiceModel], now_s: float) -> set[str]:
-        """Let every phase end that is due by ``now_s``; return the services that changed."""
+    def _shrink(
+        self,
+        mine: Sequence[Instance],
+        surplus: int,
+        times_s: tuple[float, float],
+        leave: Sequence[str],
+    ) -> None:
+        """Take back ``surplus`` wishes; ``times_s`` is now and when those that serve are gone."""
+        named = {name: at for at, name in enumerate(leave)}
+        left = [i for i in mine if i.phase is not Phase.DRAINING]
+        while surplus > 0:
+            instance = min(left, key=lambda i: self._rank_of_leaving(i, named))
+            left.remove(instance)
+            # The other half of a pair takes the place of the one that goes.
+            surplus -= self._leave(instance, *times_s) is None
+
+    def _rank_of_leaving(
+        self, instance: Instance, named: Mapping[str, int]
+    ) -> tuple[int, int, bool, int]:
+        stays = _LEAVES_LAST.get(instance.phase, 0)
+        if self.moves.replaced_by(instance):
+            stays = _WITH_THE_OTHER
+        moves = self.moves.successor(instance) is not None
+        return named.get(instance.name, len(named)), stays, moves, -instance.serial
+
+    def _leave(self, instance: Instance, now_s: float, gone_s: float) -> Instance | None:
+        """Let an instance drain until ``gone_s``, or go; return the other half of its pair."""
+        other = self.moves.end(instance)
+        if instance.phase is Phase.READY:
+            instance.since_s = now_s
+            self._enter(instance, Phase.DRAINING, gone_s)
+        else:
+            self._remove(instance)
+        return other
+
+    def _begin_moves(
+        self, service: ServiceModel, moves: Sequence[MoveTo], now_s: float
+    ) -> list[Instance]:
+        """Return a new one for each that is to move; of two words about one the last counts."""
+        named = {i.name: i for i in self.instances[service.key] if i.phase is not Phase.DRAINING}
+        new: dict[Instance, Instance] = {}
+        for move in moves:
+            found = named.get(move.instance)
+            if found is None:
+                continue
+            old = self.moves.replaced_by(found) or found
+            before = self.moves.successor(old)
+            if before and before.spot == move.spot:
+                continue
+            if before:
+                self._remove(before)
+                named.pop(before.name, None)
+            (new[old],) = self._wanted(service, old.role, 1, now_s)
+            new[old].send_to(move.spot)
+            self.moves.begin(old, new[old])
+        return list(new.values())
+
+    def advance(
+        self, services: Mapping[str, ServiceModel], now_s: float, drain_s: DrainTime = _at_once
+    ) -> set[str]:
+        """Let every phase end that is due by ``now_s``; return the services that changed.
+
+        An instance of which the successor came up leaves within ``drain_s``; ``handed_over``
+        says how many that served did.
+        """
+        self.handed_over.clear()
         if now_s < self.next_event_s:
             return set()
         due: dict[tuple[int, int], Instance] = {}
@@ -247,29 +311,48 @@ class Fleet:
         # By service and serial, not by time: a change of the cut of time must not change who
         # gets the last free node.
         for place in sorted(due):
-            self._end_phase(services[due[place].key], due[place], now_s)
+            self._end_phase(services[due[place].key], due[place], now_s, drain_s)
         keys = {instance.key for instance in due.values()}
         for key in keys:
             self._register(key, now_s)
         self._plan(now_s)
         return keys
 
-    def _end_phase(self, service: ServiceModel, instance: Instance, now_s: float) -> None:
+    def _end_phase(
+        self, service: ServiceModel, instance: Instance, now_s: float, drain_s: DrainTime
+    ) -> None:
         if instance.phase is Phase.DRAINING:
             self._remove(instance)
         elif instance.phase in {Phase.PENDING, Phase.FAILED}:
             self._try(service, instance, now_s)
         elif instance.phase is Phase.STARTING:
-            self._end_start(service, instance, now_s)
+            self._end_start(service, instance, now_s, drain_s)
 
-    def _end_start(self, service: ServiceModel, instance: Instance, now_s: float) -> None:
+    def _end_start(
+        self, service: ServiceModel, instance: Instance, now_s: float, drain_s: DrainTime
+    ) -> None:
         instance.since_s = now_s
         if self._luck(service, instance, FAILURE) < service.start_failure_frac:
             self._let_go(instance)
             back_off_s = min(BACK_OFF_S[0] * 2.0 ** (instance.tries - 1), BACK_OFF_S[1])
             self._enter(instance, Phase.FAILED, now_s + back_off_s)
-        else:
-            self._enter(instance, Phase.HELD, inf)
+            return
+        instance.spot = None
+        old = self.moves.replaced_by(instance)
+        if old and old.phase is Phase.READY:
+            self._hand_over(old, instance, now_s, drain_s)
+            return
+        if old:
+            self._leave(old, now_s, now_s)
+        self._enter(instance, Phase.HELD, inf)
+
+    def _hand_over(self, old: Instance, new: Instance, now_s: float, drain_s: DrainTime) -> None:
+        """Have one serve instead of another: no role gets ahead, so no rule holds it back."""
+        old.returns = False
+        self._leave(old, now_s, now_s + drain_s(old.key, old.role))
+        self.newest_s = now_s
+        self._enter(new, Phase.READY, inf)
+        self.handed_over[old.key, old.role] += 1
 
     def _held(self, key: str) -> list[Instance]:
         """Return who of a service is kept out of service discovery, oldest first."""
@@ -296,13 +379,21 @@ class Fleet:
                 self._enter(instance, Phase.HELD, until_s)
 
     def _starts(self, key: str) -> Starts:
-        """Return how far the instances are; one without a node, or that failed, is not coming."""
-        return Starts(
-            *(
-                Instances(*(self._counts[key, role][phase] for role in Role))
-                for phase in (Phase.READY, Phase.HELD, Phase.STARTING)
-            )
+        """Return how far the instances are; one without a node, or that failed, is not coming.
+
+        Nor is one that will take the place of another that serves: there won't be more of them.
+        """
+        serving, held, coming = (
+            Instances(*(self._counts[key, role][phase] for role in Role))
+            for phase in (Phase.READY, Phase.HELD, Phase.STARTING)
         )
+        instead = Counter(
+            new.role
+            for old, new in self.moves
+            if (old.key, old.phase, new.phase) == (key, Phase.READY, Phase.STARTING)
+        )
+        coming = Instances(*(coming.of(role) - instead[role] for role in Role))
+        return Starts(serving, held, coming)
 
     def _enter(self, instance: Instance, phase: Phase, until_s: float) -> None:
         counts = self._counts[instance.key, instance.role]
@@ -395,16 +486,24 @@ class Fleet:
         self._moved(instance)
 
     def _place(self, service: ServiceModel, instance: Instance) -> bool:
-        nodes = self._fit(service, instance)
+        nodes = self._spot(service, instance) or self._fit(service, instance)
         if nodes:
             self._take(instance, nodes)
         return bool(nodes)
+
+    def _spot(self, service: ServiceModel, instance: Instance) -> dict[str, int]:
+        """Return the nodes an instance was sent to, if it can have all of them now."""
+        nodes = dict(instance.spot.nodes) if instance.spot else {}
+        fits = self._still_there(service, instance, nodes)
+        return nodes if fits and all(self.nodes[name].usable for name in nodes) else {}
 
     def _take(self, instance: Instance, nodes: Mapping[str, int]) -> None:
         for name, gpus in nodes.items():
             self._give(self.nodes[name], -gpus)
         self._used[instance.key].update(nodes)
         instance.nodes = dict(nodes)
+        if not instance.group:
+            instance.group = group_near(instance, self.instances[instance.key], self.nodes)
 
     def _give(self, node: NodeSpec, gpus: int) -> None:
         self.free[node.name] += gpus
@@ -451,8 +550,10 @@ class Fleet:
                 del used[name]
             self._too_many.pop((node.cluster, node.hardware), None)
         instance.nodes = {}
+        instance.send_to(instance.spot)
 
     def _remove(self, instance: Instance) -> None:
+        self.moves.end(instance)
         self._let_go(instance)
         self.instances[instance.key].remove(instance)
         self._counts[instance.key, instance.role][instance.phase] -= 1
@@ -479,16 +580,16 @@ class Fleet:
         return [i for i in self.instances[key] if i.role is role]
 
     def refs(self, key: str) -> tuple[InstanceRef, ...]:
-        """Return the instances of a service by name; all of them are in its one group.
+        """Return the instances of a service by name; one without a node or spot has no group yet.
 
         Built when asked for, once per change.
         """
         if key not in self._refs:
             self._refs[key] = tuple(
                 InstanceRef(
-                    name=f"{key}-{i.role}-{i.serial}",
+                    name=i.name,
                     role=i.role,
-                    group=f"{key}-g1",
+                    group=i.group,
                     node=",".join(i.nodes),
                     state=i.phase.value,
                 )
@@ -528,22 +629,15 @@ class Fleet:
     def dump(self) -> FleetState:
         """Return the state as plain values."""
         return {
-            "instances": [
-                {
-                    "key": i.key,
-                    "role": i.role.value,
-                    "serial": i.serial,
-                    "gpus": i.gpus,
-                    "phase": i.phase.value,
-                    "since_s": i.since_s,
-                    "until_s": None if i.until_s == inf else i.until_s,
-                    "tries": i.tries,
-                    "nodes": dict(i.nodes),
-                }
-                for i in self.all()
-            ],
+            "instances": [self._instance_row(i) for i in self.all()],
             "services": {key: self._service_row(key) for key in self.desired},
         }
+
+    def _instance_row(self, instance: Instance) -> InstanceRow:
+        row, old = instance.row(), self.moves.replaced_by(instance)
+        if old:
+            row["replaces"] = old.serial
+        return row
 
     def _service_row(self, key: str) -> ServiceRow:
         wanted = self.desired[key]
@@ -560,7 +654,8 @@ class Fleet:
         """Take over a state by key, in a fleet without instances.
 
         Services that are gone give their GPUs back. An instance whose nodes are gone, or no
-        longer fit its engine, is lost and looks for new ones.
+        longer fit its engine, is lost and looks for new ones. One that is up on a node that is
+        unhealthy now has failed and stays there.
         """
         for key in services:
             if key in state["services"]:
@@ -568,12 +663,13 @@ class Fleet:
         for saved in state["instances"]:
             if saved["key"] in self.instances:
                 self._adopt(services[saved["key"]], saved, now_s)
+        self._adopt_moves(state["instances"])
         self.newest_s = max(self._newest.values(), default=-inf)
         for instance in self.all():
             service = services[instance.key]
             if instance.phase is Phase.PENDING and instance.until_s == inf:
                 self._park(service, instance)
-                if self._fit(service, instance):
+                if self._spot(service, instance) or self._fit(service, instance):
                     self._freed.add((service.cluster, service.profile(instance.role).hardware))
         self._plan(now_s)
 
@@ -583,18 +679,35 @@ class Fleet:
             self.in_step[key] = InStep.from_plain(row["in_step"])
 
     def _adopt(self, service: ServiceModel, row: InstanceRow, now_s: float) -> None:
-        role = Role(row["role"])
-        instance = Instance(service.key, role, row["serial"], service.profile(role).tp)
-        instance.phase, instance.tries = Phase(row["phase"]), row["tries"]
-        instance.since_s = row["since_s"]
-        instance.until_s = inf if row["until_s"] is None else row["until_s"]
-        if self._still_there(service, instance, row["nodes"]):
+        instance = Instance.from_row(row, service.profile(Role(row["role"])).tp)
+        if self._goes_on(service, instance, row["nodes"], now_s):
             self._take(instance, row["nodes"])
         elif instance.phase is Phase.DRAINING:
             return
         elif row["nodes"]:
             instance.phase, instance.since_s, instance.until_s = Phase.PENDING, now_s, now_s
+            instance.send_to(instance.spot)
         self._join(instance)
+
+    def _goes_on(
+        self, service: ServiceModel, instance: Instance, nodes: Mapping[str, int], now_s: float
+    ) -> bool:
+        """Return whether an instance keeps its nodes; what is up on an unhealthy one fails."""
+        if not self._still_there(service, instance, nodes):
+            return False
+        if not any(self.nodes[name].state == "unhealthy" for name in nodes):
+            return instance.phase is not Phase.FAILED
+        if instance.phase in _LEAVES_LAST:
+            instance.phase, instance.since_s, instance.until_s = Phase.FAILED, now_s, inf
+        return instance.phase in {Phase.FAILED, Phase.DRAINING}
+
+    def _adopt_moves(self, rows: Sequence[InstanceRow]) -> None:
+        known = {(i.key, i.serial): i for i in self.all()}
+        for row in rows:
+            new = known.get((row["key"], row["serial"]))
+            old = known.get((row["key"], row.get("replaces", 0)))
+            if new and old:
+                self.moves.begin(old, new)
 
     def _still_there(
         self, service: ServiceModel, instance: Instance, nodes: Mapping[str, int]
@@ -603,7 +716,7 @@ class Fleet:
         return sum(nodes.values()) == instance.gpus and all(
             name in self.nodes
             and (self.nodes[name].cluster, self.nodes[name].hardware) == place
-            and self.free[name] >= taken
+            and 0 < taken <= self.free[name]
             for name, taken in nodes.items()
         )
 

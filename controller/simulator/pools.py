@@ -7,7 +7,8 @@ from typing import Final
 
 from controller.core.ports import Pool
 from controller.core.types import Role
-from controller.simulator.fleet import Fleet, Phase
+from controller.simulator.fleet import Fleet
+from controller.simulator.instances import Phase
 from controller.simulator.model import NodeSpec
 
 _UNALLOCATED: Final[Mapping[str, str]] = {

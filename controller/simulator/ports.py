@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from controller.core.ports import ConflictError, RefusedError, ScaleOrder, ScaleView, View
 from controller.core.types import ServiceSpec
 from controller.simulator.engines import Engines, OpenEngines, Receipt
+from controller.simulator.instances import Terms
 
 
 class SimulatorSource:
@@ -57,7 +58,8 @@ class SimulatedCluster:
                     f"version {seen.resource_version} with {seen.desired},"
                     f" not version {order.resource_version}."
                 )
-            engines.world.scale(order.service, order.want, order.in_step)
+            terms = Terms(order.in_step, order.spots, order.leave, order.moves)
+            engines.world.scale(order.service, order.want, terms)
             engines.receipts[order.service] = Receipt(order.action, order.epoch)
 
 

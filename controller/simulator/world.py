@@ -13,7 +13,6 @@ from zipfile import BadZipFile
 import numpy as np
 
 from controller.core.ports import Pool
-from controller.core.registration import InStep
 from controller.core.types import (
     SIGNALS,
     Counts,
@@ -39,6 +38,7 @@ from controller.simulator.arrivals import (
 from controller.simulator.decode import DRAINING, FluidDecode, StepTimes
 from controller.simulator.exact_service import ExactService
 from controller.simulator.fleet import Fleet, FleetState
+from controller.simulator.instances import FREELY, Terms
 from controller.simulator.links import NON_BLOCKING, Links, line_bytes_s, sent_bytes_per_token
 from controller.simulator.model import Fabric, Fault, NodeSpec, ServiceModel
 from controller.simulator.pools import Holding, holdings
@@ -254,14 +254,15 @@ class World:
         Instances start and leave at times known beforehand, so the bins need no stop for them:
         the counts, shape ``(T, 3, n)``, are ready prefill, ready and draining decode instances.
         The stretch ends early where the last draining instance of a service leaves: then its row
-        is returned, for what it didn't finish to be put back. Exact services do stop.
+        is returned, for what it didn't finish to be put back. Exact services do stop, and so do
+        all while somebody moves: how long that one drains depends on what it holds by then.
         """
         begin = at = self._run_s
         counts = np.empty((until - begin, 3, len(self._row)))
         released: list[int] = []
         while at < until:
             if at >= self._fleet.next_event_s:
-                if self._exact and at > begin:
+                if (self._exact or self._fleet.moves) and at > begin:
                     break
                 released = self._end_phases(at)
                 if released and at > begin:
@@ -347,14 +348,26 @@ class World:
 
     def _end_phases(self, run_s: int) -> list[int]:
         """Let phases end that are due; return the rows whose last draining instance left."""
-        changed = self._fleet.advance(self._services, run_s)
-        draining = self._serving[DRAINING].copy()
+        changed = self._fleet.advance(self._services, run_s, self._time_to_drain_s)
+        draining = self._serving[DRAINING] + self._hand_over(run_s)
         self._count_instances(changed)
         for row, whole in self._whole.items():
             if self._serving[DRAINING, row] < draining[row]:
                 whole.decode.release(run_s, int(self._serving[DRAINING, row]))
         gone = (draining > 0) & (self._serving[DRAINING] == 0) & (self._flows > 0)
         return [int(row) for row in np.flatnonzero(gone)]
+
+    def _hand_over(self, run_s: int) -> Floats:
+        """Let decode instances of which the successors came up drain, shape ``(n,)``."""
+        left = np.zeros(len(self._row))
+        for (key, role), number in self._fleet.handed_over.items():
+            if role is Role.DECODE:
+                row, ready = self._row[key], self._states[key].decode.ready
+                left[row] = number
+                self._decode.drain(row, number / ready)
+                if row in self._whole:
+                    self._whole[row].decode.resize(ready - number, run_s)
+        return left
 
     def _count_instances(self, keys: Iterable[str]) -> None:
         for key in keys:
@@ -425,20 +438,19 @@ class World:
         share = max(worked_s, 0.0) / max(queue.instances * self._record.count, 1)
         return float(min(share, 1.0))
 
-    def scale(self, key: str, want: Instances, in_step: InStep | None = None) -> None:
+    def scale(self, key: str, want: Instances, terms: Terms = FREELY) -> None:
         """Ask for instances: new ones start, surplus ones drain. Raises ``KeyError``.
 
-        Those that come up register as ``in_step`` allows, in product time.
+        Those that come up register as ``terms.in_step`` allows, in product time.
         """
         service, row = self._services[key], self._row[key]
         before = self._states[key].decode
-        drain_s = {
-            Role.PREFILL: self._slowest_s[row],
-            Role.DECODE: self._drain_s(service, row),
-        }
-        if in_step is not None:
-            in_step = replace(in_step, until_s=in_step.until_s - self._offset_s)
-        self._fleet.scale(service, want, self._run_s, drain_s, in_step)
+        drain_s = {role: self._time_to_drain_s(key, role) for role in Role}
+        rule = terms.in_step
+        if rule is not None:
+            rule = replace(rule, until_s=rule.until_s - self._offset_s)
+            terms = replace(terms, in_step=rule)
+        self._fleet.scale(service, want, self._run_s, drain_s, terms)
         more = self._fleet.state(key, Role.DECODE).ready - before.ready
         if row in self._whole and more > 0:
             # Before the counts: else an empty engine would come beside the one that returns.
@@ -449,8 +461,15 @@ class World:
         elif more:
             self._decode.give_back(row, more / before.draining)
 
-    def _drain_s(self, service: ServiceModel, row: int) -> float:
-        """Return how long the longest running sequence (99th percentile) still takes, capped."""
+    def _time_to_drain_s(self, key: str, role: Role) -> float:
+        """Return how long an instance that leaves now has to finish what it holds.
+
+        For prefill the slowest prompt, for decode what is left of the longest running sequence
+        (99th percentile), capped.
+        """
+        service, row = self._services[key], self._row[key]
+        if role is Role.PREFILL:
+            return self._slowest_s[row]
         if row in self._whole:
             left_s = self._whole[row].decode.longest_s(self._run_s)
             return min(max(left_s, 1.0), LONGEST_DRAIN_S)

@@ -6,7 +6,7 @@ import pytest
 
 from controller.core.registration import InStep, Starts, registered
 from controller.core.types import Instances, Role
-from controller.simulator.fleet import Phase
+from controller.simulator.instances import Phase, Terms
 from controller.simulator.world import World
 from tests.simulator.examples import NODES, SERVICE, START_S, world
 
@@ -18,7 +18,7 @@ TWO_DECODE_EACH = InStep(0.5, 0.5, 0.5, Instances(1, 1), LATE_S)
 
 def grown(rule: InStep | None = TWO_DECODE_EACH) -> World:
     made = world(SPREAD_OUT)
-    made.scale("chat", WISHED, rule)
+    made.scale("chat", WISHED, Terms(rule))
     return made
 
 
@@ -106,14 +106,14 @@ def test_who_is_held_goes_before_who_serves_and_after_who_starts() -> None:
     role = Role.DECODE if state.decode.held else Role.PREFILL
     before = state.of(role)
     fewer = before.ready + 1
-    made.scale("chat", WISHED._replace(**{role.value: fewer}), TWO_DECODE_EACH)
+    made.scale("chat", WISHED._replace(**{role.value: fewer}), Terms(TWO_DECODE_EACH))
     after = made.state("chat").of(role)
     assert (after.ready, after.starting, after.ready + after.held) == (before.ready, 0, fewer)
 
 
 def test_who_cannot_start_is_not_waited_for() -> None:
     made = world(replace(SPREAD_OUT, start_failure_frac=0.4))
-    made.scale("chat", WISHED, replace(TWO_DECODE_EACH, until_s=START_S + 1e6))
+    made.scale("chat", WISHED, Terms(replace(TWO_DECODE_EACH, until_s=START_S + 1e6)))
     made.advance(START_S + 3_000)
     assert made.state("chat").ready == WISHED
 
