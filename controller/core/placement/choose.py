@@ -99,7 +99,7 @@ class Choosing:
                         shares.append(share)
                         left -= share.units
                         if ask.caps:
-                            ask = _less(ask, share, self.slots.topology)
+                            ask = less(ask, share, self.slots.topology)
                     if not left:
                         return shares
         return shares
@@ -115,7 +115,7 @@ class Choosing:
         else:
             spared = self.slots.only(topology.scarcity <= scarcity)
             counted = counting.units(spared, level)
-        return self._allowed(ask, level, counted)
+        return self.allowed(ask, level, counted)
 
     def counting(self, ask: Ask) -> Counting:
         """Return how units of an ask are counted."""
@@ -124,7 +124,8 @@ class Choosing:
             known = self._countings[ask.parts] = counting_of(ask.parts)
         return known
 
-    def _allowed(self, ask: Ask, level: Level, counted: Ints) -> Ints:
+    def allowed(self, ask: Ask, level: Level, counted: Ints) -> Ints:
+        """Return of the units counted in each domain of a level those that may go there."""
         topology = self.slots.topology
         for outer, most in ask.caps:
             # A share that reaches beyond a failure domain is in none of them.
@@ -331,7 +332,7 @@ def _by_pressure(part: Part, parts: Sequence[Part], pressure: Floats) -> Part:
     return replace(part, options=tuple(ordered))
 
 
-def _less(ask: Ask, share: Share, topology: Topology) -> Ask:
+def less(ask: Ask, share: Share, topology: Topology) -> Ask:
     """Return the ask with what a share took counted against the caps of its domains."""
     left = []
     for outer, most in ask.caps:

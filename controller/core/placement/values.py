@@ -210,3 +210,17 @@ class Plan:
     unplaced: Sequence[Unplaced] = ()
     groups: Sequence[GroupLine] = ()
     looked_at: Mapping[str, Sequence[Candidate]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One instance that changes nodes and stays in its group; ``where`` is what it moves to."""
+
+    service: str
+    role: Role
+    instance: str
+    group: str
+    from_nodes: tuple[tuple[str, int], ...]
+    to_nodes: tuple[tuple[str, int], ...]
+    hardware: str
+    where: Where

@@ -195,7 +195,7 @@ def _would_fit(fleet: Fleet, choosing: Choosing, ask: Ask) -> str:
     slots, topology = choosing.slots, choosing.slots.topology
     lacks = np.zeros(len(topology.domains[level]), np.float64)
     for part in ask.parts:
-        lacks += _deficit(choosing, part, level, ask.units) * _gpus(part)
+        lacks += deficit(choosing, part, level, ask.units) * gpus_of(part)
     if ask.joining:
         mine = [home.at[level] for home in ask.homes if level in home.at]
         outside = np.ones(len(lacks), np.bool_)
@@ -206,23 +206,24 @@ def _would_fit(fleet: Fleet, choosing: Choosing, ask: Ask) -> str:
     domain = int(lacks.argmin())
     needs = []
     for part in ask.parts:
-        missing = int(_deficit(choosing, part, level, ask.units)[domain])
+        missing = int(deficit(choosing, part, level, ask.units)[domain])
         if missing:
             needs.append(_more_nodes(fleet, part, missing))
     where = topology.label(level, domain)
     if not needs:
         # Each part alone has room: they want the same nodes.
-        worst = max(ask.parts, key=_gpus)
+        worst = max(ask.parts, key=gpus_of)
         needs.append(_more_nodes(fleet, worst, worst.pods))
     return f"{' and '.join(needs)} under {where}" if slots.gpus.size else "nodes are added"
 
 
-def _gpus(part: Part) -> int:
+def gpus_of(part: Part) -> int:
+    """Return the GPUs a pod of a part takes of its first choice."""
     first = part.options[0].size
     return first.gpus * first.nodes
 
 
-def _deficit(choosing: Choosing, part: Part, level: Level, units: int) -> Floats:
+def deficit(choosing: Choosing, part: Part, level: Level, units: int) -> Floats:
     """Return how many pods of a part each domain lacks for all units."""
     offered = np.zeros(len(choosing.slots.topology.domains[level]))
     for option in part.options:
