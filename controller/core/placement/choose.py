@@ -1,15 +1,18 @@
 """Which domains and nodes one request gets (HeteroScale §7; placement: Choosing)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import product
+from math import ceil
 from typing import Final
 
 import numpy as np
 
 from controller.core.fleet import Flags, Ints, Level, Scarcity, Topology
 from controller.core.placement.slots import (
-    ONE,
     Counting,
+    Kept,
     Option,
     Part,
     Size,
@@ -72,57 +75,91 @@ class Share:
     pods: tuple[Pod, ...]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How a unit is counted, and the orders in which its parts take their nodes."""
+
+    counting: Counting
+    orders: tuple[tuple[Part, ...], ...]
+
+
 class Choosing:
     """What is free in a cycle, and how contended each type is (asked over free GPUs)."""
 
-    slots: Slots
-    pressure: Floats
-    _cost: dict[Size, list[int]] = field(default_factory=dict)
-    _countings: dict[tuple[Part, ...], Counting] = field(default_factory=dict)
+    def __init__(self, slots: Slots, pressure: Floats) -> None:
+        self.slots = slots
+        self.pressure = pressure
+        self._weights: list[float] = pressure.tolist()
+        self._costs: dict[Size, list[int]] = {}
+        self._plans: dict[tuple[tuple[Part, ...], bool], _Plan] = {}
+        self._units: Kept[Ints] = Kept(slots)
+        self._pressed: Kept[Floats] = Kept(slots)
 
     def copy(self) -> "Choosing":
         """Return a copy to try something on."""
-        return Choosing(self.slots.copy(), self.pressure, self._cost, self._countings)
+        other = Choosing(self.slots.copy(), self.pressure)
+        other._costs, other._plans = self._costs, self._plans
+        return other
 
     def place(self, ask: Ask) -> list[Share]:
         """Place as many units as there is room for, nearest and least scarce first."""
         shares: list[Share] = []
+        plan = self._plan(ask)
         left = ask.units
-        for levels in _blocks(ask):
-            for scarcity in self.slots.topology.ranks:
-                for level in levels:
-                    while left:
-                        share = self._one(ask, level, scarcity, left)
-                        if share is None:
-                            break
-                        shares.append(share)
-                        left -= share.units
-                        if ask.caps:
-                            ask = less(ask, share, self.slots.topology)
-                    if not left:
-                        return shares
+        for levels in _blocks(ask.require, ask.prefer):
+            for scarcity, level in product(self.slots.topology.ranks, levels):
+                while left:
+                    share = self._one(ask, plan, (level, scarcity), left)
+                    if share is None:
+                        break
+                    shares.append(share)
+                    left -= share.units
+                    if ask.caps:
+                        ask = less(ask, share, self.slots.topology)
+                if not left:
+                    return shares
+                if level == levels[0] and not self._counted(plan, levels[-1]).any():
+                    # What is not in the widest domains is in none inside them.
+                    break
         return shares
 
     def room(self, ask: Ask, level: Level, scarcity: int = Scarcity.HIGH) -> Ints:
         """Return how many units each domain of a level may take, of S1s up to a scarcity."""
-        topology = self.slots.topology
-        counting = self.counting(ask)
-        if scarcity >= topology.ranks[-1]:
-            counted = counting.units(self.slots, level)
-        elif level is Level.S1:
-            counted = counting.units(self.slots, level) * (topology.scarcity <= scarcity)
-        else:
-            spared = self.slots.only(topology.scarcity <= scarcity)
-            counted = counting.units(spared, level)
-        return self.allowed(ask, level, counted)
+        return self._room(ask, self._plan(ask), level, scarcity).copy()
 
     def counting(self, ask: Ask) -> Counting:
         """Return how units of an ask are counted."""
-        known = self._countings.get(ask.parts)
+        return self._plan(ask).counting
+
+    def _plan(self, ask: Ask) -> _Plan:
+        key = ask.parts, ask.ranked
+        known = self._plans.get(key)
         if known is None:
-            known = self._countings[ask.parts] = counting_of(ask.parts)
+            known = _Plan(counting_of(ask.parts), _orders(ask, self._weights))
+            self._plans[key] = known
         return known
+
+    def _counted(self, plan: _Plan, level: Level, scarcity: int = Scarcity.HIGH) -> Ints:
+        """Return the units in each domain, further out than S1 only in S1s up to a scarcity."""
+        counting, slots = plan.counting, self.slots
+        return self._units.row(
+            (counting, scarcity),
+            level,
+            whole=lambda: counting.units(slots, level, scarcity),
+            one=lambda domain: counting.units_at(slots, level, domain, scarcity),
+        )
+
+    def _room(self, ask: Ask, plan: _Plan, level: Level, scarcity: int) -> Ints:
+        topology = self.slots.topology
+        if level == Level.S1:
+            counted = self._counted(plan, level)
+            if topology.ranks and scarcity < topology.ranks[-1]:
+                counted = counted * (topology.scarcity <= scarcity)
+        else:
+            counted = self._counted(plan, level, scarcity)
+        if ask.caps or ask.within is not None or ask.joining:
+            return self.allowed(ask, level, counted)
+        return counted
 
     def allowed(self, ask: Ask, level: Level, counted: Ints) -> Ints:
         """Return of the units counted in each domain of a level those that may go there."""
@@ -137,137 +174,170 @@ class Choosing:
             homes = [home.at[level] for home in ask.homes if level in home.at]
             mask = np.zeros(len(counted), np.bool_)
             mask[homes] = True
-            counted = np.where(mask, counted, 0)
+            counted = counted * mask
         return counted
 
-    def _one(self, ask: Ask, level: Level, scarcity: int, left: int) -> Share | None:
+    def _one(self, ask: Ask, plan: _Plan, where: tuple[Level, int], left: int) -> Share | None:
         """Place units in the best domain of a level: all that are left where one holds them."""
-        room = self.room(ask, level, scarcity)
-        most = int(room.max(initial=0))
-        while most > 0:
+        level, scarcity = where
+        room = self._room(ask, plan, level, scarcity)
+        while (most := int(room[room.argmax()])) > 0:
             wanted = min(most, left)
             domain = self._best(ask, level, room, wanted)
-            share = self._fill(ask, level, domain, scarcity, wanted)
-            if share is not None:
-                return share
+            pods = self._fill(plan, level, domain, scarcity, wanted)
+            if pods is not None:
+                group = _joined(ask, self.slots, level, domain) if ask.homes else None
+                return Share(level, domain, group, wanted, tuple(pods))
             # The count was a bound: this domain holds fewer.
+            room = room.copy()
             room[domain] = wanted - 1
-            most = int(room.max())
         return None
 
     def _best(self, ask: Ask, level: Level, room: Ints, wanted: int) -> int:
-        topology = self.slots.topology
-        key: Floats = self.pressure @ self.slots.table(ONE, level)
-        if level is Level.S1:
-            key += _SCARCE * topology.scarcity
+        key = np.where(room >= wanted, self._left_over(level), np.inf)
         for home in ask.homes:
             if level in home.at:
                 key[home.at[level]] -= _HOME
-        return int(np.where(room >= wanted, key, np.inf).argmin())
+        return int(key.argmin())
+
+    def _left_over(self, level: Level) -> Floats:
+        """Return what is free in each domain, weighted by pressure; scarce S1s cost far more."""
+        return self._pressed.row(
+            None,
+            level,
+            whole=lambda: self._all_pressed(level),
+            one=lambda domain: self._one_pressed(level, domain),
+        )
+
+    def _all_pressed(self, level: Level) -> Floats:
+        free = self.slots.tables(level)[_ONE]
+        key = np.zeros(free.shape[1])
+        for kind, weight in enumerate(self._weights):
+            key += free[kind] * weight
+        if level == Level.S1:
+            key += _SCARCE * self.slots.topology.scarcity
+        return key
+
+    def _one_pressed(self, level: Level, domain: int) -> float:
+        # In the same order, so that the same numbers come out to the last digit.
+        key = 0.0
+        free = self.slots.tables(level)[_ONE, :, domain].tolist()
+        for have, weight in zip(free, self._weights, strict=True):
+            key += have * weight
+        if level == Level.S1:
+            key += _SCARCE * int(self.slots.topology.scarcity[domain])
+        return key
 
     def _fill(
-        self, ask: Ask, level: Level, domain: int, scarcity: int, wanted: int
-    ) -> Share | None:
+        self, plan: _Plan, level: Level, domain: int, scarcity: int, wanted: int
+    ) -> list[Pod] | None:
         """Take nodes for units in a domain; ``None``, with nothing taken, if they don't fit."""
-        places = self._places(level, domain, scarcity)
-        for parts in _orders(ask, self.pressure):
+        for parts in plan.orders:
             pods: list[Pod] = []
-            if all(self._spread(part, part.pods * wanted, places, pods) for part in parts):
-                group = _joined(ask, self.slots, level, domain)
-                return Share(level, domain, group, wanted, tuple(pods))
+            for part in parts:
+                if not self._spread(part, part.pods * wanted, (level, domain, scarcity), pods):
+                    break
+            else:
+                return pods
             self._give_back(pods)
         return None
 
-    def _places(self, level: Level, domain: int, scarcity: int) -> list[int]:
-        """Return the S1s of a domain that may be used, the least scarce first."""
-        if level is Level.S1:
-            return [domain]
-        topology = self.slots.topology
-        nodes = topology.members(level, domain)
-        of = topology.of[Level.S1]
-        inside = range(int(of[nodes.start]), int(of[nodes.stop - 1]) + 1)
-        ranks = topology.scarcity[inside.start : inside.stop].tolist()
-        found = [s1 for s1, rank in zip(inside, ranks, strict=True) if rank <= scarcity]
-        return sorted(found, key=lambda s1: ranks[s1 - inside.start])
-
-    def _spread(self, part: Part, wanted: int, places: Sequence[int], pods: list[Pod]) -> bool:
+    def _spread(
+        self, part: Part, wanted: int, where: tuple[Level, int, int], pods: list[Pod]
+    ) -> bool:
         """Add pods of a part to ``pods`` until they do the work of ``wanted``; whether they do."""
         left = float(wanted)
         for option in part.options:
-            for s1 in self._fullest_first(option, places):
+            for s1 in self._fullest_first(option, *where):
                 left = self._take_in(part.role, option, s1, left, pods)
                 if left <= _NOTHING:
                     return True
-        return left <= _NOTHING
+        return False
 
-    def _fullest_first(self, option: Option, places: Sequence[int]) -> Sequence[int]:
-        """Return the S1s with room for an option, those with most of it first."""
-        if len(places) == 1:
-            return places
-        room = self.slots.of(option, Level.S1)
-        ranks = self.slots.topology.scarcity
-        known = [(int(ranks[s1]), -int(room[s1]), s1) for s1 in places if room[s1] > 0]
-        return [s1 for _, _, s1 in sorted(known)]
+    def _fullest_first(
+        self, option: Option, level: Level, domain: int, scarcity: int
+    ) -> Sequence[int]:
+        """Return the S1s of a domain with room for an option: least scarce, then fullest."""
+        if level == Level.S1:
+            return (domain,)
+        topology = self.slots.topology
+        nodes = topology.members(level, domain)
+        of = topology.of[Level.S1]
+        begin, end = int(of[nodes.start]), int(of[nodes.stop - 1]) + 1
+        room = self.slots.of(option, Level.S1)[begin:end]
+        ranks = topology.scarcity[begin:end]
+        found = np.flatnonzero((room > 0) & (ranks <= scarcity))
+        order = np.lexsort((-room[found], ranks[found]))
+        places: list[int] = (found[order] + begin).tolist()
+        return places
 
     def _take_in(self, role: str, option: Option, s1: int, left: float, pods: list[Pod]) -> float:
         """Take nodes of one type in one S1; returns what is left to be done."""
-        begin, end = self.slots.topology.span(option.type, s1)
-        gpus, many = option.size
+        kind, (gpus, many), throughput = option
+        begin, end = self.slots.topology.span(kind, s1)
         free = self.slots.free[begin:end].tolist()
         if many > 1:
-            return self._take_whole(role, option, begin, free, left, pods)
-        cost = self._costs(option.size)
-        fitting = [(cost[have], at) for at, have in enumerate(free) if have >= gpus]
+            return self._take_whole(role, option, (s1, begin), free, left, pods)
+        cost = self._cost(option.size)
+        fitting = [cost[have] + at for at, have in enumerate(free) if have >= gpus]
         fitting.sort()
+        wanted = missing = ceil(left / throughput - _NOTHING)
         changes: list[tuple[int, int, int]] = []
-        for _, at in fitting:
+        for key in fitting:
+            at = key % _WIDE
             have = free[at]
-            count = min(have // gpus, _ceiling(left / option.throughput))
+            count = min(have // gpus, missing)
             changes.append((begin + at, have, have - count * gpus))
             pods += [Pod(role, ((begin + at, gpus),))] * count
-            left -= count * option.throughput
-            if left <= _NOTHING:
+            missing -= count
+            if not missing:
                 break
-        self.slots.take_run(option.type, s1, changes)
-        return left
+        self.slots.take_run(kind, s1, changes)
+        return left - (wanted - missing) * throughput
 
     def _take_whole(  # noqa: PLR0913, PLR0917 - of whom, what and where
         self,
         role: str,
         option: Option,
-        begin: int,
+        where: tuple[int, int],
         free: Sequence[int],
         left: float,
         pods: list[Pod],
     ) -> float:
         gpus, many = option.size
-        own = self.slots.gpus
+        s1, begin = where
+        own = self.slots.gpus[begin : begin + len(free)].tolist()
         whole = [
-            begin + at
-            for at, have in enumerate(free)
-            if have >= gpus and have == int(own[begin + at])
+            (begin + at, have)
+            for at, (have, all_of_it) in enumerate(zip(free, own, strict=True))
+            if have >= gpus and have == all_of_it
         ]
+        changes: list[tuple[int, int, int]] = []
         for first in range(0, len(whole) - many + 1, many):
             if left <= _NOTHING:
                 break
-            nodes = tuple((node, int(own[node])) for node in whole[first : first + many])
-            for node, all_of_it in nodes:
-                self.slots.take(node, all_of_it)
+            nodes = tuple(whole[first : first + many])
+            changes += [(node, all_of_it, 0) for node, all_of_it in nodes]
             pods.append(Pod(role, nodes))
             left -= option.throughput
+        self.slots.take_run(option.type, s1, changes)
         return left
 
-    def _costs(self, size: Size) -> list[int]:
-        """Return by free GPUs what a pod there would break: slots of larger sizes, then room."""
-        known = self._cost.get(size)
+    def _cost(self, size: Size) -> list[int]:
+        """Return by free GPUs what a pod there would break: slots of larger sizes, then room.
+
+        Multiples of ``_WIDE``, so that a node's place can be added.
+        """
+        known = self._costs.get(size)
         if known is None:
             larger = [one.gpus for one in self.slots.sizes if one.gpus > size.gpus]
             most = int(self.slots.gpus.max(initial=0)) + 1
             known = [
-                sum(free // one - (free - size.gpus) // one for one in larger) * most + free
+                _WIDE
+                * (sum(free // one - (free - size.gpus) // one for one in larger) * most + free)
                 for free in range(most)
             ]
-            self._cost[size] = known
+            self._costs[size] = known
         return known
 
     def _give_back(self, pods: Sequence[Pod]) -> None:
@@ -282,22 +352,23 @@ class Choosing:
 
 
 _NOTHING: Final = 1e-9
+_ONE: Final = 0
+"""Where the smallest of all sizes is counted."""
+_WIDE: Final = 1 << 24
+"""More than the nodes of one type in an S1."""
 
 
-def _ceiling(value: float) -> int:
-    return -int(-(value - _NOTHING) // 1)
-
-
-def _blocks(ask: Ask) -> list[list[Level]]:
+@cache
+def _blocks(require: Level, prefer: Level | None) -> tuple[tuple[Level, ...], ...]:
     """Return the levels to try together: those that meet the preference, then the others."""
-    allowed = [level for level in Level if level <= ask.require]
-    if ask.prefer is None or ask.prefer >= ask.require:
-        return [allowed]
-    near = [level for level in allowed if level <= ask.prefer]
-    return [near, allowed[len(near) :]]
+    allowed = tuple(level for level in Level if level <= require)
+    if prefer is None or prefer >= require:
+        return (allowed,)
+    near = tuple(level for level in allowed if level <= prefer)
+    return near, allowed[len(near) :]
 
 
-def _orders(ask: Ask, pressure: Floats) -> list[list[Part]]:
+def _orders(ask: Ask, pressure: Sequence[float]) -> tuple[tuple[Part, ...], ...]:
     """Return the orders in which parts take their nodes: the first that works is used.
 
     First those with the least choice. Where that fails, the larger pods first and away from what
@@ -307,18 +378,18 @@ def _orders(ask: Ask, pressure: Floats) -> list[list[Part]]:
     if not ask.ranked:
         parts = [_by_pressure(part, parts, pressure) for part in parts]
     if len(parts) == 1:
-        return [parts]
+        return (tuple(parts),)
     choice = sorted(parts, key=lambda part: (len(part.options), -_largest(part)))
     size = sorted(parts, key=lambda part: (-_largest(part), len(part.options)))
-    apart = [_by_pressure(part, parts, pressure) for part in size]
-    return [choice, apart]
+    apart = tuple(_by_pressure(part, parts, pressure) for part in size)
+    return tuple(choice), apart
 
 
 def _largest(part: Part) -> int:
-    return max(option.size.gpus * option.size.nodes for option in part.options)
+    return max([option.size.gpus * option.size.nodes for option in part.options], default=0)
 
 
-def _by_pressure(part: Part, parts: Sequence[Part], pressure: Floats) -> Part:
+def _by_pressure(part: Part, parts: Sequence[Part], pressure: Sequence[float]) -> Part:
     """Order a part's hardware: what no other part can use first, then what is least contended."""
     if len(part.options) == 1:
         return part
@@ -327,7 +398,7 @@ def _by_pressure(part: Part, parts: Sequence[Part], pressure: Floats) -> Part:
     }
     ordered = sorted(
         part.options,
-        key=lambda option: (option.type in others, float(pressure[option.type]), option.type),
+        key=lambda option: (option.type in others, pressure[option.type], option.type),
     )
     return replace(part, options=tuple(ordered))
 
