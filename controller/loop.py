@@ -10,11 +10,15 @@ from controller.core import memory as memories
 from controller.core.budgets import USUAL, Allowance, FleetRules
 from controller.core.cycle import Outcome, blind, decide_all, look
 from controller.core.memory import Memory
+from controller.core.placement.limiting import PLACED
+from controller.core.placement.plan_plain import PlainPlacement
+from controller.core.placement.preview import preview
 from controller.core.ports import MetricsSource, View
 from controller.core.reasons import Code
 from controller.core.types import Decision, Quality, ServiceSpec
 from controller.selectors import freezes, profiles, removals
 from controller.selectors import memory as rows
+from controller.selectors.situation import refused_in_a_row, situation
 from controller.services import recording
 from controller.services.leadership import Lease
 from controller.services.recording import Page
@@ -106,11 +110,16 @@ def run(
         failures={**outcome.failures, **known.broken},
     )
     watch.mark("decide")
+    outcome, placements = _placed(outcome)
+    watch.mark("place")
     page = Page(
         now=lease.now,
         snapshot=known,
         view=outcome.view,
-        entries=entries_of(outcome, {spec.key: spec for spec in known.specs}, recall),
+        entries=[
+            replace(entry, placement=placements.get(entry.key))
+            for entry in entries_of(outcome, {spec.key: spec for spec in known.specs}, recall)
+        ],
         failures=outcome.failures,
         fresh=sum(map(is_fresh, outcome.decisions)),
     )
@@ -118,6 +127,14 @@ def run(
     watch.mark("record")
     recording.note_stages(slot, watch.stages_ms)
     return Report(slot, len(page.entries), tuple(due))
+
+
+def _placed(outcome: Outcome) -> tuple[Outcome, dict[str, PlainPlacement]]:
+    """Return what was decided as far as there is room for it, and where it would go."""
+    if not any(one.gate in PLACED and one.changes for one in outcome.decisions):
+        return outcome, {}
+    decisions, found = preview(outcome.decisions, situation(), refused_in_a_row())
+    return replace(outcome, decisions=decisions), found
 
 
 def entries_of(

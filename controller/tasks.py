@@ -13,6 +13,7 @@ from rq import get_current_job
 from controller import loop, wiring
 from controller.models.clock import database_now
 from controller.selectors.node_use import holders
+from controller.selectors.situation import situation
 from controller.services import (
     actions,
     approvals,
@@ -21,6 +22,7 @@ from controller.services import (
     fleet,
     import_jobs,
     leadership,
+    placing,
     retention,
 )
 from controller.services.errors import NotLeadingError
@@ -51,9 +53,17 @@ def tick() -> str:
     if report.slot is None:
         return "a tick ran just now"
     actions.enqueue(report.actions)
+    placing.enqueue()
     actions.follow(database_now())
     log.info("tick", slot=report.slot, decisions=report.decisions, actions=len(report.actions))
     return f"tick {report.slot}: {report.decisions} decisions, {len(report.actions)} actions"
+
+
+def place() -> str:
+    """Bring bindings in line with what runs, and give recorded actions their GPUs."""
+    bound = placing.place_due(situation)
+    actions.enqueue(bound)
+    return f"{len(bound)} actions placed"
 
 
 def sweep() -> None:
@@ -63,6 +73,7 @@ def sweep() -> None:
     found = actions.due(now)
     for proposal in found.approved:
         _alone(run_proposal, proposal)
+    _alone(place)
     for action in found.recorded:
         _alone(run_action, str(action))
     for action in found.unanswered:
@@ -87,6 +98,7 @@ def run_proposal(pk: int) -> str:
     start = actions.start_approved(pk)
     if start.action is None:
         return start.refused
+    place()
     return actions.run(start.action, actuator_of=wiring.actuator_of)
 
 

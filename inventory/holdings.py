@@ -30,8 +30,7 @@ class Piece(NamedTuple):
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Holding:
+class Holding(NamedTuple):
     """All rows of one instance, or of one promised place while ``instance`` is empty."""
 
     service: str
@@ -64,8 +63,7 @@ class Holding:
         return frozenset(piece.node.lower() for piece in self.pieces)
 
 
-@dataclass(frozen=True, slots=True)
-class Instance:
+class Instance(NamedTuple):
     """One instance as its cluster reported it; without nodes it holds nothing."""
 
     name: str
@@ -119,15 +117,27 @@ def live() -> list[Holding]:
         .order_by("pk")
         .annotate(first=end_of("lower"), end=end_of("upper"))
         .values_list(
-            *("group__service__slug", "node__cluster__slug", "group__name", "role"),
-            *("instance", "place", "action", "state", "bound_at"),
+            *("group_id", "role", "instance", "place", "action"),
             *("pk", "node__name", "first", "end"),
+            *("group__service__slug", "node__cluster__slug", "group__name", "state", "bound_at"),
         )
     )
-    pieces: dict[tuple[Any, ...], list[Piece]] = defaultdict(list)
+    pieces: dict[tuple[Any, ...], list[Piece]] = {}
+    rest: dict[tuple[Any, ...], tuple[Any, ...]] = {}
     for row in rows:
-        pieces[row[:9]].append(Piece._make(row[9:]))
-    return [Holding(*(*facts, tuple(own))) for facts, own in pieces.items()]
+        key = row[:5]
+        if key not in pieces:
+            pieces[key], rest[key] = [], row[9:]
+        pieces[key].append(Piece._make(row[5:9]))
+    return [_holding(key, rest[key], own) for key, own in pieces.items()]
+
+
+def _holding(key: tuple[Any, ...], rest: tuple[Any, ...], pieces: Iterable[Piece]) -> Holding:
+    _, role, instance, place, action = key
+    service, cluster, group, state, bound_at = rest
+    return Holding(
+        service, cluster, group, role, instance, place, action, state, bound_at, tuple(pieces)
+    )
 
 
 def end_of(function: str) -> Func:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from inventory.models import RoleHardware, RoleSpec
 
@@ -34,6 +35,7 @@ def read_sizes() -> Sizes:
     )
 
 
+@lru_cache(maxsize=1_000)
 def shares(gpus: int, nodes: int) -> tuple[int, ...]:
     """Return how many GPUs an instance takes of each of its nodes; they add up to ``gpus``.
 

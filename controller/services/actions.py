@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 import django_rq
@@ -21,6 +22,7 @@ from controller.core import approval
 from controller.core.decision_plain import stage_from, stage_plain
 from controller.core.exchange import DRAIN_S, following
 from controller.core.lifecycle import IN_FLIGHT, ActionState, ProposalState
+from controller.core.placement.plan_plain import PlainPlacement, nodes_of
 from controller.core.ports import (
     Actuator,
     ActuatorError,
@@ -38,7 +40,9 @@ from controller.models.clock import database_now
 from controller.services import audit, exchanges, leadership, people
 from controller.services.rows import basis_of, order_of
 from inventory.models import Policy, Service
+from inventory.services import bindings
 from inventory.snapshot import service_spec
+from inventory.touched import touched
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +55,8 @@ REGISTERED_WITHIN_S = 60.0
 """How long after the last pause of registration everything is seen to serve."""
 
 ActuatorOf = Callable[[Service], Actuator]
+PLACED: Final = Q(placement__isnull=True) | Q(is_bound=True)
+"""Actions whose GPUs are promised, or of which nobody knows where they go."""
 
 
 def enqueue(actions: Sequence[UUID]) -> None:
@@ -179,6 +185,7 @@ def _record(proposal: Proposal) -> UUID:
         to_prefill=proposal.to_prefill,
         to_decode=proposal.to_decode,
         resource_version=proposal.resource_version,
+        placement=proposal.placement,
         in_step=_in_step(proposal),
         recorded_at=Now(),
     )
@@ -218,7 +225,7 @@ def run(pk: UUID, *, actuator_of: ActuatorOf) -> ActionState:
     )
     steered = Service.objects.filter(pk=OuterRef("service"), mode__in=_modes(action))
     claimed = Action.objects.filter(
-        ~Exists(frozen), Exists(steered), pk=pk, state=ActionState.RECORDED
+        ~Exists(frozen), Exists(steered), PLACED, pk=pk, state=ActionState.RECORDED
     ).update(state=ActionState.SENT, sent_at=Now(), attempts=F("attempts") + 1)
     if not claimed:
         return ActionState(Action.objects.values_list("state", flat=True).get(pk=pk))
@@ -256,6 +263,9 @@ def _objections(action: Action) -> Iterator[str]:
         yield f"The policy is at revision {revision} now."
     if action.proposal is not None:
         yield from filter(None, [_no_longer_approved(action.proposal, now)])
+    placement: PlainPlacement | None = action.placement
+    if action.is_bound and placement and placement["touched"] != touched(nodes_of(placement)):
+        yield "The nodes it was placed on have changed since: placed anew instead."
 
 
 def _modes(action: Action) -> tuple[str, ...]:
@@ -367,11 +377,25 @@ def _move(action: Action, state: ActionState, **fields: object) -> bool:
     return bool(moved)
 
 
-def _end(action: Action, state: ActionState, text: str) -> ActionState:
+def call_off(action: Action, text: str) -> None:
+    """Cancel a recorded action whose place is no longer what was decided (I01, S20).
+
+    What a person approved for that place ends as stale; the next tick proposes anew.
+    """
+    _end(action, ActionState.CANCELLED, text, ProposalState.STALE)
+
+
+def _end(
+    action: Action,
+    state: ActionState,
+    text: str,
+    proposal: ProposalState = ProposalState.FAILED,
+) -> ActionState:
     sending = action.state in IN_FLIGHT
     with transaction.atomic():
         if _move(action, state, ended_at=Now(), error=text):
-            _close_proposal(action, ProposalState.FAILED, text)
+            bindings.release(action.pk, database_now())
+            _close_proposal(action, proposal, text)
             if sending:  # what could not be carried out once is decided anew
                 exchanges.end(action.service_id, text)
             audit.record(

@@ -12,6 +12,7 @@ from controller.core.approval import Basis, fingerprint
 from controller.core.decision_plain import stage_from, stage_plain
 from controller.core.exchange import approval_of, lasts
 from controller.core.lifecycle import ProposalState
+from controller.core.placement.plan_plain import what_matters
 from controller.core.reasons import UNJUDGED, Code
 from controller.core.types import Gate, Instances, Mode, Role
 from controller.models import Proposal, ServiceStatus
@@ -28,6 +29,7 @@ BODY: Final = (
     "then_prefill",
     "then_decode",
     "sentence",
+    "placement",
     "resource_version",
     "policy_revision",
     "fingerprint",
@@ -142,12 +144,19 @@ def _compare(
     wanted = proposal_row(entry, service=service, decision=decision, now=now)
     if row is None:
         changes.made.append(_approved_before(wanted, entry, now))
-    elif row.fingerprint == wanted.fingerprint:
+    elif row.fingerprint == wanted.fingerprint and _is_placed_alike(row, wanted):
         changes.confirmed.append((row.pk, now, decision, wanted.sentence))
-    elif nearly_same(row, wanted, _basis(entry)):
+    elif row.fingerprint != wanted.fingerprint and nearly_same(row, wanted, _basis(entry)):
         changes.confirmed.append((row.pk, now, row.decision_id, row.sentence))
     else:
         changes.changed.append((row.pk, *(getattr(wanted, name) for name in BODY)))
+
+
+def _is_placed_alike(row: Proposal, wanted: Proposal) -> bool:
+    """Return whether the change would go where people were told, or as good a place."""
+    if row.placement is None or wanted.placement is None:
+        return row.placement == wanted.placement
+    return not what_matters(row.placement, wanted.placement)
 
 
 def _is_withdrawn(row: Proposal, entry: Entry) -> bool:

@@ -100,7 +100,7 @@ def claim_slot(lease: Lease, *, tick_s: float) -> int | None:
 
 
 def record(page: Page, *, lease: Lease, slot: int) -> list[UUID]:
-    """Write the page; returns the actions that may now be sent.
+    """Write the page; returns the actions that may now be sent: others wait for their GPUs.
 
     Raises :class:`NotLeadingError` when the lease is over: then nothing of it is written.
     """
@@ -262,7 +262,7 @@ def _write_actions(page: Page, rows: Mapping[str, tuple[int, int]], epoch: int) 
             "pk", flat=True
         )
     )
-    return [action.pk for action in actions if action.pk in taken]
+    return [action.pk for action in actions if action.pk in taken and action.placement is None]
 
 
 def _moment(seconds: float | None) -> datetime | None:

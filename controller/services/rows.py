@@ -12,6 +12,12 @@ from controller.core.approval import Basis, fingerprint
 from controller.core.decision_plain import forecast_plain, stage_plain, terms_plain
 from controller.core.lifecycle import ActionState
 from controller.core.memory import Memory
+from controller.core.placement.plan_plain import (
+    PlainPlacement,
+    leaving,
+    moves_of,
+    spots_of,
+)
 from controller.core.ports import Pool, ScaleOrder
 from controller.core.registration import InStep, in_step
 from controller.core.types import (
@@ -50,7 +56,8 @@ class Entry:
     """One service's part of a tick: what is written about it.
 
     ``state`` is ``None`` when the cluster did not answer, ``spec`` when the configuration can't be
-    read; ``breach`` is since when TTFT and TBT are over their goals [s].
+    read; ``breach`` is since when TTFT and TBT are over their goals [s]. ``placement`` is where a
+    change would go, ``None`` where nothing changes or nothing is placed.
     """
 
     decision: Decision
@@ -58,6 +65,7 @@ class Entry:
     spec: ServiceSpec | None
     state: ServiceState | None
     breach: tuple[float | None, float | None] = (None, None)
+    placement: PlainPlacement | None = None
 
     @property
     def key(self) -> str:
@@ -250,6 +258,7 @@ def proposal_row(entry: Entry, *, service: UUID, decision: int | None, now: date
         then_prefill=wanted.then and wanted.then.prefill,
         then_decode=wanted.then and wanted.then.decode,
         sentence=wanted.sentence,
+        placement=entry.placement,
         resource_version=version,
         policy_revision=wanted.policy_version,
         fingerprint=fingerprint(
@@ -277,6 +286,7 @@ def action_row(entry: Entry, *, service: UUID, now: datetime, epoch: int) -> Act
         to_prefill=wanted.final.prefill,
         to_decode=wanted.final.decode,
         resource_version=version,
+        placement=entry.placement,
         in_step=None if rule is None else rule.plain(),
         recorded_at=now,
     )
@@ -284,6 +294,7 @@ def action_row(entry: Entry, *, service: UUID, now: datetime, epoch: int) -> Act
 
 def order_of(action: Action, service: str) -> ScaleOrder:
     """Return what is sent for a recorded action."""
+    placement: PlainPlacement | None = action.placement
     return ScaleOrder(
         action=str(action.pk),
         service=service,
@@ -291,6 +302,9 @@ def order_of(action: Action, service: str) -> ScaleOrder:
         want=Instances(action.to_prefill, action.to_decode),
         resource_version=action.resource_version,
         in_step=InStep.from_plain(action.in_step) if action.in_step else None,
+        spots=spots_of(placement) if placement else (),
+        leave=leaving(placement) if placement else (),
+        moves=moves_of(placement) if placement else (),
     )
 
 

@@ -61,6 +61,17 @@ class Fleet:
         found = {int(of[at]) if (at := self.at.get(name)) is not None else -1 for name in nodes}
         return found.pop() if len(found) == 1 and -1 not in found else None
 
+    def cluster_of(self, tenant: Tenant) -> tuple[Level, int] | None:
+        """Return the cluster a service must stay in, ``None`` if it may run anywhere.
+
+        One of which no node is known has a number no domain has.
+        """
+        if not tenant.cluster:
+            return None
+        clusters = self.view.topology.domains[Level.CLUSTER]
+        known = tenant.cluster in clusters
+        return Level.CLUSTER, clusters.index(tenant.cluster) if known else -1
+
     def where(self, level: Level, domain: int) -> Where:
         """Return a domain with its name."""
         return Where(level, domain, self.view.topology.label(level, domain))
@@ -230,6 +241,7 @@ def ask_of(fleet: Fleet, tenant: Tenant, unit: Instances, units: int) -> Ask:
         units=units,
         require=affinity.level if affinity.required else Level.CLUSTER,
         prefer=None if affinity.required else affinity.level,
+        within=fleet.cluster_of(tenant),
         homes=homes,
         joining=alone and bool(homes),
         caps=caps_of(fleet, tenant, unit, units),

@@ -100,7 +100,8 @@ class Held:
 class Tenant:
     """A service as placement knows it: what it needs, how near, and what it holds.
 
-    ``least`` are the counts it may not go below; ``pd_ratio`` prefill per decode instance.
+    ``least`` are the counts it may not go below; ``pd_ratio`` prefill per decode instance. It
+    runs in ``cluster`` alone; empty: in any.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Tenant:
     pd_ratio: float | None = None
     spread: Spread | None = None
     least: Instances = NONE
+    cluster: str = ""
 
     @property
     def counts(self) -> Instances:

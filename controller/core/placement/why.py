@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from controller.core.fleet import Ints, Level, Scarcity
-from controller.core.placement.choose import Ask, Choosing, Share
+from controller.core.placement.choose import Ask, Choosing, Share, is_within
 from controller.core.placement.layout import SUBGROUPS, Fleet
 from controller.core.placement.slots import ONE, Part
 from controller.core.placement.values import Candidate, Tenant, Unplaced
@@ -119,7 +119,7 @@ def _reason(fleet: Fleet, choosing: Choosing, tenant: Tenant, ask: Ask) -> tuple
             f"No node that may be used has {nowhere}.",
             f"nodes with {nowhere} are added, or another hardware type is allowed",
         )
-    short = [_shortage(fleet, choosing, part, ask.units) for part in ask.parts]
+    short = [_shortage(fleet, choosing, part, ask) for part in ask.parts]
     would = _would_fit(fleet, choosing, ask)
     for one in short:
         if one.free < one.gpus:
@@ -142,14 +142,22 @@ def _without_nodes(tenant: Tenant, ask: Ask) -> str:
     return ""
 
 
-def _shortage(fleet: Fleet, choosing: Choosing, part: Part, units: int) -> Shortage:
+def _in_reach(by_cluster: Ints, ask: Ask) -> int:
+    """Return the sum over the clusters a service may run in."""
+    if ask.within is None:
+        return int(by_cluster.sum())
+    return int(by_cluster[ask.within[1]]) if ask.within[1] >= 0 else 0
+
+
+def _shortage(fleet: Fleet, choosing: Choosing, part: Part, ask: Ask) -> Shortage:
     slots = choosing.slots
     types = {option.type for option in part.options}
-    free = sum(int(slots.table(ONE, Level.CLUSTER)[kind].sum()) for kind in types)
+    free = sum(_in_reach(slots.table(ONE, Level.CLUSTER)[kind], ask) for kind in types)
     offered = sum(
-        int(slots.of(option, Level.CLUSTER).sum() * option.throughput) for option in part.options
+        int(_in_reach(slots.of(option, Level.CLUSTER), ask) * option.throughput)
+        for option in part.options
     )
-    return Shortage(part, _names(fleet, part), part.pods * units, offered, free)
+    return Shortage(part, _names(fleet, part), part.pods * ask.units, offered, free)
 
 
 def _names(fleet: Fleet, part: Part) -> str:
@@ -171,6 +179,8 @@ def _fragmented(one: Shortage) -> str:
 def _no_domain(fleet: Fleet, choosing: Choosing, ask: Ask, would: str) -> tuple[Code, str, str]:
     level = ask.require
     free = choosing.counting(ask).units(choosing.slots, level)
+    if ask.within is not None:
+        free = free * is_within(choosing.slots.topology, level, ask.within)
     if ask.caps and int(free.max(initial=0)):
         outer = ask.caps[0][0]
         said = (
@@ -182,7 +192,7 @@ def _no_domain(fleet: Fleet, choosing: Choosing, ask: Ask, would: str) -> tuple[
         return Code.NO_CAPACITY_DOMAIN, said, would
     total = " and ".join(
         f"{one.free} {one.names} GPUs"
-        for one in (_shortage(fleet, choosing, part, ask.units) for part in ask.parts)
+        for one in (_shortage(fleet, choosing, part, ask) for part in ask.parts)
     )
     unit = " and ".join(f"{part.pods} {part.role}" for part in ask.parts)
     said = f"{total} are free, but no {WORDS[level]} has room for {unit} together."
@@ -196,13 +206,15 @@ def _would_fit(fleet: Fleet, choosing: Choosing, ask: Ask) -> str:
     lacks = np.zeros(len(topology.domains[level]), np.float64)
     for part in ask.parts:
         lacks += deficit(choosing, part, level, ask.units) * gpus_of(part)
+    if ask.within is not None:
+        lacks = np.where(is_within(topology, level, ask.within), lacks, np.inf)
     if ask.joining:
         mine = [home.at[level] for home in ask.homes if level in home.at]
         outside = np.ones(len(lacks), np.bool_)
         outside[mine] = False
         lacks = np.where(outside, np.inf, lacks)
     if not len(lacks) or not np.isfinite(lacks.min()):
-        return "its groups lie within one domain each"
+        return "its cluster has nodes" if not ask.homes else "its groups lie in one domain each"
     domain = int(lacks.argmin())
     needs = []
     for part in ask.parts:
@@ -262,8 +274,14 @@ def _nodes(fleet: Fleet, choosing: Choosing, ask: Ask) -> str:
             ~wanted[topology.hardware], 1, np.where(slots.free < least[topology.hardware], 2, 3)
         ),
     )
-    barred, other, full, room = np.bincount(code, minlength=4).tolist()
-    reasons = Counter(fleet.barred.values()) if barred else Counter[str]()
+    mine = slice(None) if ask.within is None else _members(fleet, ask.within[1])
+    barred, other, full, room = np.bincount(code[mine], minlength=4).tolist()
+    names = topology.names[mine]
+    reasons = (
+        Counter(fleet.barred[name] for name in names if name in fleet.barred)
+        if barred
+        else Counter[str]()
+    )
     known = ", ".join(f"{count} {why}" for why, count in sorted(reasons.items()))
     told = f"{barred} may not be used" + (f" ({known})" if known else "")
     parts = [
@@ -273,4 +291,9 @@ def _nodes(fleet: Fleet, choosing: Choosing, ask: Ask) -> str:
         (room, f"{room} have room"),
     ]
     said = ", ".join(text for count, text in parts if count)
-    return f"Of {len(topology.names)} nodes {said or 'none is there'}."
+    return f"Of {len(names)} nodes {said or 'none is there'}."
+
+
+def _members(fleet: Fleet, cluster: int) -> slice:
+    """Return the nodes of a cluster; none of one that is not known."""
+    return fleet.view.topology.members(Level.CLUSTER, cluster) if cluster >= 0 else slice(0, 0)

@@ -1,0 +1,348 @@
+"""Nodes and services as a placement cycle is asked about them (placement: Values; I04)."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Q, Sum, Value
+from django.db.models.functions import Concat
+
+from controller.core.fleet import Level, NodeRow
+from controller.core.lifecycle import ActionState
+from controller.core.placement.layout import Facts
+from controller.core.placement.values import (
+    Affinity,
+    Choice,
+    Held,
+    RoleForm,
+    RoleNeed,
+    Spread,
+    Tenant,
+)
+from controller.core.types import Instances, Role
+from controller.models import Action
+from inventory.holdings import Holding, Instance, Report, end_of, live
+from inventory.models import Binding, Node, RoleHardware, RoleSpec, Service
+from inventory.models.base import Lifecycle
+from inventory.models.services import Nearness
+from inventory.sizes import Sizes, read_sizes, shares
+
+LEVELS: Final[Mapping[str, Level]] = {
+    Nearness.S1: Level.S1,
+    Nearness.S2: Level.S2,
+    Nearness.CLUSTER: Level.CLUSTER,
+}
+ENDED: Final = (ActionState.READY, ActionState.FAILED, ActionState.CANCELLED)
+ROLES: Final[Mapping[str, Role]] = {role.value: role for role in Role}
+UP: Final = "ready"
+
+_NODE: Final = (
+    *("cluster__slug", "name", "s2_domain__name", "s1_domain__name", "rack__name"),
+    *("hardware__slug", "gpus", "gpus_allocatable", "schedulable"),
+)
+# Nearly all that is reported is bound: only what isn't leaves the database.
+_UNBOUND: Final = """
+SELECT DISTINCT service.slug, cluster.slug, one.role, one.name, one.node, part
+FROM controller_servicestatus status
+JOIN inventory_service service ON service.id = status.service_id
+JOIN inventory_cluster cluster ON cluster.id = service.cluster_id
+CROSS JOIN LATERAL jsonb_to_recordset(status.instances) AS one(name text, role text, node text)
+CROSS JOIN LATERAL string_to_table(one.node, ',') AS part
+WHERE part <> '' AND NOT EXISTS (
+    SELECT FROM inventory_binding bound
+    JOIN inventory_deploymentgroup its ON its.id = bound.group_id
+    JOIN inventory_node node ON node.id = bound.node_id
+    WHERE bound.released_at IS NULL AND its.service_id = service.id
+    AND bound.instance = one.name AND lower(node.name) = lower(part)
+)
+"""
+_TOUCHED: Final = (*_NODE[:4], *_NODE[5:])
+
+
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """The nodes there are, named "cluster/name", and what the arrays don't hold of them."""
+
+    rows: tuple[NodeRow, ...]
+    facts: Facts
+
+
+class _Seat(NamedTuple):
+    """What one instance holds, by node in small letters: bound, reported, or both."""
+
+    service: str
+    name: str
+    role: str
+    group: str
+    nodes: Mapping[str, int]
+    is_up: bool
+    since_s: float
+
+
+def reports() -> tuple[Report, ...]:
+    """Return the instances of every service as its cluster reported them last; one query."""
+    rows = Service.objects.order_by("slug").values_list(
+        "slug", "cluster__slug", "status__observed_at", "status__instances"
+    )
+    return tuple(
+        Report(service, cluster, at, tuple(map(_instance, instances or ())))
+        for service, cluster, at, instances in rows
+    )
+
+
+def _instance(one: Mapping[str, str]) -> Instance:
+    nodes = tuple(dict.fromkeys(filter(None, one["node"].split(","))))
+    return Instance(one["name"], one["role"], one["group"], one["state"], nodes)
+
+
+def in_vain() -> frozenset[UUID]:
+    """Return the actions with promises that nobody took up and that will start nothing more."""
+    promised = Binding.objects.filter(released_at=None, instance="").values("action")
+    ended = Action.objects.filter(pk__in=promised, state__in=ENDED)
+    return frozenset(ended.values_list("pk", flat=True))
+
+
+def rows_of() -> Nodes:
+    """Read all nodes but planned and retired ones; at most seven queries for any fleet.
+
+    What bindings and reports together hold is not free, so GPUs free are never too many, however
+    old a report is (I04). Labels are read only where a role selects by them.
+    """
+    found = list(_existing().values_list(*_NODE))
+    used = _used(found)
+    rows = []
+    for cluster, name, s2, s1, rack, slug, gpus, given, schedulable in found:
+        full = f"{cluster}/{name}"
+        there = (gpus or 0) if given is None else min(gpus or 0, given)
+        free = max(0, there - used.get(full, 0))
+        usable = schedulable and gpus is not None and slug is not None
+        rows.append(
+            NodeRow(full, cluster, s2 or "", s1 or "", rack or "", slug or "", there, free, usable)
+        )
+    return Nodes(tuple(rows), _facts(rows))
+
+
+def _used(found: Sequence[Sequence[Any]]) -> dict[str, int]:
+    """Return the GPUs held of each node: those bound, and those of instances not bound there."""
+    bound = (
+        Binding.objects.filter(released_at=None)
+        .order_by()
+        .values_list("node__cluster__slug", "node__name")
+        .annotate(held=Sum(end_of("upper") - end_of("lower")))
+    )
+    used = {f"{cluster}/{name}": gpus for cluster, name, gpus in bound}
+    with connection.cursor() as cursor:
+        cursor.execute(_UNBOUND)
+        unbound = cursor.fetchall()
+    if unbound:
+        sizes, hardware = read_sizes(), _hardware(found)
+        spelled = {name.lower(): name for name in (f"{row[0]}/{row[1]}" for row in found)}
+        for service, cluster, role, _, node, part in unbound:
+            one = _instance({"name": "", "role": role, "group": "", "state": "", "node": node})
+            held = _taken_of(service, cluster, one, sizes, hardware)
+            name = f"{cluster}/{part}".lower()
+            name, gpus = spelled.get(name, name), held[name]
+            used[name] = used.get(name, 0) + gpus
+    return used
+
+
+def _existing() -> Any:  # noqa: ANN401 - a query of nodes
+    return Node.objects.exclude(lifecycle__in=(Lifecycle.PLANNED, Lifecycle.RETIRED)).order_by()
+
+
+def _hardware(found: Iterable[Sequence[Any]]) -> dict[str, str]:
+    """Return the hardware type of nodes by their name in small letters."""
+    return {f"{row[0]}/{row[1]}".lower(): row[5] or "" for row in found}
+
+
+def _seats(hardware: Mapping[str, str]) -> Iterator[_Seat]:
+    """Yield what every instance holds, whether it is bound, reported, or both; four queries."""
+    sizes = read_sizes()
+    bound: dict[tuple[str, str], Holding] = {}
+    promises: Counter[tuple[str, str]] = Counter()
+    for holding in live():
+        if holding.instance:
+            bound[holding.service, holding.instance] = holding
+            continue
+        # Plans of different cycles may have used one name for two places.
+        key = (holding.service, holding.place)
+        promises[key] += 1
+        name = holding.place if promises[key] == 1 else f"{holding.place} ({promises[key]})"
+        yield _bound_seat(holding, name)
+    for report in reports():
+        for one in report.instances:
+            if not one.nodes:
+                continue
+            nodes = _taken_of(report.service, report.cluster, one, sizes, hardware)
+            known = bound.pop((report.service, one.name), None)
+            is_up, group, since_s = one.state == UP, one.group, 0.0
+            if known is not None:
+                # Where it is bound what is bound counts; where it is besides, it holds more.
+                nodes |= _nodes(known)
+                group, since_s = group or known.group, known.bound_at.timestamp()
+            yield _Seat(report.service, one.name, one.role, group, nodes, is_up, since_s)
+    for holding in bound.values():
+        yield _bound_seat(holding, holding.instance)
+
+
+def _bound_seat(holding: Holding, name: str) -> _Seat:
+    return _Seat(
+        service=holding.service,
+        name=name,
+        role=holding.role,
+        group=holding.group,
+        nodes=_nodes(holding),
+        is_up=holding.state == Binding.State.RUNNING,
+        since_s=holding.bound_at.timestamp(),
+    )
+
+
+def _nodes(holding: Holding) -> dict[str, int]:
+    held: dict[str, int] = {}
+    for _, node, first, end in holding.pieces:
+        name = f"{holding.cluster}/{node}".lower()
+        held[name] = held.get(name, 0) + end - first
+    return held
+
+
+def _taken_of(
+    service: str, cluster: str, one: Instance, sizes: Sizes, hardware: Mapping[str, str]
+) -> dict[str, int]:
+    """Return the GPUs an instance takes of each node by what its role takes."""
+    nodes = [f"{cluster}/{node}".lower() for node in one.nodes]
+    gpus = sizes.of(service, one.role, hardware.get(nodes[0], ""))
+    return dict(zip(nodes, shares(gpus, len(nodes)), strict=True))
+
+
+def _facts(rows: Iterable[NodeRow]) -> Facts:
+    """Return what is beyond the arrays: labels if a role selects by them, and who is barred."""
+    labels: dict[str, Mapping[str, str]] = {}
+    if RoleSpec.objects.exclude(select={}).exists():
+        said = _existing().exclude(labels={}).values_list("cluster__slug", "name", "labels")
+        labels = {f"{cluster}/{name}": own for cluster, name, own in said}
+    barred = {} if all(row.usable for row in rows) else _barred()
+    return Facts(labels=labels, barred=barred)
+
+
+def _barred() -> dict[str, str]:
+    """Return why nodes that may not be used may not, by their name."""
+    known = Q(schedulable=True, gpus__isnull=False, hardware__isnull=False)
+    states = ("lifecycle", "admin_state", "health", "reserved_for", "missing_since")
+    rows = _existing().exclude(known).values_list("cluster__slug", "name", "gpus", *states)
+    why: dict[tuple[Any, ...], str] = {}
+    barred: dict[str, str] = {}
+    for cluster, name, *facts in rows:
+        key = tuple(facts)
+        if key not in why:
+            why[key] = _why(Node(gpus=key[0], **dict(zip(states, key[1:], strict=True))))
+        barred[f"{cluster}/{name}"] = why[key]
+    return barred
+
+
+def _why(node: Node) -> str:
+    """Return the first term that keeps new instances from a node."""
+    unknown = "nobody counted its GPUs" if node.gpus is None else "its hardware type is unknown"
+    return next(iter(node.why_not_schedulable), unknown)
+
+
+def tenants_of(nodes: Nodes) -> tuple[Tenant, ...]:
+    """Read every service as placement knows it; seven queries for any fleet.
+
+    It holds the instances reported last together with what is bound and was not reported yet.
+    """
+    hardware = {row.name.lower(): row.hardware for row in nodes.rows}
+    spelled = {row.name.lower(): row.name for row in nodes.rows}
+    own: dict[str, list[Held]] = defaultdict(list)
+    for seat in _seats(hardware):
+        own[seat.service].append(_held(seat, spelled))
+    roles = _roles()
+    rows = Service.objects.order_by("slug").values_list(
+        *("slug", "priority", "affinity_level", "affinity_required", "spread_level"),
+        *("spread_domains", "policy__pd_ratio"),
+    )
+    return tuple(
+        Tenant(
+            name=slug,
+            roles={role: form for role, (form, _) in roles[slug].items()},
+            held=tuple(own[slug]),
+            priority=priority,
+            affinity=Affinity(LEVELS[level], required),
+            pd_ratio=ratio,
+            spread=Spread(LEVELS[spread], domains) if spread else None,
+            least=Instances(
+                *(roles[slug][role][1] if role in roles[slug] else 0 for role in Role)
+            ),
+        )
+        for slug, priority, level, required, spread, domains, ratio in rows
+    )
+
+
+def _held(seat: _Seat, spelled: Mapping[str, str]) -> Held:
+    return Held(
+        name=seat.name,
+        role=ROLES[seat.role],
+        group=seat.group,
+        nodes=tuple((spelled.get(node, node), gpus) for node, gpus in seat.nodes.items()),
+        since_s=seat.since_s,
+        is_up=seat.is_up,
+    )
+
+
+def _roles() -> dict[str, dict[Role, tuple[RoleForm, int]]]:
+    """Return the roles of each service with their floors."""
+    further: dict[Any, list[Choice]] = defaultdict(list)
+    for role, slug, gpus, throughput in RoleHardware.objects.order_by("rank").values_list(
+        "role", "hardware__slug", "gpus_per_instance", "throughput"
+    ):
+        further[role].append(Choice(slug, gpus, throughput))
+    roles: dict[str, dict[Role, tuple[RoleForm, int]]] = defaultdict(dict)
+    for (
+        pk,
+        service,
+        role,
+        slug,
+        gpus,
+        nodes,
+        select,
+        tolerate,
+        minimum,
+    ) in RoleSpec.objects.order_by().values_list(
+        *("pk", "service__slug", "role", "hardware__slug", "gpus_per_instance"),
+        *("nodes_per_instance", "select", "tolerate", "minimum"),
+    ):
+        need = RoleNeed(
+            hardware=(Choice(slug, gpus), *further[pk]),
+            nodes=nodes,
+            select={name: _values(wanted) for name, wanted in select.items()},
+            tolerate=frozenset(tolerate),
+        )
+        roles[service][Role(role)] = RoleForm(need), minimum
+    return roles
+
+
+def _values(wanted: str | list[str]) -> tuple[str, ...]:
+    return (wanted,) if isinstance(wanted, str) else tuple(wanted)
+
+
+def touched(names: Collection[str]) -> str:
+    """Return a digest of what matters of the S1 domains that nodes "cluster/name" are in (S20).
+
+    A node whose S1 is unknown stands for itself. It differs when a node of these domains comes,
+    goes, moves, or may hold another number of GPUs; one query.
+    """
+    named = Node.objects.alias(full=Concat("cluster__slug", Value("/"), "name")).filter(
+        full__in=names
+    )
+    rows = (
+        Node.objects.filter(
+            Q(pk__in=named.values("pk")) | Q(s1_domain__in=named.values("s1_domain"))
+        )
+        .order_by()
+        .values_list(*_TOUCHED)
+    )
+    return sha256(json.dumps(sorted(rows)).encode()).hexdigest()

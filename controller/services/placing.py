@@ -1,0 +1,134 @@
+"""Placement carried out: recorded actions get their GPUs, or end with the reason why not.
+
+One cycle at a time computes on the fleet as it is then; that no GPU has two owners is the
+database's rule besides (S19, I07).
+"""
+
+from collections.abc import Callable
+from typing import Final
+from uuid import UUID
+
+import django_rq
+import structlog
+from django.db import IntegrityError, connection, transaction
+from redis.exceptions import RedisError
+
+from controller.core.lifecycle import ActionState
+from controller.core.placement.plan_plain import (
+    PlainPlacement,
+    nodes_of,
+    placement_of,
+    what_matters,
+)
+from controller.core.placement.preview import Situation
+from controller.core.placement.values import Plan, Request
+from controller.core.types import Instances
+from controller.models import Action
+from controller.models.clock import database_now
+from controller.services import actions
+from inventory.services.bindings import NoLongerFreeError, Place, bind
+from inventory.touched import touched
+
+log = structlog.get_logger(__name__)
+
+CYCLE_LOCK: Final = 6_020_250
+"""The advisory lock under which one placement cycle runs at a time."""
+
+ReadSituation = Callable[[], Situation]
+
+
+def enqueue() -> None:
+    """Ask a worker for a placement cycle; the sweep runs one if nobody answers."""
+    try:
+        django_rq.get_queue("placement").enqueue(
+            "controller.tasks.place", job_timeout=60, result_ttl=60, failure_ttl=86_400
+        )
+    except (RedisError, OSError) as fault:
+        log.warning("queue unreachable, the sweep will place", fault=str(fault))
+
+
+def place_due(read: ReadSituation) -> list[UUID]:
+    """Promise GPUs to the recorded actions that have none yet; returns those that have them now.
+
+    The cycle is computed again on the fleet as it is. Where that differs from what was decided or
+    approved so that it matters, the action is called off and decided anew.
+    """
+    with transaction.atomic():
+        _alone()
+        waiting = list(
+            Action.objects.select_for_update(of=("self",))
+            .filter(state=ActionState.RECORDED, is_bound=False, placement__isnull=False)
+            .select_related("service__cluster", "proposal__decided_by", "decision")
+            .order_by("recorded_at", "pk")
+        )
+        if not waiting:
+            return []
+        situation = read()
+        plan = situation.plan([_request(action) for action in waiting])
+        return [action.pk for action in waiting if _settle(action, plan, situation.version)]
+
+
+def _alone() -> None:
+    """Wait until no other cycle runs; this one keeps others waiting while it lasts."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CYCLE_LOCK])
+
+
+def _request(action: Action) -> Request:
+    change = Instances(
+        action.to_prefill - action.from_prefill, action.to_decode - action.from_decode
+    )
+    return Request(action.service.slug, change)
+
+
+def _settle(action: Action, plan: Plan, version: int) -> bool:
+    """Promise an action its GPUs, or call it off; returns whether it has them."""
+    found = placement_of(plan, action.service.slug, version=version, touched="")
+    decided: PlainPlacement | None = action.placement
+    said = (what_matters(decided, found) if decided else "") or _promise(action, found)
+    if said:
+        actions.call_off(action, said)
+        return False
+    found["touched"] = touched(nodes_of(found))
+    action.placement, action.is_bound = found, True
+    action.save(update_fields=["placement", "is_bound"])
+    return True
+
+
+def _promise(action: Action, found: PlainPlacement) -> str:
+    """Bind the GPUs of a placement; returns why that can't be, if it can't."""
+    try:
+        with transaction.atomic():
+            bind(action.service_id, places_of(found), action.pk, database_now())
+    except NoLongerFreeError as fault:
+        return f"What it was placed on is taken: {fault}"
+    except IntegrityError:
+        return "What it was placed on was promised to another change at the same time."
+    return ""
+
+
+def places_of(placement: PlainPlacement) -> list[Place]:
+    """Return what a placement takes, as it is bound; those that change place come after."""
+    new = [
+        Place(
+            name=f"{one['instance']}/{one['part']}" if "part" in one else one["instance"],
+            role=one["role"],
+            group=one["group"],
+            cluster=one["cluster"],
+            nodes=one["nodes"],
+            level=one["level"],
+            domain=one["domain"],
+        )
+        for one in placement["places"]
+    ]
+    moved = [
+        Place(
+            name=f"{one['instance']} moved",
+            role=one["role"],
+            group=one["group"],
+            cluster=one["cluster"],
+            nodes=one["to_nodes"],
+        )
+        for one in placement.get("moves", ())
+    ]
+    return new + moved
