@@ -12,7 +12,7 @@ from django import forms
 
 from controller.services.fleet import labels_of
 from inventory.importers.detect import AUTO
-from inventory.models import ImportRun, Node, Rack
+from inventory.models import ImportRun, Nearness, Node, Rack, Service
 from inventory.models.places import TALLEST_U
 from inventory.services.importing import Wanted, wanted_of
 from inventory.transitions import ACTIONS, NodeChange
@@ -153,6 +153,48 @@ class RackForm(forms.Form):
         """Return the form as it begins."""
         names = ("row", "column", "u_height", "power_kw", "cooling", "version")
         return cls(initial={name: getattr(rack, name) for name in names})
+
+
+class PlacementForm(forms.Form):
+    """How near and how spread a service is placed; ``version`` is the one the person saw."""
+
+    affinity_level = forms.ChoiceField(
+        choices=Nearness.choices,
+        label="A group shares one",
+        help_text="How near to each other the instances of a deployment group are kept.",
+    )
+    affinity_required = forms.TypedChoiceField(
+        choices=(
+            ("no", "preferred"),
+            ("yes", "required"),
+        ),
+        coerce=lambda text: text == "yes",
+        label="And that is",
+        help_text="Required: rather not placed than farther apart. Preferred: farther apart if"
+        " need be.",
+    )
+    spread_level = forms.ChoiceField(
+        choices=(("", "no failure domains"), *Nearness.choices),
+        required=False,
+        label="Spread over",
+        help_text="Not nearer than what a group shares.",
+    )
+    spread_domains = forms.IntegerField(
+        min_value=2,
+        max_value=64,
+        label="At least so many of them",
+        help_text="2 to 64: no such domain gets more than its share of either role.",
+    )
+    reason = _reason(required=True)
+    version = _version()
+
+    @classmethod
+    def of(cls, service: Service) -> PlacementForm:
+        """Return the form as it begins."""
+        names = ("affinity_level", "spread_level", "spread_domains", "version")
+        required = "yes" if service.affinity_required else "no"
+        initial = {name: getattr(service, name) for name in names}
+        return cls(initial=initial | {"affinity_required": required})
 
 
 class MoveForm(forms.Form):

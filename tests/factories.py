@@ -1,6 +1,7 @@
 """Rows for tests: a small fleet with a service that has decisions, samples and a proposal."""
 
 import math
+import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,6 +9,7 @@ from django.db.backends.postgresql.psycopg_any import NumericRange
 from django.utils import timezone
 
 from controller.models import (
+    Action,
     Decision,
     PolicySuggestion,
     PoolSample,
@@ -250,6 +252,95 @@ def make_suggestion(service: Service, **fields: Any) -> PolicySuggestion:
         "expires_at": now + timedelta(hours=23, minutes=55),
     } | fields
     return PolicySuggestion.objects.create(service=service, **given)
+
+
+def observe(service: Service, *instances: dict[str, str], at: datetime | None = None) -> None:
+    """Let the cluster report instances, by default just now."""
+    ServiceStatus.objects.filter(service=service).update(
+        observed_at=at or timezone.now(), instances=list(instances)
+    )
+
+
+def an_instance(name: str, node: str, **fields: str) -> dict[str, str]:
+    """Return an instance as a status keeps it: ready, and decode unless its name has a "p"."""
+    role = "prefill" if "-p" in name else "decode"
+    return {
+        "name": name,
+        "role": role,
+        "group": "chat-g1",
+        "node": node,
+        "state": "ready",
+    } | fields
+
+
+def make_binding(service: Service, node: Node, begin: int, end: int, **fields: Any) -> Binding:
+    """Return GPUs ``[begin, end)`` of a node, promised to a decode instance nobody has seen."""
+    group = DeploymentGroup.objects.get_or_create(
+        service=service, name=fields.pop("group", "chat-g1"), defaults={"made_at": NOW}
+    )[0]
+    given = {"role": "decode", "place": "new-1", "bound_at": NOW} | fields
+    return Binding.objects.create(group=group, node=node, gpus=(begin, end), **given)
+
+
+def a_placement(**fields: Any) -> dict[str, Any]:
+    """Return a plan as an action keeps it: 1 prefill and 2 decode on two nodes join chat-g1."""
+    place = {
+        "group": "chat-g1",
+        "is_new_group": False,
+        "cluster": "eu-1-a",
+        "hardware": "h800",
+        "level": "s1",
+        "domain": "s1-01",
+    }
+    return {
+        "inventory_version": 7,
+        "touched": "0" * 64,
+        "sentence": "1 prefill and 2 decode instances under S1 s1-01.",
+        "places": [
+            place | {"instance": "chat-p-9", "role": "prefill", "nodes": {"h800-000": 2}},
+            place | {"instance": "chat-d-8", "role": "decode", "nodes": {"h800-000": 2}},
+            place | {"instance": "chat-d-9", "role": "decode", "nodes": {"h800-001": 2}},
+        ],
+        "removals": [],
+        "unplaced": None,
+        "candidates": [
+            {
+                "level": "s1",
+                "domain": "s1-01",
+                "units": 3,
+                "scarcity": 0,
+                "left_over": 2.0,
+                "group": "chat-g1",
+                "lost": "",
+            },
+            {
+                "level": "s1",
+                "domain": "s1-02",
+                "units": 5,
+                "scarcity": 2,
+                "left_over": 6.0,
+                "group": "",
+                "lost": "more scarce",
+            },
+        ],
+    } | fields
+
+
+def make_action(service: Service, **fields: Any) -> Action:
+    """Return an action of decode 4 → 6, prefill 2 → 3, recorded and not sent."""
+    given = {
+        "id": uuid.uuid4(),
+        "actor": "policy revision 1",
+        "epoch": 1,
+        "reason": "Decode throughput is over target.",
+        "from_prefill": 2,
+        "from_decode": 4,
+        "to_prefill": 3,
+        "to_decode": 6,
+        "resource_version": "1",
+        "recorded_at": NOW,
+    } | fields
+    return Action.objects.create(service=service, **given)
 
 
 def make_samples(

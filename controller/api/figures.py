@@ -29,6 +29,7 @@ from controller.selectors.backtest_series import (
 from controller.selectors.capacity import read_fits, read_headroom
 from controller.selectors.capacity_peaks import read_peaks
 from controller.selectors.fleet_series import fleet_trend, pools_now, slo_bins
+from controller.selectors.placement_map import placement_map
 from controller.selectors.preferences import read_preferences
 from controller.selectors.series import (
     Ask,
@@ -51,6 +52,7 @@ READERS: Final[Mapping[str, Callable[[Ask], Any]]] = {
     "peaks": read_peaks,
     "decision": decision_record,
     "decision_window": decision_window,
+    "placement_map": placement_map,
     "signals": signal_study,
     "backtest": backtest_series,
 }

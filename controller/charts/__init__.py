@@ -21,6 +21,7 @@ from controller.charts.fleet_trend import fleet_trend
 from controller.charts.fragmentation import fragmentation
 from controller.charts.headroom import headroom
 from controller.charts.peak_forecast import peak_forecast
+from controller.charts.placement_map import placement_map
 from controller.charts.plot import Plot
 from controller.charts.service import service
 from controller.charts.signals import signals
@@ -50,6 +51,7 @@ FIGURES: Final[Mapping[str, Figure]] = {
     "service": Figure(service, "service", needs=("service",)),
     "decision-steps": Figure(decision_steps, "decision", needs=("decision",)),
     "decision-window": Figure(decision_window, "decision_window", needs=("decision",)),
+    "placement-map": Figure(placement_map, "placement_map", needs=("service",)),
     "signals": Figure(signals, "signals", "24h", needs=("service",)),
     "backtest": Figure(backtest, "backtest", needs=("backtest",)),
     "curation": Figure(curation_sweep, "backtest", needs=("backtest",)),

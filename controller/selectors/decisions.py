@@ -17,6 +17,7 @@ from controller.core.reasons import Code
 from controller.core.types import Gate, Move
 from controller.models import Action, Decision, Proposal
 from controller.selectors.inputs import Input, inputs_of
+from controller.selectors.placed import Placed, placed_of
 from controller.selectors.progress import Milestone, Waits, outcome, waits_of
 from controller.selectors.provision import Part, Provision, parts_of, provision_of
 from inventory.models import PolicyRevision, Service
@@ -137,6 +138,11 @@ class Explained:
     def change(self) -> str:
         """The counts before and after."""
         return change_of(self.decision)
+
+    @property
+    def placed(self) -> Placed | None:
+        """Where its instances go; ``None`` where nothing is placed."""
+        return placed_of(self.decision.service.cluster.slug, self.proposal, self.action)
 
     @property
     def is_older(self) -> bool:

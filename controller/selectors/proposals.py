@@ -16,6 +16,7 @@ from controller.core.lifecycle import OPEN_PROPOSALS, TERMINAL_PROPOSALS, Propos
 from controller.core.types import Role
 from controller.models import Action, Proposal
 from controller.selectors.inputs import Input, inputs_of, that_mattered
+from controller.selectors.placed import Placed, placed_of
 from controller.selectors.progress import Milestone, milestones
 from inventory.models import Policy, Service
 
@@ -114,6 +115,11 @@ class Card:
     action: Action | None
     progress: Sequence[Milestone]
     drift: Sequence[str]
+
+    @property
+    def placed(self) -> Placed | None:
+        """Where it goes; ``None`` where nothing is placed."""
+        return placed_of(self.service.cluster.slug, self.proposal, self.action)
 
     @property
     def state(self) -> ProposalState:

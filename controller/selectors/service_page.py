@@ -15,6 +15,7 @@ from controller.core.types import SIGNALS, Gate
 from controller.models import Action, Decision
 from controller.selectors import proposals
 from controller.selectors.in_use import InUse, in_use
+from controller.selectors.placement_seen import Seen, read_seen
 from controller.selectors.profiles import problem_of
 from controller.selectors.progress import Milestone, Waits, milestones, waits_of
 from controller.selectors.services import DecisionLine, ServiceRow, decision_line, read_rows
@@ -76,6 +77,7 @@ class Now:
     next_at: datetime | None
     card: proposals.Card | None
     watched: Watched | None
+    seen: Seen
 
     @property
     def gpus(self) -> int | None:
@@ -88,7 +90,16 @@ class Now:
         """What the head shows, ages left out."""
         card = self.card.proposal.version if self.card else None
         fresh = self.card.is_refreshed if self.card else None
-        return (self.row, self.held, self.max_gpus, self.next_at, card, fresh, self.watched)
+        return (
+            self.row,
+            self.held,
+            self.max_gpus,
+            self.next_at,
+            card,
+            fresh,
+            self.watched,
+            self.seen.line,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +149,7 @@ def read_now(service: Service, strip: StripState, now: datetime) -> Now:
         next_at=next_at,
         card=proposals.open_of(service, now=now),
         watched=_watched(service) if service.mode == Service.Mode.OBSERVE else None,
+        seen=read_seen(service),
     )
 
 

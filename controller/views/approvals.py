@@ -50,6 +50,7 @@ def page(request: HttpRequest, pk: int) -> HttpResponse:
                 card.proposal.evidence_at,
                 card.drift,
                 card.progress,
+                card.placed,
             ),
         )
     return _render(request, card)

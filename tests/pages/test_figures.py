@@ -57,6 +57,7 @@ def furnish(slug: str) -> Any:
 def test_every_figure_answers_with_data_summary_and_table(reader: Client, name: str) -> None:
     service = furnish("chat")
     factories.make_nodes(service.cluster, factories.make_hardware())
+    factories.observe(service, factories.an_instance("chat-d-1", "h800-000"), at=factories.NOW)
     factories.make_pools(service.cluster, factories.make_hardware())
     answer = reader.get(f"{BASE}/{name}", needed(name, service))
     assert answer.status_code == 200
