@@ -53,6 +53,7 @@ class Clearing:
     domain: Domain
     on: Mapping[int, Sequence[Piece]]
     _banned: set[tuple[str, str]] = field(default_factory=set)
+    _leave: dict[tuple[str, str], bool] = field(default_factory=dict)
 
     def run(self) -> tuple[Moving, Share] | None:
         """Return the fleet with instances moved and the unit placed; ``None`` if it can't be."""
@@ -189,4 +190,7 @@ class Clearing:
 
     def _may_leave(self, piece: Piece) -> bool:
         service, held = piece
-        return (service, held.name) not in self._banned and self.state.is_movable(service, held)
+        key = service, held.name
+        if key not in self._leave:
+            self._leave[key] = self.state.is_movable(*piece) and self.state.has_place(*piece)
+        return self._leave[key] and key not in self._banned

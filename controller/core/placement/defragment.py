@@ -10,8 +10,8 @@ from controller.core.fleet import Level
 from controller.core.placement.choose import Choosing, Share, less
 from controller.core.placement.clearing import Clearing, Piece
 from controller.core.placement.cycle import Placed, Wanted, wanted_of
-from controller.core.placement.fragments import Fragmentation, fragmentation
-from controller.core.placement.layout import Fleet
+from controller.core.placement.fragments import Fragmentation, common_shapes, measured
+from controller.core.placement.layout import Fleet, sizes_of
 from controller.core.placement.moving import Disruption, Moving, give_back, lacks, widened
 from controller.core.placement.slots import ONE
 from controller.core.placement.values import Held, Move, Request, Tenant
@@ -59,7 +59,7 @@ def make_room(
     wanted = wanted_of(fleet, of[request.service], request)
     if wanted is None or not _would_do(choosing, wanted):
         return None
-    ground = widened(fleet, choosing, tenants)
+    ground = widened(fleet, choosing, sizes_of(tenants))
     state = Moving(fleet, ground.copy(), of, budget)
     # In one piece or not at all: what is less is the cycle's to place.
     wanted, shares = Placed(state.choosing).add(fleet, replace(wanted, other=None))
@@ -73,29 +73,35 @@ def make_room(
             return None
         state, share = cleared
         wanted = _after(wanted, (share,), ground)
-    return rearranging(("room", request.service, sum(wanted.unit) * left), ground, state, tenants)
+    rooms = Rooms(fleet, ground, tenants)
+    return rooms.rearranging("room", request.service, sum(wanted.unit) * left, state)
 
 
-def rearranging(
-    what: tuple[str, str, int], ground: Choosing, state: Moving, tenants: Sequence[Tenant]
-) -> Rearranging:
-    """Return moves as a proposal; ``what`` are its kind, whom it serves, and the gain."""
-    after = ground.copy()
-    for move in state.moves:
-        held = Held(move.instance, move.role, move.group, move.from_nodes)
-        give_back(state.fleet, after, [held])
-        for name, gpus in move.to_nodes:
-            after.slots.take(state.fleet.at[name], gpus)
-    kind, service, gain = what
-    return Rearranging(
-        kind=kind,
-        service=service,
-        moves=state.moves,
-        gain=gain,
-        cost=state.cost,
-        before=fragmentation(ground, state.fleet, tenants),
-        after=fragmentation(after, state.fleet, tenants),
-    )
+class Rooms:
+    """What the common shapes find before moves and after them."""
+
+    def __init__(self, fleet: Fleet, ground: Choosing, tenants: Sequence[Tenant]) -> None:
+        self._fleet, self._ground = fleet, ground
+        self._shapes = common_shapes(fleet, tenants)
+        self._before = measured(ground, fleet, self._shapes)
+
+    def rearranging(self, kind: str, service: str, gain: int, state: Moving) -> Rearranging:
+        """Return the moves made as a proposal."""
+        after = self._ground.copy()
+        for move in state.moves:
+            held = Held(move.instance, move.role, move.group, move.from_nodes)
+            give_back(self._fleet, after, [held])
+            for name, gpus in move.to_nodes:
+                after.slots.take(self._fleet.at[name], gpus)
+        return Rearranging(
+            kind=kind,
+            service=service,
+            moves=state.moves,
+            gain=gain,
+            cost=state.cost,
+            before=self._before,
+            after=measured(after, self._fleet, self._shapes),
+        )
 
 
 def _after(wanted: Wanted, shares: Sequence[Share], ground: Choosing) -> Wanted:

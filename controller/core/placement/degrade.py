@@ -8,7 +8,7 @@ import numpy as np
 
 from controller.core.placement.choose import Choosing, Share, less
 from controller.core.placement.cycle import Placed, Wanted, wanted_of
-from controller.core.placement.layout import Fleet
+from controller.core.placement.layout import Fleet, sizes_of
 from controller.core.placement.moving import Domain, lacks, widened
 from controller.core.placement.planned import Answers
 from controller.core.placement.standing import Standing, Unit
@@ -72,7 +72,7 @@ def _degraded(
     choosing: Choosing, fleet: Fleet, tenants: Sequence[Tenant], requests: Sequence[Request]
 ) -> Shrinking:
     of = {tenant.name: tenant for tenant in tenants}
-    ground = widened(fleet, choosing, tenants)
+    ground = widened(fleet, choosing, sizes_of(tenants))
     standing = Standing(fleet, tenants, ground.slots.free)
     work = _Degrading(fleet, ground, standing, Answers(fleet, ground))
     ordered = sorted(requests, key=lambda one: (-of[one.service].priority, -one.refused))

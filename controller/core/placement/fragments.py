@@ -14,6 +14,9 @@ from controller.core.placement.moving import widened
 from controller.core.placement.slots import ONE, Option, Slots
 from controller.core.placement.values import Tenant
 
+Shape = tuple[Option, ...]
+"""The types an instance may run on, with its size on each."""
+
 COMMON: Final = 8
 """So many shapes are told, those that most roles have."""
 
@@ -53,21 +56,30 @@ def fragmentation(choosing: Choosing, fleet: Fleet, tenants: Sequence[Tenant]) -
     A shape is what an instance or a pod of a part takes of its possible types; the commonest come
     first. Nodes that may not be used have nothing free (placement: Defragmentation, metric).
     """
-    shapes = Counter(
-        options
-        for tenant in tenants
-        for need in needs_of(tenant)
-        if (options := tuple(one._replace(throughput=1.0) for one in fleet.options(need)))
-    )
-    common = sorted(shapes, key=lambda options: (-shapes[options], options))[:COMMON]
-    slots = widened(fleet, choosing, tenants).slots
+    return measured(choosing, fleet, common_shapes(fleet, tenants))
+
+
+def common_shapes(fleet: Fleet, tenants: Sequence[Tenant]) -> tuple[Shape, ...]:
+    """Return the commonest shapes of instances, those that most roles have first."""
+    shapes: Counter[Shape] = Counter()
+    for need, count in Counter(need for tenant in tenants for need in needs_of(tenant)).items():
+        options = tuple(one._replace(throughput=1.0) for one in fleet.options(need))
+        if options:
+            shapes[options] += count
+    return tuple(sorted(shapes, key=lambda options: (-shapes[options], options))[:COMMON])
+
+
+def measured(choosing: Choosing, fleet: Fleet, shapes: Sequence[Shape]) -> Fragmentation:
+    """Return what fits of some shapes and what the free GPUs would allow."""
+    sizes = {option.size for options in shapes for option in options}
+    slots = widened(fleet, choosing, sizes).slots
     whole = (slots.free == slots.gpus) & (slots.gpus > 0)
     return Fragmentation(
-        tuple(_room(slots, fleet, options) for options in common), int(whole.sum())
+        tuple(_room(slots, fleet, options) for options in shapes), int(whole.sum())
     )
 
 
-def _room(slots: Slots, fleet: Fleet, options: tuple[Option, ...]) -> ShapeRoom:
+def _room(slots: Slots, fleet: Fleet, options: Shape) -> ShapeRoom:
     topology = fleet.view.topology
     first = options[0].size
     here = np.sum([slots.of(option, Level.S1) for option in options], axis=0)

@@ -1,7 +1,7 @@
 """Moves of instances tried on a copy: who may move, and where to (placement: Defragmentation)."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -9,8 +9,8 @@ import numpy as np
 
 from controller.core.fleet import FleetView, Ints, Level
 from controller.core.placement.choose import Ask, Choosing
-from controller.core.placement.layout import Fleet, caps_of, sizes_of
-from controller.core.placement.slots import Option, Part, Slots
+from controller.core.placement.layout import Fleet, caps_of
+from controller.core.placement.slots import Option, Part, Size, Slots
 from controller.core.placement.values import Held, Move, Tenant, Where
 from controller.core.placement.why import deficit, gpus_of
 from controller.core.types import Instances, Role
@@ -58,7 +58,7 @@ class Moving:
         moving = Counter((move.service, move.role) for move in self.moves)
         moving.update((service, held.role) for service, held in ones)
         return moving.total() <= self.budget.instances and all(
-            count <= max(1, self.tenants[service].counts.of(role) // 10)
+            count == 1 or count <= self.tenants[service].counts.of(role) // 10
             for (service, role), count in moving.items()
         )
 
@@ -73,8 +73,16 @@ class Moving:
             return False
         if any((move.service, move.instance) == (service, held.name) for move in self.moves):
             return False
-        at = [self.fleet.at.get(name, -1) for name, _ in held.nodes]
-        return min(at) >= 0 and bool(self.fleet.view.usable[at].all())
+        at, usable = self.fleet.at, self.fleet.view.usable
+        return all(name in at and usable[at[name]] for name, _ in held.nodes)
+
+    def has_place(self, service: str, held: Held) -> bool:
+        """Return whether there is a slot for an instance where its group would stay as near."""
+        tenant = self.tenants[service]
+        level, domain = self.bounds(tenant, held) or (Level.CLUSTER, slice(None))
+        slots = self.choosing.slots
+        options = self.options(tenant, held)
+        return any(slots.of(option, level)[domain].any() for option in options)
 
     def move(self, service: str, held: Held, free: Choosing, within: Domain | None = None) -> bool:
         """Move an instance to the best of ``free``; ``False``, and nothing done, if none will do.
@@ -171,12 +179,12 @@ def _with(tenant: Tenant, moved: Held) -> Tenant:
 
 
 def widened(
-    fleet: Fleet, choosing: Choosing, tenants: Sequence[Tenant], free: Ints | None = None
+    fleet: Fleet, choosing: Choosing, sizes: Collection[Size], free: Ints | None = None
 ) -> Choosing:
-    """Return a copy of what is free, or of ``free``, in which the sizes of all services count."""
+    """Return a copy of what is free, or of ``free``, in which some more sizes count."""
     slots = choosing.slots
     view = FleetView(slots.topology, slots.free if free is None else free, fleet.view.usable)
-    return Choosing(Slots(view, sizes_of(tenants) | set(slots.sizes)), choosing.pressure)
+    return Choosing(Slots(view, {*sizes, *slots.sizes}), choosing.pressure)
 
 
 def give_back(fleet: Fleet, choosing: Choosing, held: Iterable[Held]) -> None:
@@ -199,12 +207,10 @@ def pairs_of(fleet: Fleet, tenant: Tenant, group: str) -> tuple[int, int]:
 
 def by_s1(fleet: Fleet, held: Iterable[Held]) -> dict[Role, Counter[int]]:
     """Return how many instances of each role are under each S1; -1 for those under none."""
-    of = fleet.view.topology.of[Level.S1]
+    places, at = fleet.view.topology.places, fleet.at
     found: dict[Role, Counter[int]] = {role: Counter() for role in Role}
     for one in held:
-        s1 = {
-            int(of[at]) if (at := fleet.at.get(name)) is not None else -1 for name, _ in one.nodes
-        }
+        s1 = {places[at[name]][Level.S1 + 1] if name in at else -1 for name, _ in one.nodes}
         found[one.role][s1.pop() if len(s1) == 1 else -1] += 1
     return found
 

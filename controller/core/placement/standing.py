@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -64,21 +65,31 @@ class Standing:
         # No node gives more back than it has, whatever is said to be held there.
         self._taken: list[int] = (fleet.view.topology.gpus - free).tolist()
         self._of = {tenant.name: tenant for tenant in tenants}
-        self._units = {tenant.name: _units(tenant) for tenant in tenants}
-        self._ones: dict[str, list[One]] = {}
+        self._known: dict[str, list[One]] = {}
+        self._spent: set[str] = set()
         self._on: dict[int, set[str]] = defaultdict(set)
-        self._holds: dict[int, Ints] = {}
+        self._holds: dict[int, list[int]] = {}
         for tenant in tenants:
-            ones = self._serving(tenant)
-            if any(_may_go(tenant, ones, unit) for unit in self._units[tenant.name]):
-                self._add(tenant, ones)
+            up = Counter(pod.role for pod in tenant.held if pod.is_up)
+            if any(up[role] > tenant.least.of(role) for role in Role):
+                self._count(tenant)
 
-    def _add(self, tenant: Tenant, ones: list[One]) -> None:
-        self._ones[tenant.name] = ones
-        for one in ones:
-            for node, _ in one.gives:
-                self._on[node].add(tenant.name)
-        self._count(tenant, ones, 1)
+    def _count(self, tenant: Tenant) -> None:
+        at, on = self._fleet.at, self._on
+        holds = self._holds.setdefault(tenant.priority, [0] * len(self._taken))
+        for pod in tenant.held:
+            if pod.is_up:
+                for name, gpus in pod.nodes:
+                    if name in at:
+                        holds[at[name]] += gpus
+                        on[at[name]].add(tenant.name)
+
+    def _ones(self, name: str) -> list[One]:
+        """Return the instances of a service that serve; worked out when first asked for."""
+        known = self._known.get(name)
+        if known is None:
+            known = self._known[name] = self._serving(self._of[name])
+        return known
 
     def _serving(self, tenant: Tenant) -> list[One]:
         pods: dict[tuple[Role, str], list[Held]] = {}
@@ -106,26 +117,21 @@ class Standing:
                     self._taken[at] -= gpus
                     yield at, gpus
 
-    def _count(self, tenant: Tenant, ones: Iterable[One], sign: int) -> None:
-        holds = self._holds.get(tenant.priority)
-        if holds is None:
-            nodes = len(self._fleet.view.topology.names)
-            holds = self._holds[tenant.priority] = np.zeros(nodes, np.int32)
-        for one in ones:
-            for node, gpus in one.gives:
-                holds[node] += sign * gpus
-
     def priorities(self, *, below: int) -> list[int]:
         """Return the priorities of which something may go, the lowest first."""
         return sorted(priority for priority in self._holds if priority < below)
 
     def holds(self, priority: int) -> Ints:
-        """Return the GPUs of each node that services up to a priority hold, shape ``(N,)``."""
-        total = np.zeros(len(self._fleet.view.topology.names), np.int32)
+        """Return what services up to a priority hold of each node at most, shape ``(N,)``.
+
+        Nothing of nodes that may not be used.
+        """
+        usable = self._fleet.view.usable
+        total = np.zeros(len(usable), np.int32)
         for each, holds in self._holds.items():
             if each <= priority:
-                total += holds
-        return total
+                total += np.array(holds, np.int32)
+        return np.where(usable, total, 0)
 
     def in_turn(
         self, trial: Choosing, domain: Domain, types: Collection[int], priority: int
@@ -140,9 +146,9 @@ class Standing:
         inside = range(*topology.members(level, at).indices(len(topology.names)))
         helps = frozenset(node for node in inside if topology.hardware[node] in types)
         left = {
-            name: list(self._ones[name])
+            name: list(self._ones(name))
             for name in sorted(set().union(*(self._on.get(node, ()) for node in helps)))
-            if self._of[name].priority <= priority
+            if name not in self._spent and self._of[name].priority <= priority
         }
         while left:
             name = min(left, key=lambda name: self._turn(name, left[name]))
@@ -163,7 +169,7 @@ class Standing:
         """Return the unit of a service that gives most where it helps; ``None`` without any."""
         tenant = self._of[name]
         offers = []
-        for unit in self._units[name]:
+        for unit in _units(tenant):
             if _may_go(tenant, ones, unit):
                 for group in sorted({one.group for one in ones}):
                     mine = [one for one in ones if one.group == group]
@@ -176,24 +182,29 @@ class Standing:
 
     def remove(self, unit: Unit) -> None:
         """Take a unit away; what has reached its least is no longer among what may go."""
-        tenant = unit.tenant
-        left = [one for one in self._ones[tenant.name] if one not in unit.ones]
-        self._count(tenant, unit.ones, -1)
-        self._ones[tenant.name] = left
-        if not any(_may_go(tenant, left, each) for each in self._units[tenant.name]):
-            self._count(tenant, left, -1)
-            del self._ones[tenant.name]
-            for one in (*unit.ones, *left):
-                for node, _ in one.gives:
-                    self._on[node].discard(tenant.name)
+        name = unit.tenant.name
+        left = self._known[name] = [one for one in self._ones(name) if one not in unit.ones]
+        gone = list(unit.ones)
+        if not any(_may_go(unit.tenant, left, each) for each in _units(unit.tenant)):
+            self._spent.add(name)
+            gone += left
+        holds = self._holds[unit.tenant.priority]
+        for one in gone:
+            for node, gpus in one.gives:
+                holds[node] -= gpus
 
 
 def _units(tenant: Tenant) -> tuple[Instances, ...]:
     """Return what goes at once: a unit of the ratio, or one instance where there is none."""
     if not tenant.pd_ratio or len(tenant.roles) == 1:
         return Instances(1, 0), Instances(0, 1)
-    ratio = Fraction(tenant.pd_ratio).limit_denominator(LARGEST_TERM)
-    return (Instances(max(1, ratio.numerator), ratio.denominator),)
+    return (_pair(tenant.pd_ratio),)
+
+
+@cache
+def _pair(pd_ratio: float) -> Instances:
+    ratio = Fraction(pd_ratio).limit_denominator(LARGEST_TERM)
+    return Instances(max(1, ratio.numerator), ratio.denominator)
 
 
 def _may_go(tenant: Tenant, ones: Sequence[One], unit: Instances) -> bool:

@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 from controller.core.fleet import Level
 from controller.core.pairs import other
 from controller.core.placement.choose import Choosing
-from controller.core.placement.defragment import Rearranging, rearranging
-from controller.core.placement.layout import Fleet, groups_of, is_nested
+from controller.core.placement.defragment import Rearranging, Rooms
+from controller.core.placement.layout import Fleet, groups_of, is_nested, sizes_of
 from controller.core.placement.moving import Disruption, Moving, by_s1, widened
 from controller.core.placement.values import Held, Tenant
 from controller.core.types import Role
@@ -43,7 +43,7 @@ def bring_together(
     free now are proposed. A service that has not asked for one S1 is not moved to a scarcer one,
     and one whose roles consist of parts stays where it is.
     """
-    ground = widened(fleet, choosing, tenants)
+    ground = widened(fleet, choosing, sizes_of(tenants))
     state = Moving(fleet, ground, {tenant.name: tenant for tenant in tenants}, budget)
     firsts: dict[tuple[str, str, int], float] = {}
     for tenant in tenants:
@@ -62,8 +62,9 @@ def bring_together(
     best: dict[str, tuple[Moving, int]] = {}
     for moved, gain in ranked:
         best.setdefault(moved.moves[0].service, (moved, gain))
+    rooms = Rooms(fleet, ground, tenants)
     return [
-        rearranging(("together", service, gain), ground, moved, tenants)
+        rooms.rearranging("together", service, gain, moved)
         for service, (moved, gain) in list(best.items())[:BEST]
     ]
 
@@ -101,17 +102,20 @@ def _steps(state: Moving, tenant: Tenant, held: Sequence[Held]) -> Iterator[_Ste
     of = state.fleet.view.topology.of[Level.S1]
     scarcity = state.fleet.view.topology.scarcity
     for one in held:
-        if not state.is_movable(tenant.name, one) or not state.allows([(tenant.name, one)]):
-            continue
         partners = here[other(one.role)]
-        from_s1 = int(of[state.fleet.at[one.nodes[0][0]]])
+        from_s1 = int(of[at]) if (at := state.fleet.at.get(one.nodes[0][0])) is not None else -1
+        better = [s1 for s1 in places if partners[s1] > partners[from_s1]]
+        if not better or from_s1 < 0 or not state.is_movable(tenant.name, one):
+            continue
+        if not state.allows([(tenant.name, one)]):
+            continue
         options = state.options(tenant, one)
-        for s1 in places:
-            gain = partners[s1] - partners[from_s1]
+        for s1 in better:
             is_scarcer = scarcity[s1] > scarcity[from_s1]
-            if gain <= 0 or (is_scarcer and tenant.affinity.level is not Level.S1):
+            if is_scarcer and tenant.affinity.level is not Level.S1:
                 continue
             if any(state.choosing.slots.of(option, Level.S1)[s1] for option in options):
+                gain = partners[s1] - partners[from_s1]
                 yield _Step(gain, state.budget.price(tenant.name, one), one, s1)
 
 

@@ -51,6 +51,13 @@ def tenant(name: str, gpus: tuple[int, int], *lines: str, **terms: object) -> Te
     return Tenant(name, **fields)  # type: ignore[arg-type] - any field
 
 
+def row(  # noqa: PLR0913, PLR0917 - what a node is, in the order of its line
+    name: str, s2: str, s1: str, hardware: str, free: int, gpus: int = 8, *, usable: bool = True
+) -> NodeRow:
+    """Return a node of the one cluster there is."""
+    return NodeRow(name, "c", s2, s1, "", hardware, gpus, free, usable)
+
+
 @dataclass(frozen=True)
 class World:
     """A fleet with what its services leave free."""
@@ -72,7 +79,7 @@ def world(lines: str, *tenants: Tenant) -> World:
         s2, s1, name = place.split("/")
         free = int(gpus) - taken[name]
         assert free >= 0, f"{name} is over capacity"
-        rows.append(NodeRow(name, "c", s2, s1, "", hardware, int(gpus), free, not state))
+        rows.append(row(name, s2, s1, hardware, free, int(gpus), usable=not state))
     fleet = fleet_of(rows, tenants)
     return World(fleet, choosing_of(fleet, []), tenants)
 
