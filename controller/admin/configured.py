@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from django import forms
 from django.contrib import admin
@@ -19,7 +19,7 @@ from controller.selectors.profiles import problem_of
 from controller.services import profiles
 from controller.services.policies import save_policy
 from controller.simulator.profile_file import ProfileError, read_profile
-from inventory.models import Policy, RoleSpec, Service, Slo
+from inventory.models import Policy, RoleHardware, RoleSpec, Service, Slo
 from inventory.services.policies import KEPT
 from inventory.snapshot import policy_config
 
@@ -30,9 +30,11 @@ if TYPE_CHECKING:
     ProfileModelForm = forms.ModelForm[EngineProfile]
     RoleModelFormSet = forms.BaseInlineFormSet[RoleSpec, Service, forms.ModelForm[RoleSpec]]
     RoleTable = admin.TabularInline[RoleSpec, Service]
+    RoleHardwareTable = admin.TabularInline[RoleHardware, RoleSpec]
     SloStack = admin.StackedInline[Slo, Service]
     PolicyStack = admin.StackedInline[Policy, Service]
     ServiceModelAdmin = admin.ModelAdmin[Service]
+    RoleModelAdmin = admin.ModelAdmin[RoleSpec]
     PolicyModelAdmin = admin.ModelAdmin[Policy]
     SloModelAdmin = admin.ModelAdmin[Slo]
     AnyModelAdmin = admin.ModelAdmin[Any]
@@ -40,12 +42,14 @@ else:
     # Django's classes take no parameters while the program runs.
     PolicyModelForm = RoleModelForm = SloModelForm = ProfileModelForm = forms.ModelForm
     RoleModelFormSet = forms.BaseInlineFormSet
-    RoleTable, SloStack, PolicyStack = (
+    RoleTable, RoleHardwareTable, SloStack, PolicyStack = (
+        admin.TabularInline,
         admin.TabularInline,
         admin.StackedInline,
         admin.StackedInline,
     )
-    ServiceModelAdmin = PolicyModelAdmin = SloModelAdmin = AnyModelAdmin = admin.ModelAdmin
+    ServiceModelAdmin = RoleModelAdmin = PolicyModelAdmin = admin.ModelAdmin
+    SloModelAdmin = AnyModelAdmin = admin.ModelAdmin
 
 ROLES = ("prefill", "decode")
 POLICY_FIELDSETS: Final[Any] = tuple(
@@ -95,7 +99,22 @@ class RoleForm(RoleModelForm):
 
     class Meta:
         model = RoleSpec
-        fields = ("role", "hardware", "gpus_per_instance", "minimum", "maximum", "profile")
+        fields = (
+            *("role", "hardware", "gpus_per_instance", "nodes_per_instance"),
+            *("minimum", "maximum", "profile", "select", "tolerate"),
+        )
+        widgets: ClassVar = {
+            name: forms.Textarea(attrs={"rows": 2, "cols": 24, "spellcheck": "false"})
+            for name in ("select", "tolerate")
+        }
+
+    def clean_select(self) -> object:
+        """Read an empty field as no labels."""
+        return self.cleaned_data["select"] or {}
+
+    def clean_tolerate(self) -> object:
+        """Read an empty field as no taints."""
+        return self.cleaned_data["tolerate"] or []
 
     def clean_profile(self) -> str:
         """Refuse a name nobody has given, with those that come close."""
@@ -189,6 +208,7 @@ class RoleInline(RoleTable):
     min_num = 2
     max_num = 2
     can_delete = False
+    show_change_link = True
 
 
 class SloInline(SloStack):
@@ -223,6 +243,8 @@ class ServiceAdmin(ServiceModelAdmin):
         ("model_name", "purpose"),
         ("cluster", "mode"),
         ("priority", "max_gpus"),
+        ("affinity_level", "affinity_required"),
+        ("spread_level", "spread_domains"),
         "labels",
     )
     inlines = (RoleInline, SloInline, PolicyInline)
@@ -255,6 +277,46 @@ class ServiceAdmin(ServiceModelAdmin):
             for policy in formset.save(commit=False):
                 save_policy(policy, user=user_of(request))
             return
+        super().save_formset(request, form, formset, change)
+        for each in formset.forms:
+            record(request, each.instance, each, added=each.instance in formset.new_objects)
+
+
+class RoleHardwareInline(RoleHardwareTable):
+    """Hardware a role may run on where the one before it is short."""
+
+    model = RoleHardware
+    extra = 0
+
+
+@admin.register(RoleSpec)
+class RoleSpecAdmin(RoleModelAdmin):
+    """Roles with their alternative hardware; the rest of a role is on its service's page."""
+
+    list_display = ("service", "role", "hardware", "gpus_per_instance", "nodes_per_instance")
+    list_filter = ("role", "hardware")
+    list_select_related = ("service", "hardware")
+    search_fields = ("service__slug",)
+    fields = (*list_display, "select", "tolerate")
+    readonly_fields = fields
+    inlines = (RoleHardwareInline,)
+
+    def has_add_permission(self, _request: HttpRequest, *_args: object) -> bool:
+        """Return False: a role comes with its service."""
+        return False
+
+    def has_delete_permission(self, _request: HttpRequest, _obj: object = None) -> bool:
+        """Return False: a service has both roles."""
+        return False
+
+    def save_formset(
+        self,
+        request: HttpRequest,
+        form: forms.ModelForm[RoleSpec],
+        formset: forms.BaseModelFormSet[Any, Any],
+        change: bool,  # noqa: FBT001 - Django's signature
+    ) -> None:
+        """Save and audit each alternative."""
         super().save_formset(request, form, formset, change)
         for each in formset.forms:
             record(request, each.instance, each, added=each.instance in formset.new_objects)

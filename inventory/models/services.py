@@ -1,5 +1,7 @@
 """What is served, with which goals, and how it is sized: configuration, never measurement."""
 
+from typing import Final
+
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -16,6 +18,23 @@ class Nearness(models.TextChoices):
     S1 = "s1", "S1 switch"
     S2 = "s2", "S2 switch"
     CLUSTER = "cluster", "cluster"
+
+
+SELECTION: Final = (
+    'Give each label a value or a list of values: {"zone": "a", "rack": ["b", "c"]}.'
+)
+TAINTS: Final = 'Give taints as a list of texts: ["dedicated=llm"].'
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) and one for one in value)
+
+
+def _is_selection(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        name and (isinstance(wanted, str) or (_is_texts(wanted) and bool(wanted)))
+        for name, wanted in value.items()
+    )
 
 
 class Service(Record):
@@ -76,6 +95,16 @@ class Service(Record):
     def get_absolute_url(self) -> str:
         """Return the page of the service."""
         return f"/services/{self.slug}/"
+
+    def clean(self) -> None:
+        """Refuse to spread what has to stay together."""
+        levels = Nearness.values
+        if self.spread_level not in levels or self.affinity_level not in levels:
+            return
+        if levels.index(self.spread_level) < levels.index(self.affinity_level):
+            far, near = Nearness(self.affinity_level).label, Nearness(self.spread_level).label
+            said = f"A group shares one {far}: it can't be spread over several {near} domains."
+            raise ValidationError({"spread_level": f"{said} Spread over {far} or farther."})
 
 
 class RoleSpec(Record):
@@ -139,7 +168,17 @@ class RoleSpec(Record):
         return f"{self.role}"
 
     def clean(self) -> None:
-        """Refuse a floor above the ceiling."""
+        """Refuse labels and taints that no node could be held against, a floor above the ceiling.
+
+        What is empty in a form is no label and no taint.
+        """
+        self.select, self.tolerate = self.select or {}, self.tolerate or []
+        problems = {
+            "select": "" if _is_selection(self.select) else SELECTION,
+            "tolerate": "" if _is_texts(self.tolerate) else TAINTS,
+        }
+        if any(problems.values()):
+            raise ValidationError({name: said for name, said in problems.items() if said})
         # A field that did not validate is None here, whatever its declaration says.
         low: int | None = self.minimum
         high: int | None = self.maximum
@@ -186,6 +225,11 @@ class RoleHardware(models.Model):
 
     def __str__(self) -> str:
         return f"{self.hardware} × {self.gpus_per_instance}"
+
+    def clean(self) -> None:
+        """Refuse the role's own hardware, which is tried before any other."""
+        if self.role.hardware_id == self.hardware_id:
+            raise ValidationError({"hardware": "It is the role's own: choose another."})
 
 
 class Slo(Record):

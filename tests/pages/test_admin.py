@@ -69,6 +69,9 @@ def service_form(service: Service, **changed: str) -> dict[str, str]:
         "mode": service.mode,
         "priority": "0",
         "max_gpus": "400",
+        "affinity_level": "s2",
+        "spread_level": "",
+        "spread_domains": "2",
         "labels": "{}",
     }
     for prefix, count in (("roles", 2), ("slo", 1), ("policy", 1)):
@@ -85,6 +88,9 @@ def service_form(service: Service, **changed: str) -> dict[str, str]:
             f"roles-{i}-role": role,
             f"roles-{i}-hardware": str(roles[role].hardware_id),
             f"roles-{i}-gpus_per_instance": "2",
+            f"roles-{i}-nodes_per_instance": "1",
+            f"roles-{i}-select": "",
+            f"roles-{i}-tolerate": "",
             f"roles-{i}-minimum": "1",
             f"roles-{i}-maximum": "40",
             f"roles-{i}-profile": "",
@@ -230,6 +236,17 @@ def test_a_service_is_saved_with_its_policy_as_a_revision(root: Client) -> None:
         pytest.param({"roles-0-minimum": "50"}, "minimum 50 is above the maximum 40", id="min"),
         pytest.param({"max_gpus": "3"}, "the minimum needs 4 GPUs and max_gpus is 3", id="budget"),
         pytest.param({"roles-1-role": "prefill"}, "both roles", id="a role is missing"),
+        pytest.param({"roles-0-select": '["a"]'}, "each label a value", id="labels in a list"),
+        pytest.param({"roles-0-select": '{"a": 1}'}, "each label a value", id="a label of 1"),
+        pytest.param({"roles-0-select": '{"a": []}'}, "each label a value", id="of no values"),
+        pytest.param({"roles-0-tolerate": '"a"'}, "a list of texts", id="taints in no list"),
+        pytest.param({"roles-0-tolerate": "[1]"}, "a list of texts", id="a taint of 1"),
+        pytest.param({"spread_domains": "1"}, "greater than or equal to 2", id="over one"),
+        pytest.param(
+            {"spread_level": "s1"},
+            "A group shares one S2 switch: it can't be spread over several S1 switch domains.",
+            id="spread nearer than the affinity",
+        ),
         pytest.param({"slo-0-ttft_s": "0"}, "ttft_s is 0; give a number from", id="SLO 0"),
     ],
 )
@@ -244,6 +261,62 @@ def test_limits_that_contradict_each_other_are_refused(
 
     assert answer.status_code == 200
     assert why.lower() in words(answer.content.decode()).lower()
+
+
+@pytest.mark.django_db
+def test_where_a_service_may_run_is_saved_and_audited(root: Client) -> None:
+    service = factories.make_service()
+    changed = {
+        "affinity_level": "s1",
+        "affinity_required": "on",
+        "spread_level": "s1",
+        "roles-0-nodes_per_instance": "2",
+        "roles-0-select": '{"zone": "a", "rack": ["b"]}',
+        "roles-0-tolerate": '["dedicated=llm"]',
+    }
+
+    answer = root.post(
+        f"/admin/inventory/service/{service.pk}/change/", service_form(service, **changed)
+    )
+
+    assert answer.status_code == 302
+    service.refresh_from_db()
+    assert (service.affinity_level, service.affinity_required) == ("s1", True)
+    assert service.spread_level == "s1"
+    role = service.roles.get(role="prefill")
+    assert role.nodes_per_instance == 2
+    assert role.select == {"zone": "a", "rack": ["b"]}
+    assert role.tolerate == ["dedicated=llm"]
+    other = service.roles.get(role="decode")
+    assert (other.select, other.tolerate) == ({}, [])
+    assert AuditEvent.objects.filter(object_type="rolespec").count() == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("hardware", "why"),
+    [
+        pytest.param("h20", "", id="another"),
+        pytest.param("h800", "It is the role's own: choose another.", id="its own"),
+    ],
+)
+def test_a_role_gets_alternative_hardware(root: Client, hardware: str, why: str) -> None:
+    role = factories.make_service().roles.get(role="decode")
+    form = {
+        "alternatives-TOTAL_FORMS": "1",
+        "alternatives-INITIAL_FORMS": "0",
+        "alternatives-0-role": str(role.pk),
+        "alternatives-0-rank": "1",
+        "alternatives-0-hardware": str(factories.make_hardware(hardware).pk),
+        "alternatives-0-gpus_per_instance": "4",
+        "alternatives-0-throughput": "0.5",
+    }
+
+    answer = root.post(f"/admin/inventory/rolespec/{role.pk}/change/", form)
+
+    assert (why in words(answer.content.decode())) is bool(why)
+    assert role.alternatives.count() == (0 if why else 1)
+    assert AuditEvent.objects.filter(object_type="rolehardware").count() == (0 if why else 1)
 
 
 @pytest.mark.django_db
