@@ -11,6 +11,7 @@ from django.db.models import Model
 from inventory.differences import Planned, same
 from inventory.kept import PLANNED_KINDS, Kept, Value, Values
 from inventory.models import (
+    Binding,
     Cluster,
     Fabric,
     Gpu,
@@ -24,6 +25,7 @@ from inventory.models import (
     NvlinkDomain,
     Rack,
     ReservedNode,
+    RoleHardware,
     RoleSpec,
     Service,
     Site,
@@ -99,12 +101,12 @@ USES: Final[Mapping[str, tuple[tuple[type[Model], str], ...]]] = {
     "nic": ((HealthEvent, "nic"),),
     "node": (
         *((Gpu, "node"), (Nic, "node"), (Link, "node")),
-        *((HealthEvent, "node"), (ReservedNode, "node")),
+        *((HealthEvent, "node"), (ReservedNode, "node"), (Binding, "node")),
     ),
     "switch": ((Link, "switch"), (Link, "peer"), (HealthEvent, "switch")),
     "nvlink_domain": ((Node, "nvlink_domain"),),
     "rack": ((Node, "rack"), (Switch, "rack")),
-    "hardware": ((Node, "hardware"), (RoleSpec, "hardware")),
+    "hardware": ((Node, "hardware"), (RoleSpec, "hardware"), (RoleHardware, "hardware")),
     "fabric": ((Switch, "fabric"),),
     "cluster": (
         *((Service, "cluster"), (Node, "cluster"), (Switch, "cluster")),

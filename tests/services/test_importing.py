@@ -30,6 +30,7 @@ from inventory.models import (
     Switch,
 )
 from inventory.stored import read, read_for
+from tests.factories import make_binding, make_service
 from tests.inventory.files import found, node, nodes
 from tests.services.importing import (
     ME,
@@ -356,6 +357,16 @@ def test_what_changed_since_is_kept_and_named() -> None:
     row = Node.objects.get(name="a")
     assert (row.gpus, row.cuda) == (6, "")
     assert back.notes == ["node a keeps its gpus, which was changed since."]
+
+
+def test_a_node_whose_gpus_are_held_stays() -> None:
+    run = applied(upload(FLEET))
+    row = Node.objects.get(name="a")
+    Node.objects.filter(pk=row.pk).update(gpus=8)
+    make_binding(make_service(), row)
+    back = reverted(run)
+    assert set(Node.objects.values_list("name", flat=True)) == {"a"}
+    assert "node a stays: it is in use by now." in back.notes
 
 
 def test_what_is_used_since_is_kept_and_named() -> None:
