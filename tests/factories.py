@@ -273,15 +273,6 @@ def an_instance(name: str, node: str, **fields: str) -> dict[str, str]:
     } | fields
 
 
-def make_binding(service: Service, node: Node, begin: int, end: int, **fields: Any) -> Binding:
-    """Return GPUs ``[begin, end)`` of a node, promised to a decode instance nobody has seen."""
-    group = DeploymentGroup.objects.get_or_create(
-        service=service, name=fields.pop("group", "chat-g1"), defaults={"made_at": NOW}
-    )[0]
-    given = {"role": "decode", "place": "new-1", "bound_at": NOW} | fields
-    return Binding.objects.create(group=group, node=node, gpus=(begin, end), **given)
-
-
 def a_placement(**fields: Any) -> dict[str, Any]:
     """Return a plan as an action keeps it: 1 prefill and 2 decode on two nodes join chat-g1."""
     place = {
@@ -295,7 +286,6 @@ def a_placement(**fields: Any) -> dict[str, Any]:
     return {
         "inventory_version": 7,
         "touched": "0" * 64,
-        "sentence": "1 prefill and 2 decode instances under S1 s1-01.",
         "places": [
             place | {"instance": "chat-p-9", "role": "prefill", "nodes": {"h800-000": 2}},
             place | {"instance": "chat-d-8", "role": "decode", "nodes": {"h800-000": 2}},

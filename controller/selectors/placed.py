@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlencode
 
 from controller.core import wording
 from controller.core.lifecycle import OPEN_PROPOSALS, ActionState
 from controller.core.phrases import plural
+from controller.core.placement.plan_plain import (
+    PlainCandidate,
+    PlainMove,
+    PlainPlace,
+    PlainPlacement,
+    PlainRemoval,
+    PlainUnplaced,
+)
 from controller.models import Action, Proposal
-
-Plain = Mapping[str, Any]
 
 LEVELS: Final = {"s1": "S1", "s2": "S2", "cluster": "cluster"}
 SCARCITIES: Final = ("low", "medium", "high")
@@ -61,6 +67,17 @@ class Single:
 
 
 @dataclass(frozen=True, slots=True)
+class Moved:
+    """One instance that changes its place so that others find theirs."""
+
+    service: str
+    name: str
+    role: str
+    before: Sequence[NodeGpus]
+    after: Sequence[NodeGpus]
+
+
+@dataclass(frozen=True, slots=True)
 class Short:
     """What found no room, why, and the smallest change that would make it fit."""
 
@@ -97,13 +114,17 @@ class Placed:
     """
 
     tense: str
-    sentence: str
-    inventory_version: int | None
     together: Sequence[Together]
     comes: Sequence[Single]
     goes: Sequence[Single]
+    moves: Sequence[Moved]
     short: Short | None
     looked: Sequence[Looked]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it changes nothing and nothing was short."""
+        return not (self.comes or self.goes or self.moves or self.short)
 
     @property
     def is_preview(self) -> bool:
@@ -135,24 +156,21 @@ def _tense(row: Action) -> str:
     return GOES if row.is_bound else WOULD
 
 
-def placed_from(plain: Plain | None, cluster: str, tense: str) -> Placed | None:
+def placed_from(plain: PlainPlacement | None, cluster: str, tense: str) -> Placed | None:
     """Return what a kept plan says; ``None`` without one.
 
     ``cluster`` is that of the service: the one of what doesn't name its own.
     """
     if plain is None:
         return None
-    places = [{"cluster": cluster, **one} for one in plain.get("places") or ()]
-    removals = [{"cluster": cluster, **one} for one in plain.get("removals") or ()]
     return Placed(
         tense=tense,
-        sentence=str(plain.get("sentence") or ""),
-        inventory_version=plain.get("inventory_version"),
-        together=_together(places),
-        comes=[_single(one) for one in places],
-        goes=[_single(one) for one in removals],
-        short=_short(plain.get("unplaced")),
-        looked=[_looked(one, cluster) for one in plain.get("candidates") or ()],
+        together=_together(plain["places"]),
+        comes=[_coming(one) for one in plain["places"]],
+        goes=[_leaving(one, cluster) for one in plain["removals"]],
+        moves=[_moving(one) for one in plain.get("moves", ())],
+        short=_short(plain["unplaced"]),
+        looked=[_looked(one, cluster) for one in plain["candidates"]],
     )
 
 
@@ -164,9 +182,9 @@ def domain_address(cluster: str, level: str, domain: str) -> str:
     return f"/fleet/topology/?{urlencode(narrowed)}"
 
 
-def level_word(level: object) -> str:
+def level_word(level: str) -> str:
     """Return a level as a person says it."""
-    return LEVELS.get(str(level).lower(), str(level))
+    return LEVELS[level]
 
 
 def counts_words(prefill: int, decode: int) -> str:
@@ -177,21 +195,22 @@ def counts_words(prefill: int, decode: int) -> str:
     return ", ".join(told) or "nothing"
 
 
-def _together(places: Iterable[Plain]) -> tuple[Together, ...]:
-    found: dict[tuple[str, str, str, str], list[Plain]] = defaultdict(list)
+def _together(places: Iterable[PlainPlace]) -> tuple[Together, ...]:
+    found: dict[tuple[str, str, str, str], list[PlainPlace]] = defaultdict(list)
     for one in places:
-        found[one["cluster"], str(one["level"]), one["domain"], one["group"]].append(one)
+        found[one["cluster"], one["level"], one["domain"], one["group"]].append(one)
     told = []
     for (cluster, level, domain, group), here in sorted(found.items()):
-        roles = Counter(one["role"] for one in here)
+        # Pods of one instance share its name.
+        names = {(one["role"], one["instance"]) for one in here}
+        roles = [sum(role == kind for role, _ in names) for kind in ROLES]
         nodes = {name for one in here for name in one["nodes"]}
         told.append(
             Together(
                 domain=domain,
                 level=level_word(level),
                 address=domain_address(cluster, level, domain),
-                counts=f"{counts_words(*(roles[role] for role in ROLES))} on "
-                f"{plural(len(nodes), 'node')}",
+                counts=f"{counts_words(*roles)} on {plural(len(nodes), 'node')}",
                 group=group,
                 is_new_group=any(one["is_new_group"] for one in here),
                 hardware=", ".join(sorted({one["hardware"] for one in here})),
@@ -200,21 +219,35 @@ def _together(places: Iterable[Plain]) -> tuple[Together, ...]:
     return tuple(told)
 
 
-def _single(one: Plain) -> Single:
+def _coming(one: PlainPlace) -> Single:
+    part = one.get("part")
     return Single(
-        name=one["instance"],
+        name=f"{one['instance']}, {part}" if part else one["instance"],
         role=one["role"],
         group=one["group"],
-        nodes=[
-            NodeGpus(name, gpus, f"/fleet/nodes/{one['cluster']}/{name}/")
-            for name, gpus in sorted(one["nodes"].items())
-        ],
-        hardware=one.get("hardware", ""),
-        why=one.get("why", ""),
+        nodes=_nodes(one["nodes"], one["cluster"]),
+        hardware=one["hardware"],
     )
 
 
-def _short(plain: Plain | None) -> Short | None:
+def _leaving(one: PlainRemoval, cluster: str) -> Single:
+    nodes = _nodes(one["nodes"], cluster)
+    return Single(one["instance"], one["role"], one["group"], nodes, why=one["why"])
+
+
+def _moving(one: PlainMove) -> Moved:
+    before, after = (_nodes(one[end], one["cluster"]) for end in ("from_nodes", "to_nodes"))
+    return Moved(one["service"], one["instance"], one["role"], before, after)
+
+
+def _nodes(nodes: Mapping[str, int], cluster: str) -> tuple[NodeGpus, ...]:
+    return tuple(
+        NodeGpus(name, gpus, f"/fleet/nodes/{cluster}/{name}/")
+        for name, gpus in sorted(nodes.items())
+    )
+
+
+def _short(plain: PlainUnplaced | None) -> Short | None:
     if plain is None:
         return None
     return Short(
@@ -225,15 +258,14 @@ def _short(plain: Plain | None) -> Short | None:
     )
 
 
-def _looked(one: Plain, cluster: str) -> Looked:
-    scarcity = one["scarcity"]
-    is_known = isinstance(scarcity, int) and 0 <= scarcity < len(SCARCITIES)
+def _looked(one: PlainCandidate, cluster: str) -> Looked:
+    domain = one["domain"].removeprefix(f"{cluster}/")
     return Looked(
         level=level_word(one["level"]),
-        domain=one["domain"],
-        address=domain_address(cluster, str(one["level"]), one["domain"]),
+        domain=domain,
+        address=domain_address(cluster, one["level"], domain),
         units=one["units"],
-        scarcity=SCARCITIES[scarcity] if is_known else str(scarcity),
+        scarcity=SCARCITIES[one["scarcity"]],
         left_over=wording.number(one["left_over"]),
         group=one["group"],
         lost=one["lost"],

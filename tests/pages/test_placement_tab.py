@@ -15,7 +15,7 @@ from controller.models import AuditEvent, ServiceStatus
 from inventory.models import LocalityDomain, Node, RoleHardware, RoleSpec, Service
 from tests import factories
 from tests.charts.reading import validated
-from tests.factories import a_placement, an_instance, make_binding, observe
+from tests.factories import a_placement, an_instance, make_binding, make_group, observe
 from tests.pages.reading import reading, words
 from tests.services.people import person
 
@@ -95,8 +95,8 @@ def test_a_group_is_told_with_domain_scarcity_instances_and_gpus(
 ) -> None:
     one, two = Node.objects.order_by("name")[:2]
     make_binding(service, one, 0, 2, role="prefill", instance="chat-p-1", place="chat-p-1")
-    make_binding(service, one, 2, 3, instance="chat-d-1", place="chat-d-1")
-    make_binding(service, one, 5, 6, instance="chat-d-1", place="chat-d-1")
+    make_binding(service, one, 2, 1, instance="chat-d-1", place="chat-d-1")
+    make_binding(service, one, 5, 1, instance="chat-d-1", place="chat-d-1")
     observe(
         service,
         an_instance("chat-p-1", "h800-000"),
@@ -172,11 +172,11 @@ def test_what_is_promised_and_not_seen_is_listed_with_its_change(
     decision = factories.make_decision(service)
     action = factories.make_action(service, decision=decision, placement=a_placement())
     node = Node.objects.get(name="h800-003")
-    make_binding(service, node, 4, 8, action=action.pk)
+    make_binding(service, node, 4, 4, action=action.pk)
     make_binding(service, node, 0, 1, place="gone", released_at=timezone.now())
     observe(service, an_instance("chat-d-1", "h800-000"))
     page = reading(vera, TAB)
-    assert "new-1 decode chat-g1 h800-003 GPUs 4–7 4 promised" in page
+    assert "decode-1 decode chat-g1 h800-003 GPUs 4–7 4 promised" in page
     assert "decode 4 → 6, prefill 2 → 3" in page
     assert f'href="/decisions/{decision.pk}/"' in vera.get(TAB).content.decode()
     assert "gone" not in page
@@ -197,7 +197,16 @@ def test_the_last_placement_is_told_with_what_lost(vera: Client, service: Servic
         "nodes": {"h800-002": 2},
         "why": "the least in its domain",
     }
-    plan = a_placement(unplaced=short, removals=[gone])
+    moved = {
+        "service": "chat",
+        "instance": "chat-d-3",
+        "role": "decode",
+        "group": "chat-g1",
+        "from_nodes": {"h800-002": 2},
+        "to_nodes": {"h800-003": 2},
+        "cluster": "eu-1-a",
+    }
+    plan = a_placement(unplaced=short, removals=[gone], moves=[moved])
     factories.make_action(service, placement=plan, state="ready", is_bound=True)
     page = reading(vera, TAB)
     for said in (
@@ -205,6 +214,7 @@ def test_the_last_placement_is_told_with_what_lost(vera: Client, service: Servic
         "No room for 2 decode FRAGMENTED : 8 GPUs are free, no two together.",
         "Would fit if one instance moved off h800-002.",
         "chat-d-2 decode chat-g1 h800-002 2 the least in its domain",
+        "chat-d-3 chat decode h800-002 2 h800-003 2",
         "2 domains looked at",
         "S1 s1-01 3 low 2 chat-g1 chosen",
         "S1 s1-02 5 high 6 a new group more scarce",
@@ -217,10 +227,11 @@ def test_the_newest_of_action_and_proposal_is_the_last(vera: Client, service: Se
     factories.make_action(service, placement=a_placement(), state="ready")
     later = factories.NOW + timedelta(minutes=1)
     factories.make_proposal(
-        service, placement=a_placement(sentence="Asked for later."), evidence_at=later
+        service, placement=a_placement(), evidence_at=later, to_prefill=2, to_decode=9
     )
     page = reading(vera, TAB)
-    assert "Asked for later. Would go to: S1 s1-01" in page
+    assert "Last placement decided decode 4 → 9 , " in page
+    assert "Would go to: S1 s1-01" in page
     assert "It is computed again when it is carried out." in page
 
 
@@ -335,7 +346,11 @@ def test_more_instances_cost_no_further_query(vera: Client, service: Service) ->
     costs = []
     for count in (1, 3):
         make_binding(
-            service, nodes[count], 0, 2, place=f"new-{count}", action=action.pk, group=f"g{count}"
+            service,
+            nodes[count],
+            place=f"new-{count}",
+            action=action.pk,
+            group=make_group(service, f"g{count}"),
         )
         observe(
             service,
