@@ -171,6 +171,8 @@ def values_of(kind: str, thing: Thing) -> dict[str, Value]:
     }
     if isinstance(thing, FoundNode):
         _reasons(thing, told)
+        if thing.taints is not None:
+            told["taints"] = list(thing.taints)
     if isinstance(thing, FoundLink):
         # Without a port is a way to be cabled, and not nothing said.
         told |= {"port": thing.port, "peer_port": thing.peer_port}

@@ -159,7 +159,7 @@ def _switches(reading: _Reading) -> Iterator[Kept]:
 _NODE: Final = (
     *("name", "gpus", "gpus_allocatable", "u_position", "u_height", "face", "tiers", "serial"),
     *("provider_id", "k8s_uid", "instance_type", "lifecycle", "admin_state", "health"),
-    *("health_reason", "admin_reason", "driver", "cuda", "labels"),
+    *("health_reason", "admin_reason", "driver", "cuda", "labels", "taints"),
 )
 _NODE_MORE: Final = (
     *("cluster__slug", "hardware__slug", "rack__site__slug", "rack__name"),

@@ -142,16 +142,18 @@ def make_group(service: Service, name: str = "", **fields: Any) -> DeploymentGro
 
 
 def make_binding(
-    service: Service, node: Node, first: int = 0, gpus: int = 2, **fields: Any
+    service: Service, node: Node, begin: int = 0, end: int | None = None, **fields: Any
 ) -> Binding:
-    """Return GPUs of a node, from place ``first``, promised to a decode instance of a service."""
+    """Return GPUs ``[begin, end)`` of a node, by default two, promised to a decode instance."""
+    group = fields.pop("group", "")
     given = {
-        "group": fields.pop("group", None) or make_group(service),
+        "group": make_group(service, group) if isinstance(group, str) else group,
         "role": "decode",
-        "place": "decode-1",
+        "place": "new-1",
         "bound_at": NOW,
     } | fields
-    return Binding.objects.create(node=node, gpus=NumericRange(first, first + gpus), **given)
+    gpus = NumericRange(begin, begin + 2 if end is None else end)
+    return Binding.objects.create(node=node, gpus=gpus, **given)
 
 
 def make_decision(service: Service, **fields: Any) -> Decision:

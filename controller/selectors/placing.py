@@ -108,7 +108,7 @@ def in_vain() -> frozenset[UUID]:
 
 
 def rows_of() -> Nodes:
-    """Read all nodes but planned and retired ones; at most seven queries for any fleet.
+    """Read all nodes but planned and retired ones; at most eight queries for any fleet.
 
     What bindings and reports together hold is not free, so GPUs free are never too many, however
     old a report is (I04). Labels are read only where a role selects by them.
@@ -220,13 +220,15 @@ def _taken_of(
 
 
 def _facts(rows: Iterable[NodeRow]) -> Facts:
-    """Return what is beyond the arrays: labels if a role selects by them, and who is barred."""
+    """Return what the arrays leave out: labels if a role selects by any, taints, who is barred."""
     labels: dict[str, Mapping[str, str]] = {}
     if RoleSpec.objects.exclude(select={}).exists():
         said = _existing().exclude(labels={}).values_list("cluster__slug", "name", "labels")
         labels = {f"{cluster}/{name}": own for cluster, name, own in said}
+    said = _existing().exclude(taints=[]).values_list("cluster__slug", "name", "taints")
+    taints = {f"{cluster}/{name}": frozenset(own) for cluster, name, own in said}
     barred = {} if all(row.usable for row in rows) else _barred()
-    return Facts(labels=labels, barred=barred)
+    return Facts(labels=labels, taints=taints, barred=barred)
 
 
 def _barred() -> dict[str, str]:

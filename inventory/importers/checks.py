@@ -50,6 +50,9 @@ def name_problem(value: str) -> str | None:
     )
 
 
+TAINT_MOST: Final = 400
+
+
 def text_problem(value: str, most: int = 200) -> str | None:
     """Return what is wrong with free text, or ``None``: formulas, control characters, length."""
     if _FORMULA.match(value):

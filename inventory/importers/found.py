@@ -161,7 +161,10 @@ class FoundHardware:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundNode:
-    """A machine; ``tiers`` are the domains a file asserts, nearest first, ``None`` if unsaid."""
+    """A machine; ``tiers`` are the domains a file asserts, nearest first, ``None`` if unsaid.
+
+    ``taints`` are "key=value" or "key"; ``None`` says nothing of them, and nothing that none is.
+    """
 
     cluster: str
     name: str
@@ -183,6 +186,7 @@ class FoundNode:
     driver: str | None = None
     cuda: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    taints: tuple[str, ...] | None = None
     clears: tuple[str, ...] = ()
     at: str = ""
 

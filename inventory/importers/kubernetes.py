@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from inventory.importers.checks import (
+    TAINT_MOST,
     gpus_problem,
     hardware_of,
     label_problem,
@@ -52,6 +53,7 @@ _SEVENTHS: Final = 7
 _MIG: Final = re.compile(r"-MIG-(\d)g\.(\d+)gb")
 _MEMORY: Final = re.compile(r"(\d+)GB")
 _PRESSURES: Final = ("MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailable")
+_EFFECTS: Final = frozenset(("NoSchedule", "NoExecute"))
 _MIB_MOST: Final = 10_000_000
 
 
@@ -232,6 +234,7 @@ class _Reading:
                 driver=labels.get("nvidia.com/cuda.driver-version.full"),
                 cuda=labels.get("nvidia.com/cuda.runtime-version.full"),
                 labels=self._kept(item, labels),
+                taints=_taints(item),
                 at=at,
             )
         )
@@ -399,6 +402,26 @@ def _health(item: Mapping[str, Plain], gpus: _Gpus) -> tuple[str, str | None]:
     ]
     troubles += [one for one in _PRESSURES if conditions.get(one, {}).get("status") == "True"]
     return ("degraded", ", ".join(troubles)) if troubles else ("ok", None)
+
+
+def _taints(item: Mapping[str, Plain]) -> tuple[str, ...]:
+    """Return the taints that keep instances away.
+
+    Not those that say again how the node is, nor those that keep away who asks for no GPU.
+    """
+    found: list[str] = []
+    for _, taint in blocks(inside(item, "spec", "taints")):
+        key, value = (text_of(taint.get(name)) for name in ("key", "value"))
+        if not key or text_of(taint.get("effect")) not in _EFFECTS or _says_known(key):
+            continue
+        said = f"{key}={value}" if value else key
+        if not text_problem(said, TAINT_MOST):
+            found.append(said)
+    return tuple(sorted(set(found)))
+
+
+def _says_known(key: str) -> bool:
+    return key in _VENDORS or key.startswith("node.kubernetes.io/")
 
 
 def _cordon_reason(item: Mapping[str, Plain], labels: Labels) -> str | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from inventory.importers.checks import (
+    TAINT_MOST,
     gpus_problem,
     label_problem,
     leaves_problem,
@@ -66,7 +67,7 @@ KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "s1": ("name", "leaves", "racks", *_GROUP),
     "rack": ("name", "site", "u_height", "u_start", "u_step", *_GROUP),
     "node": (
-        *("name", "sku", "gpus", "gpus_allocatable", "u", "labels", "clears"),
+        *("name", "sku", "gpus", "gpus_allocatable", "u", "labels", "taints", "clears"),
         *TIERS[2:],
         *(*NODE_TEXTS, *STATES, "gpu_list", "nics"),
     ),
@@ -211,6 +212,16 @@ class _Reading:
             else:
                 found[key] = said
         return found
+
+    def taints(self, block: Mapping[str, Plain]) -> tuple[str, ...] | None:
+        """Return the taints of a node; an empty list says that it has none."""
+        if "taints" not in block:
+            return None
+        found = texts(block["taints"])
+        problems = [text_problem(one, TAINT_MOST) for one in found]
+        for problem in filter(None, problems):
+            self.fault(block, "taints", problem)
+        return tuple(one for one, bad in zip(found, problems, strict=True) if not bad)
 
     def hardware(self, block: Mapping[str, Plain]) -> None:
         slug = self.name(block, "slug")
@@ -442,6 +453,7 @@ class _Reading:
             gpus=node.gpus if own is None else own,
             gpus_allocatable=self.gpus(block, "gpus_allocatable"),
             labels=self.labels(block),
+            taints=self.taints(block),
             clears=tuple(texts(block.get("clears"))),
         )
 

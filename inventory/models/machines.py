@@ -83,6 +83,12 @@ class Node(Sourced):
         blank=True,
         verbose_name="asserted S1, S2, …",
     )
+    taints = ArrayField(
+        models.CharField(max_length=400),
+        default=list,
+        blank=True,
+        help_text="What keeps away instances of roles that don't tolerate it: key=value or key.",
+    )
     nvlink_domain = models.ForeignKey(
         NvlinkDomain, null=True, blank=True, on_delete=models.SET_NULL, related_name="nodes"
     )

@@ -246,6 +246,23 @@ def test_a_node_says_how_it_is(
     assert (one.admin_state, one.health, one.reason) == (state, health, reason)
 
 
+def test_taints_that_keep_instances_away_are_read() -> None:
+    taints = [
+        {"key": "dedicated", "value": "llm", "effect": "NoSchedule"},
+        {"key": "broken", "effect": "NoExecute"},
+        {"key": "spot", "value": "yes", "effect": "PreferNoSchedule"},
+        {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"},
+        {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"},
+    ]
+    (one,) = found(nodes(node("a", spec={"taints": taints}))).nodes
+    assert one.taints == ("broken", "dedicated=llm")
+
+
+def test_a_node_without_taints_says_so() -> None:
+    (one,) = found(nodes(node("a"))).nodes
+    assert one.taints == ()
+
+
 def test_who_cordoned_and_why_is_kept() -> None:
     labels = {"example.com/cordon-by": "sentinel", "example.com/cordon-reason": "xid-79"}
     (one,) = found(nodes(node("a", labels, spec={"unschedulable": True}))).nodes

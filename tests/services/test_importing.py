@@ -359,6 +359,23 @@ def test_what_changed_since_is_kept_and_named() -> None:
     assert back.notes == ["node a keeps its gpus, which was changed since."]
 
 
+def test_taints_come_and_go_and_are_taken_back() -> None:
+    def told(*keys: str) -> str:
+        taints = [{"key": key, "effect": "NoSchedule"} for key in keys]
+        return listed(node("a", spec={"taints": taints}))
+
+    def taints() -> list[str]:
+        return list(Node.objects.values_list("taints", flat=True).get())
+
+    applied(upload(told("x", "y"), "n.json"))
+    assert taints() == ["x", "y"]
+    assert "taints:" in exported()
+    run = applied(upload(told(), "n.json"))
+    assert taints() == []
+    reverted(run)
+    assert taints() == ["x", "y"]
+
+
 def test_a_node_whose_gpus_are_held_stays() -> None:
     run = applied(upload(FLEET))
     row = Node.objects.get(name="a")

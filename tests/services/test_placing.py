@@ -195,7 +195,9 @@ def test_free_is_what_is_there_less_what_the_services_hold(
         if first + gpus <= 8 and not places & taken:
             taken |= places
             name = f"c-{number}" if number % 2 else ""
-            make_binding(service, nodes[node], first, gpus, instance=name, place=f"p{number}")
+            make_binding(
+                service, nodes[node], first, first + gpus, instance=name, place=f"p{number}"
+            )
     # Places may be held that the node has lost since.
     Node.objects.update(gpus_allocatable=there)
     once = {f"c-{name}": ",".join(f"h800-00{at}" for at in sorted(on)) for name, on in seen}
@@ -255,6 +257,12 @@ def test_labels_are_read_where_a_role_selects_by_them(nodes: list[Node]) -> None
     assert rows_of().facts.labels == {}
     RoleSpec.objects.filter(role="decode").update(select={"zone": "a"})
     assert rows_of().facts.labels == {FIRST: {"zone": "a"}}
+
+
+def test_taints_are_read(nodes: list[Node]) -> None:
+    assert rows_of().facts.taints == {}
+    Node.objects.filter(pk=nodes[0].pk).update(taints=["dedicated=llm"])
+    assert rows_of().facts.taints == {FIRST: {"dedicated=llm"}}
 
 
 def _moves(node: Node) -> None:
@@ -337,7 +345,7 @@ def test_the_queries_are_the_same_for_any_fleet(count: int) -> None:
     _fill(make_cluster(), make_hardware(), count)
     with CaptureQueriesContext(connection) as queries:
         nodes = rows_of()
-    assert len(queries) == 8
+    assert len(queries) == 9
     with CaptureQueriesContext(connection) as queries:
         tenants_of(nodes)
     assert len(queries) == 7

@@ -75,20 +75,20 @@ def service(nodes: list[Node]) -> Service:  # noqa: ARG001 - where it runs
         ),
         pytest.param(
             [one("c-1", "", state="pending")],
-            [("decode-1", "held", "0", 0, 2)],
+            [("new-1", "held", "0", 0, 2)],
             {},
             id="not-by-one-without-a-node",
         ),
         pytest.param(
             [one("c-1", "0", role="prefill")],
-            [("decode-1", "held", "0", 0, 2), ("c-1", "running", "0", 2, 4)],
+            [("new-1", "held", "0", 0, 2), ("c-1", "running", "0", 2, 4)],
             {"bound": 1},
             id="not-by-another-role",
         ),
         pytest.param(
             [one("c-1", "0,1")],
             [
-                ("decode-1", "held", "0", 0, 2),
+                ("new-1", "held", "0", 0, 2),
                 ("c-1", "running", "0", 2, 3),
                 ("c-1", "running", "1", 0, 1),
             ],
@@ -101,7 +101,7 @@ def service(nodes: list[Node]) -> Service:  # noqa: ARG001 - where it runs
             {"claimed": 1, "bound": 1},
             id="by-one-of-two",
         ),
-        pytest.param([], [("decode-1", "held", "0", 0, 2)], {}, id="not-yet"),
+        pytest.param([], [("new-1", "held", "0", 0, 2)], {}, id="not-yet"),
     ],
 )
 def test_a_promise_is_taken_up(
@@ -130,7 +130,7 @@ def test_of_two_promises_that_of_its_group_is_taken_up(
 def test_an_old_report_takes_up_no_newer_promise(service: Service, nodes: list[Node]) -> None:
     make_binding(service, nodes[0], 0, bound_at=LATER)
     settle([report(one("c-1", "0"), at=NOW)], set(), LATER)
-    assert held() == [("decode-1", "held", "0", 0, 2), ("c-1", "running", "0", 2, 4)]
+    assert held() == [("new-1", "held", "0", 0, 2), ("c-1", "running", "0", 2, 4)]
 
 
 @pytest.mark.parametrize(
