@@ -11,9 +11,11 @@ from django.conf import settings
 from rq import get_current_job
 
 from controller import loop, wiring
+from controller.core.placement import advice
 from controller.models.clock import database_now
 from controller.selectors.node_use import holders
-from controller.selectors.situation import situation
+from controller.selectors.placing import in_vain, reports
+from controller.selectors.situation import refused_requests, situation
 from controller.services import (
     actions,
     approvals,
@@ -23,10 +25,12 @@ from controller.services import (
     import_jobs,
     leadership,
     placing,
+    rearranging,
     retention,
 )
 from controller.services.errors import NotLeadingError
 from controller.simulator import curation
+from inventory.services.settling import settle
 
 log = structlog.get_logger(__name__)
 
@@ -61,9 +65,19 @@ def tick() -> str:
 
 def place() -> str:
     """Bring bindings in line with what runs, and give recorded actions their GPUs."""
+    settle(reports(), in_vain(), database_now())
+    rearranging.advance()
     bound = placing.place_due(situation)
     actions.enqueue(bound)
     return f"{len(bound)} actions placed"
+
+
+def advise() -> str:
+    """Look for moves and shrunk services that would help, and keep their proposals up to date."""
+    found = situation()
+    advised = advice.advise(found, refused_requests(database_now()))
+    rearranging.keep_up(advised, version=found.version)
+    return f"{len(advised)} proposals of moves"
 
 
 def sweep() -> None:

@@ -14,6 +14,7 @@ from controller.views import (
     freezes,
     hardware,
     imports,
+    moves,
     nodes,
     overview,
     placement,
@@ -71,6 +72,9 @@ urlpatterns = [
     path("approvals/<int:pk>/", approvals.page, name="approval"),
     path("approvals/<int:pk>/approve/", approvals.approve, name="approve"),
     path("approvals/<int:pk>/reject/", approvals.reject, name="reject"),
+    path("approvals/moves/<int:pk>/", moves.page, name="moves"),
+    path("approvals/moves/<int:pk>/approve/", moves.approve, name="moves-approve"),
+    path("approvals/moves/<int:pk>/reject/", moves.reject, name="moves-reject"),
     path("approvals/suggestions/<int:pk>/", suggestions.page, name="suggestion"),
     path("approvals/suggestions/<int:pk>/adopt/", suggestions.adopt, name="suggestion-adopt"),
     path(

@@ -15,6 +15,7 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 SWEEP_S = 10
+ADVISE_S = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ def beats() -> tuple[Beat, ...]:
     """Return every regular task."""
     return (
         Beat("controller.tasks.tick", "control", every_s=settings.TICK_S, timeout_s=30),
+        Beat("controller.tasks.advise", "placement", every_s=ADVISE_S, timeout_s=60),
         Beat("controller.tasks.sweep", "actions", every_s=SWEEP_S, timeout_s=30),
     )
 

@@ -1,13 +1,20 @@
 """All nodes and services as a placement cycle starts from them, and who was refused before."""
 
 from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
 
 from controller.core.placement.limiting import NO_ROOM
 from controller.core.placement.preview import Situation
+from controller.core.placement.values import Request
+from controller.core.types import Instances, Role
 from controller.models import ServiceStatus
 from controller.selectors.placing import rows_of, tenants_of
 from inventory.models import Service
 from inventory.snapshot import newest_version
+
+NEWEST: Final = timedelta(minutes=2)
+"""A decision that was not confirmed since says nothing about what is wanted now."""
 
 
 def situation() -> Situation:
@@ -27,3 +34,20 @@ def refused_in_a_row() -> dict[str, int]:
     """Return by service how many decisions in a row found no room, as of the last; one query."""
     last = ServiceStatus.objects.filter(decision__code__in=NO_ROOM)
     return dict(last.values_list("service__slug", "decision__count"))
+
+
+def refused_requests(now: datetime) -> list[Request]:
+    """Return the growth that the newest decisions wanted and found no room for; one query."""
+    found = []
+    statuses = ServiceStatus.objects.filter(
+        decision__last_at__gte=now - NEWEST, decision__steps__contains=[{"name": "placement"}]
+    ).select_related("service", "decision")
+    for status in statuses.order_by("service__slug"):
+        decision = status.decision
+        if decision is None:
+            continue
+        step = next(one for one in decision.steps if one["name"] == "placement")
+        missing = (max(step["before"][role] - step["after"][role], 0) for role in Role)
+        repeats = decision.count if decision.code in NO_ROOM else 0
+        found.append(Request(status.service.slug, Instances(*missing), repeats))
+    return found

@@ -4,7 +4,7 @@ An action is carried by a job that holds its id and nothing else; everything is 
 """
 
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -35,7 +35,7 @@ from controller.core.reasons import Code
 from controller.core.registration import InStep, PlainRule
 from controller.core.starts import START_S
 from controller.core.types import Hold, Instances, Mode, Role, Stage
-from controller.models import Action, Freeze, Proposal, ServiceStatus, holds
+from controller.models import Action, Freeze, Proposal, Rearrangement, ServiceStatus, holds
 from controller.models.clock import database_now
 from controller.services import audit, exchanges, leadership, people
 from controller.services.rows import basis_of, order_of
@@ -192,6 +192,34 @@ def _record(proposal: Proposal) -> UUID:
     return action.pk
 
 
+def action_of(  # noqa: PLR0913 - what a step of moves is made of
+    service: Service,
+    moves: Rearrangement,
+    counts: tuple[Mapping[str, int], Mapping[str, int]],
+    *,
+    placement: PlainPlacement,
+    resource_version: str,
+    epoch: int,
+) -> Action:
+    """Record one service's step of an approved set of moves; ``counts`` are before and after."""
+    before, after = counts
+    return Action.objects.create(
+        id=uuid.uuid4(),
+        service=service,
+        rearrangement=moves,
+        actor=moves.decided_by.get_username() if moves.decided_by else "controller",
+        epoch=epoch,
+        reason=moves.sentence,
+        from_prefill=before["prefill"],
+        from_decode=before["decode"],
+        to_prefill=after["prefill"],
+        to_decode=after["decode"],
+        resource_version=resource_version,
+        placement=placement,
+        recorded_at=Now(),
+    )
+
+
 def _in_step(proposal: Proposal) -> PlainRule | None:
     """Return who waits to be registered, reckoned from now: a person took their time."""
     status = ServiceStatus.objects.filter(service=proposal.service_id).first() or ServiceStatus()
@@ -235,7 +263,7 @@ def run(pk: UUID, *, actuator_of: ActuatorOf) -> ActionState:
 
 def _read(pk: UUID) -> Action:
     return Action.objects.select_related(
-        "service__cluster", "decision", "proposal__decided_by"
+        "service__cluster", "decision", "proposal__decided_by", "rearrangement__decided_by"
     ).get(pk=pk)
 
 
@@ -263,6 +291,9 @@ def _objections(action: Action) -> Iterator[str]:
         yield f"The policy is at revision {revision} now."
     if action.proposal is not None:
         yield from filter(None, [_no_longer_approved(action.proposal, now)])
+    moves = action.rearrangement
+    if moves is not None and moves.decided_by and not moves.decided_by.has_perm(people.APPROVE):
+        yield f"{moves.decided_by.get_username()} no longer has the right to approve."
     placement: PlainPlacement | None = action.placement
     if action.is_bound and placement and placement["touched"] != touched(nodes_of(placement)):
         yield "The nodes it was placed on have changed since: placed anew instead."
@@ -274,6 +305,11 @@ def _modes(action: Action) -> tuple[str, ...]:
     An approval carries an automatic service too where the fleet's budget made the proposal.
     Nothing is ever sent of a service that is only observed.
     """
+    if action.rearrangement is not None:
+        rule = action.rearrangement.decided_by is None
+        return (
+            (Service.Mode.AUTOMATIC,) if rule else (Service.Mode.APPROVE, Service.Mode.AUTOMATIC)
+        )
     if action.proposal is None:
         return (Service.Mode.AUTOMATIC,)
     decided = action.decision.mode if action.decision is not None else Service.Mode.APPROVE
@@ -491,7 +527,8 @@ def follow(now: datetime) -> None:
         if action.applied_at is None:
             continue
         observed_at = status.observed_at
-        if observed_at and observed_at > action.applied_at and _is_ready(status, _to(action)):
+        is_seen = observed_at and observed_at > action.applied_at
+        if is_seen and _is_ready(status, _to(action)) and _have_moved(status, action.placement):
             _move(action, ActionState.READY, ready_at=observed_at, ended_at=Now())
         elif now > _ready_by(action, action.applied_at):
             _end(action, ActionState.FAILED, _not_ready(status, _to(action)))
@@ -512,6 +549,13 @@ def _is_ready(status: ServiceStatus, want: Instances) -> bool:
         Instances(status.prefill_ready, status.decode_ready) == want
         and status.prefill_draining + status.decode_draining == 0
     )
+
+
+def _have_moved(status: ServiceStatus, placement: PlainPlacement | None) -> bool:
+    """Return whether nobody is left where a change moved them from."""
+    moves = placement.get("moves", []) if placement else []
+    leaving = {move["instance"] for move in moves}
+    return leaving.isdisjoint(one["name"] for one in status.instances)
 
 
 def _not_ready(status: ServiceStatus, want: Instances) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from django.db.models import Model
 from django.db.models.functions import Now
 
-from controller.models import AuditEvent, PolicySuggestion, Proposal
+from controller.models import AuditEvent, PolicySuggestion, Proposal, Rearrangement
 
 # Set once a request by the shell around the views, so that every event of a request shares it.
 REQUEST_ID: Final[ContextVar[str]] = ContextVar("request_id", default="")
@@ -65,7 +65,7 @@ def record_each(
     )
 
 
-def too_late(found: Proposal | PolicySuggestion, actor: str, text: str) -> None:
+def too_late(found: Proposal | PolicySuggestion | Rearrangement, actor: str, text: str) -> None:
     """Add that somebody decided on what had been decided or changed already; ``text`` says how."""
     record(
         actor=actor,

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from controller.core.lifecycle import ActionState
 from controller.core.placement.plan_plain import (
+    NOWHERE,
     PlainPlacement,
     nodes_of,
     placement_of,
@@ -64,7 +65,8 @@ def place_due(read: ReadSituation) -> list[UUID]:
         if not waiting:
             return []
         situation = read()
-        plan = situation.plan([_request(action) for action in waiting])
+        chosen = [action for action in waiting if action.rearrangement_id is None]
+        plan = situation.plan([_request(action) for action in chosen])
         return [action.pk for action in waiting if _settle(action, plan, situation.version)]
 
 
@@ -83,9 +85,14 @@ def _request(action: Action) -> Request:
 
 def _settle(action: Action, plan: Plan, version: int) -> bool:
     """Promise an action its GPUs, or call it off; returns whether it has them."""
-    found = placement_of(plan, action.service.slug, version=version, touched="")
-    decided: PlainPlacement | None = action.placement
-    said = (what_matters(decided, found) if decided else "") or _promise(action, found)
+    decided: PlainPlacement = action.placement or NOWHERE
+    if action.rearrangement_id is not None:
+        # Who goes where was approved by name: there is nothing to choose anew.
+        found, said = decided, ""
+    else:
+        found = placement_of(plan, action.service.slug, version=version, touched="")
+        said = what_matters(decided, found)
+    said = said or _promise(action, found)
     if said:
         actions.call_off(action, said)
         return False

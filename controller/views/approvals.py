@@ -10,7 +10,7 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 
 from controller import forms
-from controller.selectors import proposals, suggestions
+from controller.selectors import moves, proposals, suggestions
 from controller.selectors.proposals import Card
 from controller.services import approvals
 from controller.services.errors import ConflictError
@@ -28,9 +28,11 @@ def index(request: HttpRequest) -> HttpResponse:
     now = timezone.now()
     queue = proposals.queue(tab, user=request.user, now=now)  # type: ignore[arg-type]
     cards = suggestions.of_tab(tab, may_decide=request.user.has_perm(suggestions.RIGHT), now=now)
-    values = {"queue": queue, "tab": tab, "suggestions": cards, "now": now}
+    moving = moves.of_tab(tab, may_decide=may, now=now)
+    values = {"queue": queue, "tab": tab, "suggestions": cards, "moves": moving, "now": now}
     if request.headers.get("HX-Request"):
-        state = (tab, queue.state, *(card.shown for card in cards))
+        shown = (*(card.shown for card in cards), *(card.shown for card in moving))
+        state = (tab, queue.state, *shown)
         return fragments.answer(request, "controller/_proposal_list.html", values, state=state)
     return render(request, "controller/approvals.html", values)
 

@@ -83,6 +83,16 @@ class PlainPlacement(TypedDict):
     moves: NotRequired[list[PlainMove]]
 
 
+NOWHERE: Final[PlainPlacement] = {
+    "inventory_version": 0,
+    "touched": "",
+    "places": [],
+    "removals": [],
+    "unplaced": None,
+    "candidates": [],
+}
+
+
 def placement_of(plan: Plan, service: str, *, version: int, touched: str) -> PlainPlacement:
     """Return what a plan says of one service; ``touched`` is the digest of its domains (S20)."""
     unplaced = next((one for one in plan.unplaced if one.service == service), None)

@@ -1,0 +1,244 @@
+"""What would help, as proposals for a person: moves and shrunk services, with gain and cost."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from controller.core.placement.cycle import choosing_of, wanted_of
+from controller.core.placement.defragment import Rearranging, make_room
+from controller.core.placement.degrade import Shrinking, Shrunk, shrink_for
+from controller.core.placement.layout import sizes_of
+from controller.core.placement.moving import USUAL_START_S, Disruption, widened
+from controller.core.placement.plan_plain import (
+    PlainMove,
+    PlainRemoval,
+    cluster_of,
+    own_names,
+)
+from controller.core.placement.preview import Situation
+from controller.core.placement.replace import Replacing, lost_of, replacements
+from controller.core.placement.together import bring_together
+from controller.core.placement.values import Move, Request
+from controller.core.sentences import arrows
+from controller.core.types import Instances, Role
+from controller.core.words import seconds
+
+USUAL: Final = Disruption(instances=8)
+"""No more instances than this are disturbed by one proposal."""
+
+LOOKED_AT: Final = 5
+"""So many refused requests are looked at each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """One proposal: what kind, for whom, which moves and which services shrink.
+
+    ``gain`` and ``cost`` are figures by name; ``moves`` and ``shrinks`` plain values that are kept
+    and later carried out. Two with the same ``key`` ask for the same thing.
+    """
+
+    kind: str
+    service: str
+    sentence: str
+    moves: tuple[PlainMove, ...] = ()
+    shrinks: tuple[Mapping[str, object], ...] = ()
+    gain: Mapping[str, object] = field(default_factory=dict, hash=False)
+    cost: Mapping[str, object] = field(default_factory=dict, hash=False)
+
+    @property
+    def key(self) -> str:
+        """What it is told apart by from others."""
+        return f"{self.kind}:{self.service}"
+
+    @property
+    def asks(self) -> bool:
+        """Whether there is anything to be carried out; without, it only tells."""
+        return bool(self.moves or self.shrinks)
+
+    @property
+    def body(self) -> dict[str, object]:
+        """What is kept and carried out."""
+        return {"moves": list(self.moves), "shrinks": list(self.shrinks)}
+
+
+def advise(
+    situation: Situation, refused: Sequence[Request], *, budget: Disruption = USUAL
+) -> list[Advice]:
+    """Return what would help now: replacements first, then room, then shrinking, then nearness.
+
+    ``refused`` are requests that found no room. What moves would make fit is not asked of lower
+    priorities as well.
+    """
+    fleet, tenants = situation.fleet, list(situation.tenants.values())
+    known = [one for one in refused if one.service in situation.tenants]
+    asks = [
+        wanted.ask
+        for one in known
+        if (wanted := wanted_of(fleet, situation.tenants[one.service], one)) is not None
+    ]
+    choosing = choosing_of(fleet, asks)
+    found = list(_replaced(situation, budget))
+    helped: set[str] = set()
+    for request in known[:LOOKED_AT]:
+        room = make_room(choosing, fleet, tenants, request, budget=budget)
+        if room is not None:
+            found.append(_room(room))
+            helped.add(request.service)
+    short = [one for one in known if one.service not in helped]
+    shrinking = shrink_for(choosing, fleet, tenants, short) if short else None
+    if shrinking is not None:
+        found.append(_shrunk(shrinking, short, situation))
+    if not found:
+        # Nearness is worth a disturbance only while nothing is missing.
+        found += map(_together, bring_together(choosing, fleet, tenants, budget=budget))
+    return found
+
+
+def _replaced(situation: Situation, budget: Disruption) -> Iterable[Advice]:
+    fleet, tenants = situation.fleet, list(situation.tenants.values())
+    lost = lost_of(fleet, tenants)
+    if not lost:
+        return
+    sizes = sizes_of(situation.tenants[name] for name in lost)
+    choosing = widened(fleet, choosing_of(fleet, []), sizes)
+    for name, held in lost.items():
+        answer = replacements(choosing, fleet, situation.tenants[name], held)
+        if answer.moves or answer.refused:
+            yield _replacement(name, answer, budget)
+
+
+def _replacement(name: str, answer: Replacing, budget: Disruption) -> Advice:
+    moves = answer.moves or answer.whole_group
+    refused = " ".join(one.sentence for one in answer.refused)
+    where = sorted({node for move in moves for node in own_names(move.from_nodes)})
+    if answer.moves:
+        said = (
+            f"Replace {_counted(answer.moves)} of {name} on {', '.join(where)} within their"
+            f" domain. {refused}"
+        )
+    elif moves:
+        said = f"{refused} Move the whole group of {name} instead: {_counted(moves)}."
+    else:
+        said = f"Nothing replaces what {name} lost: {refused}"
+    return Advice(
+        "replace",
+        name,
+        said.strip(),
+        moves=tuple(map(plain_move, moves)),
+        gain={"instances": len(moves)},
+        cost=_cost(moves, sum(budget.start_up_s.get(m.service, USUAL_START_S) for m in moves)),
+    )
+
+
+def _room(found: Rearranging) -> Advice:
+    return Advice(
+        "room",
+        found.service,
+        f"Move {_counted(found.moves)} of {_services(found.moves)}, so that {found.gain} more"
+        f" instances of {found.service} fit. It takes {seconds(found.cost)} of GPU time.",
+        moves=tuple(map(plain_move, found.moves)),
+        gain={"instances": found.gain} | _fragments(found),
+        cost=_cost(found.moves, found.cost),
+    )
+
+
+def _together(found: Rearranging) -> Advice:
+    return Advice(
+        "together",
+        found.service,
+        f"Move {_counted(found.moves)} of {found.service}, so that {found.gain} more P/D pairs"
+        f" share an S1. It takes {seconds(found.cost)} of GPU time.",
+        moves=tuple(map(plain_move, found.moves)),
+        gain={"pairs": found.gain} | _fragments(found),
+        cost=_cost(found.moves, found.cost),
+    )
+
+
+def _shrunk(found: Shrinking, asked: Sequence[Request], situation: Situation) -> Advice:
+    placed = sorted({one.service for one in found.placements})
+    askers = [one.service for one in asked if one.service in placed] or [asked[0].service]
+    gone = [removal for one in found.shrunk for removal in one.removals]
+    gpus = sum(gpus for removal in gone for _, gpus in removal.nodes)
+    what = "; ".join(f"{one.service} {arrows(one.before, one.after)}" for one in found.shrunk)
+    left = " ".join(one.sentence for one in found.unplaced)
+    first = max(askers, key=lambda name: situation.tenants[name].priority)
+    return Advice(
+        "shrink",
+        first,
+        f"Shrink {what}, so that {', '.join(askers)} of higher priority "
+        f"{'fit' if len(askers) > 1 else 'fits'}: {gpus} GPUs go back. {left}".strip(),
+        shrinks=tuple(map(_plain_shrunk, found.shrunk)),
+        gain={"services": askers, "instances": len({p.instance for p in found.placements})},
+        cost={"instances": len({one.instance for one in gone}), "gpus": gpus},
+    )
+
+
+def _plain_shrunk(one: Shrunk) -> dict[str, object]:
+    removals: list[PlainRemoval] = [
+        {
+            "instance": gone.instance,
+            "role": gone.role.value,
+            "group": gone.group,
+            "nodes": own_names(gone.nodes),
+            "why": gone.why,
+        }
+        for gone in one.removals
+    ]
+    return {
+        "service": one.service,
+        "before": one.before._asdict(),
+        "after": one.after._asdict(),
+        "removals": removals,
+    }
+
+
+def plain_move(move: Move) -> PlainMove:
+    """Return a move as it is kept."""
+    return {
+        "service": move.service,
+        "instance": move.instance,
+        "role": move.role.value,
+        "group": move.group,
+        "from_nodes": own_names(move.from_nodes),
+        "to_nodes": own_names(move.to_nodes),
+        "cluster": cluster_of(move.to_nodes),
+    }
+
+
+def _fragments(found: Rearranging) -> dict[str, object]:
+    return {
+        "whole_nodes": {"before": found.before.whole_nodes, "after": found.after.whole_nodes},
+        "shapes": [
+            {
+                "hardware": list(before.hardware),
+                "gpus": before.gpus,
+                "nodes": before.nodes,
+                "largest": {"before": before.largest, "after": after.largest},
+                "fits": {"before": before.fits, "after": after.fits},
+            }
+            for before, after in zip(found.before.shapes, found.after.shapes, strict=True)
+        ],
+    }
+
+
+def _cost(moves: Sequence[Move], gpu_s: float) -> dict[str, object]:
+    return {
+        "instances": len(moves),
+        "gpus": sum(gpus for move in moves for _, gpus in move.to_nodes),
+        "gpu_s": round(gpu_s, 1),
+    }
+
+
+def _counted(moves: Sequence[Move]) -> str:
+    counts = Instances(*(sum(move.role is role for move in moves) for role in Role))
+    words = [
+        f"{counts.of(role)} {role.value} instance{'s' if counts.of(role) > 1 else ''}"
+        for role in Role
+        if counts.of(role)
+    ]
+    return " and ".join(words)
+
+
+def _services(moves: Sequence[Move]) -> str:
+    return ", ".join(sorted({move.service for move in moves}))

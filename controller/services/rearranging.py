@@ -1,0 +1,327 @@
+"""Moves and shrunk services: proposed by a cycle, decided by a person, carried out in steps."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, cast
+
+from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from controller.core import phrases
+from controller.core.lifecycle import IN_FLIGHT, ActionState, ProposalState
+from controller.core.placement.advice import Advice
+from controller.core.placement.plan_plain import NOWHERE, PlainMove, PlainPlacement, nodes_of
+from controller.models import Action, Rearrangement, ServiceStatus, holds
+from controller.models.clock import database_now
+from controller.services import audit, leadership, people
+from controller.services.actions import action_of
+from controller.services.errors import ConflictError, MissingError
+from controller.services.people import Person
+from inventory.models import Service
+from inventory.touched import touched
+
+PENDING: Final = ProposalState.PENDING
+OPEN_FOR: Final = timedelta(minutes=30)
+KEPT_FOR: Final = timedelta(seconds=90)
+"""What no cycle asks for any more is taken back after so long; a reader is not left in the air."""
+
+REFUSED_FOR: Final = timedelta(hours=1)
+"""What a person rejected is not asked again so soon."""
+
+BY_RULE: Final = "Carried out by rule: what a service in mode automatic lost is replaced."
+
+
+def keep_up(found: Sequence[Advice], *, version: int) -> None:
+    """Bring the open proposals in line with what a cycle advises; one open row for each key.
+
+    The same body is confirmed, another one replaces it under a new version. What is decided is
+    left. A pending one that nothing asks for any more is superseded after a while. What a service
+    in mode automatic lost is replaced by rule, without a person.
+    """
+    now = database_now()
+    with transaction.atomic():
+        rows = {
+            row.key: row
+            for row in Rearrangement.objects.select_for_update().filter(
+                state__in=(PENDING, ProposalState.APPROVED, ProposalState.APPLYING)
+            )
+        }
+        services = Service.objects.in_bulk([one.service for one in found], field_name="slug")
+        refused = set(
+            Rearrangement.objects.filter(
+                state=ProposalState.REJECTED, decided_at__gt=now - REFUSED_FOR
+            ).values_list("key", flat=True)
+        )
+        for advice in found:
+            row = rows.pop(advice.key, None)
+            if row is not None and row.state == PENDING:
+                _refresh(row, advice, version, now)
+            elif row is None and advice.asks and advice.key not in refused:
+                _propose(advice, services[advice.service], version, now)
+        for row in rows.values():
+            if row.state == PENDING:
+                _lapse(row, now)
+
+
+def _lapse(row: Rearrangement, now: datetime) -> None:
+    """Take back what nothing asks for any more, after a while."""
+    if row.expires_at <= now:
+        _close(row, ProposalState.EXPIRED, "Nobody decided before it expired.")
+    elif now - row.evidence_at > KEPT_FOR:
+        _close(row, ProposalState.SUPERSEDED, "No longer needed.")
+
+
+def _propose(advice: Advice, service: Service, version: int, now: datetime) -> None:
+    row = Rearrangement(
+        kind=advice.kind,
+        service=service,
+        key=advice.key,
+        body=advice.body,
+        gain=dict(advice.gain),
+        cost=dict(advice.cost),
+        sentence=advice.sentence,
+        inventory_version=version,
+        touched=_touched(advice.body),
+        created_at=now,
+        evidence_at=now,
+        expires_at=now + OPEN_FOR,
+    )
+    if advice.kind == Rearrangement.Kind.REPLACE and service.mode == Service.Mode.AUTOMATIC:
+        row.state, row.decided_at, row.decided_reason = ProposalState.APPROVED, now, BY_RULE
+    row.save()
+    audit.record(
+        actor="controller",
+        verb="approved" if row.decided_at else "proposed moves",
+        obj=row,
+        after={"state": row.state, "body": row.body},
+        reason=row.decided_reason or row.sentence,
+    )
+
+
+def _refresh(row: Rearrangement, advice: Advice, version: int, now: datetime) -> None:
+    row.evidence_at, row.expires_at = now, now + OPEN_FOR
+    digest = _touched(advice.body)
+    if (row.body, row.touched) != (advice.body, digest):
+        row.body, row.sentence, row.touched = advice.body, advice.sentence, digest
+        row.version += 1
+    row.gain, row.cost, row.inventory_version = dict(advice.gain), dict(advice.cost), version
+    row.save()
+
+
+def _touched(body: Mapping[str, Any]) -> str:
+    return touched(nodes_of(_placement(body["moves"])))
+
+
+def approve(pk: int, *, user: Person, version: int, reason: str = "") -> Rearrangement:
+    """Let the moves be made; returns the row as approved.
+
+    Counts only while it waits unexpired in the ``version`` the person saw and nothing is frozen.
+    The same person's second request changes nothing. Raises :class:`ForbiddenError`,
+    :class:`ConflictError`, :class:`MissingError`.
+    """
+    found = _find(pk)
+    people.require(user, people.APPROVE, found)
+    reason = people.reason_text(reason, needed=False)
+    frozen = _frozen(found)
+    if frozen:
+        audit.too_late(found, user.get_username(), frozen)
+        raise ConflictError(frozen)
+    return _decide(found, ProposalState.APPROVED, user=user, version=version, reason=reason)
+
+
+def reject(pk: int, *, user: Person, version: int, reason: str) -> Rearrangement:
+    """Refuse the moves; returns the row as rejected.
+
+    The same person's second request changes nothing. Raises :class:`InvalidError` without a
+    reason, :class:`ForbiddenError`, :class:`ConflictError`, :class:`MissingError`.
+    """
+    found = _find(pk)
+    people.require(user, people.APPROVE, found)
+    reason = people.reason_text(reason, needed=True)
+    return _decide(found, ProposalState.REJECTED, user=user, version=version, reason=reason)
+
+
+def _find(pk: int) -> Rearrangement:
+    found = Rearrangement.objects.select_related("service", "decided_by").filter(pk=pk).first()
+    if found is None:
+        raise MissingError(f"There is no proposal of moves {pk}.")
+    return found
+
+
+def _decide(
+    found: Rearrangement, state: ProposalState, *, user: Person, version: int, reason: str
+) -> Rearrangement:
+    closed: dict[str, Any] = {}
+    if state is ProposalState.REJECTED:
+        closed = {
+            "closed_at": Now(),
+            "closed_reason": f"Rejected by {user.get_username()}: {reason}",
+        }
+    with transaction.atomic():
+        waiting = Rearrangement.objects.filter(
+            pk=found.pk, state=PENDING, version=version, expires_at__gt=Now()
+        )
+        if waiting.update(
+            state=state,
+            decided_at=Now(),
+            decided_by=people.account_of(user),
+            decided_reason=reason,
+            **closed,
+        ):
+            audit.record(
+                actor=user.get_username(),
+                verb=state.value,
+                obj=found,
+                before={"state": PENDING.value, "version": version, "body": found.body},
+                after={"state": state.value, "version": version, "body": found.body},
+                reason=reason,
+            )
+            return _find(found.pk)
+    now = _find(found.pk)
+    account = people.account_of(user)
+    mine = account is not None and now.decided_by_id == account.pk
+    if mine and now.version == version and (now.state == state or state != ProposalState.REJECTED):
+        return now
+    text = _conflict(now, version)
+    audit.too_late(now, user.get_username(), text)
+    raise ConflictError(text)
+
+
+def _conflict(found: Rearrangement, version: int) -> str:
+    if found.decided_at is not None:
+        who = found.decided_by.get_username() if found.decided_by else "The controller"
+        verb = phrases.VERBS.get(ProposalState(found.state), "decided on")
+        since_s = (database_now() - found.decided_at).total_seconds()
+        return f"{who} {verb} this {phrases.ago(since_s)}."
+    if found.state != PENDING:
+        return f"These moves are {found.state}. {found.closed_reason}".strip()
+    changed = found.version != version
+    said = "The controller changed the moves" if changed else f"Expired {found.expires_at:%H:%M}"
+    return f"{said}: look again."
+
+
+def advance() -> None:
+    """Begin what is approved, and record the next steps of what is under way.
+
+    One change a service at a time; what may not begin any more ends as stale or expired, and what
+    one step could not do ends the whole as failed: what was done stays, and is told.
+    """
+    with transaction.atomic():
+        rows = Rearrangement.objects.select_for_update(of=("self",)).filter(
+            state__in=(ProposalState.APPROVED, ProposalState.APPLYING)
+        )
+        for row in rows.select_related("decided_by", "service").order_by("decided_at", "pk"):
+            if row.state == ProposalState.APPROVED:
+                _begin(row)
+            if row.state == ProposalState.APPLYING:
+                _step(row)
+
+
+def _begin(row: Rearrangement) -> None:
+    if row.expires_at <= database_now():
+        _close(row, ProposalState.EXPIRED, "Approved, but not begun before it expired.")
+        return
+    said = _frozen(row) or _without_right(row)
+    if not said and row.touched != _touched(row.body):
+        said = "The nodes it was planned on have changed since."
+    if said:
+        _close(row, ProposalState.STALE, said)
+        return
+    row.state = ProposalState.APPLYING
+    row.save(update_fields=["state"])
+
+
+def _frozen(row: Rearrangement) -> str:
+    found = holds.read()
+    for slug in services_of(row.body):
+        hold = found.over(slug)
+        if hold is not None:
+            return f"Frozen ({hold.scope}) by {hold.by}: {hold.reason}"
+    return ""
+
+
+def _without_right(row: Rearrangement) -> str:
+    if row.decided_by is None:
+        mode = row.service.mode if row.service and row.decided_reason == BY_RULE else ""
+        return (
+            "" if mode == Service.Mode.AUTOMATIC else "The service is no longer in mode automatic."
+        )
+    if not row.decided_by.has_perm(people.APPROVE):
+        return f"{row.decided_by.get_username()} no longer has the right to approve."
+    return ""
+
+
+def services_of(body: Mapping[str, Any]) -> list[str]:
+    """Return the services a body changes, each once."""
+    named = [one["service"] for one in (*body["moves"], *body["shrinks"])]
+    return list(dict.fromkeys(named))
+
+
+def _step(row: Rearrangement) -> None:
+    actions = {action.service.slug: action for action in row.actions.select_related("service")}
+    lost = [
+        one for one in actions.values() if one.state in (ActionState.FAILED, ActionState.CANCELLED)
+    ]
+    if lost:
+        text = f"{lost[0].service.slug}: {lost[0].error} What was moved before stays so."
+        _close(row, ProposalState.FAILED, text)
+        return
+    wanted = services_of(row.body)
+    if all(slug in actions and actions[slug].state == ActionState.READY for slug in wanted):
+        _close(row, ProposalState.APPLIED, "")
+        return
+    busy = set(
+        Action.objects.filter(
+            Q(state__in=IN_FLIGHT) | Q(state=ActionState.APPLIED, ended_at=None),
+            service__slug__in=wanted,
+        ).values_list("service__slug", flat=True)
+    )
+    for slug in wanted:
+        if slug not in actions and slug not in busy:
+            said = _record(row, slug)
+            if said:
+                _close(row, ProposalState.FAILED, said)
+                return
+
+
+def _record(row: Rearrangement, slug: str) -> str:
+    """Record the step of one service; returns why it can't be taken, if it can't."""
+    service = Service.objects.get(slug=slug)
+    status = ServiceStatus.objects.filter(service=service).first() or ServiceStatus()
+    now = {"prefill": status.prefill_desired, "decode": status.decode_desired}
+    moves = [move for move in row.body["moves"] if move["service"] == slug]
+    shrunk = next((one for one in row.body["shrinks"] if one["service"] == slug), None)
+    want = shrunk["after"] if shrunk else now
+    if shrunk and now != shrunk["before"]:
+        return f"{slug} stands at prefill {now['prefill']}, decode {now['decode']} now."
+    there = {one["name"] for one in status.instances}
+    gone = sorted(move["instance"] for move in moves if move["instance"] not in there)
+    if gone:
+        return f"{', '.join(gone)} of {slug} is no longer there."
+    placement = _placement(moves) | {"removals": shrunk["removals"] if shrunk else []}
+    action_of(
+        service,
+        row,
+        (now, want),
+        placement=cast("PlainPlacement", placement),
+        resource_version=status.resource_version,
+        epoch=leadership.current_epoch(),
+    )
+    return ""
+
+
+def _placement(moves: Sequence[PlainMove]) -> PlainPlacement:
+    return {**NOWHERE, "moves": list(moves)}
+
+
+def _close(row: Rearrangement, state: ProposalState, text: str) -> None:
+    row.state, row.closed_reason, row.closed_at = state, text, database_now()
+    row.save(update_fields=["state", "closed_reason", "closed_at"])
+    audit.record(
+        actor="controller",
+        verb=f"moves {state.value}",
+        obj=row,
+        after={"state": state.value},
+        reason=text,
+    )
