@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
@@ -315,7 +316,11 @@ def main() -> None:
         for number, row in _rows(told.rows, numbers):
             print(number, row, flush=True)
         return
-    _print([(row, ours(number)) for number, row in _rows(told.rows, numbers)])
+    pairs = []
+    for number, row in _rows(told.rows, numbers):
+        pairs.append((row, ours(number)))
+        print(number, *pairs[-1], file=sys.stderr, flush=True)
+    _print(pairs)
 
 
 def _print(pairs: list[tuple[Row, Row]]) -> None:

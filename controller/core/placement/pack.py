@@ -1,258 +1,322 @@
-"""As many whole groups as a fleet holds: which service gets how many in which domain.
+"""Which groups lie where, in counts: how many slots each type under each S1 still has.
 
-Nodes don't matter here. Where sizes divide each other, the pods of one type in one domain fit
-exactly when, for every size, those of that size and above need no more slots of it than there
-are; so a domain is a few numbers, and trying thousands of ways is cheap.
+Where sizes divide each other, the pods of one type under one S1, a *cell*, fit exactly when, for
+every size, those of that size and above need no more slots of it than there are (placement: Does
+a group fit a domain). So a cell is a few numbers, and trying thousands of ways is cheap.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
-import numpy as np
-
-from controller.core.fleet import Level
+from controller.core.fleet import Level, Scarcity, Topology
 from controller.core.placement.choose import Ask, is_within
-from controller.core.placement.slots import Part, Size, Slots
+from controller.core.placement.slots import ONE, Part, Size, Slots
 
-Roles = tuple[tuple[int, int, tuple[int, ...]], ...]
-MOST_AT_ONCE: Final = 4
-"""Domains that are emptied and filled anew together."""
+# What comes first outweighs all that can be had of what comes after it in any fleet.
+_GROUP: Final = 10**18
+_SPARED_HIGH: Final = 10**12
+_NEAR: Final = 10**6
+_SPARED_MEDIUM: Final = 1
+
+# While the search goes on, what comes first may be given up for a while.
+_SOFT_COST: Final = 0.1
+_SOFT_NEAR: Final = 0.1
+_SOFT_SPARED: Final = {Scarcity.LOW: 0.0, Scarcity.MEDIUM: 0.004, Scarcity.HIGH: 0.04}
+
+Choice = tuple[tuple[int, ...], ...]
+"""For each role, cells that its pods may lie in."""
 
 
-@dataclass(slots=True)
-class _Room:
-    """One domain: slots by type and size, how many are needed, and by which part of which ask."""
+class Taken(NamedTuple):
+    """Pods of one part of an ask in one cell."""
 
-    cap: dict[int, list[int]]
-    use: dict[int, list[int]] = field(default_factory=dict)
-    held: dict[tuple[int, int], dict[int, int]] = field(default_factory=dict)
+    part: int
+    cell: int
+    size: int
+    pods: int
 
-    def __post_init__(self) -> None:
-        self.use = {kind: [0] * len(slots) for kind, slots in self.cap.items()}
+
+class Group(NamedTuple):
+    """One group of an ask, by number: what it takes, the S1s it touches, and what it is worth.
+
+    ``rank`` compares plans: most groups, then the fewest GPUs of high scarcity under services
+    that have no use for one S1, then most groups under one S1 where that is wished for, then the
+    fewest GPUs of medium scarcity. ``worth`` is the same loosely, and a cheap group is worth more.
+    """
+
+    ask: int
+    taken: tuple[Taken, ...]
+    s1s: frozenset[int]
+    rank: int
+    worth: float
+
+
+class Role(NamedTuple):
+    """A part with pods: its number in the ask, pods a group, size by number, and types."""
+
+    part: int
+    pods: int
+    size: int
+    types: tuple[int, ...]
+
+
+class Cells:
+    """Slots of each size that are left, by cell; a cell is a type under an S1 with free GPUs."""
+
+    def __init__(self, slots: Slots, sizes: Sequence[Size]) -> None:
+        self.gpus = [size.gpus for size in sizes]
+        tables = [slots.table(size, Level.S1).tolist() for size in sizes]
+        kinds, s1s = slots.table(ONE, Level.S1).shape
+        places = [
+            (kind, s1) for kind in range(kinds) for s1 in range(s1s) if tables[0][kind][s1] > 0
+        ]
+        self.at = {place: cell for cell, place in enumerate(places)}
+        self.type = [kind for kind, _ in places]
+        self.s1 = [s1 for _, s1 in places]
+        self.scarcity = [Scarcity(int(slots.topology.scarcity[s1])) for s1 in self.s1]
+        self._left = [[table[kind][s1] for table in tables] for kind, s1 in places]
+        self._cost = [
+            [gpus // smaller for smaller in self.gpus[: at + 1]]
+            for at, gpus in enumerate(self.gpus)
+        ]
+        self.ratio = [1, *(large // small for small, large in pairwise(self.gpus))]
+        self.fits = [list(left) for left in self._left]
+
+    def take(self, cell: int, size: int, pods: int) -> None:
+        """Take room for pods, or give it back where their number is negative."""
+        left = self._left[cell]
+        for at, cost in enumerate(self._cost[size]):
+            left[at] -= cost * pods
+        fits = self.fits[cell]
+        most = left[0]
+        for at, ratio in enumerate(self.ratio):
+            most = min(most // ratio, left[at])
+            fits[at] = most
 
 
 class Packing:
-    """How many groups of each ask every domain of a level gets, shape ``(asks, domains)``."""
+    """Groups in cells. ``looked`` counts the cells that were looked at: the measure of work.
 
-    def __init__(self, slots: Slots, asks: Sequence[Ask], level: Level) -> None:
-        self.level = level
-        self.sizes = sorted({Size(1), *_sizes(asks)})
-        self._cost = [
-            [self.sizes[size].gpus // self.sizes[below].gpus for below in range(size + 1)]
-            for size in range(len(self.sizes))
-        ]
-        self._roles: list[Roles] = [
-            tuple(self._role(part) for part in ask.parts if part.pods) for ask in asks
-        ]
+    ``prices`` are what a GPU of each cell is thought to be worth; ``by_type`` is whether pods far
+    apart heed them before the shape of what is left; ``dear`` is what a group of each ask costs.
+    """
+
+    def __init__(self, slots: Slots, asks: Sequence[Ask], pressure: Sequence[float]) -> None:
+        self.sizes = sizes = sorted({ONE, *_sizes(asks)})
+        self.cells = Cells(slots, sizes)
+        self.topology = slots.topology
+        self.prices = [pressure[kind] for kind in self.cells.type]
+        self.by_type = False
         self.left = [ask.units for ask in asks]
-        self._order = [_largest_first(roles) for roles in self._roles]
-        self._gpus = np.array(
-            [
-                sum(pods * self.sizes[size].gpus for pods, size, _ in roles)
-                for roles in self._roles
-            ],
-            dtype=np.float64,
-        )
-        self._caps = self._read(slots)
-        self._rooms = [_Room(cap) for cap in self._caps]
-        self.groups = np.zeros((len(asks), len(self._caps)), np.int64)
-        self._may = [self._allowed(ask, slots) for ask in asks]
-
-    def _role(self, part: Part) -> tuple[int, int, tuple[int, ...]]:
-        size = self.sizes.index(part.options[0].size)
-        return part.pods, size, tuple(option.type for option in part.options)
-
-    def _read(self, slots: Slots) -> list[dict[int, list[int]]]:
-        tables = [slots.table(size, self.level) for size in self.sizes]
-        kinds, domains = tables[0].shape
-        return [
-            {
-                kind: [int(table[kind, at]) for table in tables]
-                for kind in range(kinds)
-                if tables[0][kind, at]
-            }
-            for at in range(domains)
+        self.roles = [_roles(ask, sizes) for ask in asks]
+        self.wishes = [Level.S1 in {ask.require, ask.prefer} for ask in asks]
+        self._level = [ask.require for ask in asks]
+        self._outward = {level: _outward(slots.topology, level) for level in Level}
+        self._near = [
+            self._choices(at, ask, Level.S1) if self.wishes[at] else {}
+            for at, ask in enumerate(asks)
         ]
-
-    def _allowed(self, ask: Ask, slots: Slots) -> list[bool]:
-        if ask.within is None:
-            return [True] * len(self._caps)
-        inside: list[bool] = is_within(slots.topology, self.level, ask.within).tolist()
-        return inside
-
-    def solve(self, rng: np.random.Generator, tries: int) -> None:
-        """Fill all domains, then empty a few and fill them otherwise, keeping what is no worse."""
-        count = len(self._roles)
-        self._fill(range(len(self._rooms)), np.argsort(self._gpus, kind="stable").tolist())
-        best = int(self.groups.sum())
-        for attempt in range(tries):
-            if not any(self.left):
-                return
-            most = min(MOST_AT_ONCE, len(self._rooms))
-            chosen = rng.choice(
-                len(self._rooms), size=int(rng.integers(1, most + 1)), replace=False
-            )
-            domains = [int(at) for at in chosen]
-            kept = [self._rooms[at] for at in domains], self.groups[:, domains], list(self.left)
-            self._empty(domains)
-            spread = float(rng.choice((0.1, 0.5, 1.5)))
-            key = np.log(self._gpus) + spread * rng.random(count)
-            order = rng.permutation(count) if attempt % 3 == 0 else np.argsort(key, kind="stable")
-            self._fill(domains, order.tolist())
-            found = int(self.groups.sum())
-            if found >= best:
-                best = found
-                continue
-            for at, room in zip(domains, kept[0], strict=True):
-                self._rooms[at] = room
-            self.groups[:, domains], self.left = kept[1], kept[2]
-
-    def types_for(
-        self, slots: Slots, domain: int, counts: Sequence[int]
-    ) -> list[tuple[int, int, int, int]] | None:
-        """Return how ``counts`` groups of each ask still fit into a domain as ``slots`` are now.
-
-        The answer is (ask, part, type, pods); ``None`` where no way was found.
-        """
-        cap = {
-            kind: [int(slots.table(size, self.level)[kind, domain]) for size in self.sizes]
-            for kind in self._caps[domain]
-        }
-        wanted = [ask for ask, count in enumerate(counts) if count]
-        dear = sorted(wanted, key=lambda ask: -self._gpus[ask])
-        narrow = sorted(
-            wanted, key=lambda ask: min(len(kinds) for _, _, kinds in self._roles[ask])
+        self._far = [
+            self._choices(at, ask, ask.require) if ask.require > Level.S1 else {}
+            for at, ask in enumerate(asks)
+        ]
+        costs = [self.cost(at, pressure) for at in range(len(asks))]
+        mean = sum(costs) / max(len(costs), 1) or 1.0
+        self.dear = [_SOFT_COST * cost / mean for cost in costs]
+        self.most = sum(
+            units * (_GROUP + _NEAR * wishes)
+            for units, wishes in zip(self.left, self.wishes, strict=True)
         )
-        for order in (dear, narrow, dear[::-1]):
-            room = _Room(cap)
-            if all(self._put(room, ask) for ask in order for _ in range(counts[ask])):
-                return [
-                    (ask, part, kind, pods)
-                    for (ask, part), held in room.held.items()
-                    for kind, pods in held.items()
-                    if pods
-                ]
-        return None
+        self.groups: list[Group] = []
+        self.rank, self.worth, self.looked = 0, 0.0, 0
 
-    def _empty(self, domains: Sequence[int]) -> None:
-        for at in domains:
-            self._rooms[at] = _Room(self._caps[at])
-        for ask in range(len(self.left)):
-            self.left[ask] += int(self.groups[ask, domains].sum())
-        self.groups[:, domains] = 0
+    def cost(self, ask: int, prices: Sequence[float]) -> float:
+        """Return what the GPUs of one group cost at least, at a price for each type."""
+        return sum(
+            role.pods * self.cells.gpus[role.size] * min(prices[kind] for kind in role.types)
+            for role in self.roles[ask]
+        )
 
-    def _fill(self, domains: Sequence[int], order: Sequence[int]) -> None:
-        for ask in order:
-            for at in domains:
-                if not self._may[ask][at]:
-                    continue
-                while self.left[ask] and self._put(self._rooms[at], ask):
-                    self.groups[ask, at] += 1
-                    self.left[ask] -= 1
+    def place_near(self, ask: int, s1s: Iterable[int], most: int) -> int:
+        """Put groups of an ask under one S1 each, if it wishes that; returns how many."""
+        return self._place(ask, self._near[ask], s1s, most)
 
-    def _fits(self, room: _Room, kind: int, size: int) -> int:
-        """Return how many more pods of a size one type of a domain holds."""
-        cap, use = room.cap.get(kind), room.use.get(kind)
-        if cap is None or use is None:
-            return 0
-        costs = self._cost[size]
-        return min([(cap[at] - use[at]) // cost for at, cost in enumerate(costs)])
+    def place_far(self, ask: int, s1s: Iterable[int], most: int) -> int:
+        """Put groups into the required domains around some S1s; returns how many."""
+        outward = self._outward[self._level[ask]]
+        domains = dict.fromkeys(outward[s1] for s1 in s1s)
+        return self._place(ask, self._far[ask], domains, most)
 
-    def _take(self, room: _Room, kind: int, size: int, pods: int) -> None:
-        use = room.use[kind]
-        for at, cost in enumerate(self._cost[size]):
-            use[at] += cost * pods
+    def empty(self, s1s: Collection[int]) -> list[Group]:
+        """Take out all groups that touch some S1s, and return them."""
+        kept: list[Group] = []
+        gone: list[Group] = []
+        for group in self.groups:
+            (kept if group.s1s.isdisjoint(s1s) else gone).append(group)
+        for group in gone:
+            self._count(group, -1)
+        self.groups = kept
+        return gone
 
-    def _put(self, room: _Room, ask: int) -> bool:
-        """Put one group into a domain; others move to types they may use too if that helps."""
-        done: list[tuple[int, int, int, int]] = []
-        for part in self._order[ask]:
-            pods, size, kinds = self._roles[ask][part]
-            left = self._give(room, (ask, part), pods, done)
+    def back_to(self, groups: list[Group], gone: Iterable[Group], added: Iterable[Group]) -> None:
+        """Have the groups that were, of which some are gone and to which others were added."""
+        for group in added:
+            self._count(group, -1)
+        for group in gone:
+            self._count(group, 1)
+        self.groups = groups
+
+    def _choices(self, at: int, ask: Ask, level: Level) -> dict[int, Choice]:
+        """Return the cells of each role in each domain that holds a group when it is empty."""
+        inside = self._inside(ask)
+        outward = self._outward[level]
+        found: dict[int, list[list[int]]] = {}
+        for role_at, role in enumerate(self.roles[at]):
+            for (kind, s1), cell in self.cells.at.items():
+                if kind in role.types and s1 in inside and self.cells.fits[cell][role.size] > 0:
+                    empty: list[list[int]] = [[] for _ in self.roles[at]]
+                    found.setdefault(outward[s1], empty)[role_at].append(cell)
+        return {
+            domain: tuple(map(tuple, cells))
+            for domain, cells in sorted(found.items())
+            if all(
+                sum(self.cells.fits[cell][role.size] for cell in mine) >= role.pods
+                for role, mine in zip(self.roles[at], cells, strict=True)
+            )
+        }
+
+    def _inside(self, ask: Ask) -> Collection[int]:
+        if ask.within is None:
+            return range(len(self.topology.domains[Level.S1]))
+        inside: list[int] = is_within(self.topology, Level.S1, ask.within).nonzero()[0].tolist()
+        return set(inside)
+
+    def _place(
+        self, ask: int, choices: Mapping[int, Choice], domains: Iterable[int], most: int
+    ) -> int:
+        placed = 0
+        for domain in domains:
+            choice = choices.get(domain)
+            while choice and placed < most and self._put(ask, choice):
+                placed += 1
+        return placed
+
+    def _put(self, ask: int, choice: Choice) -> bool:
+        """Put one group into cells, or nothing; whether it fitted."""
+        taken: list[Taken] = []
+        fits = self.cells.fits
+        for role, cells in zip(self.roles[ask], choice, strict=True):
+            left = role.pods
+            for cell in self._in_order(ask, role, cells):
+                pods = min(left, fits[cell][role.size])
+                if pods:
+                    self.cells.take(cell, role.size, pods)
+                    taken.append(Taken(role.part, cell, role.size, pods))
+                    left -= pods
+                if not left:
+                    break
             if left:
-                for kind in kinds:
-                    left = self._make_room(room, kind, size, left, ask, part, done)
-                    if not left:
-                        break
-            if left:
-                for at, kind, taken, count in done:
-                    self._take(room, kind, taken, -count)
-                    room.held[ask, at][kind] -= count
+                for _, cell, size, pods in taken:
+                    self.cells.take(cell, size, -pods)
                 return False
+        self._add(ask, tuple(taken))
         return True
 
-    def _give(
-        self, room: _Room, who: tuple[int, int], pods: int, done: list[tuple[int, int, int, int]]
-    ) -> int:
-        _, size, kinds = self._roles[who[0]][who[1]]
-        there = [kind for kind in kinds if kind in room.cap]
-        there.sort(key=lambda kind: room.use[kind][0] - room.cap[kind][0])
-        for kind in there:
-            count = min(pods, self._fits(room, kind, size))
-            if count > 0:
-                self._take(room, kind, size, count)
-                held = room.held.setdefault(who, {})
-                held[kind] = held.get(kind, 0) + count
-                done.append((who[1], kind, size, count))
-                pods -= count
-            if not pods:
-                break
-        return pods
+    def _in_order(self, ask: int, role: Role, cells: tuple[int, ...]) -> Iterable[int]:
+        """Return cells with room, best first: spared, cheap, what holds nothing larger, tight."""
+        self.looked += len(cells)
+        if len(cells) == 1:
+            return cells
+        fits, prices, size = self.cells.fits, self.prices, role.size
+        spares, by_type = not self.wishes[ask], self.by_type
+        ratios = self.cells.ratio
+        larger = size + 1 if size + 1 < len(ratios) else size
+        ratio = ratios[larger] if larger > size else 0
+        found = []
+        room = 0
+        for cell in cells:
+            left = fits[cell]
+            pods = left[size]
+            if pods:
+                room += pods
+                found.append((
+                    self.cells.scarcity[cell] if spares else 0,
+                    prices[cell] if by_type else 0.0,
+                    pods <= left[larger] * ratio,
+                    prices[cell],
+                    left[0],
+                    cell,
+                ))  # fmt: skip
+        if room < role.pods:
+            return ()
+        found.sort()
+        return [one[-1] for one in found]
 
-    def _make_room(  # noqa: PLR0913, PLR0917 - what is wanted, and whose
-        self,
-        room: _Room,
-        kind: int,
-        size: int,
-        left: int,
-        ask: int,
-        part: int,
-        done: list[tuple[int, int, int, int]],
-    ) -> int:
-        if kind not in room.cap:
-            return left
-        for (other, its), held in list(room.held.items()):
-            if other == ask:
-                # What is given back on failure must still be where it was given.
-                continue
-            _, its_size, its_kinds = self._roles[other][its]
-            for elsewhere in its_kinds:
-                if elsewhere == kind or elsewhere not in room.cap:
-                    continue
-                while left and held.get(kind, 0) and self._fits(room, elsewhere, its_size) > 0:
-                    self._take(room, kind, its_size, -1)
-                    self._take(room, elsewhere, its_size, 1)
-                    held[kind] -= 1
-                    held[elsewhere] = held.get(elsewhere, 0) + 1
-                    count = min(left, self._fits(room, kind, size))
-                    if count > 0:
-                        self._take(room, kind, size, count)
-                        mine = room.held.setdefault((ask, part), {})
-                        mine[kind] = mine.get(kind, 0) + count
-                        done.append((part, kind, size, count))
-                        left -= count
-        return left
+    def _add(self, ask: int, taken: tuple[Taken, ...]) -> None:
+        s1s = frozenset([self.cells.s1[one.cell] for one in taken])
+        is_near = self.wishes[ask] and len(s1s) == 1
+        rank = _GROUP + _NEAR * is_near
+        worth = 1.0 - self.dear[ask] + _SOFT_NEAR * is_near
+        if not self.wishes[ask]:
+            for _, cell, size, pods in taken:
+                scarcity = self.cells.scarcity[cell]
+                gpus = pods * self.cells.gpus[size]
+                worth -= _SOFT_SPARED[scarcity] * gpus
+                rank -= _SPARED[scarcity] * gpus
+        group = Group(ask, taken, s1s, rank, worth)
+        self.groups.append(group)
+        self.left[ask] -= 1
+        self.rank += rank
+        self.worth += worth
+
+    def _count(self, group: Group, sign: int) -> None:
+        for _, cell, size, pods in group.taken:
+            self.cells.take(cell, size, sign * pods)
+        self.left[group.ask] -= sign
+        self.rank += sign * group.rank
+        self.worth += sign * group.worth
 
 
-def _largest_first(roles: Roles) -> list[int]:
-    """Return the places of parts: the largest pods first, then those with the least choice."""
-    return sorted(range(len(roles)), key=lambda at: (-roles[at][1], len(roles[at][2])))
+_SPARED: Final = {
+    Scarcity.LOW: 0,
+    Scarcity.MEDIUM: _SPARED_MEDIUM,
+    Scarcity.HIGH: _SPARED_HIGH,
+}
+
+
+def can_pack(asks: Sequence[Ask]) -> bool:
+    """Return whether sizes are one a part and each a multiple of the one before."""
+    sizes = sorted(_sizes(asks))
+    return all(
+        one.nodes == 1 and larger.gpus % one.gpus == 0 for one, larger in pairwise([ONE, *sizes])
+    ) and all(
+        len({option.size for option in part.options}) == 1
+        and all(option.size.nodes == 1 and option.throughput == 1 for option in part.options)
+        for ask in asks
+        for part in ask.parts
+    )
 
 
 def _sizes(asks: Sequence[Ask]) -> set[Size]:
     return {option.size for ask in asks for part in ask.parts for option in part.options}
 
 
-def can_pack(asks: Sequence[Ask]) -> bool:
-    """Return whether domains can be counted by type and size: one size a part, each a multiple."""
-    sizes = sorted(_sizes(asks))
-    return all(
-        one.nodes == 1 and larger.gpus % one.gpus == 0 for one, larger in pairwise(sizes)
-    ) and all(
-        len({option.size for option in part.options}) == 1
-        and all(option.throughput == 1 for option in part.options)
-        for ask in asks
-        for part in ask.parts
-    )
+def _roles(ask: Ask, sizes: Sequence[Size]) -> list[Role]:
+    """Return the parts with pods: the largest first, then those with the least choice."""
+    roles = [_role(at, part, sizes) for at, part in enumerate(ask.parts) if part.pods]
+    return sorted(roles, key=lambda role: (-role.size, len(role.types)))
+
+
+def _role(at: int, part: Part, sizes: Sequence[Size]) -> Role:
+    types = tuple(option.type for option in part.options)
+    return Role(at, part.pods, sizes.index(part.options[0].size), types)
+
+
+def _outward(topology: Topology, level: Level) -> list[int]:
+    """Return the domain of a level that each S1 lies in."""
+    where = list(range(len(topology.domains[Level.S1])))
+    for inner in range(level):
+        up = topology.up[Level(inner)].tolist()
+        where = [up[domain] for domain in where]
+    return where

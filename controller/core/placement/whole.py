@@ -1,23 +1,21 @@
 """As many whole groups as can be: first how many of each service where, then on which nodes."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from controller.core.fleet import FleetView, Level
+from controller.core.fleet import FleetView, Level, Topology
+from controller.core.placement.anneal import anneal
 from controller.core.placement.choose import Ask, Choosing, Pod, Share
-from controller.core.placement.pack import Packing, can_pack
+from controller.core.placement.pack import Group, Packing, can_pack
 from controller.core.placement.slots import Option, Part, Slots
-from controller.core.types import Counts, Floats
+from controller.core.types import Floats
 
-TRIES: Final = 800
-NEARER: Final = 60
-"""Tries to bring more groups under one S1 each."""
-MOST_MOVED: Final = 8
-"""Groups that make way for one that then is in one S1."""
+LOOKS: Final = 2_000_000
+"""Cells to look at in search of more groups: a second or two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,30 +28,38 @@ class WholeGroup:
 
 
 def pack_groups(
-    view: FleetView, asks: Sequence[Ask], rng: np.random.Generator, tries: int = TRIES
+    view: FleetView, asks: Sequence[Ask], rng: np.random.Generator, looks: int = LOOKS
 ) -> list[WholeGroup]:
     """Return as many groups as found, each one unit of its ask, in the order of the asks.
 
-    Among ways that place equally many, one with more of them under one S1. All asks need the same
-    ``require``.
+    Among ways that place equally many, one that keeps services which neither require nor prefer
+    one S1 away from S1s of several types, then one with more groups of the others under one S1,
+    then one that spares S2s of several types. Asks may require different levels. Sizes that
+    don't divide each other, and instances over several nodes, are placed one service after
+    another, in the best of a few orders.
     """
     sizes = {option.size for ask in asks for part in ask.parts for option in part.options}
-    choosing = Choosing(Slots(view, sizes), pressure_of(view, asks))
-    if not asks or not can_pack(asks):
-        return _split(asks, {ask.service: choosing.place(ask) for ask in asks})
-    level = asks[0].require
-    packing = Packing(choosing.slots, asks, level)
-    packing.solve(rng, tries)
-    near = _nearest(choosing, packing, asks, rng)
-    placed, choosing, counts = near.placed, near.choosing, near.counts
-    shares: dict[str, list[Share]] = defaultdict(list)
-    for at, share in placed:
-        shares[asks[at].service].append(share)
-    for domain in range(counts.shape[1]):
-        left = counts[:, domain].tolist()
-        for at, found in _spread(choosing, packing, asks, (level, domain), left):
-            shares[asks[at].service] += found
-    return _split(asks, shares)
+    pressure = pressure_of(view, asks)
+    choosing = Choosing(Slots(view, sizes), pressure)
+    if not can_pack(asks):
+        return _one_after_another(choosing, asks)
+    prices: list[float] = pressure.tolist()
+    packing = Packing(choosing.slots, asks, prices)
+    groups = anneal(packing, prices, rng, looks)
+    groups.sort(key=lambda group: group.ask)
+    nodes = _on_nodes(choosing, packing, groups)
+    return [
+        WholeGroup(
+            asks[group.ask].service,
+            _level(packing.topology, group),
+            tuple(
+                Pod(asks[group.ask].parts[one.part].role, next(nodes[one.cell, one.size]).nodes)
+                for one in sorted(group.taken)
+                for _ in range(one.pods)
+            ),
+        )
+        for group in groups
+    ]
 
 
 def pressure_of(view: FleetView, asks: Sequence[Ask]) -> Floats:
@@ -75,116 +81,47 @@ def pressure_of(view: FleetView, asks: Sequence[Ask]) -> Floats:
     return pressure
 
 
-def _nearest(
-    choosing: Choosing, packing: Packing, asks: Sequence[Ask], rng: np.random.Generator
-) -> "_Near":
-    """Return the way found that has most groups in one S1: several orders, then parts anew."""
-    best: _Near | None = None
-    for order in _orders(range(len(asks)), asks, choosing.pressure):
-        tried = _Near(choosing.copy(), packing, asks, packing.groups.copy())
-        tried.place(order)
-        if best is None or len(tried.placed) > len(best.placed):
-            best = tried
-    if best is None:
-        return _Near(choosing, packing, asks, packing.groups.copy())
-    domains = packing.groups.shape[1]
-    for _ in range(NEARER):
-        if not best.counts.any():
-            break
-        count = int(rng.integers(1, min(3, domains) + 1))
-        tried = best.without({int(at) for at in rng.choice(domains, size=count, replace=False)})
-        tried.place(rng.permutation(len(asks)).tolist())
-        if len(tried.placed) >= len(best.placed):
-            best = tried
-    return best
+def _on_nodes(
+    choosing: Choosing, packing: Packing, groups: Sequence[Group]
+) -> dict[tuple[int, int], Iterator[Pod]]:
+    """Return pods on nodes for all that is counted in each cell, by size.
 
-
-def _outer(slots: Slots, share: Share, level: Level) -> int:
-    """Return the domain of a level in which a share of an S1 is."""
-    at = share.domain
-    for inner in range(share.level, level):
-        at = int(slots.topology.up[Level(inner)][at])
-    return at
-
-
-@dataclass(slots=True)
-class _Near:
-    """Puts groups into one S1 each, as long as all that is left still fits somewhere.
-
-    ``counts`` are groups by ask and domain that have no nodes yet, counted down.
+    The largest first, so that no small one stands in the way: then they fit in any case.
     """
+    counts: dict[tuple[int, int], int] = defaultdict(int)
+    for group in groups:
+        for _, cell, size, pods in group.taken:
+            counts[cell, size] += pods
+    found = {}
+    cells = packing.cells
+    for (cell, size), pods in sorted(counts.items(), key=lambda one: (one[0][0], -one[0][1])):
+        part = Part("", 1, (Option(cells.type[cell], packing.sizes[size]),))
+        within = (Level.S1, cells.s1[cell])
+        shares = choosing.place(Ask("", (part,), pods, require=Level.S1, within=within))
+        found[cell, size] = iter([pod for share in shares for pod in share.pods])
+    return found
 
-    choosing: Choosing
-    packing: Packing
-    asks: Sequence[Ask]
-    counts: Counts
-    placed: list[tuple[int, Share]] = field(default_factory=list)
 
-    def place(self, order: Sequence[int]) -> None:
-        """Put groups of the asks into S1s, in this order."""
-        for at in order:
-            # Where it was counted first: nothing else has to move for it there.
-            domains = np.argsort(-self.counts[at], kind="stable").tolist()
-            for domain in domains:
-                while self.counts[at].any():
-                    share = self._one(at, domain)
-                    if share is None:
-                        break
-                    self.placed.append((at, share))
+def _level(topology: Topology, group: Group) -> Level:
+    """Return the nearest level at which a group is in one domain."""
+    domains = set(group.s1s)
+    for level in (Level.S1, Level.S2):
+        if len(domains) == 1:
+            return level
+        domains = {int(topology.up[level][domain]) for domain in domains}
+    return Level.CLUSTER
 
-    def without(self, domains: Collection[int]) -> "_Near":
-        """Return a copy whose groups in these domains wait for nodes again."""
-        level = self.packing.level
-        other = _Near(self.choosing.copy(), self.packing, self.asks, self.counts.copy())
-        for at, share in self.placed:
-            domain = _outer(self.choosing.slots, share, level)
-            if domain in domains:
-                other.choosing.undo([share])
-                other.counts[at, domain] += 1
-            else:
-                other.placed.append((at, share))
-        return other
 
-    def _one(self, at: int, domain: int) -> Share | None:
-        ask, level = self.asks[at], self.packing.level
-        one = replace(ask, units=1, within=(level, domain), require=Level.S1, prefer=None)
-        shares = self.choosing.place(one)
-        if not shares:
-            return None
-        kept = self.counts.copy()
-        mine = domain if self.counts[at, domain] else int(self.counts[at].argmax())
-        self.counts[at, mine] -= 1
-        if self._settle(domain):
-            return shares[0]
-        self.counts[:] = kept
-        self.choosing.undo(shares)
-        return None
-
-    def _settle(self, domain: int) -> bool:
-        """Move groups out of a domain until the rest fits; whether all of them found room."""
-        moved: list[int] = []
-        while not self._fits(domain):
-            there = np.flatnonzero(self.counts[:, domain])
-            if len(moved) == MOST_MOVED or not len(there):
-                return False
-            out = int(there[len(moved) % len(there)])
-            self.counts[out, domain] -= 1
-            moved.append(out)
-        return all(self._elsewhere(out, domain) for out in moved)
-
-    def _elsewhere(self, at: int, domain: int) -> bool:
-        for other in range(self.counts.shape[1]):
-            if other == domain:
-                continue
-            self.counts[at, other] += 1
-            if self._fits(other):
-                return True
-            self.counts[at, other] -= 1
-        return False
-
-    def _fits(self, domain: int) -> bool:
-        left = self.counts[:, domain].tolist()
-        return self.packing.types_for(self.choosing.slots, domain, left) is not None
+def _one_after_another(choosing: Choosing, asks: Sequence[Ask]) -> list[WholeGroup]:
+    """Return what most groups come of among a few orders of the asks."""
+    best: list[WholeGroup] = []
+    for order in _orders(range(len(asks)), asks, choosing.pressure):
+        tried = choosing.copy()
+        shares = {asks[at].service: tried.place(asks[at]) for at in order}
+        groups = _split(asks, shares)
+        if len(groups) > len(best):
+            best = groups
+    return best
 
 
 def _orders(wanted: Sequence[int], asks: Sequence[Ask], pressure: Floats) -> list[list[int]]:
@@ -201,32 +138,6 @@ def _cost(ask: Ask, pressure: Floats) -> float:
         * min(float(pressure[one.type]) * one.size.gpus * one.size.nodes for one in part.options)
         for part in ask.parts
     )
-
-
-def _spread(
-    choosing: Choosing,
-    packing: Packing,
-    asks: Sequence[Ask],
-    where: tuple[Level, int],
-    counts: Sequence[int],
-) -> list[tuple[int, list[Share]]]:
-    """Return shares with each pod on the type it was counted on: that fits in any case.
-
-    The largest pods of all services first, so that no small one stands in the way.
-    """
-    level, domain = where
-    pods: dict[int, list[Pod]] = defaultdict(list)
-    held = packing.types_for(choosing.slots, domain, counts) or []
-    size = {(at, part): asks[at].parts[part].options[0].size for at, part, _, _ in held}
-    for at, part, kind, count in sorted(held, key=lambda one: -size[one[:2]].gpus):
-        only = Part(asks[at].parts[part].role, 1, (Option(kind, size[at, part]),))
-        ask = Ask(asks[at].service, (only,), count, require=level, within=where)
-        pods[at] += [pod for share in choosing.place(ask) for pod in share.pods]
-    return [
-        (at, [Share(level, domain, None, count, tuple(pods[at]))])
-        for at, count in enumerate(counts)
-        if count
-    ]
 
 
 def _split(asks: Sequence[Ask], shares: dict[str, list[Share]]) -> list[WholeGroup]:

@@ -114,7 +114,7 @@ def test_no_gpu_is_given_twice_and_no_group_leaves_its_domain_s19(
         for at, one in enumerate(wanted)
         if (ask := ask_of(view, list(one), units=3)) is not None
     ]
-    groups = pack_groups(view, asks, np.random.default_rng(0), tries=20)
+    groups = pack_groups(view, asks, np.random.default_rng(0), looks=60_000)
     taken: Counter[int] = Counter()
     for group in groups:
         ask = next(one for one in asks if one.service == group.service)

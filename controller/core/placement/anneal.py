@@ -1,0 +1,151 @@
+"""As many groups as a fleet holds: parts of it are emptied and filled otherwise, again and again.
+
+What is emptied are one or two S1s, or an S2, with every group that touches them. What is no
+better is kept now and then, ever more rarely (simulated annealing); the answer is the best seen.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp, log
+from typing import Final
+
+import numpy as np
+
+from controller.core.fleet import Level
+from controller.core.placement.pack import Group, Packing
+
+_WARM: Final = (0.3, 0.02)
+"""Temperature at the beginning and at the end, in groups."""
+_ROUND: Final = 200
+"""What a round costs besides the cells it looks at, in cells."""
+_REGIONS: Final = (0.35, 0.7, 0.85)
+"""Shares of rounds that empty one S1, also two of an S2, also any two; the others an S2."""
+_SAME: Final = 0.5
+"""Share of rounds that first place as many groups of each service as were there."""
+_NEAR_FIRST: Final = 0.75
+"""Of the others, those above this first place every service under one S1 each."""
+_TRUSTING: Final = 0.6
+"""Share of rounds in which prices follow the contention of the whole fleet."""
+_TRUST: Final = 0.5
+"""How far they do then: the power contention is raised to."""
+_SHUFFLED: Final = 0.33
+"""Share of rounds in which services come in any order."""
+_SPREADS: Final = (0.1, 0.5, 1.5)
+"""How far the order of services strays from the cheapest first, in factors of e."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Map:
+    """S1s that have free GPUs, and those in the same S2 as each."""
+
+    s1s: tuple[int, ...]
+    beside: dict[int, tuple[int, ...]]
+
+
+def anneal(
+    packing: Packing, pressure: Sequence[float], rng: np.random.Generator, looks: int
+) -> list[Group]:
+    """Return the best groups found while no more than ``looks`` cells are looked at.
+
+    ``pressure`` is what GPUs of each type are worth: asked over free.
+    """
+    where = _map(packing)
+    asks = range(len(packing.left))
+    _fill(packing, sorted(asks, key=lambda ask: packing.cost(ask, pressure)), where.s1s)
+    best, rank = packing.groups, packing.rank
+    first, last = _WARM
+    while packing.looked < looks and rank < packing.most and where.s1s:
+        warm = first * (last / first) ** (packing.looked / looks)
+        _round(packing, pressure, _region(where, rng), rng, warm)
+        if packing.rank > rank:
+            best, rank = list(packing.groups), packing.rank
+        packing.looked += _ROUND
+    return best
+
+
+def _map(packing: Packing) -> _Map:
+    s2 = packing.topology.up[Level.S1].tolist()
+    s1s = tuple(sorted(set(packing.cells.s1)))
+    return _Map(s1s, {one: tuple(other for other in s1s if s2[other] == s2[one]) for one in s1s})
+
+
+def _region(where: _Map, rng: np.random.Generator) -> set[int]:
+    """Return S1s to empty: one, two of one S2, any two, or an S2."""
+    one = where.s1s[int(rng.integers(len(where.s1s)))]
+    beside = where.beside[one]
+    alone, pair, any_pair = _REGIONS
+    kind = rng.random()
+    if kind < alone:
+        return {one}
+    if kind < any_pair:
+        others = beside if kind < pair else where.s1s
+        return {one, others[int(rng.integers(len(others)))]}
+    return set(beside)
+
+
+def _round(
+    packing: Packing,
+    pressure: Sequence[float],
+    region: set[int],
+    rng: np.random.Generator,
+    warm: float,
+) -> None:
+    """Fill a region otherwise; what was there comes back if that is too much worse."""
+    before, worth = packing.groups, packing.worth
+    gone = packing.empty(region)
+    kept = len(packing.groups)
+    touched = sorted(region.union(*[group.s1s for group in gone]))
+    s1s = [touched[at] for at in rng.permutation(len(touched)).tolist()]
+    order = _repriced(packing, pressure, rng)
+    way = rng.random()
+    if way < _SAME:
+        _same_again(packing, gone, s1s, rng)
+    elif way > _NEAR_FIRST:
+        for ask in order:
+            packing.place_near(ask, s1s, packing.left[ask])
+    _fill(packing, order, s1s)
+    if packing.worth - worth < warm * log(1.0 - rng.random()):
+        packing.back_to(before, gone, packing.groups[kept:])
+
+
+def _repriced(packing: Packing, pressure: Sequence[float], rng: np.random.Generator) -> list[int]:
+    """Give the types other prices, as contention differs from domain to domain.
+
+    Returns an order of the asks: mostly the cheapest first.
+    """
+    trust = _TRUST if rng.random() < _TRUSTING else 0.0
+    noise = rng.standard_normal(len(pressure)).tolist()
+    prices = [
+        max(one, 1e-3) ** trust * exp(other) for one, other in zip(pressure, noise, strict=True)
+    ]
+    packing.prices = [prices[kind] for kind in packing.cells.type]
+    packing.by_type = bool(rng.integers(2))
+    count = len(packing.left)
+    if rng.random() < _SHUFFLED:
+        shuffled: list[int] = rng.permutation(count).tolist()
+        return shuffled
+    spread = _SPREADS[int(rng.integers(len(_SPREADS)))]
+    key = [
+        log(packing.cost(ask, prices)) + spread * stray
+        for ask, stray in enumerate(rng.random(count).tolist())
+    ]
+    return sorted(range(count), key=key.__getitem__)
+
+
+def _same_again(
+    packing: Packing, gone: Sequence[Group], s1s: Sequence[int], rng: np.random.Generator
+) -> None:
+    """Place as many groups of each ask as went: under one S1 first, then the dearest first."""
+    counts = Counter(group.ask for group in gone)
+    asks = list(counts)
+    for at in rng.permutation(len(asks)).tolist():
+        counts[asks[at]] -= packing.place_near(asks[at], s1s, counts[asks[at]])
+    for ask in sorted(asks, key=lambda ask: -packing.dear[ask]):
+        packing.place_far(ask, s1s, counts[ask])
+
+
+def _fill(packing: Packing, order: Sequence[int], s1s: Sequence[int]) -> None:
+    for ask in order:
+        packing.place_near(ask, s1s, packing.left[ask])
+        packing.place_far(ask, s1s, packing.left[ask])
