@@ -14,10 +14,12 @@ from django.core.management import CommandError, call_command
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.fleets import fleet
+from benchmarks.optimum import Optimum, ours
 from controller.core.fleet import FleetView, Level, NodeRow, Scarcity, view_of
 from controller.core.placement.choose import Ask, Choosing
 from controller.core.placement.slots import Option, Part, Size, Slots, counting_of
-from controller.core.placement.whole import pack_groups
+from controller.core.placement.whole import WholeGroup, pack_groups
 
 TYPES = ("h20", "h800")
 
@@ -97,24 +99,11 @@ def test_units_are_counted_as_by_hand(
             assert min(int(counted[domain]), 6) == by_hand
 
 
-@settings(deadline=None, max_examples=60)
-@given(
-    nodes,
-    st.lists(st.tuples(roles, roles), min_size=1, max_size=4),
-    st.sampled_from((Level.S2, Level.CLUSTER)),
-)
-def test_no_gpu_is_given_twice_and_no_group_leaves_its_domain_s19(
-    drawn: list[tuple[int, str, int]],
-    wanted: list[tuple[tuple[int, int, str], ...]],
-    require: Level,
-) -> None:
-    view = fleet_of(drawn)
-    asks = [
-        Ask(f"s{at}", ask.parts, 3, require=require, prefer=Level.S1, ranked=False)
-        for at, one in enumerate(wanted)
-        if (ask := ask_of(view, list(one), units=3)) is not None
-    ]
-    groups = pack_groups(view, asks, np.random.default_rng(0), looks=60_000)
+wishes = st.tuples(st.sampled_from(Level), st.sampled_from((Level.S1, None)))
+
+
+def check(view: FleetView, asks: list[Ask], groups: list[WholeGroup]) -> None:
+    """Fail unless groups are whole, in one domain each, on nodes of the right type with room."""
     taken: Counter[int] = Counter()
     for group in groups:
         ask = next(one for one in asks if one.service == group.service)
@@ -122,12 +111,155 @@ def test_no_gpu_is_given_twice_and_no_group_leaves_its_domain_s19(
             part.role: part.pods for part in ask.parts
         }
         for pod in group.pods:
+            (part,) = [one for one in ask.parts if one.role == pod.role]
             for node, gpus in pod.nodes:
+                assert view.topology.hardware[node] in {one.type for one in part.options}
                 taken[node] += gpus
         used = [node for pod in group.pods for node, _ in pod.nodes]
-        assert len({int(view.topology.of[require][node]) for node in used}) == 1
+        for level in {ask.require, group.level}:
+            assert len({int(view.topology.of[level][node]) for node in used}) == 1
     assert all(gpus <= view.free[node] for node, gpus in taken.items())
-    assert max(Counter(group.service for group in groups).values(), default=0) <= 3
+    counts = Counter(group.service for group in groups)
+    assert all(counts[ask.service] <= ask.units for ask in asks)
+
+
+def asks_of(
+    view: FleetView,
+    wanted: list[tuple[tuple[int, int, str], ...]],
+    wished: list[tuple[Level, Level | None]],
+) -> list[Ask]:
+    return [
+        Ask(f"s{at}", ask.parts, 3, require=require, prefer=prefer, ranked=False)
+        for at, (one, (require, prefer)) in enumerate(zip(wanted, wished, strict=True))
+        if (ask := ask_of(view, list(one), units=3)) is not None
+    ]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    nodes,
+    st.lists(st.tuples(roles, roles), min_size=4, max_size=4),
+    st.lists(wishes, min_size=4, max_size=4),
+)
+def test_no_gpu_is_given_twice_and_no_group_leaves_its_domain_s19(
+    drawn: list[tuple[int, str, int]],
+    wanted: list[tuple[tuple[int, int, str], ...]],
+    wished: list[tuple[Level, Level | None]],
+) -> None:
+    view = fleet_of(drawn)
+    asks = asks_of(view, wanted, wished)
+    groups = pack_groups(view, asks, np.random.default_rng(0), looks=20_000)
+    check(view, asks, groups)
+    assert groups == pack_groups(view, asks, np.random.default_rng(0), looks=20_000)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    nodes,
+    st.lists(
+        st.tuples(
+            *[st.tuples(st.integers(1, 2), st.sampled_from((3, 4, 8)), st.just("both"))] * 2
+        ),
+        min_size=2,
+        max_size=2,
+    ),
+    st.lists(wishes, min_size=2, max_size=2),
+)
+def test_sizes_that_do_not_divide_each_other_and_unnamed_domains_have_valid_answers(
+    drawn: list[tuple[int, str, int]],
+    wanted: list[tuple[tuple[int, int, str], ...]],
+    wished: list[tuple[Level, Level | None]],
+) -> None:
+    view = view_of(
+        row(f"n{at}", f"s1-{s1}" if s1 else "", hardware, free, s2="s2" if s1 % 2 else "")
+        for at, (s1, hardware, free) in enumerate(drawn)
+    )
+    asks = asks_of(view, wanted, wished)
+    check(view, asks, pack_groups(view, asks, np.random.default_rng(0), looks=20_000))
+
+
+def test_a_role_that_spans_nodes_is_placed_beside_one_that_does_not() -> None:
+    view = view_of(row(f"n{at}", f"s1-{at // 3}") for at in range(6))
+    # Two S1s of three nodes: each holds one instance over two, and two small pods on the third.
+    parts = (
+        Part("decode", 1, (Option(0, Size(8, 2)),)),
+        Part("prefill", 2, (Option(0, Size(4)),)),
+    )
+    asks = [Ask("big", parts, 3, require=Level.S1)]
+    groups = pack_groups(view, asks, np.random.default_rng(0))
+    check(view, asks, groups)
+    assert len(groups) == 2
+
+
+def mixed_and_plain() -> FleetView:
+    return view_of(
+        [
+            row("a1", "mixed", "h800"),
+            row("a2", "mixed", "h20"),
+            row("b1", "plain", "h800", s2="s2-b"),
+        ]
+    )
+
+
+def one_pod(view: FleetView, service: str, units: int, *types: str, **fields: Any) -> Ask:
+    parts = tuple(
+        Part(f"role{at}", 1, (Option(kind, Size(4)),))
+        for at, name in enumerate(types)
+        if (kind := view.topology.type_of(name)) is not None
+    )
+    return Ask(service, parts, units, ranked=False, **fields)
+
+
+@pytest.mark.parametrize(
+    ("units", "on_mixed"),
+    [
+        pytest.param(2, 0, id="2 pods of 4 fit the plain node of 8: the mixed S1 is spared"),
+        pytest.param(3, 1, id="3 don't: one is on the mixed S1"),
+    ],
+)
+def test_who_has_no_use_for_a_mixed_s1_is_kept_from_it(units: int, on_mixed: int) -> None:
+    view = mixed_and_plain()
+    asks = [one_pod(view, "chat", units, "h800")]
+    groups = pack_groups(view, asks, np.random.default_rng(0), looks=20_000)
+    names = [
+        view.topology.names[node] for one in groups for pod in one.pods for node, _ in pod.nodes
+    ]
+    assert sorted(names) == ["a1"] * on_mixed + ["b1"] * 2
+
+
+def test_levels_may_differ_between_services() -> None:
+    view = mixed_and_plain()
+    asks = [
+        one_pod(view, "anywhere", 2, "h800"),
+        one_pod(view, "pair", 2, "h800", "h20", require=Level.S1),
+    ]
+    # Two pairs fill the mixed S1's h800 node; the others are left the plain one.
+    groups = pack_groups(view, asks, np.random.default_rng(0), looks=20_000)
+    check(view, asks, groups)
+    assert [(one.service, one.level) for one in groups] == [
+        ("anywhere", Level.S1),
+        ("anywhere", Level.S1),
+        ("pair", Level.S1),
+        ("pair", Level.S1),
+    ]
+
+
+def test_a_group_that_requires_an_s1_is_not_spread_over_two() -> None:
+    # 4 and 4 free GPUs under two S1s of one S2: no S1 holds two pods of 4.
+    view = view_of([row("a", "s1-a", free=4), row("b", "s1-b", free=4)])
+    part = Part("decode", 2, (Option(0, Size(4)),))
+    found = {
+        level: len(
+            pack_groups(view, [Ask("chat", (part,), 1, require=level)], np.random.default_rng(0))
+        )
+        for level in Level
+    }
+    assert found == {Level.S1: 0, Level.S2: 1, Level.CLUSTER: 1}
+
+
+@pytest.mark.parametrize("number", [2, 14])
+def test_as_many_groups_as_an_integer_program_finds(number: int) -> None:
+    assert ours(number)["groups"] == Optimum(fleet(number)).most().found
 
 
 @settings(deadline=None, max_examples=60)
