@@ -261,7 +261,9 @@ class ServiceAdmin(ServiceModelAdmin):
         form: forms.ModelForm[Service],
         change: bool,  # noqa: FBT001 - Django's signature
     ) -> None:
-        """Save and audit."""
+        """Save and audit; whoever has the service open elsewhere is told of the change."""
+        if change:
+            obj.version += 1
         super().save_model(request, obj, form, change)
         record(request, obj, form, added=not change)
 

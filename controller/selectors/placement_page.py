@@ -27,6 +27,7 @@ from controller.selectors.placement_seen import (
     places_words,
     read_seen,
 )
+from controller.selectors.racks import natural
 from controller.selectors.topology_words import scarcity
 from inventory.models import Binding, Nearness, RoleSpec, Service
 
@@ -62,6 +63,11 @@ class Line:
     on: Sequence[On]
     promised: Sequence[str]
 
+    @property
+    def is_marked(self) -> bool:
+        """Whether something about its place needs a look."""
+        return bool(self.promised) or any(on.why or not on.address for on in self.on)
+
 
 @dataclass(frozen=True, slots=True)
 class Domain:
@@ -82,6 +88,11 @@ class GroupLine:
     prefill: int
     decode: int
     lines: Sequence[Line]
+
+    @property
+    def marked(self) -> int:
+        """Instances whose place needs a look."""
+        return sum(line.is_marked for line in self.lines)
 
     @property
     def ratio(self) -> float | None:
@@ -224,7 +235,7 @@ def _groups(service: Service, seen: Seen, sizes: Sizes) -> tuple[GroupLine, ...]
             decode=sum(one.role == Role.DECODE for one in here),
             lines=[_line(seen, one, sizes.get(one.role, {})) for one in here],
         )
-        for name, here in sorted(found.items())
+        for name, here in sorted(found.items(), key=lambda each: natural(each[0]))
     )
 
 

@@ -208,10 +208,10 @@ def read_racks(asked: Asked, now: datetime) -> Racks | None:
 
 def in_order(row: tuple[UUID, str, str, str, str]) -> tuple[object, ...]:
     """Order racks as they stand: site, row, column, name, with numbers as numbers."""
-    return tuple(_natural(text) for text in row[1:])
+    return tuple(natural(text) for text in row[1:])
 
 
-def _natural(text: str) -> tuple[tuple[bool, int, str], ...]:
+def natural(text: str) -> tuple[tuple[bool, int, str], ...]:
     return tuple(
         (not part.isdecimal(), int(part) if part.isdecimal() else 0, part.lower())
         for part in re.split(r"(\d+)", text)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from controller.core import phrases
@@ -11,10 +12,9 @@ from controller.models import AuditEvent
 from controller.models.clock import database_now
 from controller.services import audit, people
 from controller.services.errors import ConflictError, InvalidError, MissingError
-from inventory.models import Nearness, Service
+from inventory.models import Service
 
 RULES: Final = ("affinity_level", "affinity_required", "spread_level", "spread_domains")
-NEAREST_FIRST: Final = (Nearness.S1, Nearness.S2, Nearness.CLUSTER)
 
 
 def save_rules(
@@ -29,7 +29,6 @@ def save_rules(
     """
     people.require(user, people.EDIT_POLICY, service)
     reason = people.reason_text(reason, needed=True)
-    check_spread(values["affinity_level"], values["spread_level"])
     with transaction.atomic():
         row = Service.objects.select_for_update(of=("self",)).filter(pk=service.pk).first()
         if row is None:
@@ -43,6 +42,7 @@ def save_rules(
             raise ConflictError("Nothing differs from what holds now: nothing was saved.")
         for name in changed:
             setattr(row, name, after[name])
+        _check(row)
         row.version += 1
         row.save(update_fields=[*changed, "version", "updated"])
         audit.record(
@@ -56,21 +56,14 @@ def save_rules(
     return row
 
 
-def check_spread(affinity_level: str, spread_level: str) -> None:
-    """Raise :class:`InvalidError` for a spread over domains nearer than those a group shares.
-
-    Failure domains hold whole groups: a group that shares one S2 may lie across several S1, and
-    caps on each of those would take the group apart.
-    """
-    if not spread_level:
-        return
-    spread, affinity = Nearness(spread_level), Nearness(affinity_level)
-    if NEAREST_FIRST.index(spread) < NEAREST_FIRST.index(affinity):
-        raise InvalidError(
-            "spread_level",
-            f"{spread.label} is nearer than the affinity, {affinity.label}:"
-            f" spread over {affinity.label} or farther, or choose a nearer affinity.",
-        )
+def _check(row: Service) -> None:
+    others = {field.name for field in Service._meta.fields} - {*RULES}  # noqa: SLF001 - public by custom
+    try:
+        row.clean_fields(exclude=others)
+        row.clean()
+    except ValidationError as fault:
+        field, texts = next(iter(fault.message_dict.items()))
+        raise InvalidError(field, " ".join(texts)) from fault
 
 
 def _overtaken(row: Service) -> str:

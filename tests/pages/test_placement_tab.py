@@ -115,6 +115,19 @@ def test_a_group_is_told_with_domain_scarcity_instances_and_gpus(
     assert f'href="/fleet/nodes/eu-1-a/{two.name}/"' in html
 
 
+def test_groups_stand_in_the_order_people_count(vera: Client, service: Service) -> None:
+    observe(
+        service,
+        *(an_instance(f"d-{at}", "h800-000", group=f"chat-g{at}") for at in (10, 9, 1)),
+        an_instance("d-0", "h800-000", group=""),
+    )
+    page = reading(vera, TAB)
+    order = [page.index(f"{name} S1 s1-01") for name in ("chat-g1", "chat-g9", "chat-g10")]
+    assert [page.index("without a group S1 s1-01"), *order] == sorted(
+        [page.index("without a group S1 s1-01"), *order]
+    )
+
+
 def test_what_is_wrong_with_a_place_stands_beside_it(vera: Client, service: Service) -> None:
     node = Node.objects.get(name="h800-000")
     Node.objects.filter(name="h800-001").update(
@@ -133,6 +146,7 @@ def test_what_is_wrong_with_a_place_stands_beside_it(vera: Client, service: Serv
         in (page)
     )
     assert "promised on h800-000" in page
+    assert "2 instances, 2 marked" in page.replace(" ,", ",")
     assert "ghost-7 2 GPUs not in the inventory" in page
     assert "chat-d-3 decode, starting → no node yet" in page
     assert "chat-g1 not known — 0 2 0.00" in page
@@ -307,7 +321,7 @@ def test_the_rules_are_changed_with_a_reason_and_audited(pia: Client) -> None:
         pytest.param(
             {"affinity_level": "s2", "spread_level": "s1"},
             "spread_level",
-            "S1 switch is nearer than the affinity, S2 switch",
+            "A group shares one S2 switch: it can't be spread over several S1 switch domains.",
             id="spread over S1, a group shares S2",
         ),
         pytest.param({"spread_domains": "1"}, "spread_domains", "greater than", id="over 1"),
@@ -390,6 +404,38 @@ def test_the_figure_has_a_cell_a_node_with_letters_and_a_table(
     assert figure["summary"] == "chat is on 1 node of 1 S1 domain."
     csv = vera.get(FIGURE, {"service": "chat", "format": "csv"})
     assert csv.content.startswith(b"S1 domain,position,node,GPUs,GPUs in use,in use [%]")
+
+
+def test_of_many_domains_the_first_are_drawn(vera: Client, service: Service) -> None:
+    nodes = [elsewhere(service, f"far-{at:02}", f"su-{at:02}") for at in range(42)]
+    observe(service, *(an_instance(f"chat-d-{node.name}", node.name) for node in nodes))
+    figure = vera.get(FIGURE, {"service": "chat"}).json()
+    assert len(figure["table"]["rows"]) == 40
+    assert figure["table"]["rows"][-1][0] == "su-39"
+    assert figure["summary"].endswith("The first 40 of 42 S1 domains, by name.")
+
+
+def test_what_other_services_use_and_what_is_not_known_is_in_the_figure(
+    vera: Client, service: Service
+) -> None:
+    other = factories.make_service("search")
+    observe(other, an_instance("search-d-1", "h800-001"))
+    Node.objects.filter(name="h800-002").update(health="unknown")
+    Node.objects.filter(name="h800-003").update(s1_domain=None)
+    observe(
+        service,
+        an_instance("chat-d-1", "h800-000"),
+        an_instance("chat-d-2", "h800-003"),
+        an_instance("chat-d-3", "ghost"),
+    )
+    figure = vera.get(FIGURE, {"service": "chat"}).json()
+    assert figure["table"]["rows"] == [
+        ["s1-01", 1, "h800-000", 8, 2, 25, 0, 1],
+        ["s1-01", 2, "h800-001", 8, 2, 25, 0, 0],
+        ["s1-01", 3, "h800-002", 8, None, None, 0, 0],
+        ["no S1 named", 1, "h800-003", 8, 2, 25, 0, 1],
+    ]
+    assert "chat runs on 1 node that is not in the inventory." in figure["summary"]
 
 
 def test_the_page_of_the_service_leads_to_the_tab(vera: Client, service: Service) -> None:
