@@ -13,6 +13,7 @@ from controller.core.types import Role
 from controller.selectors.node_seen import NodeSeen, seen_nodes
 from controller.selectors.node_use import node_uses
 from controller.selectors.placement_seen import Seen, read_seen
+from controller.selectors.racks import natural
 from controller.selectors.series import Ask, UnknownServiceError
 from inventory.models import LocalityDomain, Node, Service
 
@@ -69,7 +70,7 @@ def placement_map(ask: Ask) -> PlacementMap:
     uses = node_uses(ask.now)
     names = {name for name in here if name in seen.spots}
     domains = {seen.spots[name].s1 for name in names} - {""}
-    shown = sorted(domains)[:MOST_DOMAINS]
+    shown = sorted(domains, key=natural)[:MOST_DOMAINS]
     mine = LocalityDomain.objects.filter(cluster=service.cluster_id, level="S1", name__in=shown)
     alone = [seen.spots[name].name for name in names if not seen.spots[name].s1]
     nodes = seen_nodes(
@@ -91,9 +92,9 @@ def placement_map(ask: Ask) -> PlacementMap:
     )
 
 
-def _last(row: tuple[str, object]) -> tuple[bool, str]:
+def _last(row: tuple[str, object]) -> tuple[bool, object]:
     """Return the order of the rows: by name, that of the nodes without one at the end."""
-    return not row[0], row[0]
+    return not row[0], natural(row[0])
 
 
 def _counted(seen: Seen) -> dict[str, Counter[str]]:
@@ -106,8 +107,12 @@ def _counted(seen: Seen) -> dict[str, Counter[str]]:
 
 
 def _cells(nodes: Sequence[NodeSeen], here: dict[str, Counter[str]]) -> list[Cell]:
-    ordered = sorted(nodes, key=lambda node: (node.rack_name, node.u_position or 0, node.name))
+    ordered = sorted(nodes, key=_place)
     return [_cell(node, here.get(node.name.lower(), Counter())) for node in ordered]
+
+
+def _place(node: NodeSeen) -> tuple[object, ...]:
+    return natural(node.rack_name), node.u_position or 0, natural(node.name)
 
 
 def _cell(node: NodeSeen, counted: Counter[str]) -> Cell:

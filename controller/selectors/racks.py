@@ -212,6 +212,7 @@ def in_order(row: tuple[UUID, str, str, str, str]) -> tuple[object, ...]:
 
 
 def natural(text: str) -> tuple[tuple[bool, int, str], ...]:
+    """Return what names sort by as people count: r2 before r10."""
     return tuple(
         (not part.isdecimal(), int(part) if part.isdecimal() else 0, part.lower())
         for part in re.split(r"(\d+)", text)

@@ -15,7 +15,7 @@ from controller.models import AuditEvent, ServiceStatus
 from inventory.models import LocalityDomain, Node, RoleHardware, RoleSpec, Service
 from tests import factories
 from tests.charts.reading import validated
-from tests.factories import a_placement, an_instance, make_binding, make_group, observe
+from tests.factories import a_placement, an_instance, make_binding, observe
 from tests.pages.reading import reading, words
 from tests.services.people import person
 
@@ -95,8 +95,8 @@ def test_a_group_is_told_with_domain_scarcity_instances_and_gpus(
 ) -> None:
     one, two = Node.objects.order_by("name")[:2]
     make_binding(service, one, 0, 2, role="prefill", instance="chat-p-1", place="chat-p-1")
-    make_binding(service, one, 2, 1, instance="chat-d-1", place="chat-d-1")
-    make_binding(service, one, 5, 1, instance="chat-d-1", place="chat-d-1")
+    make_binding(service, one, 2, 3, instance="chat-d-1", place="chat-d-1")
+    make_binding(service, one, 5, 6, instance="chat-d-1", place="chat-d-1")
     observe(
         service,
         an_instance("chat-p-1", "h800-000"),
@@ -186,11 +186,11 @@ def test_what_is_promised_and_not_seen_is_listed_with_its_change(
     decision = factories.make_decision(service)
     action = factories.make_action(service, decision=decision, placement=a_placement())
     node = Node.objects.get(name="h800-003")
-    make_binding(service, node, 4, 4, action=action.pk)
+    make_binding(service, node, 4, 8, action=action.pk)
     make_binding(service, node, 0, 1, place="gone", released_at=timezone.now())
     observe(service, an_instance("chat-d-1", "h800-000"))
     page = reading(vera, TAB)
-    assert "decode-1 decode chat-g1 h800-003 GPUs 4–7 4 promised" in page
+    assert "new-1 decode chat-g1 h800-003 GPUs 4–7 4 promised" in page
     assert "decode 4 → 6, prefill 2 → 3" in page
     assert f'href="/decisions/{decision.pk}/"' in vera.get(TAB).content.decode()
     assert "gone" not in page
@@ -364,7 +364,7 @@ def test_more_instances_cost_no_further_query(vera: Client, service: Service) ->
             nodes[count],
             place=f"new-{count}",
             action=action.pk,
-            group=make_group(service, f"g{count}"),
+            group=f"g{count}",
         )
         observe(
             service,
