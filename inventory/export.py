@@ -189,7 +189,7 @@ def _nodes(
         told |= _said(node, tuple(STATES))
         told |= {} if node.hardware is None else {"sku": node.hardware}
         told |= {} if node.u_position is None else {"u": node.u_position}
-        told |= {"taints": list(node.taints)} if node.taints else {}
+        told |= {} if node.taints is None else {"taints": list(node.taints)}
         outer = zip(TIERS[2:], node.tiers[2:], strict=False)
         told |= {name: tier for name, tier in outer if tier is not None}
         told |= parts.get(node.key, {})
