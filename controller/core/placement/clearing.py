@@ -135,22 +135,30 @@ class Clearing:
         free, own = slots.free[nodes], slots.gpus[nodes]
         wanted = (free // gpus + 1) * gpus if many == 1 else own
         need = np.where((wanted <= own) & (free < wanted), wanted - free, 0)
-        order = [at for at in np.argsort(need, kind="stable").tolist() if need[at]]
-        covers = (
-            (int(nodes[at]), cover)
-            for at in order[:NODES]
-            if (cover := self._cover(int(nodes[at]), int(need[at]), evicted)) is not None
-        )
+        order = [at for at in np.argsort(need, kind="stable").tolist() if need[at]][:NODES]
         if many == 1:
-            yield from (cover for _, cover in covers)
+            yield from self._best([(int(nodes[at]), int(need[at])) for at in order], evicted)
             return
-        s1_of = topology.of[Level.S1]
-        whole = np.bincount(s1_of[nodes[free == own]], minlength=len(topology.domains[Level.S1]))
-        yield from self._together(
-            [(int(s1_of[node]), cover) for node, cover in covers],
-            (many - whole % many).tolist(),
-            evicted,
-        )
+        covers = [
+            (int(topology.of[Level.S1][nodes[at]]), cover)
+            for at in order
+            if (cover := self._cover(int(nodes[at]), int(need[at]), evicted)) is not None
+        ]
+        s1_of = topology.of[Level.S1][nodes[free == own]]
+        whole = np.bincount(s1_of, minlength=len(topology.domains[Level.S1]))
+        yield from self._together(covers, (many - whole % many).tolist(), evicted)
+
+    def _best(self, needs: Sequence[tuple[int, int]], evicted: Sequence[Piece]) -> Iterator[Cover]:
+        """Yield the cheapest cover of one of some nodes, which come by what they need."""
+        best: Cover | None = None
+        for node, need in needs:
+            if best is not None and need * self.state.budget.least_start_s > best.cost:
+                break
+            cover = self._cover(node, need, evicted)
+            if cover is not None and (best is None or cover.rank < best.rank):
+                best = cover
+        if best is not None:
+            yield best
 
     def _together(
         self, covers: Sequence[tuple[int, Cover]], nodes: Sequence[int], evicted: Sequence[Piece]

@@ -30,6 +30,11 @@ class Disruption:
     instances: int
     start_up_s: Mapping[str, float] = field(default_factory=dict, hash=False)
 
+    @property
+    def least_start_s(self) -> float:
+        """The shortest start there is."""
+        return min([USUAL_START_S, *self.start_up_s.values()])
+
     def price(self, service: str, held: Held) -> float:
         """Return what moving an instance costs [GPU-seconds]."""
         return held.gpus * self.start_up_s.get(service, USUAL_START_S)
@@ -55,8 +60,8 @@ class Moving:
 
         At once one instance of a role moves, or a tenth of those there are.
         """
-        moving = Counter((move.service, move.role) for move in self.moves)
-        moving.update((service, held.role) for service, held in ones)
+        moving = Counter([(move.service, move.role) for move in self.moves])
+        moving.update([(service, held.role) for service, held in ones])
         return moving.total() <= self.budget.instances and all(
             count == 1 or count <= self.tenants[service].counts.of(role) // 10
             for (service, role), count in moving.items()

@@ -76,7 +76,8 @@ def _fill(
     done: list[Share] = []
     pods: list[Pod] = []
     # What must lie nearest together goes first: the rest fits around it.
-    for role in sorted(Role, key=lambda role: not tenant.roles[role].parts):
+    roles = [role for role in Role if role in tenant.roles]
+    for role in sorted(roles, key=lambda role: not tenant.roles[role].parts):
         wanted = unit.of(role) * count
         if not wanted:
             continue

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from heapq import nlargest
 from math import inf
 from typing import Final, NamedTuple
 
@@ -45,16 +46,7 @@ def bring_together(
     """
     ground = widened(fleet, choosing, sizes_of(tenants))
     state = Moving(fleet, ground, {tenant.name: tenant for tenant in tenants}, budget)
-    firsts: dict[tuple[str, str, int], float] = {}
-    for tenant in tenants:
-        if is_nested(tenant):
-            continue
-        for group, held in groups_of(tenant.held).items():
-            for step in _steps(state, tenant, held):
-                key = tenant.name, group, step.s1
-                firsts[key] = max(firsts.get(key, 0.0), _rate(step.pairs, step.cost))
-    order = sorted(firsts, key=lambda key: (-firsts[key], key))
-    tried = [_gathered(state, *key) for key in order[:TRIED]]
+    tried = [_gathered(state, *key) for key in _promising(state, tenants)]
     ranked = sorted(
         (one for one in tried if one is not None),
         key=lambda one: (-_rate(one[1], one[0].cost), -one[1], one[0].moves[0].service),
@@ -67,6 +59,42 @@ def bring_together(
         rooms.rearranging("together", service, gain, moved)
         for service, (moved, gain) in list(best.items())[:BEST]
     ]
+
+
+def _promising(state: Moving, tenants: Sequence[Tenant]) -> list[tuple[str, str, int]]:
+    """Return the groups with an S1 to go to whose first move is best, by service and name.
+
+    Groups are looked at in the order of what they could gain at most, until no other can be
+    better than those found.
+    """
+    firsts: dict[tuple[str, str, int], float] = {}
+    enough = 0.0
+    for most, service, group, held in sorted(_bounds(state, tenants), key=lambda one: one[:3]):
+        if -most < enough:
+            break
+        for step in _steps(state, state.tenants[service], held):
+            key = service, group, step.s1
+            firsts[key] = max(firsts.get(key, 0.0), _rate(step.pairs, step.cost))
+        if len(firsts) >= TRIED:
+            enough = nlargest(TRIED, firsts.values())[-1]
+    return sorted(firsts, key=lambda key: (-firsts[key], key))[:TRIED]
+
+
+def _bounds(
+    state: Moving, tenants: Sequence[Tenant]
+) -> Iterator[tuple[float, str, str, list[Held]]]:
+    """Yield groups with the most one move could gain, negative: all partners of the cheapest."""
+    for tenant in tenants:
+        if is_nested(tenant):
+            continue
+        for group, held in groups_of(tenant.held).items():
+            count = Counter([one.role for one in held])
+            if len(count) == len(Role):
+                most = max(
+                    _rate(count[other(one.role)], state.budget.price(tenant.name, one))
+                    for one in held
+                )
+                yield -most, tenant.name, group, held
 
 
 def _gathered(state: Moving, service: str, group: str, s1: int) -> tuple[Moving, int] | None:
@@ -96,9 +124,9 @@ def _gathered(state: Moving, service: str, group: str, s1: int) -> tuple[Moving,
 def _steps(state: Moving, tenant: Tenant, held: Sequence[Held]) -> Iterator[_Step]:
     """Yield the moves of one instance of a group that gain pairs and find a slot."""
     here = by_s1(state.fleet, held)
-    if not _split(here):
-        return
     places = sorted({s1 for counted in here.values() for s1 in counted if s1 >= 0})
+    if len(places) == 1:
+        return
     of = state.fleet.view.topology.of[Level.S1]
     scarcity = state.fleet.view.topology.scarcity
     for one in held:
@@ -117,10 +145,3 @@ def _steps(state: Moving, tenant: Tenant, held: Sequence[Held]) -> Iterator[_Ste
             if any(state.choosing.slots.of(option, Level.S1)[s1] for option in options):
                 gain = partners[s1] - partners[from_s1]
                 yield _Step(gain, state.budget.price(tenant.name, one), one, s1)
-
-
-def _split(here: dict[Role, Counter[int]]) -> bool:
-    """Return whether a group has pairs that don't share an S1."""
-    prefill, decode = (here[role] for role in Role)
-    near = sum(count * decode[s1] for s1, count in prefill.items() if s1 >= 0)
-    return near < prefill.total() * decode.total()

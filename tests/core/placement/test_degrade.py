@@ -5,8 +5,16 @@ from __future__ import annotations
 import pytest
 
 from controller.core.placement.degrade import Shrinking, shrink_for, still_missing
-from controller.core.placement.values import Request, Tenant
-from controller.core.types import Instances
+from controller.core.placement.values import (
+    Choice,
+    Held,
+    PartNeed,
+    Request,
+    RoleForm,
+    RoleNeed,
+    Tenant,
+)
+from controller.core.types import Instances, Role
 from tests.core.placement.tenants import IN_S2, PAIR, World, tenant, world
 
 TWO_S1 = """
@@ -15,6 +23,7 @@ s2/a/n2 H20 8
 s2/b/n3 H20 8
 s2/b/n4 H20 8
 """
+H20 = (Choice("H20", 4),)
 ASKER = tenant("asker", (8, 8), priority=9)
 WANTS_A_PAIR = Request("asker", PAIR)
 
@@ -207,3 +216,26 @@ def test_several_units_take_no_more_than_they_need() -> None:
     assert (gives.before, gives.after) == ((0, 8), (0, 4))
     assert len(found.placements) == 4
     assert len({(one.service, one.instance) for one in found.placements}) == 4
+
+
+def test_an_instance_of_parts_goes_with_all_its_pods_and_comes_whole() -> None:
+    """Attention 4 and FFN 4 make one prefill: the lower one's two pods go, the other's come."""
+    form = RoleForm(
+        parts=(PartNeed("attention", 1, RoleNeed(H20)), PartNeed("ffn", 1, RoleNeed(H20)))
+    )
+    pods = tuple(
+        Held(f"low-p1-{part}", Role.PREFILL, "g", (("n1", 4),), part=part, unit="low-p1")
+        for part in ("attention", "ffn")
+    )
+    roles = {Role.PREFILL: form}
+    low = Tenant("low", roles, pods)
+    here = world("s2/a/n1 H20 8", Tenant("asker", roles, priority=1), low)
+    found = shrunk(here, Request("asker", Instances(1, 0)))
+    assert found is not None
+    (gives,) = found.shrunk
+    assert (gives.before, gives.after) == ((1, 0), (0, 0))
+    assert {one.instance for one in gives.removals} == {"low-p1-attention", "low-p1-ffn"}
+    assert [(one.part, one.nodes) for one in found.placements] == [
+        ("attention", (("n1", 4),)),
+        ("ffn", (("n1", 4),)),
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from itertools import combinations, product
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -228,6 +229,61 @@ def test_what_makes_room_makes_room_and_breaks_nothing(
     keeps_what_holds(here, after, found, budget)
     assert fits(here, after.choosing, request, here.tenants[0])
     assert found.cost == 60.0 * sum(gpus for one in found.moves for _, gpus in one.to_nodes)
+
+
+@settings(deadline=None, max_examples=40)
+@given(broken())
+def test_no_one_or_two_moves_that_make_room_are_cheaper(here: World) -> None:
+    request = Request("t0", Instances(1, 1))
+    if fits(here, here.choosing, request, here.tenants[0]):
+        return
+    found = make_room(here.choosing, here.fleet, here.tenants, request, budget=Disruption(2))
+    by_hand = cheapest_by_hand(here, request)
+    assert (found.cost if found else None) == by_hand
+
+
+def cheapest_by_hand(here: World, request: Request) -> float | None:
+    """Try every one or two instances of others on every node that has room for them now."""
+    pieces = [(tenant.name, one) for tenant in here.tenants[1:] for one in tenant.held]
+    found = None
+    for count in (1, 2):
+        for chosen in combinations(pieces, count):
+            cost = 60.0 * sum(one.gpus for _, one in chosen)
+            roles = {(service, one.role) for service, one in chosen}
+            if len(roles) == count and (found is None or cost < found):
+                for nodes in product(here.fleet.at, repeat=count):
+                    after = after_by_hand(here, chosen, nodes)
+                    if after is not None and fits(after, after.choosing, request, here.tenants[0]):
+                        found = cost
+                        break
+    return found
+
+
+def after_by_hand(
+    here: World, chosen: tuple[tuple[str, Held], ...], nodes: tuple[str, ...]
+) -> World | None:
+    """Return the fleet with instances on other nodes; ``None`` where that is not allowed."""
+    choosing, at = here.choosing.copy(), here.fleet.at
+    of = {tenant.name: tenant for tenant in here.tenants}
+    for (service, one), node in zip(chosen, nodes, strict=True):
+        if choosing.slots.free[at[node]] < one.gpus or node == one.nodes[0][0]:
+            return None
+        choosing.slots.take(at[node], one.gpus)
+        moved = replace(one, nodes=((node, one.gpus),))
+        held = (moved if each.name == one.name else each for each in of[service].held)
+        of[service] = replace(of[service], held=tuple(held))
+    for _, one in chosen:
+        choosing.slots.take(at[one.nodes[0][0]], -one.gpus)
+    for before in here.tenants:
+        now, was = of[before.name], groups_of(before.held)
+        for group, held in groups_of(now.held).items():
+            if level_of(here.fleet, held) > level_of(here.fleet, was[group]):
+                return None
+            if before.affinity.level is Level.S1 and pairs_of(here.fleet, now, group) < pairs_of(
+                here.fleet, before, group
+            ):
+                return None
+    return World(here.fleet, choosing, tuple(of.values()))
 
 
 @FEW
