@@ -9,10 +9,18 @@ from typing import Final
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
-from django.db.models import Count, Exists, OuterRef, Q
+from django.db.models import Count, Exists, OuterRef, Q, Value
 
 from controller.core.lifecycle import ActionState, ProposalState, SuggestionState
-from controller.models import Action, Freeze, PolicySuggestion, Proposal, SimulatedFleet, Tick
+from controller.models import (
+    Action,
+    Freeze,
+    PolicySuggestion,
+    Proposal,
+    Rearrangement,
+    SimulatedFleet,
+    Tick,
+)
 from controller.selectors.freezes import host_hold
 from inventory.models import Cluster, Service
 
@@ -229,7 +237,10 @@ def _fleet(reader: Reader, now: datetime) -> Fleet:
 def _waiting_for(reader: Reader, now: datetime) -> int:
     if not reader.has_perm("controller.approve_proposal"):
         return 0
-    return Proposal.objects.filter(state=ProposalState.PENDING, expires_at__gt=now).count()
+    waits = {"state": ProposalState.PENDING, "expires_at__gt": now}
+    moves = Rearrangement.objects.filter(**waits).order_by().annotate(one=Value(1)).values("one")
+    changes = Proposal.objects.filter(**waits).order_by().annotate(one=Value(1)).values("one")
+    return changes.union(moves, all=True).count()
 
 
 def _simulation() -> Simulation | None:

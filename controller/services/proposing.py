@@ -39,6 +39,9 @@ BODY: Final = (
 """What a changed body replaces; an approval of the old one no longer fits (S18)."""
 
 
+CONFIRMED: Final = ("evidence_at", "decision_id", "sentence", "placement")
+"""What a confirmed body brings up to date: other nodes of the same kind are no other body."""
+
 KEPT_FOR: Final = timedelta(seconds=90)
 """A load that hovers at its limit must not take a proposal away from whoever reads it."""
 
@@ -145,9 +148,9 @@ def _compare(
     if row is None:
         changes.made.append(_approved_before(wanted, entry, now))
     elif row.fingerprint == wanted.fingerprint and _is_placed_alike(row, wanted):
-        changes.confirmed.append((row.pk, now, decision, wanted.sentence))
+        changes.confirmed.append((row.pk, now, decision, wanted.sentence, wanted.placement))
     elif row.fingerprint != wanted.fingerprint and nearly_same(row, wanted, _basis(entry)):
-        changes.confirmed.append((row.pk, now, row.decision_id, row.sentence))
+        changes.confirmed.append((row.pk, now, row.decision_id, row.sentence, row.placement))
     else:
         changes.changed.append((row.pk, *(getattr(wanted, name) for name in BODY)))
 
@@ -226,7 +229,7 @@ def _still_waits(entry: Entry, wanted: Proposal) -> bool:
 def _apply(changes: _Changes) -> None:
     bulk.update(Proposal, "id", ("closed_at", "closed_reason"), changes.dropped)
     _rows(changes.dropped).update(state=ProposalState.SUPERSEDED)
-    bulk.update(Proposal, "id", ("evidence_at", "decision_id", "sentence"), changes.confirmed)
+    bulk.update(Proposal, "id", CONFIRMED, changes.confirmed)
     bulk.update(Proposal, "id", BODY, changes.changed)
     _rows(changes.changed).update(version=F("version") + 1)
     Proposal.objects.bulk_create(changes.made, ignore_conflicts=True)

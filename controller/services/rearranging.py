@@ -103,9 +103,11 @@ def _refresh(row: Rearrangement, advice: Advice, version: int, now: datetime) ->
     row.evidence_at, row.expires_at = now, now + OPEN_FOR
     digest = _touched(advice.body)
     if (row.body, row.touched) != (advice.body, digest):
-        row.body, row.sentence, row.touched = advice.body, advice.sentence, digest
+        row.body, row.touched = advice.body, digest
         row.version += 1
-    row.gain, row.cost, row.inventory_version = dict(advice.gain), dict(advice.cost), version
+    # What it would bring may have moved though the same instances would.
+    row.sentence, row.gain, row.cost = advice.sentence, dict(advice.gain), dict(advice.cost)
+    row.inventory_version = version
     row.save()
 
 

@@ -186,13 +186,23 @@ def group_near(
 ) -> str:
     """Return the group of the first other under the same S2 of the same cluster, or a new name.
 
-    New ones carry the smallest number no other has.
+    Where that S2 has no node such as the other role runs on, no group could be whole there: then
+    it is the first other's group. New ones carry the smallest number no other has.
     """
     here, taken = _above(instance, nodes), set()
-    for other in others:
-        if other.group and other.nodes and _above(other, nodes) == here:
+    seated = [other for other in others if other.group and other.nodes]
+    for other in seated:
+        if _above(other, nodes) == here:
             return other.group
         taken.add(other.group)
+    partners = {
+        nodes[next(iter(other.nodes))].hardware
+        for other in seated
+        if other.role is not instance.role
+    }
+    there = {node.hardware for node in nodes.values() if (node.cluster, node.s2) == here}
+    if partners and not partners & there:
+        return seated[0].group
     names = (f"{instance.key}-g{number}" for number in count(1))
     return next(name for name in names if name not in taken)
 

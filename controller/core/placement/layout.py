@@ -153,7 +153,8 @@ def _variant(row: NodeRow, variant: str) -> NodeRow:
 
 def _admits(key: Key, labels: Mapping[str, str], taints: frozenset[str]) -> bool:
     select, tolerate = key
-    return taints <= tolerate and all(labels.get(name) in values for name, values in select)
+    tolerated = all(taint in tolerate or taint.partition("=")[0] in tolerate for taint in taints)
+    return tolerated and all(labels.get(name) in values for name, values in select)
 
 
 def needs_of(tenant: Tenant) -> Iterable[RoleNeed]:
