@@ -21,13 +21,15 @@ def situation() -> Situation:
     """Read nodes, services and who holds which GPUs; the same number of queries for any fleet."""
     nodes = rows_of()
     known = {row.cluster for row in nodes.rows}
-    home = dict(Service.objects.values_list("slug", "cluster__slug"))
+    services = list(Service.objects.values_list("slug", "cluster__slug", "mode"))
+    home = {slug: cluster for slug, cluster, _ in services}
+    watched = frozenset(slug for slug, _, mode in services if mode == Service.Mode.OBSERVE)
     tenants = {
         tenant.name: replace(tenant, cluster=home[tenant.name])
         for tenant in tenants_of(nodes)
         if home.get(tenant.name) in known
     }
-    return Situation(nodes.rows, tenants, nodes.facts, newest_version())
+    return Situation(nodes.rows, tenants, nodes.facts, newest_version(), watched)
 
 
 def refused_in_a_row() -> dict[str, int]:

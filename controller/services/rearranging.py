@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 from controller.core import phrases
 from controller.core.lifecycle import IN_FLIGHT, ActionState, ProposalState
-from controller.core.placement.advice import Advice
+from controller.core.placement.advice import Advice, services_of
 from controller.core.placement.plan_plain import NOWHERE, PlainMove, PlainPlacement, nodes_of
 from controller.models import Action, Rearrangement, ServiceStatus, holds
 from controller.models.clock import database_now
@@ -28,6 +28,9 @@ KEPT_FOR: Final = timedelta(seconds=90)
 
 REFUSED_FOR: Final = timedelta(hours=1)
 """What a person rejected is not asked again so soon."""
+
+DONE_WITHIN: Final = timedelta(hours=1)
+"""How long approved moves may take before what is left of them is given up (L2)."""
 
 BY_RULE: Final = "Carried out by rule: what a service in mode automatic lost is replaced."
 
@@ -254,12 +257,6 @@ def _without_right(row: Rearrangement) -> str:
     return ""
 
 
-def services_of(body: Mapping[str, Any]) -> list[str]:
-    """Return the services a body changes, each once."""
-    named = [one["service"] for one in (*body["moves"], *body["shrinks"])]
-    return list(dict.fromkeys(named))
-
-
 def _step(row: Rearrangement) -> None:
     actions = {action.service.slug: action for action in row.actions.select_related("service")}
     lost = [
@@ -270,7 +267,12 @@ def _step(row: Rearrangement) -> None:
         _close(row, ProposalState.FAILED, text)
         return
     wanted = services_of(row.body)
-    if all(slug in actions and actions[slug].state == ActionState.READY for slug in wanted):
+    if row.decided_at and database_now() - row.decided_at > DONE_WITHIN:
+        left = ", ".join(slug for slug in wanted if slug not in actions) or "some steps"
+        text = f"Not done within {DONE_WITHIN.total_seconds() / 60:.0f} min: {left} had no turn."
+        _close(row, ProposalState.FAILED, text)
+        return
+    if all(slug in actions and _is_done(actions[slug]) for slug in wanted):
         _close(row, ProposalState.APPLIED, "")
         return
     busy = set(
@@ -285,6 +287,12 @@ def _step(row: Rearrangement) -> None:
             if said:
                 _close(row, ProposalState.FAILED, said)
                 return
+
+
+def _is_done(step: Action) -> bool:
+    """Return whether a step has come to its end; a later change of the service may overtake it."""
+    overtaken = step.state == ActionState.APPLIED and step.ended_at is not None
+    return overtaken or step.state == ActionState.READY
 
 
 def _record(row: Rearrangement, slug: str) -> str:

@@ -1,8 +1,8 @@
 """What would help, as proposals for a person: moves and shrunk services, with gain and cost."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from controller.core.placement.cycle import choosing_of, wanted_of
 from controller.core.placement.defragment import Rearranging, make_room
@@ -18,7 +18,7 @@ from controller.core.placement.plan_plain import (
 from controller.core.placement.preview import Situation
 from controller.core.placement.replace import Replacing, lost_of, replacements
 from controller.core.placement.together import bring_together
-from controller.core.placement.values import Move, Request
+from controller.core.placement.values import Move, Request, Tenant
 from controller.core.sentences import arrows
 from controller.core.types import Instances, Role
 from controller.core.words import seconds
@@ -57,7 +57,7 @@ class Advice:
         return bool(self.moves or self.shrinks)
 
     @property
-    def body(self) -> dict[str, object]:
+    def body(self) -> dict[str, Any]:
         """What is kept and carried out."""
         return {"moves": list(self.moves), "shrinks": list(self.shrinks)}
 
@@ -86,13 +86,27 @@ def advise(
             found.append(_room(room))
             helped.add(request.service)
     short = [one for one in known if one.service not in helped]
-    shrinking = shrink_for(choosing, fleet, tenants, short) if short else None
+    shrinking = shrink_for(choosing, fleet, _steered(situation), short) if short else None
     if shrinking is not None:
         found.append(_shrunk(shrinking, short, situation))
     if not found:
         # Nearness is worth a disturbance only while nothing is missing.
         found += map(_together, bring_together(choosing, fleet, tenants, budget=budget))
-    return found
+    return [one for one in found if situation.watched.isdisjoint(services_of(one.body))]
+
+
+def _steered(situation: Situation) -> list[Tenant]:
+    """Return the services, those that are only observed with nothing to give."""
+    return [
+        replace(tenant, least=tenant.counts) if name in situation.watched else tenant
+        for name, tenant in situation.tenants.items()
+    ]
+
+
+def services_of(body: Mapping[str, Any]) -> list[str]:
+    """Return the services a body changes, each once."""
+    named = [one["service"] for one in (*body["moves"], *body["shrinks"])]
+    return list(dict.fromkeys(named))
 
 
 def _replaced(situation: Situation, budget: Disruption) -> Iterable[Advice]:

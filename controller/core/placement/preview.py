@@ -17,13 +17,15 @@ class Situation:
     """All nodes and services at one time; ``version`` is the inventory's.
 
     Services of clusters of which no node is known are not among the tenants: nobody can say where
-    they would go, so they are not placed.
+    they would go, so they are not placed. ``watched`` are those that are only observed: nothing of
+    theirs is moved, replaced or shrunk.
     """
 
     rows: Sequence[NodeRow]
     tenants: Mapping[str, Tenant]
     facts: Facts = NO_FACTS
     version: int = 0
+    watched: frozenset[str] = frozenset()
     fleets: dict[str, Fleet] = field(default_factory=dict)
 
     @property
