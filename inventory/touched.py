@@ -5,15 +5,16 @@ from collections.abc import Collection
 from hashlib import sha256
 from typing import Final
 
-from django.db.models import Q, Value
+from django.db.models import Count, Q, Value
 from django.db.models.functions import Concat
 
-from inventory.models import Node
+from inventory.models import Health, Node
 
 COLUMNS: Final = (
     *("cluster__slug", "name", "s2_domain__name", "s1_domain__name"),
     *("hardware__slug", "gpus", "gpus_allocatable", "schedulable"),
 )
+FAILED: Final = Q(gpu_rows__health=Health.FAILED, gpu_rows__missing_since=None)
 
 
 def touched(names: Collection[str]) -> str:
@@ -32,6 +33,7 @@ def touched(names: Collection[str]) -> str:
             Q(pk__in=named.values("pk")) | Q(s1_domain__in=named.values("s1_domain"))
         )
         .order_by()
-        .values_list(*COLUMNS)
+        .annotate(failed=Count("gpu_rows", filter=FAILED))
+        .values_list(*COLUMNS, "failed")
     )
     return sha256(json.dumps(sorted(rows, key=str)).encode()).hexdigest()

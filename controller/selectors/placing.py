@@ -1,16 +1,13 @@
 """Nodes and services as a placement cycle is asked about them (placement: Values; I04)."""
 
-import json
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Q, Sum, Value
-from django.db.models.functions import Concat
+from django.db.models import Count, Q, Sum
 
 from controller.core.fleet import Level, NodeRow
 from controller.core.lifecycle import ActionState
@@ -27,7 +24,7 @@ from controller.core.placement.values import (
 from controller.core.types import Instances, Role
 from controller.models import Action
 from inventory.holdings import Holding, Instance, Report, end_of, live
-from inventory.models import Binding, Node, RoleHardware, RoleSpec, Service
+from inventory.models import Binding, Gpu, Health, Node, RoleHardware, RoleSpec, Service
 from inventory.models.base import Lifecycle
 from inventory.models.services import Nearness
 from inventory.sizes import Sizes, read_sizes, shares
@@ -61,7 +58,6 @@ WHERE part <> '' AND NOT EXISTS (
     AND bound.instance = one.name AND lower(node.name) = lower(part)
 )
 """
-_TOUCHED: Final = (*_NODE[:4], *_NODE[5:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,23 +104,36 @@ def in_vain() -> frozenset[UUID]:
 
 
 def rows_of() -> Nodes:
-    """Read all nodes but planned and retired ones; at most eight queries for any fleet.
+    """Read all nodes but planned and retired ones; at most ten queries for any fleet.
 
-    What bindings and reports together hold is not free, so GPUs free are never too many, however
-    old a report is (I04). Labels are read only where a role selects by them.
+    What bindings and reports together hold is not free, and a failed GPU is not there, so GPUs
+    free are never too many, however old a report is (I04, I08). Labels are read only where a role
+    selects by them.
     """
     found = list(_existing().values_list(*_NODE))
-    used = _used(found)
+    used, failed = _used(found), _failed()
     rows = []
     for cluster, name, s2, s1, rack, slug, gpus, given, schedulable in found:
         full = f"{cluster}/{name}"
-        there = (gpus or 0) if given is None else min(gpus or 0, given)
+        working = max(0, (gpus or 0) - failed.get(full, 0))
+        there = working if given is None else min(working, given)
         free = max(0, there - used.get(full, 0))
         usable = schedulable and gpus is not None and slug is not None
         rows.append(
             NodeRow(full, cluster, s2 or "", s1 or "", rack or "", slug or "", there, free, usable)
         )
     return Nodes(tuple(rows), _facts(rows))
+
+
+def _failed() -> dict[str, int]:
+    """Return how many GPUs of each node have failed; one query."""
+    rows = (
+        Gpu.objects.filter(health=Health.FAILED, missing_since=None)
+        .order_by()
+        .values_list("node__cluster__slug", "node__name")
+        .annotate(count=Count("pk"))
+    )
+    return {f"{cluster}/{name}": count for cluster, name, count in rows}
 
 
 def _used(found: Sequence[Sequence[Any]]) -> dict[str, int]:
@@ -329,22 +338,3 @@ def _roles() -> dict[str, dict[Role, tuple[RoleForm, int]]]:
 
 def _values(wanted: str | list[str]) -> tuple[str, ...]:
     return (wanted,) if isinstance(wanted, str) else tuple(wanted)
-
-
-def touched(names: Collection[str]) -> str:
-    """Return a digest of what matters of the S1 domains that nodes "cluster/name" are in (S20).
-
-    A node whose S1 is unknown stands for itself. It differs when a node of these domains comes,
-    goes, moves, or may hold another number of GPUs; one query.
-    """
-    named = Node.objects.alias(full=Concat("cluster__slug", Value("/"), "name")).filter(
-        full__in=names
-    )
-    rows = (
-        Node.objects.filter(
-            Q(pk__in=named.values("pk")) | Q(s1_domain__in=named.values("s1_domain"))
-        )
-        .order_by()
-        .values_list(*_TOUCHED)
-    )
-    return sha256(json.dumps(sorted(rows)).encode()).hexdigest()

@@ -17,10 +17,11 @@ from controller.core.fleet import Level
 from controller.core.placement.values import Affinity, Choice, Spread, Tenant
 from controller.core.types import Instances, Role
 from controller.models import Action, ServiceStatus
-from controller.selectors.placing import in_vain, rows_of, tenants_of, touched
+from controller.selectors.placing import in_vain, rows_of, tenants_of
 from inventory.models import (
     Binding,
     Cluster,
+    Gpu,
     HardwareType,
     LocalityDomain,
     Node,
@@ -28,6 +29,7 @@ from inventory.models import (
     RoleSpec,
     Service,
 )
+from inventory.touched import touched
 from tests.factories import (
     NOW,
     make_binding,
@@ -104,6 +106,38 @@ def test_what_node_and_cluster_say_counts_at_its_least(
     RoleSpec.objects.update(gpus_per_instance=9)
     runs("chat", ("c-1", "h800-000"))
     assert free()["000"] == 0
+
+
+@pytest.mark.usefixtures("service")
+@pytest.mark.parametrize(
+    ("failed", "missing", "given_out", "there", "free_now"),
+    [
+        pytest.param(0, 0, None, 8, 2, id="8-less-6-held"),
+        pytest.param(1, 0, None, 7, 1, id="7-work-less-6-held"),
+        pytest.param(1, 0, 7, 7, 1, id="the-cluster-left-the-failed-one-out-already"),
+        pytest.param(3, 0, 7, 5, 0, id="fewer-work-than-are-held"),
+        pytest.param(1, 2, None, 7, 1, id="a-failed-one-taken-out-counts-no-more"),
+    ],
+)
+def test_a_failed_gpu_is_not_free(  # noqa: PLR0913, PLR0917 - a table of figures
+    nodes: list[Node],
+    failed: int,
+    missing: int,
+    given_out: int | None,
+    there: int,
+    free_now: int,
+) -> None:
+    """I04, I08: what has failed is not there to be given, whoever holds it."""
+    Node.objects.filter(pk=nodes[0].pk).update(gpus_allocatable=given_out)
+    before = touched([FIRST])
+    for at in range(8 + missing):
+        gone = NOW if at < missing else None
+        health = "failed" if at < missing + failed else "ok"
+        Gpu.objects.create(node=nodes[0], index=at % 8, health=health, missing_since=gone)
+    runs("chat", *((f"c-{number}", "h800-000") for number in range(3)))
+    row = next(row for row in rows_of().rows if row.name == FIRST)
+    assert (row.gpus, row.free) == (there, free_now)
+    assert (touched([FIRST]) == before) is (failed == 0)
 
 
 @pytest.mark.parametrize(
@@ -345,7 +379,7 @@ def test_the_queries_are_the_same_for_any_fleet(count: int) -> None:
     _fill(make_cluster(), make_hardware(), count)
     with CaptureQueriesContext(connection) as queries:
         nodes = rows_of()
-    assert len(queries) == 9
+    assert len(queries) == 10
     with CaptureQueriesContext(connection) as queries:
         tenants_of(nodes)
     assert len(queries) == 7
