@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from controller.core.ports import ConflictError, MoveTo, ScaleOrder, Spot
 from controller.core.registration import InStep
 from controller.core.types import Instances, Role, RoleState
+from controller.simulator.decode import DRAINING
 from controller.simulator.engines import Engines
 from controller.simulator.fleet import Fleet
 from controller.simulator.instances import Instance, Phase, Terms
@@ -128,6 +129,38 @@ def test_who_cant_have_its_spot_leaves_the_others_theirs() -> None:
     assert [next(iter(by_serial(made)[n].nodes)) for n in (6, 7, 8, 9)] == [
         "h-1", "h-0", "h-0", "h-0",
     ]  # fmt: skip
+
+
+def test_nor_does_it_take_that_of_one_that_moves() -> None:
+    made = fleet()
+    terms = Terms(
+        spots=(spot(("gone", 1)),), moves=tuple(move(serial, ("h-0", 1)) for serial in (3, 4, 5))
+    )
+    made.scale(SERVICE, Instances(2, 4), 0.0, DRAIN_S, terms)
+    assert [next(iter(by_serial(made)[n].nodes)) for n in (6, 7, 8, 9)] == [
+        "h-1", "h-0", "h-0", "h-0",
+    ]  # fmt: skip
+
+
+def test_who_was_up_once_is_bound_to_no_spot() -> None:
+    made = fleet()
+    made.scale(SERVICE, Instances(2, 4), 0.0, DRAIN_S, Terms(spots=(spot(("h-5", 1)),)))
+    made.advance({"chat": SERVICE}, LATE_S)
+    made = stored(made, nodes=[node for node in NODES if node.name != "h-5"])
+    made.advance({"chat": SERVICE}, LATE_S)
+    assert groups(made)["decode-6"] == "chat-g1"
+
+
+def test_a_spot_that_is_there_only_after_a_restart_is_taken() -> None:
+    one, none = (NodeSpec(s1, "here", "l40s", s1, "s2", 1) for s1 in "ab")
+    alone = replace(SLOW_SERVICE, initial=Instances(0, 0))
+    made = fleet(alone, [one, replace(none, gpus=0)])
+    over = spot(("a", 1), ("b", 1))
+    made.scale(alone, Instances(0, 1), 0.0, DRAIN_S, Terms(spots=(over,)))
+    made = stored(made, alone, [one, none])
+    made.advance({"documents": alone}, 55.0)
+    # By itself no engine spans two S1.
+    assert [i.nodes for i in made.all()] == [{"a": 1, "b": 1}]
 
 
 def test_who_waits_tries_its_spot_first_again() -> None:
@@ -361,10 +394,18 @@ def test_a_move_neither_waits_for_the_other_role_nor_keeps_it_waiting() -> None:
     two_each = InStep(0.5, 0.5, 0.5, Instances(1, 1), 1e6)
     made = fleet(replace(SERVICE, initial=Instances(1, 2)))
     there = MoveTo("chat-prefill-1", spot(("h-5", 1), role=Role.PREFILL))
-    made.scale(SERVICE, Instances(1, 4), 0.0, DRAIN_S, Terms(two_each, moves=(there,)))
-    made.advance({"chat": SERVICE}, LATE_S)
-    assert made.state("chat", Role.DECODE).held == 0
-    assert made.state("chat", Role.PREFILL).ready == 1
+    want = Instances(1, 4)
+    made.scale(SERVICE, want, 0.0, DRAIN_S, Terms(two_each))
+    made.scale(SERVICE, want, 40.0, DRAIN_S, Terms(two_each, moves=(there,)))
+    seen = set[tuple[int, int]]()
+    for at_s in np.arange(40.0, 200.0):
+        made.advance({"chat": SERVICE}, float(at_s), drain_s)
+        states = [made.state("chat", role) for role in Role]
+        assert [state.held for state in states] == [0, 0]
+        assert states[0].ready == 1
+        seen.add((states[1].ready, states[0].starting))
+    assert (4, 1) in seen, "both decode instances are up before the one that moves"
+    assert phases(made, Role.PREFILL) == {6: "ready"}
 
 
 # Orders
@@ -411,7 +452,8 @@ def test_an_order_says_where_and_who() -> None:
 
 def moving(fidelity: Literal["auto", "fluid", "exact"] = "auto") -> World:
     made = World([SERVICE], NODES, start_s=START_S, seed=7, setup=Setup(fidelity=fidelity))
-    made.advance(START_S + 300)
+    # Up at 395 s, between two samples.
+    made.advance(START_S + 304)
     made.scale("chat", SAME, Terms(moves=(move(3, ("h-4", 1)), move(4, ("h-5", 1)))))
     return made
 
@@ -426,13 +468,23 @@ def test_what_a_moving_instance_holds_it_finishes(fidelity: Literal["exact", "fl
     assert {(3, 2, 0), (3, 0, 0)} < seen
     assert {ready for ready, _, _ in seen} == {3}
     assert any(draining for _, _, draining in seen)
+
+
+def test_what_a_moving_instance_holds_goes_with_it() -> None:
+    for fidelity, least in (("exact", 1), ("fluid", 1e-3)):
+        made = moving(fidelity)
+        while not made.state("chat").decode.draining:
+            made.advance(made.now_s + 1)
+        whole = made._whole.get(0)
+        held = whole.decode.instances[1] if whole else made._decode.pool[0, DRAINING, 0]
+        assert held >= least, fidelity
     assert made.asked[3] == pytest.approx(made.made + made.in_flight()[1], rel=1e-9)
 
 
 def test_what_moves_does_not_depend_on_how_time_is_cut() -> None:
-    once, often = moving(), moving()
+    once, often = moving("fluid"), moving("fluid")
     once.advance(START_S + 600)
-    for to_s in range(301, 601):
+    for to_s in range(305, 601):
         often.advance(START_S + to_s)
     assert once.dump() == often.dump()
 
