@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from itertools import product
 from math import ceil
 from typing import Final
@@ -194,14 +194,17 @@ class Choosing:
         return None
 
     def _best(self, ask: Ask, level: Level, room: Ints, wanted: int) -> int:
-        key = np.where(room >= wanted, self._left_over(level), np.inf)
+        key = np.where(room >= wanted, self.left_over(level), np.inf)
         for home in ask.homes:
             if level in home.at:
                 key[home.at[level]] -= _HOME
         return int(key.argmin())
 
-    def _left_over(self, level: Level) -> Floats:
-        """Return what is free in each domain, weighted by pressure; scarce S1s cost far more."""
+    def left_over(self, level: Level) -> Floats:
+        """Return what is free in each domain, weighted by pressure; scarce S1s cost far more.
+
+        The row is in use: don't change it.
+        """
         return self._pressed.row(
             None,
             level,
@@ -345,6 +348,13 @@ class Choosing:
             for node, gpus in pod.nodes:
                 self.slots.take(node, -gpus)
 
+    def redo(self, shares: Sequence[Share]) -> None:
+        """Take all that the shares took on a copy of what is free."""
+        for share in shares:
+            for pod in share.pods:
+                for node, gpus in pod.nodes:
+                    self.slots.take(node, gpus)
+
     def undo(self, shares: Sequence[Share]) -> None:
         """Give back all that the shares took."""
         for share in shares:
@@ -413,8 +423,9 @@ def less(ask: Ask, share: Share, topology: Topology) -> Ask:
     return replace(ask, caps=tuple(left))
 
 
+@lru_cache(maxsize=64)
 def _outward(topology: Topology, level: Level, outer: Level) -> Ints:
-    """Return for each domain of a level the one further out that it lies in."""
+    """Return for each domain of a level the one further out that it lies in; in use."""
     where: Ints = np.arange(len(topology.domains[level]), dtype=np.int32)
     for inner in range(level, outer):
         where = topology.up[Level(inner)][where]
@@ -422,8 +433,9 @@ def _outward(topology: Topology, level: Level, outer: Level) -> Ints:
     return where if level <= outer else np.zeros(len(where), np.int32)
 
 
+@lru_cache(maxsize=1024)
 def is_within(topology: Topology, level: Level, within: tuple[Level, int]) -> Flags:
-    """Return which domains of a level are inside one of the same level or further out."""
+    """Return which domains of a level are inside one of the same level or further out; in use."""
     outer, domain = within
     where = _outward(topology, level, outer)
     inside: Flags = where == domain

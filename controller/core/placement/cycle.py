@@ -50,22 +50,22 @@ class Placed:
     """What an order of requests led to, in counts of its own."""
 
     choosing: Choosing
-    found: list[tuple[Wanted, list[Share]]] = field(default_factory=list)
+    found: list[tuple[Wanted, Wanted, list[Share]]] = field(default_factory=list)
 
     def add(self, fleet: Fleet, wanted: Wanted) -> tuple[Wanted, list[Share]]:
         """Place one service's growth, whole if it can be, else the most of its ratio."""
-        shares = _shares(fleet, self.choosing, wanted)
+        used, shares = wanted, _shares(fleet, self.choosing, wanted)
         if wanted.other is not None and wanted.placed(shares) != wanted.change:
             self.choosing.undo(shares)
-            wanted = wanted.other
-            shares = _shares(fleet, self.choosing, wanted)
-        self.found.append((wanted, shares))
-        return wanted, shares
+            used = wanted.other
+            shares = _shares(fleet, self.choosing, used)
+        self.found.append((wanted, used, shares))
+        return used, shares
 
     @property
     def score(self) -> tuple[int, int]:
         """Whole units placed, and those of them under one S1."""
-        shares = [share for _, each in self.found for share in each]
+        shares = [share for _, _, each in self.found for share in each]
         near = sum(share.units for share in shares if share.level is Level.S1)
         return sum(share.units for share in shares), near
 
@@ -87,10 +87,9 @@ def plan_cycle(fleet: Fleet, tenants: Sequence[Tenant], requests: Sequence[Reque
     answers = Answers(fleet, choosing)
     ranked = sorted(wanted, key=lambda one: -one.tenant.priority)
     for _, same in groupby(ranked, key=lambda one: one.tenant.priority):
-        for one in best_order(fleet, choosing, list(same)):
+        for one, used, shares in best_order(fleet, choosing, list(same)).found:
             # Told as it is placed: later every domain looks fuller than it was.
-            tried = Placed(choosing)
-            used, shares = tried.add(fleet, one)
+            choosing.redo(shares)
             placed = used.placed(shares)
             answers.add(
                 one.tenant, used.ask, shares, candidates(fleet, choosing, used.ask, shares)
@@ -148,29 +147,40 @@ def choosing_of(fleet: Fleet, asks: Sequence[Ask]) -> Choosing:
     return Choosing(Slots(fleet.view, sizes), pressure_of(fleet.view, asks))
 
 
-def best_order(fleet: Fleet, choosing: Choosing, wanted: list[Wanted]) -> list[Wanted]:
-    """Return requests of one priority in the order that places most whole units.
+def best_order(fleet: Fleet, choosing: Choosing, wanted: list[Wanted]) -> Placed:
+    """Return what the order of requests of one priority leads to that places most whole units.
 
-    As given, the cheapest first and the dearest first are tried, each behind those that were
-    refused so often that it is their turn.
+    As given, the cheapest first and the dearest first are tried on copies, each behind those that
+    were refused so often that it is their turn; no other order where no order can place more.
     """
     given = sorted(wanted, key=lambda one: -one.refused if one.refused >= STARVING else 0)
-    if len(given) == 1:
-        return given
     first = [one for one in given if one.refused >= STARVING]
     rest = given[len(first) :]
+    best = _in_order(fleet, choosing, given)
+    if len(rest) < 2 or best.score == _most(choosing, given):  # noqa: PLR2004 - one has no order
+        return best
     cheap = sorted(rest, key=lambda one: _cost(one.ask, choosing.pressure))
-    best, best_score = given, (-1, -1)
-    most = sum(one.ask.units for one in given)
-    for order in (given, first + cheap, first + cheap[::-1]):
-        tried = Placed(choosing.copy())
-        for one in order:
-            tried.add(fleet, one)
-        if tried.score > best_score:
-            best, best_score = order, tried.score
-        if best_score == (most, most):
-            break
+    for order in (first + cheap, first + cheap[::-1]):
+        tried = _in_order(fleet, choosing, order)
+        if tried.score > best.score:
+            best = tried
     return best
+
+
+def _in_order(fleet: Fleet, choosing: Choosing, order: Sequence[Wanted]) -> Placed:
+    tried = Placed(choosing.copy())
+    for one in order:
+        tried.add(fleet, one)
+    return tried
+
+
+def _most(choosing: Choosing, wanted: Sequence[Wanted]) -> tuple[int, int]:
+    """Return a score no order exceeds: each request placed as if it were alone."""
+    near = 0
+    for one in wanted:
+        room = choosing.room(one.ask, Level.S1)
+        near += min(one.ask.units, int(room.sum()))
+    return sum(one.ask.units for one in wanted), near
 
 
 def _cost(ask: Ask, pressure: Floats) -> float:

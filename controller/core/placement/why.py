@@ -15,7 +15,7 @@ from controller.core.placement.values import Candidate, Tenant, Unplaced
 from controller.core.reasons import Code
 from controller.core.types import Floats, Instances
 
-MOST_CANDIDATES: Final = 5
+MOST_CANDIDATES: Final = 4
 WORDS: Final = {Level.S1: "S1", Level.S2: "S2", Level.CLUSTER: "cluster"}
 
 
@@ -31,17 +31,16 @@ def candidates(
         return ()
     won = shares[0]
     level = won.level
-    room = choosing.room(ask, level).copy()
+    room = choosing.room(ask, level)
     for share in shares:
         if share.level is level:
             room[share.domain] += share.units
-    key: Floats = choosing.pressure @ choosing.slots.table(ONE, level)
-    ranks = _ranks(choosing, level)
-    order = np.lexsort((key, ranks, -np.minimum(room, won.units)))[: MOST_CANDIDATES + 1]
-    others = [at for at in order.tolist() if at != won.domain and room[at] > 0]
+    order = np.lexsort((choosing.left_over(level), -np.minimum(room, won.units)))
+    others = [at for at in order[:MOST_CANDIDATES].tolist() if at != won.domain and room[at] > 0]
     looked = [(level, won.domain, int(room[won.domain]), "")]
+    rank = _rank(choosing, level, won.domain)
     for at in others[: MOST_CANDIDATES - 1]:
-        lost = _lost(won.units, int(room[at]), int(ranks[at]), int(ranks[won.domain]))
+        lost = _lost(won.units, int(room[at]), _rank(choosing, level, at), rank)
         looked.append((level, at, int(room[at]), lost))
     for nearer in map(Level, range(level)):
         near = choosing.room(ask, nearer)
@@ -51,11 +50,8 @@ def candidates(
     return tuple(_candidate(fleet, choosing, ask, one) for one in looked)
 
 
-def _ranks(choosing: Choosing, level: Level) -> Ints:
-    topology = choosing.slots.topology
-    if level is Level.S1:
-        return topology.scarcity
-    return np.zeros(len(topology.domains[level]), np.int32)
+def _rank(choosing: Choosing, level: Level, domain: int) -> int:
+    return int(choosing.slots.topology.scarcity[domain]) if level == Level.S1 else 0
 
 
 def _lost(wanted: int, room: int, rank: int, winners: int) -> str:
@@ -72,10 +68,11 @@ def _candidate(
     fleet: Fleet, choosing: Choosing, ask: Ask, looked: tuple[Level, int, int, str]
 ) -> Candidate:
     level, domain, units, lost = looked
-    types = sorted({option.type for part in ask.parts for option in part.options})
-    free = int(choosing.slots.table(ONE, level)[types, domain].sum())
+    types = {option.type for part in ask.parts for option in part.options}
+    have = choosing.slots.table(ONE, level)[:, domain].tolist()
+    free = sum([have[kind] for kind in types])
     joined = next((home.group for home in ask.homes if home.at.get(level) == domain), "")
-    scarcity = int(_ranks(choosing, level)[domain])
+    scarcity = _rank(choosing, level, domain)
     return Candidate(fleet.where(level, domain), units, scarcity, free, joined, lost)
 
 
