@@ -19,12 +19,14 @@ _WARM: Final = (0.3, 0.02)
 """Temperature at the beginning and at the end, in groups."""
 _ROUND: Final = 200
 """What a round costs besides the cells it looks at, in cells."""
-_REGIONS: Final = (0.35, 0.7, 0.85)
-"""Shares of rounds that empty one S1, also two of an S2, also any two; the others an S2."""
+_REGIONS: Final = (0.3, 0.6, 0.72, 0.85)
+"""Shares of rounds that empty one S1, also two of an S2, any two, an S2; else two services."""
 _SAME: Final = 0.5
 """Share of rounds that first place as many groups of each service as were there."""
 _NEAR_FIRST: Final = 0.75
 """Of the others, those above this first place every service under one S1 each."""
+_FAR_FIRST: Final = 0.5
+"""Share of rounds that first fill without regard to one S1, at the beginning; later fewer."""
 _TRUSTING: Final = 0.6
 """Share of rounds in which prices follow the contention of the whole fleet."""
 _TRUST: Final = 0.5
@@ -54,10 +56,8 @@ def anneal(
     asks = range(len(packing.left))
     _fill(packing, sorted(asks, key=lambda ask: packing.cost(ask, pressure)), where.s1s)
     best, rank = packing.groups, packing.rank
-    first, last = _WARM
     while packing.looked < looks and rank < packing.most and where.s1s:
-        warm = first * (last / first) ** (packing.looked / looks)
-        _round(packing, pressure, _region(where, rng), rng, warm)
+        _round(packing, pressure, _region(where, len(asks), rng), rng, packing.looked / looks)
         if packing.rank > rank:
             best, rank = list(packing.groups), packing.rank
         packing.looked += _ROUND
@@ -70,32 +70,39 @@ def _map(packing: Packing) -> _Map:
     return _Map(s1s, {one: tuple(other for other in s1s if s2[other] == s2[one]) for one in s1s})
 
 
-def _region(where: _Map, rng: np.random.Generator) -> set[int]:
-    """Return S1s to empty: one, two of one S2, any two, or an S2."""
+def _region(where: _Map, asks: int, rng: np.random.Generator) -> tuple[set[int], set[int]]:
+    """Return S1s to empty, one, two of one S2, any two, or an S2; or asks whose groups go."""
+    alone, pair, any_pair, s2 = _REGIONS
+    kind = rng.random()
+    if kind >= s2:
+        return set(), set(rng.integers(asks, size=2).tolist())
     one = where.s1s[int(rng.integers(len(where.s1s)))]
     beside = where.beside[one]
-    alone, pair, any_pair = _REGIONS
-    kind = rng.random()
     if kind < alone:
-        return {one}
+        return {one}, set()
     if kind < any_pair:
         others = beside if kind < pair else where.s1s
-        return {one, others[int(rng.integers(len(others)))]}
-    return set(beside)
+        return {one, others[int(rng.integers(len(others)))]}, set()
+    return set(beside), set()
 
 
 def _round(
     packing: Packing,
     pressure: Sequence[float],
-    region: set[int],
+    region: tuple[set[int], set[int]],
     rng: np.random.Generator,
-    warm: float,
+    done: float,
 ) -> None:
-    """Fill a region otherwise; what was there comes back if that is too much worse."""
+    """Fill a region otherwise; what was there comes back if that is too much worse.
+
+    ``done`` is the share of the search that is over.
+    """
+    first, last = _WARM
+    warm = first * (last / first) ** done
     before, worth = packing.groups, packing.worth
-    gone = packing.empty(region)
+    gone = packing.empty(*region)
     kept = len(packing.groups)
-    touched = sorted(region.union(*[group.s1s for group in gone]))
+    touched = sorted(region[0].union(*[group.s1s for group in gone]))
     s1s = [touched[at] for at in rng.permutation(len(touched)).tolist()]
     order = _repriced(packing, pressure, rng)
     way = rng.random()
@@ -104,6 +111,9 @@ def _round(
     elif way > _NEAR_FIRST:
         for ask in order:
             packing.place_near(ask, s1s, packing.left[ask])
+    if rng.random() < _FAR_FIRST * (1.0 - done):
+        for ask in order:
+            packing.place_far(ask, s1s, packing.left[ask])
     _fill(packing, order, s1s)
     if packing.worth - worth < warm * log(1.0 - rng.random()):
         packing.back_to(before, gone, packing.groups[kept:])
