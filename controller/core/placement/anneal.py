@@ -17,6 +17,8 @@ from controller.core.placement.pack import Group, Packing
 
 _WARM: Final = (0.3, 0.02)
 """Temperature at the beginning and at the end, in groups."""
+_COLD: Final = 0.8
+"""Share of the search after which the best is gone on from, and nothing worse is kept."""
 _ROUND: Final = 200
 """What a round costs besides the cells it looks at, in cells."""
 _REGIONS: Final = (0.3, 0.6, 0.72, 0.85)
@@ -55,9 +57,14 @@ def anneal(
     where = _map(packing)
     asks = range(len(packing.left))
     _fill(packing, sorted(asks, key=lambda ask: packing.cost(ask, pressure)), where.s1s)
-    best, rank = packing.groups, packing.rank
+    best, rank = list(packing.groups), packing.rank
+    is_cold = False
     while packing.looked < looks and rank < packing.most and where.s1s:
-        _round(packing, pressure, _region(where, len(asks), rng), rng, packing.looked / looks)
+        done = packing.looked / looks
+        if done > _COLD and not is_cold:
+            packing.back_to(list(best), best, packing.groups)
+            is_cold = True
+        _round(packing, pressure, _region(where, len(asks), rng), rng, done)
         if packing.rank > rank:
             best, rank = list(packing.groups), packing.rank
         packing.looked += _ROUND
@@ -97,9 +104,7 @@ def _round(
 
     ``done`` is the share of the search that is over.
     """
-    first, last = _WARM
-    warm = first * (last / first) ** done
-    before, worth = packing.groups, packing.worth
+    before, rank, worth = packing.groups, packing.rank, packing.worth
     gone = packing.empty(*region)
     kept = len(packing.groups)
     touched = sorted(region[0].union(*[group.s1s for group in gone]))
@@ -115,8 +120,17 @@ def _round(
         for ask in order:
             packing.place_far(ask, s1s, packing.left[ask])
     _fill(packing, order, s1s)
-    if packing.worth - worth < warm * log(1.0 - rng.random()):
+    if done > _COLD:
+        is_kept = packing.rank >= rank
+    else:
+        is_kept = packing.worth - worth >= _warm(done) * log(1.0 - rng.random())
+    if not is_kept:
         packing.back_to(before, gone, packing.groups[kept:])
+
+
+def _warm(done: float) -> float:
+    first, last = _WARM
+    return first * exp(log(last / first) * done / _COLD)
 
 
 def _repriced(packing: Packing, pressure: Sequence[float], rng: np.random.Generator) -> list[int]:

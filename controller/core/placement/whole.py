@@ -14,7 +14,7 @@ from controller.core.placement.pack import Group, Packing, can_pack
 from controller.core.placement.slots import Option, Part, Slots
 from controller.core.types import Floats
 
-LOOKS: Final = 2_000_000
+LOOKS: Final = 2_400_000
 """Cells to look at in search of more groups: a second or two."""
 
 
