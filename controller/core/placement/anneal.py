@@ -1,7 +1,8 @@
 """As many groups as a fleet holds: parts of it are emptied and filled otherwise, again and again.
 
-What is emptied are one or two S1s, or an S2, with every group that touches them. What is no
-better is kept now and then, ever more rarely (simulated annealing); the answer is the best seen.
+What is emptied are one or two S1s, or an S2, with every group that touches them, or all groups
+of two services. What is no better is kept now and then, ever more rarely (simulated annealing),
+and at the end not at all; the answer is the best seen.
 """
 
 from collections import Counter
@@ -151,7 +152,7 @@ def _repriced(packing: Packing, pressure: Sequence[float], rng: np.random.Genera
         return shuffled
     spread = _SPREADS[int(rng.integers(len(_SPREADS)))]
     key = [
-        log(packing.cost(ask, prices)) + spread * stray
+        log(packing.cost(ask, prices) + 1e-9) + spread * stray
         for ask, stray in enumerate(rng.random(count).tolist())
     ]
     return sorted(range(count), key=key.__getitem__)

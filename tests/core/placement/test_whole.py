@@ -248,13 +248,20 @@ def test_a_group_that_requires_an_s1_is_not_spread_over_two() -> None:
     # 4 and 4 free GPUs under two S1s of one S2: no S1 holds two pods of 4.
     view = view_of([row("a", "s1-a", free=4), row("b", "s1-b", free=4)])
     part = Part("decode", 2, (Option(0, Size(4)),))
+    asks = {level: Ask("chat", (part,), 1, require=level) for level in Level}
     found = {
-        level: len(
-            pack_groups(view, [Ask("chat", (part,), 1, require=level)], np.random.default_rng(0))
-        )
-        for level in Level
+        level: len(pack_groups(view, [ask], np.random.default_rng(0), looks=20_000))
+        for level, ask in asks.items()
     }
     assert found == {Level.S1: 0, Level.S2: 1, Level.CLUSTER: 1}
+
+
+def test_nothing_free_and_nothing_asked_is_an_answer_too() -> None:
+    full = view_of([row("a", "s1-a", free=0)])
+    rng = np.random.default_rng(0)
+    assert pack_groups(full, [one_pod(full, "chat", 1, "h800")], rng, looks=20_000) == []
+    assert pack_groups(full, [Ask("chat", (), 1)], rng, looks=20_000) == []
+    assert pack_groups(view_of([]), [], rng) == []
 
 
 @pytest.mark.parametrize("number", [2, 14])
