@@ -9,21 +9,21 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from controller.core.fleet import Level, Scarcity, Topology
+from controller.core.fleet import Level, Topology
 from controller.core.placement.choose import Ask, is_within
 from controller.core.placement.slots import ONE, Part, Size, Slots
 
 # What comes first outweighs all that can be had of what comes after it in any fleet.
 _GROUP: Final = 10**18
-_SPARED_HIGH: Final = 10**12
 _NEAR: Final = 10**6
-_SPARED_MEDIUM: Final = 1
+_SPARED: Final = (0, 1, 10**12)
+"""For each GPU, by scarcity."""
 
 # While the search goes on, what comes first may be given up for a while.
 _SOFT_COST: Final = 0.1
 _SOFT_NEAR: Final = 0.1
-_SOFT_SPARED: Final = {Scarcity.LOW: 0.0, Scarcity.MEDIUM: 0.1, Scarcity.HIGH: 0.4}
-"""What a group of which all GPUs are scarce is worth less."""
+_SOFT_SPARED: Final = (0.0, 0.1, 0.4)
+"""For a group that has all its GPUs there, by scarcity."""
 
 Choice = tuple[tuple[int, ...], ...]
 """For each role, cells that its pods may lie in."""
@@ -75,26 +75,28 @@ class Cells:
         self.at = {place: cell for cell, place in enumerate(places)}
         self.type = [kind for kind, _ in places]
         self.s1 = [s1 for _, s1 in places]
-        self.scarcity = [Scarcity(int(slots.topology.scarcity[s1])) for s1 in self.s1]
+        self.scarcity = [int(slots.topology.scarcity[s1]) for s1 in self.s1]
         self._left = [[table[kind][s1] for table in tables] for kind, s1 in places]
-        self._cost = [
-            [gpus // smaller for smaller in self.gpus[: at + 1]]
-            for at, gpus in enumerate(self.gpus)
-        ]
         self.ratio = [1, *(large // small for small, large in pairwise(self.gpus))]
+        # Of each size by number: what one pod costs of each, and the ratio to the one before.
+        self._steps = [
+            [
+                (at, gpus // other if other <= gpus else 0, self.ratio[at])
+                for at, other in enumerate(self.gpus)
+            ]
+            for gpus in self.gpus
+        ]
         self.fits = [list(left) for left in self._left]
 
     def take(self, cell: int, size: int, pods: int) -> None:
         """Take room for pods, or give it back where their number is negative."""
-        left = self._left[cell]
-        for at, cost in enumerate(self._cost[size]):
-            left[at] -= cost * pods
-        fits = self.fits[cell]
-        most = left[0]
-        for at, ratio in enumerate(self.ratio):
+        left, fits = self._left[cell], self.fits[cell]
+        most = left[0] + abs(pods * self.gpus[size])
+        for at, cost, ratio in self._steps[size]:
+            room = left[at] = left[at] - cost * pods
             most //= ratio
-            # Not min(): half of the time of a search is spent here.
-            most = left[at] if left[at] < most else most  # noqa: FURB136
+            # Not min(): a third of the time of a search is spent here.
+            most = room if room < most else most  # noqa: FURB136
             fits[at] = most
 
 
@@ -291,13 +293,6 @@ class Packing:
         self.left[group.ask] -= sign
         self.rank += sign * group.rank
         self.worth += sign * group.worth
-
-
-_SPARED: Final = {
-    Scarcity.LOW: 0,
-    Scarcity.MEDIUM: _SPARED_MEDIUM,
-    Scarcity.HIGH: _SPARED_HIGH,
-}
 
 
 def can_pack(asks: Sequence[Ask]) -> bool:
