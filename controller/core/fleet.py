@@ -1,9 +1,11 @@
 """The topology as arrays: every domain is a slice, names stay outside (placement: How, Values)."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import pairwise
+from itertools import accumulate, chain, pairwise, repeat
+from operator import attrgetter, itemgetter
 from typing import Final
 
 import numpy as np
@@ -116,20 +118,33 @@ class FleetView:
 UNNAMED: Final = "\x00"
 
 
+Place = tuple[str, str, str, str]
+"""Cluster, S2, S1 and type of a node, as they are sorted."""
+
+
 def view_of(rows: Iterable[NodeRow]) -> FleetView:
     """Return rows as arrays; the order they come in does not matter."""
-    ordered = sorted(rows, key=_place)
-    topology = _topology(ordered)
+    runs = _runs(rows)
+    ordered = [row for _, run in runs for row in run]
     free = np.array([row.free for row in ordered], dtype=np.int32)
     usable = np.array([row.usable for row in ordered], dtype=np.bool_)
-    return FleetView(topology, free, usable)
+    return FleetView(_topology(runs, ordered), free, usable)
 
 
-def _place(row: NodeRow) -> tuple[str, ...]:
-    # What has no name stands alone: under its node's own.
-    s1 = row.s1 or UNNAMED + row.name
-    s2 = row.s2 or UNNAMED + s1
-    return (row.cluster, s2, s1, type_name(row.hardware, row.variant), row.rack, row.name)
+def _runs(rows: Iterable[NodeRow]) -> list[tuple[Place, list[NodeRow]]]:
+    """Return the nodes of one type in one S1 together, sorted; far fewer to sort than nodes."""
+    found: defaultdict[Place, list[NodeRow]] = defaultdict(list)
+    for row in rows:
+        # What has no name stands alone: under its node's own.
+        s1 = row.s1 or UNNAMED + row.name
+        kind = type_name(row.hardware, row.variant) if row.variant else row.hardware
+        found[row.cluster, row.s2 or UNNAMED + s1, s1, kind].append(row)
+    for run in found.values():
+        run.sort(key=_RACK_AND_NAME)
+    return sorted(found.items(), key=itemgetter(0))
+
+
+_RACK_AND_NAME: Final = attrgetter("rack", "name")
 
 
 def type_name(hardware: str, variant: str) -> str:
@@ -137,57 +152,56 @@ def type_name(hardware: str, variant: str) -> str:
     return f"{hardware}{UNNAMED}{variant}" if variant else hardware
 
 
-def _topology(rows: Sequence[NodeRow]) -> Topology:
-    places = [_place(row) for row in rows]
-    of, domains = _numbered(places)
-    types = tuple(sorted({place[3] for place in places}))
+def _topology(
+    runs: Sequence[tuple[Place, Sequence[NodeRow]]], rows: Sequence[NodeRow]
+) -> Topology:
+    within, domains = _numbered([place for place, _ in runs])
+    types = tuple(sorted({place[3] for place, _ in runs}))
     index = {name: at for at, name in enumerate(types)}
-    hardware = np.array([index[place[3]] for place in places], dtype=np.int32)
+    kinds = np.array([index[place[3]] for place, _ in runs], dtype=np.int32)
     known = {name: at for at, name in enumerate(dict.fromkeys(map(_hardware, types)))}
     base = np.array([known[_hardware(name)] for name in types], dtype=np.int32)
-    starts = {
-        level: np.searchsorted(of[level], np.arange(len(domains[level]) + 1)).astype(np.int32)
-        for level in Level
+    counts = [len(run) for _, run in runs]
+    run_at = np.array([0, *accumulate(counts)], dtype=np.int32)
+    cells = (kinds * len(domains[Level.S1]) + within[Level.S1]).tolist()
+    first = {level: _firsts(numbers, len(domains[level])) for level, numbers in within.items()}
+    up = {
+        Level.S1: within[Level.S2][first[Level.S1]],
+        Level.S2: within[Level.CLUSTER][first[Level.S2]],
     }
-    first = {level: starts[level][:-1] for level in Level}
-    runs = np.flatnonzero(np.diff(of[Level.S1] * len(types) + hardware, prepend=-1))
-    cells = hardware[runs] * len(domains[Level.S1]) + of[Level.S1][runs]
-    up = {Level.S1: of[Level.S2][first[Level.S1]], Level.S2: of[Level.CLUSTER][first[Level.S2]]}
-    scarcity = _scarcity(base[hardware[runs]], of[Level.S1][runs], up[Level.S1])
+    scarcity = _scarcity(base[kinds], within[Level.S1], up[Level.S1])
+    places = zip(kinds.tolist(), *(within[level].tolist() for level in Level), strict=True)
     return Topology(
         names=tuple([row.name for row in rows]),
         types=types,
         base=base,
         racks=tuple([row.rack for row in rows]),
         domains={level: tuple(names) for level, names in domains.items()},
-        hardware=hardware,
+        hardware=np.repeat(kinds, counts),
         gpus=np.array([row.gpus for row in rows], dtype=np.int32),
-        starts=starts,
-        of=of,
+        starts={level: np.append(run_at[first[level]], run_at[-1:]) for level in Level},
+        of={level: np.repeat(within[level], counts) for level in Level},
         up=up,
         scarcity=scarcity,
         ranks=tuple(sorted(set(scarcity.tolist()))),
-        run_at=runs.astype(np.int32),
-        run_cell=cells.astype(np.int32),
-        spans=dict(zip(cells.tolist(), pairwise([*runs.tolist(), len(rows)]), strict=True)),
-        places=tuple(
-            zip(
-                hardware.tolist(),
-                *(of[level].tolist() for level in Level),
-                strict=True,
-            )
-        ),
+        run_at=run_at[:-1],
+        run_cell=np.array(cells, dtype=np.int32),
+        spans=dict(zip(cells, pairwise(run_at.tolist()), strict=True)),
+        places=tuple(chain.from_iterable(map(repeat, places, counts))),
     )
 
 
-def _numbered(
-    places: Sequence[tuple[str, ...]],
-) -> tuple[dict[Level, Ints], dict[Level, list[str]]]:
-    """Return for sorted places the number of each node's domains, and what these are called."""
+def _firsts(numbers: Ints, count: int) -> NDArray[np.intp]:
+    """Return where each domain begins among sorted numbers of domains."""
+    return np.searchsorted(numbers, np.arange(count))
+
+
+def _numbered(places: Sequence[Place]) -> tuple[dict[Level, Ints], dict[Level, list[str]]]:
+    """Return for sorted places the number of each one's domains, and what these are called."""
     depths = {Level.CLUSTER: 0, Level.S2: 1, Level.S1: 2}
     of: dict[Level, list[int]] = {level: [] for level in depths}
     names: dict[Level, list[str]] = {level: [] for level in depths}
-    before: tuple[str, ...] = ("", "", "")
+    before: Place = ("", "", "", "")
     for place in places:
         is_new = not names[Level.CLUSTER]
         for level, depth in depths.items():

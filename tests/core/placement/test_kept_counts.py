@@ -77,7 +77,7 @@ class History:
         self.queries = queries
         self.choosing = Choosing(Slots(view, SIZES), np.array(pressure))
         self.placed: list[list[Share]] = []
-        self.left_behind: list[tuple[Choosing, list[list[int]]]] = []
+        self.left: list[tuple[Choosing, list[list[Share]], list[list[int]]]] = []
 
     def place(self, data: st.DataObject) -> None:
         ask = data.draw(st.sampled_from(self.queries))
@@ -97,8 +97,13 @@ class History:
             self.choosing.undo(self.placed.pop())
 
     def copy(self, _: st.DataObject) -> None:
-        self.left_behind.append((self.choosing, self.state()))
+        self.left.append((self.choosing, list(self.placed), self.state()))
         self.choosing = self.choosing.copy()
+
+    def back(self, _: st.DataObject) -> None:
+        if self.left:
+            self.choosing, self.placed, seen = self.left.pop()
+            assert self.state() == seen, "a copy takes nothing from what it was copied of"
 
     def state(self) -> list[list[int]]:
         return state(self.choosing, self.queries)
@@ -113,11 +118,11 @@ def test_what_is_kept_is_what_is_counted_anew_after_any_takes_undos_and_copies(
     queries = [data.draw(asks(view)) for _ in range(2)]
     pressure = data.draw(st.permutations((0.25, 1.5)))[: len(view.topology.types)]
     history = History(view, queries, pressure)
-    deeds = (History.place, History.place, History.take, History.undo, History.copy)
-    for deed in data.draw(st.lists(st.sampled_from(deeds), min_size=1, max_size=12)):
+    deeds = (History.place, History.take, History.undo, History.copy, History.back)
+    for deed in data.draw(st.lists(st.sampled_from(deeds), min_size=1, max_size=16)):
         deed(history, data)
         if data.draw(st.booleans()):
-            history.state()
+            assert history.state() == state(counted_anew(history.choosing), queries)
+    while history.left:
+        history.back(data)
     assert history.state() == state(counted_anew(history.choosing), queries)
-    for original, seen in history.left_behind:
-        assert state(original, queries) == seen, "a copy takes nothing from what it was copied of"
