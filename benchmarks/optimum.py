@@ -129,6 +129,10 @@ class Optimum:
         self.high = {one for one in self.count if len(types[0][one.s1]) > 1}
         self.medium = {one for one in self.count if len(types[1][one.s2]) > 1} - self.high
 
+    def is_at_stake(self, nodes: Iterable[_Nodes]) -> bool:
+        """Return whether there are such nodes, and services that needn't sit on them."""
+        return bool(nodes) and not all(map(wants_s1, self.services))
+
     def most(self, *, spared: Iterable[_Nodes] = ()) -> _Solved:
         """Return the most groups, with no service that needn't on nodes that are spared."""
         program, groups = self._program(set(spared), near=False)
@@ -271,21 +275,23 @@ def ours(number: int) -> Row:
 
 
 def best(number: int) -> Row:
-    """Return the optimum of a fleet: found and bound of each figure, and what can be spared."""
+    """Return the optimum of a fleet: found and bound of each figure, and what can be spared.
+
+    What can be spared is ``None`` where there is nothing to spare.
+    """
     optimum = Optimum(fleet(number))
     groups = optimum.most()
     count = groups.found or 0
     near = optimum.most_near(count)
-    spared = []
-    for nodes in (optimum.high, optimum.high | optimum.medium):
-        there = any(not wants_s1(one) for one in optimum.services) and nodes
-        spared.append(optimum.most(spared=nodes) if there else groups)
+    spared = [
+        optimum.most(spared=nodes).found == count if optimum.is_at_stake(nodes) else None
+        for nodes in (optimum.high, optimum.high | optimum.medium)
+    ]
     return {
         "groups": [groups.found, groups.bound],
         "near": [near.found, near.bound],
-        "high_spared": spared[0].found == count,
-        "scarce_spared": spared[1].found == count,
-        "has_scarce": bool(optimum.high) and any(not wants_s1(s) for s in optimum.services),
+        "high_spared": spared[0],
+        "scarce_spared": spared[1],
     }
 
 
@@ -339,7 +345,9 @@ def _print(pairs: list[tuple[Row, Row]]) -> None:
     for name in ("high", "scarce"):
         can = [mine[f"{name}_gpus"] for row, mine in pairs if row[f"{name}_spared"]]
         some = [gpus for gpus in can if gpus]
-        print(f"{name + ' spared':16} {len(can) - len(some)} of {len(can)} fleets; else {some}")
+        print(
+            f"{name + ' spared':16} {len(can) - len(some)} of {len(can)} fleets; else GPUs {some}"
+        )
     took_s = [mine["took_s"] for _, mine in pairs]
     print(f"{'time':16} median {statistics.median(took_s):.2f} s, worst {max(took_s):.2f} s")
 
