@@ -19,7 +19,8 @@ from controller.selectors.profiles import problem_of
 from controller.services import profiles
 from controller.services.policies import save_policy
 from controller.simulator.profile_file import ProfileError, read_profile
-from inventory.models import Policy, RoleHardware, RoleSpec, Service, Slo
+from inventory.models import Policy, RoleHardware, RolePart, RoleSpec, Service, Slo
+from inventory.models.services import parts_problem
 from inventory.services.policies import KEPT
 from inventory.snapshot import policy_config
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     RoleModelFormSet = forms.BaseInlineFormSet[RoleSpec, Service, forms.ModelForm[RoleSpec]]
     RoleTable = admin.TabularInline[RoleSpec, Service]
     RoleHardwareTable = admin.TabularInline[RoleHardware, RoleSpec]
+    RolePartTable = admin.TabularInline[RolePart, RoleSpec]
+    RolePartModelFormSet = forms.BaseInlineFormSet[RolePart, RoleSpec, forms.ModelForm[RolePart]]
     SloStack = admin.StackedInline[Slo, Service]
     PolicyStack = admin.StackedInline[Policy, Service]
     ServiceModelAdmin = admin.ModelAdmin[Service]
@@ -41,8 +44,9 @@ if TYPE_CHECKING:
 else:
     # Django's classes take no parameters while the program runs.
     PolicyModelForm = RoleModelForm = SloModelForm = ProfileModelForm = forms.ModelForm
-    RoleModelFormSet = forms.BaseInlineFormSet
-    RoleTable, RoleHardwareTable, SloStack, PolicyStack = (
+    RoleModelFormSet = RolePartModelFormSet = forms.BaseInlineFormSet
+    RoleTable, RoleHardwareTable, RolePartTable, SloStack, PolicyStack = (
+        admin.TabularInline,
         admin.TabularInline,
         admin.TabularInline,
         admin.StackedInline,
@@ -107,6 +111,19 @@ class RoleForm(RoleModelForm):
             name: forms.Textarea(attrs={"rows": 2, "cols": 24, "spellcheck": "false"})
             for name in ("select", "tolerate")
         }
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse GPUs and nodes that are not those of the role's parts, where it has any."""
+        given = super().clean() or self.cleaned_data
+        parts = [] if self.instance._state.adding else list(self.instance.parts.all())  # noqa: SLF001
+        gpus, nodes = given.get("gpus_per_instance"), given.get("nodes_per_instance")
+        for field, said in (
+            ("gpus_per_instance", parts_problem(gpus, None, parts)),
+            ("nodes_per_instance", parts_problem(None, nodes, parts)),
+        ):
+            if said:
+                self.add_error(field, f"{said} The parts are on the role's page.")
+        return given
 
     def clean_select(self) -> object:
         """Read an empty field as no labels."""
@@ -284,6 +301,29 @@ class ServiceAdmin(ServiceModelAdmin):
             record(request, each.instance, each, added=each.instance in formset.new_objects)
 
 
+class RolePartFormSet(RolePartModelFormSet):
+    """The parts of one role, which take the GPUs of its instances together."""
+
+    def clean(self) -> None:
+        """Refuse parts that are not one instance of the role."""
+        super().clean()
+        if any(self.errors):
+            return
+        kept = [form for form in self.forms if form.has_changed() or form.instance.pk]
+        parts = [form.instance for form in kept if not form.cleaned_data.get("DELETE")]
+        role = self.instance
+        if said := parts_problem(role.gpus_per_instance, role.nodes_per_instance, parts):
+            raise forms.ValidationError(f"{said} To change both, remove the parts first.")
+
+
+class RolePartInline(RolePartTable):
+    """What one instance of a mixture of experts consists of."""
+
+    model = RolePart
+    formset = RolePartFormSet
+    extra = 0
+
+
 class RoleHardwareInline(RoleHardwareTable):
     """Hardware a role may run on where the one before it is short."""
 
@@ -293,15 +333,15 @@ class RoleHardwareInline(RoleHardwareTable):
 
 @admin.register(RoleSpec)
 class RoleSpecAdmin(RoleModelAdmin):
-    """Roles with their alternative hardware; the rest of a role is on its service's page."""
+    """Roles with alternative hardware and parts; the rest of a role is on its service's page."""
 
     list_display = ("service", "role", "hardware", "gpus_per_instance", "nodes_per_instance")
     list_filter = ("role", "hardware")
     list_select_related = ("service", "hardware")
     search_fields = ("service__slug",)
-    fields = (*list_display, "select", "tolerate")
-    readonly_fields = fields
-    inlines = (RoleHardwareInline,)
+    fields = (*list_display, "select", "tolerate", "parts_level")
+    readonly_fields = fields[:-1]
+    inlines = (RoleHardwareInline, RolePartInline)
 
     def has_add_permission(self, _request: HttpRequest, *_args: object) -> bool:
         """Return False: a role comes with its service."""
@@ -318,7 +358,7 @@ class RoleSpecAdmin(RoleModelAdmin):
         formset: forms.BaseModelFormSet[Any, Any],
         change: bool,  # noqa: FBT001 - Django's signature
     ) -> None:
-        """Save and audit each alternative."""
+        """Save and audit each alternative and each part."""
         super().save_formset(request, form, formset, change)
         for each in formset.forms:
             record(request, each.instance, each, added=each.instance in formset.new_objects)

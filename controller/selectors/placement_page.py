@@ -29,7 +29,7 @@ from controller.selectors.placement_seen import (
 )
 from controller.selectors.racks import natural
 from controller.selectors.topology_words import scarcity
-from inventory.models import Binding, Nearness, RoleSpec, Service
+from inventory.models import Binding, Nearness, RolePart, RoleSpec, Service
 
 NO_GROUP: Final = "without a group"
 FARTHER: Final = {True: "rather not placed than farther apart", False: "farther apart if need be"}
@@ -157,7 +157,7 @@ def read_page(service: Service, now: datetime) -> PlacementPage:
     specs = list(
         RoleSpec.objects.filter(service=service)
         .select_related("hardware")
-        .prefetch_related("alternatives__hardware")
+        .prefetch_related("alternatives__hardware", "parts__hardware")
     )
     sizes = {spec.role: _sizes(spec) for spec in specs}
     return PlacementPage(
@@ -199,6 +199,8 @@ def _facts(service: Service, specs: Iterable[RoleSpec]) -> tuple[Fact, ...]:
 
 
 def _role_facts(spec: RoleSpec) -> tuple[Fact, ...]:
+    if parts := list(spec.parts.all()):
+        return _parts_facts(spec, parts)
     first = f"{plural(spec.gpus_per_instance, 'GPU')} on {spec.hardware.gpu_model}"
     other = [
         f"or {plural(one.gpus_per_instance, 'GPU')} on {one.hardware.gpu_model} at "
@@ -221,6 +223,16 @@ def _role_facts(spec: RoleSpec) -> tuple[Fact, ...]:
     if spec.tolerate:
         told.append(Fact(f"{role} tolerates", ", ".join(map(str, spec.tolerate))))
     return tuple(told)
+
+
+def _parts_facts(spec: RoleSpec, parts: Iterable[RolePart]) -> tuple[Fact, ...]:
+    role, level = str(spec.role).capitalize(), Nearness(spec.parts_level).label
+    pods = [
+        f"{part.pods} × {part.name} of {plural(part.gpus_per_pod, 'GPU')} on "
+        f"{part.hardware.gpu_model}"
+        for part in parts
+    ]
+    return (Fact(f"{role} instance", f"{', '.join(pods)}, which share one {level}"),)
 
 
 def _groups(service: Service, seen: Seen, sizes: Sizes) -> tuple[GroupLine, ...]:

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from controller.core.placement.values import (
     Affinity,
     Choice,
     Held,
+    PartNeed,
     RoleForm,
     RoleNeed,
     Spread,
@@ -24,7 +25,7 @@ from controller.core.placement.values import (
 from controller.core.types import Instances, Role
 from controller.models import Action
 from inventory.holdings import Holding, Instance, Report, end_of, live
-from inventory.models import Binding, Gpu, Health, Node, RoleHardware, RoleSpec, Service
+from inventory.models import Binding, Gpu, Health, Node, RoleHardware, RolePart, RoleSpec, Service
 from inventory.models.base import Lifecycle
 from inventory.models.services import Nearness
 from inventory.sizes import Sizes, read_sizes, shares
@@ -262,7 +263,7 @@ def _why(node: Node) -> str:
 
 
 def tenants_of(nodes: Nodes) -> tuple[Tenant, ...]:
-    """Read every service as placement knows it; seven queries for any fleet.
+    """Read every service as placement knows it; eight queries for any fleet.
 
     It holds the instances reported last together with what is bound and was not reported yet.
     """
@@ -306,6 +307,7 @@ def _held(seat: _Seat, spelled: Mapping[str, str]) -> Held:
 
 def _roles() -> dict[str, dict[Role, tuple[RoleForm, int]]]:
     """Return the roles of each service with their floors."""
+    parts = _parts()
     further: dict[Any, list[Choice]] = defaultdict(list)
     for role, slug, gpus, throughput in RoleHardware.objects.order_by("rank").values_list(
         "role", "hardware__slug", "gpus_per_instance", "throughput"
@@ -321,10 +323,11 @@ def _roles() -> dict[str, dict[Role, tuple[RoleForm, int]]]:
         nodes,
         select,
         tolerate,
+        level,
         minimum,
     ) in RoleSpec.objects.order_by().values_list(
         *("pk", "service__slug", "role", "hardware__slug", "gpus_per_instance"),
-        *("nodes_per_instance", "select", "tolerate", "minimum"),
+        *("nodes_per_instance", "select", "tolerate", "parts_level", "minimum"),
     ):
         need = RoleNeed(
             hardware=(Choice(slug, gpus), *further[pk]),
@@ -332,8 +335,27 @@ def _roles() -> dict[str, dict[Role, tuple[RoleForm, int]]]:
             select={name: _values(wanted) for name, wanted in select.items()},
             tolerate=frozenset(tolerate),
         )
-        roles[service][Role(role)] = RoleForm(need), minimum
+        form = RoleForm(need)
+        if pk in parts:
+            form = RoleForm(
+                parts=tuple(
+                    PartNeed(name, pods, replace(need, hardware=(choice,), nodes=1))
+                    for name, pods, choice in parts[pk]
+                ),
+                level=LEVELS[level],
+            )
+        roles[service][Role(role)] = form, minimum
     return roles
+
+
+def _parts() -> dict[Any, list[tuple[str, int, Choice]]]:
+    """Return the parts of roles that have any: name, pods and what one pod takes; one query."""
+    found: dict[Any, list[tuple[str, int, Choice]]] = defaultdict(list)
+    for role, name, pods, slug, gpus in RolePart.objects.order_by("pk").values_list(
+        "role", "name", "pods", "hardware__slug", "gpus_per_pod"
+    ):
+        found[role].append((name, pods, Choice(slug, gpus)))
+    return found
 
 
 def _values(wanted: str | list[str]) -> tuple[str, ...]:

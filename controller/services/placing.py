@@ -4,6 +4,7 @@ One cycle at a time computes on the fleet as it is then; that no GPU has two own
 database's rule besides (S19, I07).
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Final
 from uuid import UUID
@@ -16,6 +17,7 @@ from redis.exceptions import RedisError
 from controller.core.lifecycle import ActionState
 from controller.core.placement.plan_plain import (
     NOWHERE,
+    PlainPlace,
     PlainPlacement,
     nodes_of,
     placement_of,
@@ -116,17 +118,22 @@ def _promise(action: Action, found: PlainPlacement) -> str:
 
 def places_of(placement: PlainPlacement) -> list[Place]:
     """Return what a placement takes, as it is bound; those that change place come after."""
+    # Pods of one instance are one place: its cluster reports it by all its nodes.
+    pods: dict[str, list[PlainPlace]] = defaultdict(list)
+    for one in placement["places"]:
+        pods[one["instance"]].append(one)
     new = [
         Place(
-            name=f"{one['instance']}/{one['part']}" if "part" in one else one["instance"],
-            role=one["role"],
-            group=one["group"],
-            cluster=one["cluster"],
-            nodes=one["nodes"],
-            level=one["level"],
-            domain=one["domain"],
+            name=name,
+            role=first["role"],
+            group=first["group"],
+            cluster=first["cluster"],
+            nodes=dict(sum((Counter(one["nodes"]) for one in own), Counter())),
+            level=first["level"],
+            domain=first["domain"],
         )
-        for one in placement["places"]
+        for name, own in pods.items()
+        for first in own[:1]
     ]
     moved = [
         Place(

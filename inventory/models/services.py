@@ -1,5 +1,6 @@
 """What is served, with which goals, and how it is sized: configuration, never measurement."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from django.conf import settings
@@ -144,6 +145,13 @@ class RoleSpec(Record):
         verbose_name="tolerated taints",
         help_text='Taints a node may have, like ["dedicated=llm"].',
     )
+    parts_level = models.CharField(
+        max_length=7,
+        choices=Nearness,
+        default=Nearness.S1,
+        verbose_name="parts share one",
+        help_text="How near to each other the pods of one instance are, if it consists of parts.",
+    )
     minimum = models.PositiveIntegerField(default=1)
     maximum = models.PositiveIntegerField(default=10)
     profile = models.CharField(
@@ -230,6 +238,54 @@ class RoleHardware(models.Model):
         """Refuse the role's own hardware, which is tried before any other."""
         if self.role.hardware_id == self.hardware_id:
             raise ValidationError({"hardware": "It is the role's own: choose another."})
+
+
+class RolePart(models.Model):
+    """A part of a role of a mixture of experts: ``pods`` of each make one instance (§8)."""
+
+    role = models.ForeignKey(RoleSpec, on_delete=models.CASCADE, related_name="parts")
+    name = models.SlugField(max_length=40, help_text="Like attention or ffn.")
+    pods = models.PositiveSmallIntegerField(
+        default=1,
+        validators=[MinValueValidator(1), MaxValueValidator(1024)],
+        help_text="How many of it one instance has.",
+    )
+    hardware = models.ForeignKey(
+        HardwareType,
+        on_delete=models.PROTECT,
+        related_name="+",
+        verbose_name="hardware type",
+    )
+    gpus_per_pod = models.PositiveSmallIntegerField(
+        validators=[MinValueValidator(1), MaxValueValidator(1024)],
+        verbose_name="GPUs per pod",
+    )
+
+    class Meta:
+        ordering = ("role", "pk")
+        verbose_name = "part"
+        constraints = (
+            models.UniqueConstraint(fields=("role", "name"), name="role_part_once"),
+            models.CheckConstraint(
+                condition=models.Q(pods__gte=1, gpus_per_pod__gte=1), name="role_part_not_empty"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.pods} × {self.name}"
+
+
+def parts_problem(gpus: int | None, nodes: int | None, parts: Sequence[RolePart]) -> str:
+    """Return how GPUs and nodes of an instance contradict its parts; nothing without parts.
+
+    Figures that could not be read are ``None`` and contradict nothing.
+    """
+    taken = sum(part.pods * part.gpus_per_pod for part in parts)
+    if parts and gpus not in {None, taken}:
+        return f"The parts of one instance take {taken} GPUs, not {gpus}."
+    if parts and nodes not in {None, 1}:
+        return "The pods of parts are on single nodes: 1 node per instance."
+    return ""
 
 
 class Slo(Record):

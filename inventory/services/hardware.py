@@ -9,7 +9,15 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Lower, Now
 
-from inventory.models import HardwareAlias, HardwareType, InventoryVersion, Node, RoleSpec
+from inventory.models import (
+    HardwareAlias,
+    HardwareType,
+    InventoryVersion,
+    Node,
+    RoleHardware,
+    RolePart,
+    RoleSpec,
+)
 from inventory.services.domains import derive_domains
 from inventory.services.locks import lock_for_edit
 from inventory.services.versions import stamp
@@ -92,6 +100,11 @@ def merge(source: HardwareType, target: HardwareType, *, by: str) -> Merged:
     step = {"version": F("version") + 1, "updated": Now()}
     nodes = Node.objects.filter(hardware=source).update(hardware=target, **step)
     roles = RoleSpec.objects.filter(hardware=source).update(hardware=target, **step)
+    RolePart.objects.filter(hardware=source).update(hardware=target)
+    others = RoleHardware.objects.filter(hardware=source)
+    others.filter(role__alternatives__hardware=target).delete()
+    others.update(hardware=target)
+    RoleHardware.objects.filter(hardware=target, role__hardware=target).delete()
     HardwareAlias.objects.filter(hardware=source).update(hardware=target)
     known = set(
         HardwareAlias.objects.filter(hardware=target)

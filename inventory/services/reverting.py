@@ -26,6 +26,7 @@ from inventory.models import (
     Rack,
     ReservedNode,
     RoleHardware,
+    RolePart,
     RoleSpec,
     Service,
     Site,
@@ -106,7 +107,12 @@ USES: Final[Mapping[str, tuple[tuple[type[Model], str], ...]]] = {
     "switch": ((Link, "switch"), (Link, "peer"), (HealthEvent, "switch")),
     "nvlink_domain": ((Node, "nvlink_domain"),),
     "rack": ((Node, "rack"), (Switch, "rack")),
-    "hardware": ((Node, "hardware"), (RoleSpec, "hardware"), (RoleHardware, "hardware")),
+    "hardware": (
+        (Node, "hardware"),
+        (RoleSpec, "hardware"),
+        (RoleHardware, "hardware"),
+        (RolePart, "hardware"),
+    ),
     "fabric": ((Switch, "fabric"),),
     "cluster": (
         *((Service, "cluster"), (Node, "cluster"), (Switch, "cluster")),

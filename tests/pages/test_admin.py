@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoAssertNumQueries
 
 from controller.models import AuditEvent
-from inventory.models import Policy, PolicyRevision, Service
+from inventory.models import Policy, PolicyRevision, RolePart, Service
 from tests import factories
 from tests.pages.reading import words
 from tests.services.people import person, waiting
@@ -311,6 +311,9 @@ def test_a_role_gets_alternative_hardware(root: Client, hardware: str, why: str)
         "alternatives-0-hardware": str(factories.make_hardware(hardware).pk),
         "alternatives-0-gpus_per_instance": "4",
         "alternatives-0-throughput": "0.5",
+        "parts_level": "s1",
+        "parts-TOTAL_FORMS": "0",
+        "parts-INITIAL_FORMS": "0",
     }
 
     answer = root.post(f"/admin/inventory/rolespec/{role.pk}/change/", form)
@@ -319,6 +322,62 @@ def test_a_role_gets_alternative_hardware(root: Client, hardware: str, why: str)
     assert why in words(answer.content.decode())
     assert role.alternatives.count() == (0 if why else 1)
     assert AuditEvent.objects.filter(object_type="rolehardware").count() == (0 if why else 1)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("gpus", "why"),
+    [
+        pytest.param(1, "", id="2 × 1 GPU are the role's 2"),
+        pytest.param(2, "The parts of one instance take 4 GPUs, not 2.", id="2 × 2 GPUs are 4"),
+    ],
+)
+def test_a_role_gets_parts_that_are_one_instance(root: Client, gpus: int, why: str) -> None:
+    role = factories.make_service().roles.get(role="prefill")
+    form = {
+        "parts_level": "s2",
+        "alternatives-TOTAL_FORMS": "0",
+        "alternatives-INITIAL_FORMS": "0",
+        "parts-TOTAL_FORMS": "1",
+        "parts-INITIAL_FORMS": "0",
+        "parts-0-role": str(role.pk),
+        "parts-0-name": "attention",
+        "parts-0-pods": "2",
+        "parts-0-hardware": str(role.hardware_id),
+        "parts-0-gpus_per_pod": str(gpus),
+    }
+
+    answer = root.post(f"/admin/inventory/rolespec/{role.pk}/change/", form)
+
+    assert answer.status_code == (200 if why else 302)
+    assert why in words(answer.content.decode())
+    assert role.parts.count() == (0 if why else 1)
+    role.refresh_from_db()
+    assert role.parts_level == ("s1" if why else "s2")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("field", "entered", "why"),
+    [
+        ("gpus_per_instance", "3", "The parts of one instance take 2 GPUs, not 3."),
+        ("nodes_per_instance", "2", "The pods of parts are on single nodes"),
+    ],
+)
+def test_an_instance_stays_what_its_parts_are(
+    root: Client, field: str, entered: str, why: str
+) -> None:
+    service = factories.make_service()
+    role = service.roles.get(role="prefill")
+    RolePart.objects.create(
+        role=role, name="attention", pods=2, hardware=role.hardware, gpus_per_pod=1
+    )
+    form = service_form(service, **{f"roles-0-{field}": entered})
+
+    answer = root.post(f"/admin/inventory/service/{service.pk}/change/", form)
+
+    assert answer.status_code == 200
+    assert why in words(answer.content.decode())
 
 
 @pytest.mark.django_db

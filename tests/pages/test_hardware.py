@@ -17,6 +17,8 @@ from inventory.models import (
     InventoryVersion,
     LocalityDomain,
     Node,
+    RoleHardware,
+    RolePart,
     RoleSpec,
 )
 from inventory.services.hardware import FACTS
@@ -235,6 +237,26 @@ def test_a_merge_moves_all_and_keeps_the_words(editor: Client, h800: HardwareTyp
     assert event.after["inventory_version"] == InventoryVersion.objects.get().pk
     # Its old address is no dead end.
     assert editor.get(PAGE)["Location"] == "/fleet/skus/h800-sxm/"
+
+
+def test_a_merge_takes_alternatives_and_parts_along(editor: Client, h800: HardwareType) -> None:
+    make_nodes(make_cluster(kind="record"), h800, 4)
+    other, third = make_hardware("h800-sxm", gpu_model="SXM"), make_hardware("h20")
+    prefill, decode = make_service("chat", hardware=other).roles.order_by("-role")
+    third_role = make_service("bot", hardware=third).roles.first()
+    assert third_role is not None
+    for role, hardware, rank in (
+        (prefill, h800, 1),  # its own afterwards
+        (decode, third, 1),
+        (third_role, h800, 1),  # there once afterwards
+        (third_role, other, 2),
+    ):
+        RoleHardware.objects.create(role=role, hardware=hardware, rank=rank, gpus_per_instance=2)
+    RolePart.objects.create(role=decode, name="ffn", hardware=h800, gpus_per_pod=2)
+    editor.post(f"{PAGE}merge/", consent(h800, other))
+    left = RoleHardware.objects.values_list("role", "hardware__slug")
+    assert set(left) == {(decode.pk, "h20"), (third_role.pk, "h800-sxm")}
+    assert RolePart.objects.get().hardware == other
 
 
 def test_a_merge_loses_no_measurement(editor: Client, h800: HardwareType) -> None:

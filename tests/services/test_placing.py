@@ -382,7 +382,7 @@ def test_the_queries_are_the_same_for_any_fleet(count: int) -> None:
     assert len(queries) == 10
     with CaptureQueriesContext(connection) as queries:
         tenants_of(nodes)
-    assert len(queries) == 7
+    assert len(queries) == 8
     with CaptureQueriesContext(connection) as queries:
         touched([row.name for row in nodes.rows])
     assert len(queries) == 1
