@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from controller.core.placement.choose import Ask
 from controller.core.placement.cycle import choosing_of, wanted_of
 from controller.core.placement.defragment import Rearranging, make_room
 from controller.core.placement.degrade import Shrinking, Shrunk, shrink_for
@@ -67,35 +68,62 @@ def advise(
 ) -> list[Advice]:
     """Return what would help now: replacements first, then room, then shrinking, then nearness.
 
-    ``refused`` are requests that found no room. What moves would make fit is not asked of lower
-    priorities as well.
+    ``refused`` are requests that found no room.
     """
     fleet, tenants = situation.fleet, list(situation.tenants.values())
-    known = [one for one in refused if one.service in situation.tenants]
-    asks = [
-        wanted.ask
-        for one in known
-        if (wanted := wanted_of(fleet, situation.tenants[one.service], one)) is not None
-    ]
-    choosing = choosing_of(fleet, asks)
-    found = list(_replaced(situation, budget))
-    helped: set[str] = set()
+    found = [*_replaced(situation, budget), *_helping(situation, refused, budget)]
+    if not found:
+        # Nearness is worth a disturbance only while nothing is missing.
+        choosing = choosing_of(fleet, _asks(situation, _known(situation, refused)))
+        found += map(_together, bring_together(choosing, fleet, tenants, budget=budget))
+    return _allowed(situation, found)
+
+
+def helping(
+    situation: Situation, refused: Sequence[Request], *, budget: Disruption = USUAL
+) -> list[Advice]:
+    """Return what would make refused requests fit: moves of others, else shrunk lower priorities.
+
+    What moves would make fit is not asked of lower priorities as well.
+    """
+    return _allowed(situation, _helping(situation, refused, budget))
+
+
+def _allowed(situation: Situation, found: Iterable[Advice]) -> list[Advice]:
+    """Return what changes nothing of a service that is only observed."""
+    return [one for one in found if situation.watched.isdisjoint(services_of(one.body))]
+
+
+def _helping(situation: Situation, refused: Sequence[Request], budget: Disruption) -> list[Advice]:
+    fleet, tenants = situation.fleet, list(situation.tenants.values())
+    known = _known(situation, refused)
+    choosing = choosing_of(fleet, _asks(situation, known))
+    found: list[Advice] = []
     for request in known[:LOOKED_AT]:
         room = make_room(choosing, fleet, tenants, request, budget=budget)
         if room is not None:
             found.append(_room(room))
-            helped.add(request.service)
+    helped = {advice.service for advice in found}
     short = [one for one in known if one.service not in helped]
-    shrinking = shrink_for(choosing, fleet, _steered(situation), short) if short else None
+    shrinking = shrink_for(choosing, fleet, steered(situation), short) if short else None
     if shrinking is not None:
         found.append(_shrunk(shrinking, short, situation))
-    if not found:
-        # Nearness is worth a disturbance only while nothing is missing.
-        found += map(_together, bring_together(choosing, fleet, tenants, budget=budget))
-    return [one for one in found if situation.watched.isdisjoint(services_of(one.body))]
+    return found
 
 
-def _steered(situation: Situation) -> list[Tenant]:
+def _known(situation: Situation, refused: Sequence[Request]) -> list[Request]:
+    return [one for one in refused if one.service in situation.tenants]
+
+
+def _asks(situation: Situation, requests: Sequence[Request]) -> list[Ask]:
+    return [
+        wanted.ask
+        for one in requests
+        if (wanted := wanted_of(situation.fleet, situation.tenants[one.service], one)) is not None
+    ]
+
+
+def steered(situation: Situation) -> list[Tenant]:
     """Return the services, those that are only observed with nothing to give."""
     return [
         replace(tenant, least=tenant.counts) if name in situation.watched else tenant

@@ -54,11 +54,12 @@ class _Lost:
 def lost_of(fleet: Fleet, tenants: Iterable[Tenant]) -> Mapping[str, tuple[Held, ...]]:
     """Return by service what it holds on nodes that are not known or may not be used.
 
-    What drains is lost too: its replacement comes first. Services that lost nothing are left out.
+    What drains is lost too: its replacement comes first. Services that lost nothing are left out;
+    the others come by priority, the highest first.
     """
     found = {
         tenant.name: tuple(one for one in tenant.held if _lost_nodes(fleet, [one]))
-        for tenant in tenants
+        for tenant in sorted(tenants, key=lambda tenant: -tenant.priority)
     }
     return {name: lost for name, lost in found.items() if lost}
 
