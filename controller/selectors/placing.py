@@ -26,7 +26,7 @@ from controller.core.types import Instances, Role
 from controller.models import Action
 from inventory.holdings import Holding, Instance, Report, end_of, live
 from inventory.models import Binding, Gpu, Health, Node, RoleHardware, RolePart, RoleSpec, Service
-from inventory.models.base import Lifecycle
+from inventory.models.base import AdminState, Lifecycle
 from inventory.models.services import Nearness
 from inventory.sizes import Sizes, read_sizes, shares
 
@@ -257,9 +257,16 @@ def _barred() -> dict[str, str]:
 
 
 def _why(node: Node) -> str:
-    """Return the first term that keeps new instances from a node."""
-    unknown = "nobody counted its GPUs" if node.gpus is None else "its hardware type is unknown"
-    return next(iter(node.why_not_schedulable), unknown)
+    """Return the first term that keeps new instances from a node, as it follows "is"."""
+    said = {
+        node.get_lifecycle_display(): node.lifecycle != Lifecycle.ACTIVE,
+        node.get_admin_state_display(): node.admin_state != AdminState.IN_SERVICE,
+        f"of {node.get_health_display()} health": node.health != Health.OK,
+        f"reserved for {node.reserved_for}": bool(node.reserved_for),
+        "no longer listed by its source": node.missing_since is not None,
+        "without a known number of GPUs": node.gpus is None,
+    }
+    return next((text for text, holds in said.items() if holds), "of unknown hardware")
 
 
 def tenants_of(nodes: Nodes) -> tuple[Tenant, ...]:

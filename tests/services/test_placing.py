@@ -143,11 +143,11 @@ def test_a_failed_gpu_is_not_free(  # noqa: PLR0913, PLR0917 - a table of figure
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"hardware": None}, "its hardware type is unknown"),
-        ({"gpus": None}, "nobody counted its GPUs"),
-        ({"admin_state": "cordoned"}, "it is cordoned"),
-        ({"health": "failed"}, "its health is failed"),
-        ({"reserved_for": "tests"}, "it is reserved for tests"),
+        ({"hardware": None}, "of unknown hardware"),
+        ({"gpus": None}, "without a known number of GPUs"),
+        ({"admin_state": "cordoned"}, "cordoned"),
+        ({"health": "failed"}, "of failed health"),
+        ({"reserved_for": "tests"}, "reserved for tests"),
     ],
 )
 def test_why_a_node_may_not_be_used(nodes: list[Node], change: dict[str, Any], why: str) -> None:

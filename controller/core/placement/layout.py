@@ -61,6 +61,15 @@ class Fleet:
         found = {int(of[at]) if (at := self.at.get(name)) is not None else -1 for name in nodes}
         return found.pop() if len(found) == 1 and -1 not in found else None
 
+    def told(self, name: str) -> str:
+        """Return what people call a node: its name without its cluster's in front."""
+        at = self.at.get(name)
+        if at is None:
+            return name
+        topology = self.view.topology
+        cluster = topology.domains[Level.CLUSTER][int(topology.of[Level.CLUSTER][at])]
+        return name.removeprefix(f"{cluster}/") if cluster else name
+
     def cluster_of(self, tenant: Tenant) -> tuple[Level, int] | None:
         """Return the cluster a service must stay in, ``None`` if it may run anywhere.
 

@@ -341,7 +341,8 @@ def _of(role: Role, count: int) -> Instances:
 def _are_lost(fleet: Fleet, lost: Sequence[Held]) -> str:
     counts = _counts(lost)
     what = _and(_instances_of(counts.of(role), role) for role in Role if counts.of(role))
-    nodes = _lost_nodes(fleet, lost) or sorted({name for one in lost for name, _ in one.nodes})
+    gone = _lost_nodes(fleet, lost) or sorted({name for one in lost for name, _ in one.nodes})
+    nodes = [fleet.told(name) for name in gone]
     rest = len(nodes) - NAMED
     named = [*nodes[:NAMED], f"{rest} more nodes" if rest > 1 else nodes[-1]][: len(nodes)]
     return f"{what} of {lost[0].group} {'is' if sum(counts) == 1 else 'are'} lost on {_and(named)}"

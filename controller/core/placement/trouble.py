@@ -14,7 +14,7 @@ def trouble_of(fleet: Fleet, pods: Iterable[Held]) -> str:
         for name, _ in pod.nodes:
             said = trouble_at(fleet, name)
             if said:
-                return f"on {name}, which {said}"
+                return f"on {fleet.told(name)}, which {said}"
     return "" if is_up else "not serving"
 
 

@@ -280,7 +280,9 @@ class _Service:
         s1 = [f"empties S1 {topology.label(Level.S1, at)}" for at in one.s1 if not self.in_s1[at]]
         s2 = [f"empties S2 {topology.label(Level.S2, at)}" for at in one.s2 if not self.in_s2[at]]
         nodes = [
-            f"leaves {topology.names[at]} wholly free" for at in one.nodes if not self.used[at]
+            f"leaves {self.fleet.told(topology.names[at])} wholly free"
+            for at in one.nodes
+            if not self.used[at]
         ]
         return next(iter((*s2, *s1, *nodes)), "")
 
