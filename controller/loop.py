@@ -6,16 +6,21 @@ from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
+import structlog
+from django.db import transaction
+
 from controller.core import memory as memories
 from controller.core.budgets import USUAL, Allowance, FleetRules
 from controller.core.cycle import Outcome, blind, decide_all, look
 from controller.core.memory import Memory
-from controller.core.placement.limiting import PLACED
+from controller.core.placement.limiting import PLACED, limited, requests_of, unplanned
 from controller.core.placement.plan_plain import PlainPlacement
 from controller.core.placement.preview import preview
+from controller.core.placement.values import Plan
 from controller.core.ports import MetricsSource, View
 from controller.core.reasons import Code
 from controller.core.types import Decision, Quality, ServiceSpec
+from controller.core.words import clean
 from controller.selectors import freezes, profiles, removals
 from controller.selectors import memory as rows
 from controller.selectors.situation import refused_in_a_row, situation
@@ -24,6 +29,8 @@ from controller.services.leadership import Lease
 from controller.services.recording import Page
 from controller.services.rows import Entry
 from inventory import snapshot
+
+log = structlog.get_logger(__name__)
 
 LONGEST_WINDOW_S: Final = 7 * 86_400.0
 
@@ -130,11 +137,29 @@ def run(
 
 
 def _placed(outcome: Outcome) -> tuple[Outcome, dict[str, PlainPlacement]]:
-    """Return what was decided as far as there is room for it, and where it would go."""
+    """Return what was decided as far as there is room for it, and where it would go.
+
+    Where that can't be worked out at all nothing grows, what shrinks goes on, and so does the
+    tick (S24).
+    """
     if not any(one.gate in PLACED and one.changes for one in outcome.decisions):
         return outcome, {}
-    decisions, found = preview(outcome.decisions, situation(), refused_in_a_row())
-    return replace(outcome, decisions=decisions), found
+    found: dict[str, PlainPlacement] = {}
+    try:
+        with transaction.atomic():
+            decisions, found = preview(outcome.decisions, situation(), refused_in_a_row())
+    except Exception as fault:
+        log.exception("placement failed, nothing grows")
+        asked = requests_of(outcome.decisions, {})
+        text = clean(f"{type(fault).__name__}: {fault}")
+        wrong = unplanned(asked, dict.fromkeys((one.service for one in asked), text))
+        decisions = limited(outcome.decisions, Plan(unplaced=wrong))
+    held = {
+        one.service: one.sentence
+        for one, before in zip(decisions, outcome.decisions, strict=True)
+        if one.code is Code.EXECUTOR_ERROR is not before.code
+    }
+    return replace(outcome, decisions=decisions, failures={**outcome.failures, **held}), found
 
 
 def entries_of(

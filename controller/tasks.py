@@ -65,11 +65,16 @@ def tick() -> str:
 
 def place() -> str:
     """Bring bindings in line with what runs, and give recorded actions their GPUs."""
-    settle(reports(), in_vain(), database_now())
-    rearranging.advance()
+    # What is wrong with a report or with moves keeps no change of another service from its GPUs.
+    _alone(_settle)
+    _alone(rearranging.advance)
     bound = placing.place_due(situation)
     actions.enqueue(bound)
     return f"{len(bound)} actions placed"
+
+
+def _settle() -> None:
+    settle(reports(), in_vain(), database_now())
 
 
 def advise() -> str:
@@ -99,12 +104,12 @@ def sweep() -> None:
 
 
 def _alone(carry_out: Callable[..., object], *item: object) -> None:
-    """Carry out one step of a sweep; what goes wrong with it stops no other (S24)."""
+    """Carry out one step of several; what goes wrong with it stops no other (S24)."""
     try:
         carry_out(*item)
     except Exception:
         named = " ".join(str(part) for part in item)
-        log.exception("swept in vain", item=named, what=carry_out.__name__)
+        log.exception("done in vain", item=named, what=carry_out.__name__)
 
 
 def run_proposal(pk: int) -> str:

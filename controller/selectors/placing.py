@@ -23,6 +23,7 @@ from controller.core.placement.values import (
     Tenant,
 )
 from controller.core.types import Instances, Role
+from controller.core.words import clean
 from controller.models import Action
 from inventory.holdings import Holding, Instance, Report, end_of, live
 from inventory.models import Binding, Gpu, Health, Node, RoleHardware, RolePart, RoleSpec, Service
@@ -269,35 +270,54 @@ def _why(node: Node) -> str:
     return next((text for text, holds in said.items() if holds), "of unknown hardware")
 
 
-def tenants_of(nodes: Nodes) -> tuple[Tenant, ...]:
+class Tenants(NamedTuple):
+    """The services as placement knows them, and why others can't be read, by their slug."""
+
+    readable: tuple[Tenant, ...]
+    unreadable: Mapping[str, str]
+
+
+def tenants_of(nodes: Nodes) -> Tenants:
     """Read every service as placement knows it; eight queries for any fleet.
 
-    It holds the instances reported last together with what is bound and was not reported yet.
+    It holds the instances reported last together with what is bound and was not reported yet. One
+    bad row makes its service unreadable and no other (S24).
     """
     hardware = {row.name.lower(): row.hardware for row in nodes.rows}
     spelled = {row.name.lower(): row.name for row in nodes.rows}
-    own: dict[str, list[Held]] = defaultdict(list)
+    seats: dict[str, list[_Seat]] = defaultdict(list)
     for seat in _seats(hardware):
-        own[seat.service].append(_held(seat, spelled))
+        seats[seat.service].append(seat)
     roles = _roles()
     rows = Service.objects.order_by("slug").values_list(
         *("slug", "priority", "affinity_level", "affinity_required", "spread_level"),
         *("spread_domains", "policy__pd_ratio"),
     )
-    return tuple(
-        Tenant(
-            name=slug,
-            roles={role: form for role, (form, _) in roles[slug].items()},
-            held=tuple(own[slug]),
-            priority=priority,
-            affinity=Affinity(LEVELS[level], required),
-            pd_ratio=ratio,
-            spread=Spread(LEVELS[spread], domains) if spread else None,
-            least=Instances(
-                *(roles[slug][role][1] if role in roles[slug] else 0 for role in Role)
-            ),
-        )
-        for slug, priority, level, required, spread, domains, ratio in rows
+    readable, unreadable = [], {}
+    for row in rows:
+        slug = row[0]
+        try:
+            held = tuple(_held(seat, spelled) for seat in seats[slug])
+            forms = {Role(need.role): (_form(need), need.minimum) for need in roles[slug]}
+            readable.append(_tenant(row, forms, held))
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as fault:
+            unreadable[slug] = clean(f"{type(fault).__name__}: {fault}")
+    return Tenants(tuple(readable), unreadable)
+
+
+def _tenant(
+    row: Sequence[Any], forms: Mapping[Role, tuple[RoleForm, int]], held: tuple[Held, ...]
+) -> Tenant:
+    slug, priority, level, required, spread, domains, ratio = row
+    return Tenant(
+        name=slug,
+        roles={role: form for role, (form, _) in forms.items()},
+        held=held,
+        priority=priority,
+        affinity=Affinity(LEVELS[level], required),
+        pd_ratio=ratio,
+        spread=Spread(LEVELS[spread], domains) if spread else None,
+        least=Instances(*(forms[role][1] if role in forms else 0 for role in Role)),
     )
 
 
@@ -312,56 +332,66 @@ def _held(seat: _Seat, spelled: Mapping[str, str]) -> Held:
     )
 
 
-def _roles() -> dict[str, dict[Role, tuple[RoleForm, int]]]:
-    """Return the roles of each service with their floors."""
-    parts = _parts()
-    further: dict[Any, list[Choice]] = defaultdict(list)
+class _RoleRow(NamedTuple):
+    """What is configured of one role; ``further`` are its alternatives by rank.
+
+    ``parts`` are name, pods, hardware and GPUs of a pod, of a role that has any.
+    """
+
+    role: str
+    hardware: str
+    gpus: int
+    nodes: int
+    select: Mapping[str, str | list[str]]
+    tolerate: Sequence[str]
+    level: str
+    minimum: int
+    further: Sequence[tuple[str, int, float]]
+    parts: Sequence[tuple[str, int, str, int]]
+
+
+def _roles() -> dict[str, list[_RoleRow]]:
+    """Return the roles of each service; three queries."""
+    further: dict[Any, list[tuple[str, int, float]]] = defaultdict(list)
     for role, slug, gpus, throughput in RoleHardware.objects.order_by("rank").values_list(
         "role", "hardware__slug", "gpus_per_instance", "throughput"
     ):
-        further[role].append(Choice(slug, gpus, throughput))
-    roles: dict[str, dict[Role, tuple[RoleForm, int]]] = defaultdict(dict)
-    for (
-        pk,
-        service,
-        role,
-        slug,
-        gpus,
-        nodes,
-        select,
-        tolerate,
-        level,
-        minimum,
-    ) in RoleSpec.objects.order_by().values_list(
+        further[role].append((slug, gpus, throughput))
+    parts = _parts()
+    roles: dict[str, list[_RoleRow]] = defaultdict(list)
+    for pk, service, *row in RoleSpec.objects.order_by().values_list(
         *("pk", "service__slug", "role", "hardware__slug", "gpus_per_instance"),
         *("nodes_per_instance", "select", "tolerate", "parts_level", "minimum"),
     ):
-        need = RoleNeed(
-            hardware=(Choice(slug, gpus), *further[pk]),
-            nodes=nodes,
-            select={name: _values(wanted) for name, wanted in select.items()},
-            tolerate=frozenset(tolerate),
-        )
-        form = RoleForm(need)
-        if pk in parts:
-            form = RoleForm(
-                parts=tuple(
-                    PartNeed(name, pods, replace(need, hardware=(choice,), nodes=1))
-                    for name, pods, choice in parts[pk]
-                ),
-                level=LEVELS[level],
-            )
-        roles[service][Role(role)] = form, minimum
+        roles[service].append(_RoleRow._make((*row, further[pk], parts[pk])))
     return roles
 
 
-def _parts() -> dict[Any, list[tuple[str, int, Choice]]]:
+def _form(row: _RoleRow) -> RoleForm:
+    need = RoleNeed(
+        hardware=(Choice(row.hardware, row.gpus), *(Choice(*choice) for choice in row.further)),
+        nodes=row.nodes,
+        select={name: _values(wanted) for name, wanted in row.select.items()},
+        tolerate=frozenset(row.tolerate),
+    )
+    if not row.parts:
+        return RoleForm(need)
+    return RoleForm(
+        parts=tuple(
+            PartNeed(name, pods, replace(need, hardware=(Choice(slug, gpus),), nodes=1))
+            for name, pods, slug, gpus in row.parts
+        ),
+        level=LEVELS[row.level],
+    )
+
+
+def _parts() -> dict[Any, list[tuple[str, int, str, int]]]:
     """Return the parts of roles that have any: name, pods and what one pod takes; one query."""
-    found: dict[Any, list[tuple[str, int, Choice]]] = defaultdict(list)
+    found: dict[Any, list[tuple[str, int, str, int]]] = defaultdict(list)
     for role, name, pods, slug, gpus in RolePart.objects.order_by("pk").values_list(
         "role", "name", "pods", "hardware__slug", "gpus_per_pod"
     ):
-        found[role].append((name, pods, Choice(slug, gpus)))
+        found[role].append((name, pods, slug, gpus))
     return found
 
 

@@ -24,12 +24,14 @@ def situation() -> Situation:
     services = list(Service.objects.values_list("slug", "cluster__slug", "mode"))
     home = {slug: cluster for slug, cluster, _ in services}
     watched = frozenset(slug for slug, _, mode in services if mode == Service.Mode.OBSERVE)
+    found = tenants_of(nodes)
     tenants = {
         tenant.name: replace(tenant, cluster=home[tenant.name])
-        for tenant in tenants_of(nodes)
+        for tenant in found.readable
         if home.get(tenant.name) in known
     }
-    return Situation(nodes.rows, tenants, nodes.facts, newest_version(), watched)
+    unreadable = {slug: why for slug, why in found.unreadable.items() if home.get(slug) in known}
+    return Situation(nodes.rows, tenants, nodes.facts, newest_version(), watched, unreadable)
 
 
 def refused_in_a_row() -> dict[str, int]:
@@ -49,6 +51,8 @@ def refused_requests(now: datetime) -> list[Request]:
         if decision is None:
             continue
         step = next(one for one in decision.steps if one["name"] == "placement")
+        if step["code"] not in NO_ROOM:
+            continue
         missing = (max(step["before"][role] - step["after"][role], 0) for role in Role)
         repeats = decision.count if decision.code in NO_ROOM else 0
         found.append(Request(status.service.slug, Instances(*missing), repeats))

@@ -244,9 +244,11 @@ def run(pk: UUID, *, actuator_of: ActuatorOf) -> ActionState:
     action = _read(pk)
     if action.state != ActionState.RECORDED:
         return ActionState(action.state)
-    refused = _may_not_send(action)
+    refused, ends = _may_not_send(action), ProposalState.FAILED
+    if not refused and _has_moved_on(action):
+        refused, ends = "The nodes it was placed on have changed since.", ProposalState.STALE
     if refused:
-        _end(action, ActionState.CANCELLED, refused)
+        _end(action, ActionState.CANCELLED, refused, ends)
         return ActionState.CANCELLED
     frozen = Freeze.objects.filter(
         Q(service=None) | Q(service=OuterRef("service")), ended_at__isnull=True
@@ -292,11 +294,18 @@ def _objections(action: Action) -> Iterator[str]:
     if action.proposal is not None:
         yield from filter(None, [_no_longer_approved(action.proposal, now)])
     moves = action.rearrangement
+    if moves is not None and moves.state != ProposalState.APPLYING:
+        yield f"The moves it belongs to are {moves.state}."
     if moves is not None and moves.decided_by and not moves.decided_by.has_perm(people.APPROVE):
         yield f"{moves.decided_by.get_username()} no longer has the right to approve."
+
+
+def _has_moved_on(action: Action) -> bool:
+    """Return whether the nodes an action got GPUs of are not as they were then (S20)."""
     placement: PlainPlacement | None = action.placement
-    if action.is_bound and placement and placement["touched"] != touched(nodes_of(placement)):
-        yield "The nodes it was placed on have changed since: placed anew instead."
+    if not action.is_bound or not placement:
+        return False
+    return placement["touched"] != touched(nodes_of(placement))
 
 
 def _modes(action: Action) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from controller.core.placement.plan_plain import (
 from controller.core.placement.preview import Situation
 from controller.core.placement.values import Plan, Request
 from controller.core.types import Instances
+from controller.core.words import clean
 from controller.models import Action
 from controller.models.clock import database_now
 from controller.services import actions
@@ -69,7 +70,7 @@ def place_due(read: ReadSituation) -> list[UUID]:
         situation = read()
         chosen = [action for action in waiting if action.rearrangement_id is None]
         plan = situation.plan([_request(action) for action in chosen])
-        return [action.pk for action in waiting if _settle(action, plan, situation.version)]
+        return [action.pk for action in waiting if _is_settled(action, plan, situation.version)]
 
 
 def _alone() -> None:
@@ -85,12 +86,23 @@ def _request(action: Action) -> Request:
     return Request(action.service.slug, change)
 
 
+def _is_settled(action: Action, plan: Plan, version: int) -> bool:
+    """Settle one action; what is wrong with it stops no other (S24)."""
+    try:
+        with transaction.atomic():
+            return _settle(action, plan, version)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as fault:
+        log.exception("action can't be placed", action=str(action.pk))
+        actions.call_off(action, clean(f"It can't be placed: {type(fault).__name__}: {fault}"))
+        return False
+
+
 def _settle(action: Action, plan: Plan, version: int) -> bool:
     """Promise an action its GPUs, or call it off; returns whether it has them."""
     decided: PlainPlacement = action.placement or NOWHERE
     if action.rearrangement_id is not None:
         # Who goes where was approved by name: there is nothing to choose anew.
-        found, said = decided, ""
+        found, said = decided, _moved_on(decided)
     else:
         found = placement_of(plan, action.service.slug, version=version, touched="")
         said = what_matters(decided, found)
@@ -102,6 +114,12 @@ def _settle(action: Action, plan: Plan, version: int) -> bool:
     action.placement, action.is_bound = found, True
     action.save(update_fields=["placement", "is_bound"])
     return True
+
+
+def _moved_on(decided: PlainPlacement) -> str:
+    """Return why moves planned for these nodes may no longer be made there, if so (S20)."""
+    same = decided["touched"] == touched(nodes_of(decided))
+    return "" if same else "The nodes it was planned on have changed since."
 
 
 def _promise(action: Action, found: PlainPlacement) -> str:

@@ -1,10 +1,12 @@
 """Moves and shrunk services: proposed by a cycle, decided by a person, carried out in steps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from django.db import transaction
+from django.core.exceptions import ObjectDoesNotExist
+from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
@@ -12,6 +14,7 @@ from controller.core import phrases
 from controller.core.lifecycle import IN_FLIGHT, ActionState, ProposalState
 from controller.core.placement.advice import Advice, services_of
 from controller.core.placement.plan_plain import NOWHERE, PlainMove, PlainPlacement, nodes_of
+from controller.core.words import clean
 from controller.models import Action, Rearrangement, ServiceStatus, holds
 from controller.models.clock import database_now
 from controller.services import audit, leadership, people
@@ -32,6 +35,10 @@ REFUSED_FOR: Final = timedelta(hours=1)
 DONE_WITHIN: Final = timedelta(hours=1)
 """How long approved moves may take before what is left of them is given up (L2)."""
 
+CHANGED: Final = "The nodes it was planned on have changed since."
+TRIED_AGAIN_AFTER: Final = timedelta(minutes=10)
+"""What failed by rule is a person's to decide for so long: no loop of writes."""
+
 BY_RULE: Final = "Carried out by rule: what a service in mode automatic lost is replaced."
 
 
@@ -40,7 +47,7 @@ def keep_up(found: Sequence[Advice], *, version: int) -> None:
 
     The same body is confirmed, another one replaces it under a new version. What is decided is
     left. A pending one that nothing asks for any more is superseded after a while. What a service
-    in mode automatic lost is replaced by rule, without a person.
+    in mode automatic lost is replaced beside its partners by rule, without a person.
     """
     now = database_now()
     with transaction.atomic():
@@ -51,20 +58,48 @@ def keep_up(found: Sequence[Advice], *, version: int) -> None:
             )
         }
         services = Service.objects.in_bulk([one.service for one in found], field_name="slug")
-        refused = set(
-            Rearrangement.objects.filter(
-                state=ProposalState.REJECTED, decided_at__gt=now - REFUSED_FOR
-            ).values_list("key", flat=True)
-        )
+        refused = _ended(ProposalState.REJECTED, decided_at__gt=now - REFUSED_FOR)
+        failed = _ended(ProposalState.FAILED, closed_at__gt=now - TRIED_AGAIN_AFTER)
         for advice in found:
-            row = rows.pop(advice.key, None)
+            row, service = rows.pop(advice.key, None), services.get(advice.service)
             if row is not None and row.state == PENDING:
                 _refresh(row, advice, version, now)
-            elif row is None and advice.asks and advice.key not in refused:
-                _propose(advice, services[advice.service], version, now)
+            elif row is None and service and advice.asks and advice.key not in refused:
+                row = _propose(advice, service, version, now)
+            if row is not None and _goes_by_rule(row, advice, failed):
+                _approve_by_rule(row, now)
         for row in rows.values():
             if row.state == PENDING:
                 _lapse(row, now)
+
+
+def _ended(state: ProposalState, **when: datetime) -> set[str]:
+    """Return what was asked for and ended so lately."""
+    return set(Rearrangement.objects.filter(state=state, **when).values_list("key", flat=True))
+
+
+def _goes_by_rule(row: Rearrangement, advice: Advice, failed: Collection[str]) -> bool:
+    """Return whether nobody is asked: a whole group moves only if a person says so (S18)."""
+    return (
+        row.state == PENDING
+        and advice.is_repair
+        and row.service is not None
+        and row.service.mode == Service.Mode.AUTOMATIC
+        and advice.key not in failed
+        and not _frozen(row)
+    )
+
+
+def _approve_by_rule(row: Rearrangement, now: datetime) -> None:
+    row.state, row.decided_at, row.decided_reason = ProposalState.APPROVED, now, BY_RULE
+    row.save(update_fields=["state", "decided_at", "decided_reason"])
+    audit.record(
+        actor="controller",
+        verb="approved",
+        obj=row,
+        after={"state": row.state, "body": row.body},
+        reason=BY_RULE,
+    )
 
 
 def _lapse(row: Rearrangement, now: datetime) -> None:
@@ -75,8 +110,8 @@ def _lapse(row: Rearrangement, now: datetime) -> None:
         _close(row, ProposalState.SUPERSEDED, "No longer needed.")
 
 
-def _propose(advice: Advice, service: Service, version: int, now: datetime) -> None:
-    row = Rearrangement(
+def _propose(advice: Advice, service: Service, version: int, now: datetime) -> Rearrangement:
+    row = Rearrangement.objects.create(
         kind=advice.kind,
         service=service,
         key=advice.key,
@@ -90,19 +125,20 @@ def _propose(advice: Advice, service: Service, version: int, now: datetime) -> N
         evidence_at=now,
         expires_at=now + OPEN_FOR,
     )
-    if advice.kind == Rearrangement.Kind.REPLACE and service.mode == Service.Mode.AUTOMATIC:
-        row.state, row.decided_at, row.decided_reason = ProposalState.APPROVED, now, BY_RULE
-    row.save()
     audit.record(
         actor="controller",
-        verb="approved" if row.decided_at else "proposed moves",
+        verb="proposed moves",
         obj=row,
         after={"state": row.state, "body": row.body},
-        reason=row.decided_reason or row.sentence,
+        reason=row.sentence,
     )
+    return row
 
 
 def _refresh(row: Rearrangement, advice: Advice, version: int, now: datetime) -> None:
+    if not advice.asks:
+        _close(row, ProposalState.SUPERSEDED, f"Nothing can be moved any more. {advice.sentence}")
+        return
     row.evidence_at, row.expires_at = now, now + OPEN_FOR
     digest = _touched(advice.body)
     if (row.body, row.touched) != (advice.body, digest):
@@ -210,17 +246,27 @@ def advance() -> None:
     """Begin what is approved, and record the next steps of what is under way.
 
     One change a service at a time; what may not begin any more ends as stale or expired, and what
-    one step could not do ends the whole as failed: what was done stays, and is told.
+    one step could not do ends the whole as failed: what was done stays, and is told. What is wrong
+    with one stops no other (S24).
     """
     with transaction.atomic():
         rows = Rearrangement.objects.select_for_update(of=("self",)).filter(
             state__in=(ProposalState.APPROVED, ProposalState.APPLYING)
         )
         for row in rows.select_related("decided_by", "service").order_by("decided_at", "pk"):
-            if row.state == ProposalState.APPROVED:
-                _begin(row)
-            if row.state == ProposalState.APPLYING:
-                _step(row)
+            try:
+                with transaction.atomic():
+                    _carry_on(row)
+            except (AttributeError, LookupError, ObjectDoesNotExist, TypeError) as fault:
+                text = clean(f"It can't be carried on: {type(fault).__name__}: {fault}")
+                _close(row, ProposalState.FAILED, text)
+
+
+def _carry_on(row: Rearrangement) -> None:
+    if row.state == ProposalState.APPROVED:
+        _begin(row)
+    if row.state == ProposalState.APPLYING:
+        _step(row)
 
 
 def _begin(row: Rearrangement) -> None:
@@ -229,7 +275,7 @@ def _begin(row: Rearrangement) -> None:
         return
     said = _frozen(row) or _without_right(row)
     if not said and row.touched != _touched(row.body):
-        said = "The nodes it was planned on have changed since."
+        said = CHANGED
     if said:
         _close(row, ProposalState.STALE, said)
         return
@@ -281,12 +327,18 @@ def _step(row: Rearrangement) -> None:
             service__slug__in=wanted,
         ).values_list("service__slug", flat=True)
     )
-    for slug in wanted:
-        if slug not in actions and slug not in busy:
-            said = _record(row, slug)
-            if said:
-                _close(row, ProposalState.FAILED, said)
-                return
+    _begin_steps(row, [slug for slug in wanted if slug not in actions and slug not in busy])
+
+
+def _begin_steps(row: Rearrangement, due: Sequence[str]) -> None:
+    if due and row.touched != _touched(row.body):
+        _close(row, ProposalState.STALE, f"{CHANGED} What was moved before stays so.")
+        return
+    for slug in due:
+        said = _record(row, slug)
+        if said:
+            _close(row, ProposalState.FAILED, said)
+            return
 
 
 def _is_done(step: Action) -> bool:
@@ -309,15 +361,19 @@ def _record(row: Rearrangement, slug: str) -> str:
     gone = sorted(move["instance"] for move in moves if move["instance"] not in there)
     if gone:
         return f"{', '.join(gone)} of {slug} is no longer there."
-    placement = _placement(moves) | {"removals": shrunk["removals"] if shrunk else []}
-    action_of(
-        service,
-        row,
-        (now, want),
-        placement=cast("PlainPlacement", placement),
-        resource_version=status.resource_version,
-        epoch=leadership.current_epoch(),
-    )
+    placement: PlainPlacement = _placement(moves)
+    placement["touched"] = touched(nodes_of(placement))
+    placement["removals"] = shrunk["removals"] if shrunk else []
+    # That no other change is in flight is the database's rule (S11): then its turn comes later.
+    with suppress(IntegrityError), transaction.atomic():
+        action_of(
+            service,
+            row,
+            (now, want),
+            placement=placement,
+            resource_version=status.resource_version,
+            epoch=leadership.current_epoch(),
+        )
     return ""
 
 

@@ -66,7 +66,7 @@ def moe() -> Service:
 
 @pytest.mark.usefixtures("moe")
 def test_a_role_of_parts_is_as_it_is_configured() -> None:
-    (tenant,) = tenants_of(rows_of())
+    (tenant,) = tenants_of(rows_of()).readable
     assert tenant.roles[Role.PREFILL] == RoleForm(
         parts=(
             PartNeed("attention", 2, RoleNeed((Choice("h800", 4),))),

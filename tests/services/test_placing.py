@@ -74,7 +74,7 @@ def free() -> dict[str, int]:
 
 
 def tenant() -> Tenant:
-    (only,) = tenants_of(rows_of())
+    (only,) = tenants_of(rows_of()).readable
     return only
 
 

@@ -36,7 +36,8 @@ class Advice:
     """One proposal: what kind, for whom, which moves and which services shrink.
 
     ``gain`` and ``cost`` are figures by name; ``moves`` and ``shrinks`` plain values that are kept
-    and later carried out. Two with the same ``key`` ask for the same thing.
+    and later carried out. Two with the same ``key`` ask for the same thing. ``is_repair`` is
+    whether it only brings back what is lost, beside its partners: that needs nobody's leave.
     """
 
     kind: str
@@ -46,6 +47,7 @@ class Advice:
     shrinks: tuple[Mapping[str, object], ...] = ()
     gain: Mapping[str, object] = field(default_factory=dict, hash=False)
     cost: Mapping[str, object] = field(default_factory=dict, hash=False)
+    is_repair: bool = False
 
     @property
     def key(self) -> str:
@@ -170,6 +172,7 @@ def _replacement(name: str, answer: Replacing, budget: Disruption) -> Advice:
         moves=tuple(map(plain_move, moves)),
         gain={"instances": len(moves)},
         cost=_cost(moves, sum(budget.start_up_s.get(m.service, USUAL_START_S) for m in moves)),
+        is_repair=bool(answer.moves),
     )
 
 

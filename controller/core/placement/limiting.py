@@ -30,6 +30,25 @@ def difference(one: Decision) -> Instances:
     return Instances(*(one.final.of(role) - one.current.of(role) for role in Role))
 
 
+def unplanned(requests: Sequence[Request], wrong: Mapping[str, str]) -> list[Unplaced]:
+    """Return the growth of services that can't be placed because something is wrong with them.
+
+    What only shrinks needs no place: it goes on.
+    """
+    return [
+        Unplaced(
+            request.service,
+            Instances(*(max(count, 0) for count in request.change)),
+            Instances(0, 0),
+            Code.EXECUTOR_ERROR,
+            f"Where it would go can't be worked out ({wrong[request.service]}).",
+            "",
+        )
+        for request in requests
+        if request.service in wrong and max(request.change) > 0
+    ]
+
+
 def limited(decisions: Sequence[Decision], plan: Plan) -> list[Decision]:
     """Return the decisions with no more growth than was placed, in their order.
 
@@ -55,7 +74,9 @@ def _limited(one: Decision, unplaced: Unplaced) -> Decision:
         else one.current
     )
     *steps, gate = one.steps
-    said = f"{unplaced.sentence} It would fit with {unplaced.would_fit_if}."
+    said = unplaced.sentence
+    if unplaced.would_fit_if:
+        said += f" It would fit with {unplaced.would_fit_if}."
     step = Step("placement", one.final, final, unplaced.code, said.rstrip("."))
     if not grown:
         return replace(
@@ -66,7 +87,7 @@ def _limited(one: Decision, unplaced: Unplaced) -> Decision:
             move=Move.BLOCKED,
             gate=Gate.NONE,
             code=unplaced.code,
-            sentence=f"Wanted {arrows(one.current, one.final)}, and there is no room: {said}",
+            sentence=f"Wanted {arrows(one.current, one.final)}, {_but(unplaced.code)}: {said}",
         )
     return replace(
         one,
@@ -75,6 +96,10 @@ def _limited(one: Decision, unplaced: Unplaced) -> Decision:
         then=None,
         sentence=_reduced(one, final, said),
     )
+
+
+def _but(code: Code) -> str:
+    return "and there is no room" if code in NO_ROOM else "and nothing grows"
 
 
 def _reduced(one: Decision, final: Instances, said: str) -> str:

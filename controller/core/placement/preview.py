@@ -1,15 +1,16 @@
 """Where changes would go as things stand: the cycle of a tick, of its execution and of what-if."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from controller.core.fleet import NodeRow
 from controller.core.placement.cycle import plan_cycle
 from controller.core.placement.layout import NO_FACTS, Facts, Fleet, fleet_of
-from controller.core.placement.limiting import limited, requests_of
+from controller.core.placement.limiting import limited, requests_of, unplanned
 from controller.core.placement.plan_plain import PlainPlacement, placement_of
 from controller.core.placement.values import Plan, Request, Tenant
 from controller.core.types import Decision
+from controller.core.words import clean
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -18,7 +19,7 @@ class Situation:
 
     Services of clusters of which no node is known are not among the tenants: nobody can say where
     they would go, so they are not placed. ``watched`` are those that are only observed: nothing of
-    theirs is moved, replaced or shrunk.
+    theirs is moved, replaced or shrunk. ``unreadable`` are those that can't be read, with why.
     """
 
     rows: Sequence[NodeRow]
@@ -26,6 +27,7 @@ class Situation:
     facts: Facts = NO_FACTS
     version: int = 0
     watched: frozenset[str] = frozenset()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
     fleets: dict[str, Fleet] = field(default_factory=dict)
 
     @property
@@ -36,9 +38,40 @@ class Situation:
         return self.fleets[""]
 
     def plan(self, requests: Sequence[Request]) -> Plan:
-        """Return one cycle over the requests of services that are placed."""
+        """Return one cycle over the requests of services that are placed.
+
+        Growth that can't be planned takes none of another service along (S24): it is refused as
+        ``EXECUTOR_ERROR`` with what went wrong.
+        """
         asked = [request for request in requests if request.service in self.tenants]
+        wrong = {
+            request.service: self.unreadable[request.service]
+            for request in requests
+            if request.service in self.unreadable
+        }
+        try:
+            plan = self._cycle(asked)
+        except Exception:  # noqa: BLE001 - one bad service must not stop the others (S24)
+            wrong |= self._failing(asked)
+            plan = self._cycle([one for one in asked if one.service not in wrong])
+        return replace(plan, unplaced=[*plan.unplaced, *unplanned(requests, wrong)])
+
+    def knows(self, service: str) -> bool:
+        """Return whether growth of a service needs a place here."""
+        return service in self.tenants or service in self.unreadable
+
+    def _cycle(self, asked: Sequence[Request]) -> Plan:
         return plan_cycle(self.fleet, list(self.tenants.values()), asked)
+
+    def _failing(self, asked: Sequence[Request]) -> dict[str, str]:
+        """Return the services whose requests fail even alone, with how."""
+        failing = {}
+        for request in asked:
+            try:
+                self._cycle([request])
+            except Exception as fault:  # noqa: BLE001 - whatever it is, it is told
+                failing[request.service] = clean(f"{type(fault).__name__}: {fault}")
+        return failing
 
 
 def preview(
@@ -48,7 +81,7 @@ def preview(
 
     Placements are by service, for those that are carried out or proposed and are placed at all.
     """
-    asked = [one for one in requests_of(decisions, refused) if one.service in situation.tenants]
+    asked = [one for one in requests_of(decisions, refused) if situation.knows(one.service)]
     if not asked:
         return list(decisions), {}
     plan = situation.plan(asked)
