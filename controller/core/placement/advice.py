@@ -19,7 +19,7 @@ from controller.core.placement.plan_plain import (
 from controller.core.placement.preview import Situation
 from controller.core.placement.replace import Replacing, lost_of, replacements
 from controller.core.placement.together import bring_together
-from controller.core.placement.values import Move, Request, Tenant
+from controller.core.placement.values import Held, Move, Request, Tenant
 from controller.core.sentences import arrows
 from controller.core.types import Instances, Role
 from controller.core.words import seconds
@@ -73,7 +73,16 @@ def advise(
     ``refused`` are requests that found no room.
     """
     fleet, tenants = situation.fleet, list(situation.tenants.values())
-    found = [*_replaced(situation, budget), *_helping(situation, refused, budget)]
+    lost = lost_of(fleet, tenants)
+    answers = _replaced(situation, lost)
+    found = [
+        _replacement(name, answer, budget)
+        for name, answer in answers.items()
+        if answer.moves or answer.refused
+    ]
+    # What was lost and finds no room is as much wanted as any growth, by who has survived.
+    missing = [*refused, *(_again(name, answer) for name, answer in answers.items())]
+    found += _helping(_without(situation, lost), _added(missing), budget)
     if not found:
         # Nearness is worth a disturbance only while nothing is missing.
         choosing = choosing_of(fleet, _asks(situation, _known(situation, refused)))
@@ -139,17 +148,46 @@ def services_of(body: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(named))
 
 
-def _replaced(situation: Situation, budget: Disruption) -> Iterable[Advice]:
-    fleet, tenants = situation.fleet, list(situation.tenants.values())
-    lost = lost_of(fleet, tenants)
-    if not lost:
-        return
+def _replaced(situation: Situation, lost: Mapping[str, Sequence[Held]]) -> Mapping[str, Replacing]:
+    """Return what replaces what services lost, in the order of their priority."""
     sizes = sizes_of(situation.tenants[name] for name in lost)
-    choosing = widened(fleet, choosing_of(fleet, []), sizes)
-    for name, held in lost.items():
-        answer = replacements(choosing, fleet, situation.tenants[name], held)
-        if answer.moves or answer.refused:
-            yield _replacement(name, answer, budget)
+    choosing = widened(situation.fleet, choosing_of(situation.fleet, []), sizes)
+    first = sorted(lost, key=lambda name: (-situation.tenants[name].priority, name))
+    return {
+        name: replacements(choosing, situation.fleet, situation.tenants[name], lost[name])
+        for name in first
+    }
+
+
+def _again(name: str, answer: Replacing) -> Request:
+    """Return what nothing replaces as a request."""
+    missing = Instances(
+        *(sum(one.asked.of(role) - one.placed.of(role) for one in answer.refused) for role in Role)
+    )
+    return Request(name, missing)
+
+
+def _added(requests: Iterable[Request]) -> list[Request]:
+    """Return the requests of each service as one."""
+    found: dict[str, Request] = {}
+    for one in requests:
+        known = found.get(one.service, Request(one.service, Instances(0, 0)))
+        both = (known.change.of(role) + one.change.of(role) for role in Role)
+        found[one.service] = Request(
+            one.service, Instances(*both), max(known.refused, one.refused)
+        )
+    return [one for one in found.values() if any(one.change)]
+
+
+def _without(situation: Situation, lost: Mapping[str, Sequence[Held]]) -> Situation:
+    """Return the situation in which services hold only what they have not lost."""
+    left = {
+        name: replace(tenant, held=tuple(one for one in tenant.held if one not in lost[name]))
+        if name in lost
+        else tenant
+        for name, tenant in situation.tenants.items()
+    }
+    return replace(situation, tenants=left)
 
 
 def _replacement(name: str, answer: Replacing, budget: Disruption) -> Advice:

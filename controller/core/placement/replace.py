@@ -69,7 +69,7 @@ def replacements(
 ) -> Replacing:
     """Place what a service lost, each in the domain its group's survivors fix.
 
-    That is the nearest they share, and from there outwards no further than the affinity. One
+    That is the nearest they share, and from there outwards as far as the affinity allows. One
     instance replaces one, whatever its throughput, so that the counts are as decided; what the
     lost ones hold is not given away. A group of which nothing is left begins anew, whole or not
     at all. What is placed is taken from ``choosing``, which must count the sizes of the service.
@@ -123,7 +123,7 @@ def _beside(
 ) -> tuple[list[Move], list[Unplaced]]:
     """Place what a group lost beside its survivors; ``tenant`` holds what the service has."""
     mine, gone = group
-    bounds = _bounds(fleet, mine, tenant.affinity.level) or (fleet.cluster_of(tenant),)
+    bounds = _bounds(fleet, mine, _farthest(tenant)) or (fleet.cluster_of(tenant),)
     moves: list[Move] = []
     came: dict[Role, set[str]] = {role: set() for role in Role}
     for wanted in _wanted(fleet, tenant, group, bounds):
@@ -136,6 +136,11 @@ def _beside(
         if len(came[role]) < len(_instances(asked)):
             missing.append(_unplaced(fleet, tenant, asked, len(came[role]), bounds[-1]))
     return moves, missing
+
+
+def _farthest(tenant: Tenant) -> Level:
+    """Return how far apart a group may lie: what is only preferred gives way to being there."""
+    return tenant.affinity.level if tenant.affinity.required else Level.CLUSTER
 
 
 def _bounds(fleet: Fleet, held: Iterable[Held], level: Level) -> tuple[Domain, ...]:
@@ -321,7 +326,7 @@ def _unplaced(
 
 def _nowhere(fleet: Fleet, tenant: Tenant, lost: Sequence[Held]) -> Unplaced:
     """Return why a group of which nothing is left has no place."""
-    level = tenant.affinity.level if tenant.affinity.required else Level.CLUSTER
+    level = _farthest(tenant)
     counts = _counts(lost)
     wanted = _and(_instances_of(counts.of(role), role) for role in Role if counts.of(role))
     return Unplaced(
