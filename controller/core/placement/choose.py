@@ -90,6 +90,7 @@ class Choosing:
         self.slots = slots
         self.pressure = pressure
         self._weights: list[float] = pressure.tolist()
+        self._spared: dict[int, Ints] = {}
         self._costs: dict[Size, list[int]] = {}
         self._plans: dict[tuple[tuple[Part, ...], bool], _Plan] = {}
         self._units: Kept[Ints] = Kept(slots)
@@ -98,7 +99,7 @@ class Choosing:
     def copy(self) -> "Choosing":
         """Return a copy to try something on."""
         other = Choosing(self.slots.copy(), self.pressure)
-        other._costs, other._plans = self._costs, self._plans
+        other._costs, other._plans, other._spared = self._costs, self._plans, self._spared
         return other
 
     def place(self, ask: Ask) -> list[Share]:
@@ -154,12 +155,20 @@ class Choosing:
         if level == Level.S1:
             counted = self._counted(plan, level)
             if topology.ranks and scarcity < topology.ranks[-1]:
-                counted = counted * (topology.scarcity <= scarcity)
+                counted = counted * self._up_to(scarcity)
         else:
             counted = self._counted(plan, level, scarcity)
         if ask.caps or ask.within is not None or ask.joining:
             return self.allowed(ask, level, counted)
         return counted
+
+    def _up_to(self, scarcity: int) -> Ints:
+        """Return 1 for S1s up to a scarcity, 0 for the others, in the type of the counts."""
+        known = self._spared.get(scarcity)
+        if known is None:
+            known = (self.slots.topology.scarcity <= scarcity).astype(np.int32)
+            self._spared[scarcity] = known
+        return known
 
     def allowed(self, ask: Ask, level: Level, counted: Ints) -> Ints:
         """Return of the units counted in each domain of a level those that may go there."""

@@ -52,7 +52,7 @@ class Slots:
     """What is free in a cycle: per node, and per type and domain for every size in use.
 
     ``Z`` sizes, ``K`` types. The table of S1s has shape ``(Z, K, S1)``; those further out have
-    ``(R, Z, K, domains)``, where each of the ``R`` ranks of scarcity counts the S1s up to it, and
+    ``(K, domains, R, Z)``, where each of the ``R`` ranks of scarcity counts the S1s up to it, and
     are there once they were asked for. All are kept up to date, so that a query never looks at
     nodes. ``changed`` has the place of every change, the oldest first.
     """
@@ -115,7 +115,9 @@ class Slots:
             return self._s1
         ranked = self._ranked(level)
         rank = bisect_right(self.topology.ranks, scarcity) - 1
-        return ranked[rank] if rank >= 0 else np.zeros(ranked.shape[1:], np.int32)
+        if rank < 0:
+            return np.zeros((len(self.sizes), *ranked.shape[:2]), np.int32)
+        return ranked[:, :, rank].transpose(2, 0, 1)
 
     def table(self, size: Size, level: Level) -> Ints:
         """Return how many pods of a size each type has in each domain, ``(K, domains)``."""
@@ -134,16 +136,15 @@ class Slots:
             lower = self._by_rank() if inner == Level.S1 else self._ranked(inner)
             count = len(self.topology.domains[level])
             starts = np.searchsorted(self.topology.up[inner], np.arange(count))
-            known = np.add.reduceat(lower, starts, axis=-1, dtype=np.int32)
+            known = np.add.reduceat(lower, starts, axis=1, dtype=np.int32)
             self._outer[level] = known
         return known
 
     def _by_rank(self) -> Ints:
         ranks, scarcity = np.array(self.topology.ranks, np.int32), self.topology.scarcity
         self._rank_of = np.searchsorted(ranks, scarcity).tolist()
-        spared = scarcity <= ranks[:, np.newaxis]
-        by_rank: Ints = self._s1 * spared[:, np.newaxis, np.newaxis, :]
-        return by_rank
+        spared = scarcity[:, np.newaxis] <= ranks
+        return self._s1.transpose(1, 2, 0)[:, :, np.newaxis] * spared[:, :, np.newaxis]
 
     def take(self, node: int, gpus: int) -> None:
         """Give GPUs of a node away; a negative number gives them back."""
@@ -165,7 +166,7 @@ class Slots:
         here = self._s1[:, kind, s1]
         here += change
         for level, tables in self._outer.items():
-            there = tables[self._rank_of[s1] :, :, kind, place[1 + level]]
+            there = tables[kind, place[1 + level], self._rank_of[s1] :]
             there += change
         self.changed.append(place)
 
