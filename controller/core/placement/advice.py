@@ -19,7 +19,7 @@ from controller.core.placement.plan_plain import (
 from controller.core.placement.preview import Situation
 from controller.core.placement.replace import Replacing, lost_of, replacements
 from controller.core.placement.together import bring_together
-from controller.core.placement.values import Held, Move, Request, Tenant
+from controller.core.placement.values import Held, Move, Request, Tenant, Unplaced
 from controller.core.sentences import arrows
 from controller.core.types import Instances, Role
 from controller.core.words import seconds
@@ -244,7 +244,8 @@ def _shrunk(found: Shrinking, asked: Sequence[Request], situation: Situation) ->
     gone = [removal for one in found.shrunk for removal in one.removals]
     gpus = sum(gpus for removal in gone for _, gpus in removal.nodes)
     what = "; ".join(f"{one.service} {arrows(one.before, one.after)}" for one in found.shrunk)
-    left = " ".join(one.sentence for one in found.unplaced)
+    short = ", ".join(f"{one.service} ({_lacking(one)})" for one in found.unplaced)
+    left = f"Even then there is no room for {short}." if short else ""
     first = max(askers, key=lambda name: situation.tenants[name].priority)
     return Advice(
         "shrink",
@@ -254,6 +255,14 @@ def _shrunk(found: Shrinking, asked: Sequence[Request], situation: Situation) ->
         shrinks=tuple(map(_plain_shrunk, found.shrunk)),
         gain={"services": askers, "instances": len({p.instance for p in found.placements})},
         cost={"instances": len({one.instance for one in gone}), "gpus": gpus},
+    )
+
+
+def _lacking(one: Unplaced) -> str:
+    return ", ".join(
+        f"{role.value} {count}"
+        for role in Role
+        if (count := one.asked.of(role) - one.placed.of(role))
     )
 
 
