@@ -117,7 +117,8 @@ def test_a_document_that_can_t_be_read_names_the_place(
 
 def test_the_example_of_the_docs_is_placed(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "docs" / "placement.md").read_text(encoding="utf-8")
-    example = text.partition("```json")[2].partition("```")[0]
+    cases = text.partition("\n## Placement cases")[2]
+    example = cases.partition("```json")[2].partition("```")[0]
     placement = answers(kept(tmp_path, json.loads(example)))["pair"]["placement"]
     assert placement == {"prefill": {"n1": 1}, "decode": {"n1": 2}}
 
