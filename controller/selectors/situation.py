@@ -21,9 +21,19 @@ def situation() -> Situation:
     """Read nodes, services and who holds which GPUs; the same number of queries for any fleet."""
     nodes = rows_of()
     known = {row.cluster for row in nodes.rows}
-    services = list(Service.objects.values_list("slug", "cluster__slug", "mode"))
-    home = {slug: cluster for slug, cluster, _ in services}
-    watched = frozenset(slug for slug, _, mode in services if mode == Service.Mode.OBSERVE)
+    services = list(
+        Service.objects.values_list(
+            *("slug", "cluster__slug", "mode"),
+            *("status__prefill_desired", "status__decode_desired"),
+        )
+    )
+    home = {slug: cluster for slug, cluster, *_ in services}
+    watched = frozenset(slug for slug, _, mode, *_ in services if mode == Service.Mode.OBSERVE)
+    wished = {
+        slug: Instances(prefill, decode)
+        for slug, _, _, prefill, decode in services
+        if prefill is not None
+    }
     found = tenants_of(nodes)
     tenants = {
         tenant.name: replace(tenant, cluster=home[tenant.name])
@@ -31,7 +41,9 @@ def situation() -> Situation:
         if home.get(tenant.name) in known
     }
     unreadable = {slug: why for slug, why in found.unreadable.items() if home.get(slug) in known}
-    return Situation(nodes.rows, tenants, nodes.facts, newest_version(), watched, unreadable)
+    return Situation(
+        nodes.rows, tenants, nodes.facts, newest_version(), watched, unreadable, wished
+    )
 
 
 def refused_in_a_row() -> dict[str, int]:

@@ -118,8 +118,24 @@ def _helping(situation: Situation, refused: Sequence[Request], budget: Disruptio
     short = [one for one in known if one.service not in helped]
     shrinking = shrink_for(choosing, fleet, steered(situation), short) if short else None
     if shrinking is not None:
-        found.append(_shrunk(shrinking, short, situation))
+        found.append(_shrunk(_in_full(shrinking, situation), short, situation))
     return found
+
+
+def _in_full(shrinking: Shrinking, situation: Situation) -> Shrinking:
+    """Return the shrinking with what services have lost counted too, as their clusters do."""
+    shrunk = []
+    for one in shrinking.shrunk:
+        extra = [
+            situation.wished.get(one.service, one.before).of(role) - one.before.of(role)
+            for role in Role
+        ]
+        before, after = (
+            Instances(*(counts.of(role) + more for role, more in zip(Role, extra, strict=True)))
+            for counts in (one.before, one.after)
+        )
+        shrunk.append(replace(one, before=before, after=after))
+    return replace(shrinking, shrunk=tuple(shrunk))
 
 
 def _known(situation: Situation, refused: Sequence[Request]) -> list[Request]:

@@ -9,7 +9,7 @@ from controller.core.placement.layout import NO_FACTS, Facts, Fleet, fleet_of
 from controller.core.placement.limiting import limited, requests_of, unplanned
 from controller.core.placement.plan_plain import PlainPlacement, placement_of
 from controller.core.placement.values import Plan, Request, Tenant
-from controller.core.types import Decision
+from controller.core.types import Decision, Instances
 from controller.core.words import clean
 
 
@@ -20,6 +20,7 @@ class Situation:
     Services of clusters of which no node is known are not among the tenants: nobody can say where
     they would go, so they are not placed. ``watched`` are those that are only observed: nothing of
     theirs is moved, replaced or shrunk. ``unreadable`` are those that can't be read, with why.
+    ``wished`` are the counts last asked of the clusters, where these are known.
     """
 
     rows: Sequence[NodeRow]
@@ -28,6 +29,7 @@ class Situation:
     version: int = 0
     watched: frozenset[str] = frozenset()
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    wished: Mapping[str, Instances] = field(default_factory=dict)
     fleets: dict[str, Fleet] = field(default_factory=dict)
 
     @property
