@@ -9,6 +9,11 @@ from controller.core.ports import MoveTo, Spot
 from controller.core.types import Role
 
 LEVELS: Final[Mapping[Level, str]] = {Level.S1: "s1", Level.S2: "s2", Level.CLUSTER: "cluster"}
+DOMAINS: Final[Mapping[int, str]] = {
+    Level.S1: "an S1",
+    Level.S2: "an S2",
+    Level.CLUSTER: "a cluster",
+}
 NEARNESS: Final[Mapping[str, int]] = {word: int(level) for level, word in LEVELS.items()}
 
 
@@ -221,8 +226,7 @@ def what_matters(before: PlainPlacement, now: PlainPlacement) -> str:
             return f"There is room for {found} of {promised} {role.value} instances now.{said}"
     far, farther = _farthest(before), _farthest(now)
     if farther > far:
-        words = {int(level): level.name.replace("CLUSTER", "cluster") for level in Level}
-        return f"It would share a {words[farther]} only, not a {words[far]} as shown before."
+        return f"It would share {DOMAINS[farther]} only, not {DOMAINS[far]} as shown before."
     was, became = _hardware(before), _hardware(now)
     if became != was:
         return f"It would run on {became}, not on {was} as shown before."
