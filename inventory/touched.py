@@ -12,7 +12,7 @@ from inventory.models import Health, Node
 
 COLUMNS: Final = (
     *("cluster__slug", "name", "s2_domain__name", "s1_domain__name"),
-    *("hardware__slug", "gpus", "gpus_allocatable", "schedulable"),
+    *("hardware__slug", "gpus", "gpus_allocatable", "schedulable", "taints"),
 )
 FAILED: Final = Q(gpu_rows__health=Health.FAILED, gpu_rows__missing_since=None)
 
@@ -21,7 +21,8 @@ def touched(names: Collection[str]) -> str:
     """Return a digest of what matters of the S1 domains that nodes "cluster/name" are in (S20).
 
     A node whose S1 is unknown stands for itself. It differs when a node of these domains comes,
-    goes, moves, or may hold another number of GPUs; one query, none without names.
+    goes, moves, may hold another number of GPUs or repels others than before; one query, none
+    without names.
     """
     if not names:
         return ""

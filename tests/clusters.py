@@ -26,6 +26,7 @@ class Cluster:
     blind: bool = False
     writes: list[str] = field(default_factory=list)
     in_step: InStep | None = None
+    orders: list[ScaleOrder] = field(default_factory=list)
 
     def of(self, _service: Service) -> "Cluster":
         """Return this cluster for every service."""
@@ -56,6 +57,7 @@ class Cluster:
         self.desired, self.version = order.want, self.version + 1
         self.last_action, self.last_epoch = order.action, order.epoch
         self.in_step = order.in_step
+        self.orders.append(order)
         if trouble == "answer lost":
             raise UnreachableError("the connection was reset")
         if trouble == "rewritten":
