@@ -32,6 +32,7 @@ from controller.views import (
     switches,
     system,
     topology,
+    what_if,
 )
 
 urlpatterns = [
@@ -101,6 +102,7 @@ urlpatterns = [
     path("imports/<uuid:pk>/rows-<int:place>.csv", imports.rows, name="import-rows"),
     path("imports/<uuid:pk>/errors.csv", imports.errors, name="import-errors"),
     path("fleet/capacity/", capacity.index, name="capacity"),
+    path("fleet/what-if/", what_if.page, name="what-if"),
     path("fleet/skus/", hardware.index, name="hardware-types"),
     path("fleet/skus/<slug:slug>/", hardware.page, name="hardware"),
     path("fleet/skus/<slug:slug>/edit/", hardware.edit, name="hardware-edit"),

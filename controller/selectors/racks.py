@@ -106,6 +106,11 @@ class RackSeen:
     trays: Trays | None
 
     @property
+    def clusters(self) -> list[str]:
+        """The clusters its nodes belong to."""
+        return sorted({one.cluster for one in self.standing if one.kind == "node"})
+
+    @property
     def page(self) -> str:
         """Its page."""
         return f"/fleet/racks/{self.pk}/"

@@ -135,11 +135,7 @@ def read_switch(cluster: str, name: str, now: datetime) -> SwitchPage | None:
         return None
     uses = node_uses(now)
     peers = _peers(switch)
-    domains = tuple(
-        LocalityDomain.objects.filter(
-            cluster=switch.cluster_id, switches__contains=[switch.name]
-        ).order_by("level", "name")
-    )
+    domains = _domains(switch)
     nodes = seen_nodes(_under(switch, domains), uses)
     events = _events(switch)
     tone, word = _state(switch, events)
@@ -169,6 +165,30 @@ def read_switch(cluster: str, name: str, now: datetime) -> SwitchPage | None:
 
 def _is_below(peer: Peer, switch: Switch) -> bool:
     return peer.is_node or (peer.tier or 0) < (switch.tier or 0)
+
+
+def nodes_under(name: str) -> dict[str, set[str]]:
+    """Return by cluster the nodes under the switch of that name, in any case."""
+    found = Switch.objects.select_related("cluster").filter(name__iexact=name)
+    return {
+        switch.cluster.slug: set(_under(switch, _domains(switch)).values_list("name", flat=True))
+        for switch in found
+    }
+
+
+def switch_names(cluster: str) -> list[str]:
+    """Return the names of a cluster's switches."""
+    found = Switch.objects.filter(cluster__slug=cluster).order_by("name")
+    return list(found.values_list("name", flat=True))
+
+
+def _domains(switch: Switch) -> tuple[LocalityDomain, ...]:
+    """Return the domains that a switch helps to make."""
+    return tuple(
+        LocalityDomain.objects.filter(
+            cluster=switch.cluster_id, switches__contains=[switch.name]
+        ).order_by("level", "name")
+    )
 
 
 def _under(switch: Switch, domains: Sequence[LocalityDomain]) -> QuerySet[Node]:
