@@ -16,7 +16,7 @@ from controller.core.placement.advice import Advice
 from controller.core.placement.fitting import Fitting, fittings, in_turn
 from controller.core.placement.fragments import Fragmentation
 from controller.core.placement.losing import Losing, Loss, Pool
-from controller.core.placement.plan_plain import PlainMove, placement_of
+from controller.core.placement.plan_plain import PlainMove, own_names, placement_of
 from controller.core.placement.preview import Situation
 from controller.core.placement.values import Tenant
 from controller.core.placement.what_if import Answer, WhatIf, consequences
@@ -161,6 +161,7 @@ class LossLine:
     tone: str
     verdict: str
     why: Sequence[str]
+    moves: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,10 @@ class LostTold:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """The answer to a question; ``service`` is the one that changes, empty where none does."""
+    """The answer to a question; ``service`` is the one that changes, empty where none does.
+
+    ``is_watched`` is whether that one is only observed.
+    """
 
     service: str
     change: str
@@ -186,6 +190,7 @@ class Told:
     free: FreeTold
     headline: str
     tone: str
+    is_watched: bool
 
 
 def read_ground() -> Ground:
@@ -243,6 +248,7 @@ def told(ground: Ground, question: WhatIf, what: str) -> Told:
         free=_free(found.before, found.ended),
         headline=lost.headline if lost else headline,
         tone=_worst(lost.lines) if lost else tone,
+        is_watched=service in ground.situation.watched,
     )
 
 
@@ -259,21 +265,21 @@ def _change_words(change: Instances) -> str:
 def _headline(found: Answer, question: WhatIf) -> tuple[str, str]:
     if not question.changes:
         return "ok", ""
-    asked = question.changes[0].change
+    asked = f"{question.changes[0].service} {_change_words(question.changes[0].change)}"
     short = found.plan.unplaced
     if not short:
-        return "ok", f"{_change_words(asked)}: all of it has room."
+        return "ok", f"{asked}: all of it has room."
     placed = short[0].placed
     if any(placed):
-        return "warn", f"Of {_change_words(asked)} there is room for {counts_words(*placed)}."
-    return "crit", f"{_change_words(asked)}: there is no room."
+        return "warn", f"{asked}: there is room for {counts_words(*placed)} of it."
+    return "crit", f"{asked}: there is no room."
 
 
 def _most(one: Fitting) -> str:
     if one.is_more:
-        return f"At least {one.units:,} times {_plus(one.unit)} fit at once."
+        return f"At least {one.units:,} × ({_plus(one.unit)}) fit at once."
     if not one.units:
-        return f"Not even {_plus(one.unit)} fit."
+        return f"{_plus(one.unit)} does not fit as a whole."
     told = _plus(Instances(*(count * one.units for count in one.unit)))
     return f"The most that fits at once is {one.units:,} × ({_plus(one.unit)}): {told}."
 
@@ -317,8 +323,8 @@ def _lost(found: Losing, what: str) -> LostTold:
     nodes = sum(one.nodes for one in found.pools)
     hit = sum(any(one.lost) for one in found.losses)
     below = sum(one.is_below_least for one in found.losses)
-    said = f"Without {what} {plural(nodes, 'node')} and {plural(gpus, 'GPU')} are gone"
-    who = f", of which instances held {held:,}. {_who(hit, below)}"
+    said = f"{plural(nodes, 'node')} with {plural(gpus, 'GPU')} would be gone with {what}"
+    who = f"; instances hold {held:,} of these GPUs. {_who(hit, below)}"
     return LostTold(
         headline=said + who,
         pools=[_pool_words(one) for one in found.pools],
@@ -359,12 +365,16 @@ def _loss_line(one: Loss) -> LossLine:
         tone=tone,
         verdict=verdict,
         why=why,
+        moves=[
+            f"{move.instance}: {_on(own_names(move.from_nodes))} → {_on(own_names(move.to_nodes))}"
+            for move in one.moves
+        ],
     )
 
 
 def _pair(pair: Instances) -> str:
-    """Return prefill and decode in one cell; a dash where there is neither."""
-    return f"{pair.prefill} P, {pair.decode} D" if any(pair) else "—"
+    """Return prefill and decode in one cell, on one line; a dash where there is neither."""
+    return f"{pair.prefill}\u00a0P,\u00a0{pair.decode}\u00a0D" if any(pair) else "—"
 
 
 def _verdict(one: Loss) -> tuple[str, str]:

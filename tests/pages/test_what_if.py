@@ -130,9 +130,10 @@ def test_a_new_service_is_placed_beside_the_others(reader: Client) -> None:
 def test_a_lost_node_tells_who_loses_what(reader: Client) -> None:
     """Both decode are lost with h800-001 and come back under the same S1."""
     text = said(reader, "ask=gone&kind=node&names=h800-001")
-    assert "Without node h800-001 of eu-1-a 1 node and 8 GPUs are gone" in text
-    assert "of which instances held 4. 1 service would lose instances; none ends below" in text
+    assert "1 node with 8 GPUs would be gone with node h800-001 of eu-1-a" in text
+    assert "hold 4 of these GPUs. 1 service would lose instances; none ends below" in text
     assert "chat 0 1 P, 2 D 0 P, 2 D 1 P, 0 D 1 P, 1 D 0 P, 2 D — — 1 P, 2 D as many" in text
+    assert "chat-d-0: h800-001 → h800-000" in text
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,7 @@ def test_all_of_it_gone_leaves_a_service_below_its_minimum(
     reader: Client, kind: str, name: str
 ) -> None:
     text = said(reader, f"ask=gone&kind={kind}&names={name}")
-    assert "4 nodes and 32 GPUs are gone" in text
+    assert "4 nodes with 32 GPUs would be gone" in text
     assert "1 would end below the minimum" in text
     assert "Whole nodes free: 2 → 0" in text
 
@@ -154,7 +155,9 @@ def test_all_under_a_switch_can_be_gone(reader: Client) -> None:
     Switch.objects.create(cluster=cluster, fabric=fabric, name="leaf-1", tier=0)
     Switch.objects.create(cluster=cluster, fabric=fabric, name="leaf-2", tier=0)
     LocalityDomain.objects.filter(level="S1").update(switches=["leaf-1"])
-    assert "4 nodes and 32 GPUs are gone" in said(reader, "ask=gone&kind=switch&names=leaf-1")
+    assert "4 nodes with 32 GPUs would be gone" in said(
+        reader, "ask=gone&kind=switch&names=leaf-1"
+    )
     assert "No node hangs under leaf-2." in said(reader, "ask=gone&kind=switch&names=leaf-2", 400)
 
 
@@ -247,6 +250,7 @@ def test_the_queries_do_not_grow_with_the_fleet(reader: Client, query: str) -> N
 def test_an_only_observed_service_is_told_as_such(reader: Client) -> None:
     Service.objects.update(mode="observe")
     assert "is only observed: nothing is done" in said(reader, "ask=gone&names=h800-001")
+    assert "would not do it by itself" in said(reader, "ask=grow&service=chat")
 
 
 def test_pages_lead_to_their_question(reader: Client) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from controller.core.placement.advice import USUAL, Advice, helping
 from controller.core.placement.cycle import choosing_of
-from controller.core.placement.fitting import Fitting, fitting
+from controller.core.placement.fitting import Fitting, fitting, unit_for
 from controller.core.placement.fragments import Fragmentation, Shape, common_shapes, measured
 from controller.core.placement.layout import unit_of
 from controller.core.placement.losing import Losing, losing
@@ -66,11 +66,16 @@ def consequences(situation: Situation, question: WhatIf, budget: Disruption = US
 
 
 def _most(situation: Situation, changes: Sequence[Request]) -> list[Fitting]:
+    """Return the most that fits of each growth, also in the service's own ratio if none does."""
     found = []
     for one in changes:
+        tenant = situation.tenants[one.service]
         unit, units = unit_of(Instances(*(max(0, count) for count in one.change)))
         if units:
-            found.append(fitting(situation.fleet, situation.tenants[one.service], unit))
+            found.append(fitting(situation.fleet, tenant, unit))
+            own = unit_for(tenant)
+            if all(unit) and own != unit and not found[-1].units:
+                found.append(fitting(situation.fleet, tenant, own))
     return found
 
 

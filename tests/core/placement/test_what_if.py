@@ -91,6 +91,12 @@ def test_what_has_no_room_is_refused_with_the_most_that_fits() -> None:
     assert (most.unit, most.units, most.is_more) == ((1, 1), 2, False)
 
 
+def test_what_does_not_fit_as_a_whole_is_told_in_its_own_ratio_too() -> None:
+    """3 + 2 of 8 is more than an S1 of 16; 1 + 1 fits once in each of two."""
+    found = asked(situation(two_s2(), tenant("chat", (8, 8), pd_ratio=1.0)), "chat", 3, 2)
+    assert [(one.unit, one.units) for one in found.most] == [((3, 2), 0), ((1, 1), 2)]
+
+
 def test_a_refusal_tells_who_could_give_way() -> None:
     low = tenant(
         "low", (8, 8), "p1 g n1:8", "d1 g n2:8", "p2 h n3:8", "d2 h n4:8",
