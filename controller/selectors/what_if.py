@@ -242,7 +242,7 @@ def told(ground: Ground, question: WhatIf, what: str) -> Told:
         service=service,
         change=_change_words(question.changes[0].change) if service else "",
         placed=placed,
-        most=[_most(one) for one in found.most],
+        most=[_most(one) for one in found.most if one.units],
         helps=[_help(one) for one in found.helps],
         lost=lost,
         free=_free(found.before, found.ended),
@@ -278,8 +278,6 @@ def _headline(found: Answer, question: WhatIf) -> tuple[str, str]:
 def _most(one: Fitting) -> str:
     if one.is_more:
         return f"At least {one.units:,} × ({_plus(one.unit)}) fit at once."
-    if not one.units:
-        return f"{_plus(one.unit)} does not fit as a whole."
     told = _plus(Instances(*(count * one.units for count in one.unit)))
     return f"The most that fits at once is {one.units:,} × ({_plus(one.unit)}): {told}."
 
