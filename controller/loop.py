@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Final
 from uuid import UUID
 
@@ -11,15 +12,16 @@ from django.db import transaction
 
 from controller.core import memory as memories
 from controller.core.budgets import USUAL, Allowance, FleetRules
-from controller.core.cycle import Outcome, blind, decide_all, look
+from controller.core.cycle import Look, Outcome, blind, decide_all, look
 from controller.core.memory import Memory
 from controller.core.placement.limiting import PLACED, limited, requests_of, unplanned
 from controller.core.placement.plan_plain import PlainPlacement
-from controller.core.placement.preview import preview
+from controller.core.placement.preview import Situation, preview
 from controller.core.placement.values import Plan
+from controller.core.placement.weaker import handicaps
 from controller.core.ports import MetricsSource, View
 from controller.core.reasons import Code
-from controller.core.types import Decision, Quality, ServiceSpec
+from controller.core.types import Decision, Instances, Quality, ServiceSpec
 from controller.core.words import clean
 from controller.selectors import freezes, profiles, removals
 from controller.selectors import memory as rows
@@ -103,6 +105,8 @@ def run(
     source = _Timed(source_of(known.cluster_kinds), watch)
     watch.mark("gather")
     seen = look(known.specs, source, now_s=now_s, max_age_s=settings.max_age_s)
+    now = Known(known.specs)
+    seen = _with_handicaps(seen, now)
     allowance = Allowance(settings.rules, removed)
     outcome = decide_all(
         known.specs, seen, recall=recall, hold_of=frozen.over, allowance=allowance
@@ -117,7 +121,7 @@ def run(
         failures={**outcome.failures, **known.broken},
     )
     watch.mark("decide")
-    outcome, placements = _placed(outcome)
+    outcome, placements = _placed(outcome, now)
     watch.mark("place")
     page = Page(
         now=lease.now,
@@ -136,7 +140,49 @@ def run(
     return Report(slot, len(page.entries), tuple(due))
 
 
-def _placed(outcome: Outcome) -> tuple[Outcome, dict[str, PlainPlacement]]:
+class Known:
+    """Where services are, read once a tick and only if somebody asks."""
+
+    def __init__(self, specs: Sequence[ServiceSpec]) -> None:
+        self.several = frozenset(spec.key for spec in specs if spec.further)
+        self.limits = {spec.key: spec.limits for spec in specs}
+
+    @cached_property
+    def situation(self) -> Situation:
+        """All nodes and who holds them, as they are at the first look."""
+        return situation()
+
+    def handicaps(self) -> dict[str, Instances]:
+        """Return what services on several hardware types do less."""
+        tenants = self.situation.tenants
+        own = (tenants[key] for key in self.several & tenants.keys())
+        return handicaps(own, self.situation.rows)
+
+
+def _with_handicaps(seen: Look, now: Known) -> Look:
+    """Return the look with what instances on several hardware types do.
+
+    Services of which that can't be told are not judged: they would be taken for more than they
+    are (S24).
+    """
+    if not now.several:
+        return seen
+    found: dict[str, Instances] = {}
+    try:
+        with transaction.atomic():
+            found = now.handicaps()
+        unreadable = now.situation.unreadable
+        wrong = {key: unreadable[key] for key in now.several & unreadable.keys()}
+    except Exception as fault:
+        log.exception("nobody knows what runs on which hardware")
+        wrong = dict.fromkeys(now.several, clean(f"{type(fault).__name__}: {fault}"))
+    told = {key: f"What it runs on can't be told: {text}" for key, text in wrong.items()}
+    known = {key: one for key, one in seen.view.observations.items() if key not in wrong}
+    view = replace(seen.view, observations=known, failures={**seen.view.failures, **told})
+    return replace(seen, view=view, handicaps=found)
+
+
+def _placed(outcome: Outcome, now: Known) -> tuple[Outcome, dict[str, PlainPlacement]]:
     """Return what was decided as far as there is room for it, and where it would go.
 
     Where that can't be worked out at all nothing grows, what shrinks goes on, and so does the
@@ -147,7 +193,9 @@ def _placed(outcome: Outcome) -> tuple[Outcome, dict[str, PlainPlacement]]:
     found: dict[str, PlainPlacement] = {}
     try:
         with transaction.atomic():
-            decisions, found = preview(outcome.decisions, situation(), refused_in_a_row())
+            decisions, found = preview(
+                outcome.decisions, now.situation, refused_in_a_row(), now.limits
+            )
     except Exception as fault:
         log.exception("placement failed, nothing grows")
         asked = requests_of(outcome.decisions, {})

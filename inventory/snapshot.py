@@ -48,7 +48,7 @@ class Snapshot:
 
 
 def read(kept: Kept) -> Snapshot:
-    """Read the configuration of all services; five queries however many there are.
+    """Read the configuration of all services; at most nine queries however many there are.
 
     ``kept`` is asked once, and only if a role names a profile that is not built in. A service
     that lacks its SLO, its policy or a role, or whose policy can't be read, is named in
@@ -56,7 +56,11 @@ def read(kept: Kept) -> Snapshot:
     """
     specs: list[ServiceSpec] = []
     broken: dict[str, str] = {}
-    roles = RoleSpec.objects.select_related("hardware").defer(*UNREAD, *_of("hardware"))
+    roles = (
+        RoleSpec.objects.select_related("hardware")
+        .prefetch_related("alternatives__hardware", "parts__hardware")
+        .defer(*UNREAD, *_of("hardware"))
+    )
     rows = list(
         Service.objects.select_related("cluster", "slo", "policy")
         .prefetch_related(Prefetch("roles", queryset=roles))
@@ -118,9 +122,23 @@ def service_spec(row: Service, profiles: Profiles = PROFILES) -> ServiceSpec:
         policy=policy_config(row.policy),
         gpus_per_instance=Instances(prefill.gpus_per_instance, decode.gpus_per_instance),
         hardware={role: spec.hardware.slug for role, spec in roles.items()},
+        further={role: found for role, spec in roles.items() if (found := _further(spec))},
         priority=row.priority,
         engine=_engine(profiles.get(prefill.profile), profiles.get(decode.profile)),
     )
+
+
+def _further(spec: RoleSpec) -> dict[str, float]:
+    """Return the other types of a role or of its parts, with what a GPU there stands for.
+
+    A GPU of a part is one of the instance's, whatever its type.
+    """
+    found = {part.hardware.slug: 1.0 for part in spec.parts.all()}
+    for one in () if found else spec.alternatives.all():
+        worth = one.throughput * spec.gpus_per_instance / one.gpus_per_instance
+        found[one.hardware.slug] = worth
+    found.pop(spec.hardware.slug, None)
+    return found
 
 
 def _engine(prefill: Profile | None, decode: Profile | None) -> Engine | None:

@@ -1,7 +1,7 @@
 """One look at all services and a decision for each: the part live and simulated time share."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from controller.core import starts
 from controller.core.budgets import Allowance, Fleet, held_gpus, within_removal_budget
@@ -9,10 +9,12 @@ from controller.core.config_check import validate_spec
 from controller.core.decide import decide
 from controller.core.exchange import kept_gpus
 from controller.core.memory import Memory
+from controller.core.pairs import whole_down, whole_up
 from controller.core.ports import MetricsSource, Pool, View
 from controller.core.reasons import Code
 from controller.core.signals import summarise, summarise_all
 from controller.core.types import (
+    NO_INSTANCES,
     Context,
     Decision,
     Gate,
@@ -42,12 +44,16 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one look at the fleet brought back; ``signals`` are by service, of those readable."""
+    """What one look at the fleet brought back; ``signals`` are by service, of those readable.
+
+    ``handicaps`` are of services on hardware of several speeds (see ``Context.handicap``).
+    """
 
     now_s: float
     max_age_s: float
     view: View
     signals: Mapping[str, Signals]
+    handicaps: Mapping[str, Instances] = field(default_factory=dict)
 
 
 def look(
@@ -172,6 +178,7 @@ def context_of(
         history=history,
         hold=hold,
         gpus_free=gpus_free,
+        handicap=seen.handicaps.get(spec.key, NO_INSTANCES),
     )
 
 
@@ -299,10 +306,19 @@ class _Supply:
         free, kept = self._free.setdefault(spec.cluster, {}), self._kept.get(spec.key)
         for role in Role:
             more = max(decision.final.of(role) - decision.current.of(role), 0)
-            gpus, pool = more * spec.gpus_per_instance.of(role), spec.hardware[role]
+            gpus = more * spec.gpus_per_instance.of(role)
             if decision.gate is Gate.ACT:
-                free[pool] = max(free.get(pool, 0) - gpus, 0)
+                _take_of(free, spec.kinds(role), gpus)
             if self._left is not None:
                 self._left -= gpus
             if kept is not None and kept.role is role and decision.gate is Gate.ACT:
                 kept.gpus = max(kept.gpus - gpus, 0)
+
+
+def _take_of(free: dict[str, int], kinds: Mapping[str, float], gpus: int) -> None:
+    """Take GPUs of a role's types, of each further one what those before it have not."""
+    for kind, worth in kinds.items():
+        had = max(free.get(kind, 0), 0)
+        taken = min(had, whole_up(gpus / worth))
+        free[kind] = had - taken
+        gpus = max(gpus - whole_down(taken * worth), 0)

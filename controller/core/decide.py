@@ -8,6 +8,7 @@ from typing import Final
 from controller.core.config_check import Problem, validate_spec
 from controller.core.exchange import without_ended
 from controller.core.guards import GUARDS, hard_limits
+from controller.core.handicap import at_full_speed, to_hold
 from controller.core.learning import learn
 from controller.core.outlook import Outlook
 from controller.core.pairs import driver_role, larger, smaller
@@ -52,7 +53,7 @@ def decide(ctx: Context) -> Decision:
     ctx, waited = without_ended(ctx), ctx.history.stage
     outlook, forecast = learn(ctx)
     ctx = _tuned(ctx, forecast)
-    recommendation = recommend(ctx)
+    recommendation = to_hold(recommend(at_full_speed(ctx)), ctx)
     reason = recommendation.reason
     target = Target(ctx.state.desired)
     target = target.moved_to(recommendation.want, "policy", reason.code, reason.text)

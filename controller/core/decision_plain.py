@@ -18,6 +18,7 @@ from controller.core.raw_values import shown
 from controller.core.schedule import ScheduleError, schedule_from_plain, schedule_plain
 from controller.core.signals import summarise
 from controller.core.types import (
+    NO_INSTANCES,
     ROLE_INDEX,
     SIGNAL_INDEX,
     SIGNALS,
@@ -228,16 +229,27 @@ def context_from(
         else dict.fromkeys(spec.hardware.values(), MOST_GPUS),
         gpus_left=None if left is None else int(left),
         usual_start_s={name: _bounded(starts, name, 0.0, LONGEST_S) for name in starts.plain},
+        handicap=whole.pair("handicap", NO_INSTANCES),
     )
+
+
+def _further(given: _Part) -> dict[Role, dict[str, float]]:
+    """Return the further types of roles, with what a GPU there stands for on the first."""
+    given.only(*Role)
+    found = {role: given.part(role.value) for role in Role if role.value in given.plain}
+    return {
+        role: {name: _bounded(part, name, 1e-3, 1e3) for name in part.plain}
+        for role, part in found.items()
+    }
 
 
 _DOCUMENT: Final = (
     *("now_s", "service", "state", "signals", "history", "overrides"),
-    *("gpus_free", "gpus_left", "refusals", "outlook", "usual_start_s"),
+    *("gpus_free", "gpus_left", "refusals", "outlook", "usual_start_s", "handicap"),
 )
 _SERVICE: Final = (
     *("name", "cluster", "slo", "policy", "limits", "mode", "gpus_per_instance", "hardware"),
-    *("priority", "engine", "profile", "decode_profile", "request"),
+    *("priority", "engine", "profile", "decode_profile", "request", "further"),
 )
 _STATE: Final = (
     *("ready", "starting", "held", "draining", "failed", "desired"),
@@ -262,6 +274,7 @@ def _spec(service: _Part, engine: Engine | None, policy: PolicyConfig | None) ->
         **_terms(service),
         policy=_policy(service.part("policy"), policy),
         engine=_engine(service.part("engine")) if "engine" in service.plain else engine,
+        further=_further(service.part("further")),
     )
     for problem in validate_spec(spec):
         raise DocumentError(_path_of(problem.field), problem.message)
@@ -699,6 +712,7 @@ def document_of(context: Context) -> dict[str, Any]:
         "gpus_left": context.gpus_left,
         "outlook": as_plain(history.outlook),
         "usual_start_s": dict(context.usual_start_s),
+        "handicap": context.handicap._asdict(),
     }
 
 
@@ -729,6 +743,7 @@ def _service_document(spec: ServiceSpec) -> dict[str, Any]:
         "cluster": spec.cluster,
         "mode": spec.mode.value,
         **terms_plain(spec),
+        "further": {role.value: dict(kinds) for role, kinds in spec.further.items()},
         "policy": policy
         | {"schedule": schedule_plain(spec.policy.schedule), "adapt": spec.policy.adapt.value},
     }

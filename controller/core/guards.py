@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from controller.core.exchange import exchange, granted
+from controller.core.handicap import as_held, at_full_speed, at_full_speed_of
 from controller.core.overdue import overdue_of, told, with_replacements, working
 from controller.core.pairs import Pairing, larger, other, smaller, whole_up
 from controller.core.policies import asked_without_driver, needs_no_metric
@@ -35,8 +36,10 @@ def ratio(target: Target, ctx: Context) -> Target:
         return target
     if needs_no_metric(ctx.spec.policy, ctx.now_s):
         return target
+    held, ctx = ctx, at_full_speed(ctx)
+    wanted = at_full_speed_of(target.want, held)
     pairing = Pairing.of(ctx.spec.policy)
-    lead, follow = pairing.split(target.want)
+    lead, follow = pairing.split(wanted)
     most_lead, most_follow = pairing.split(ctx.spec.limits.maximum)
     _, least_follow = pairing.split(ctx.spec.limits.minimum)
     serving = working(ctx, other(pairing.lead), follow)
@@ -46,11 +49,12 @@ def ratio(target: Target, ctx: Context) -> Target:
     if serving < least:
         least = with_replacements(ctx, other(pairing.lead), least)
         follow = max(follow, min(least, most_follow))
-    want = pairing.join(lead, follow)
-    if want == target.want:
+    found = pairing.join(lead, follow)
+    if found == wanted:
         return target
+    want = as_held(found, held)
     low, high = _band(ctx)
-    shown = Instances(*(working(ctx, role, target.want.of(role)) for role in ROLES)).pd_ratio
+    shown = Instances(*(working(ctx, role, wanted.of(role)) for role in ROLES)).pd_ratio
     now = "no decode instance" if shown is None else f"{shown:.2f} prefill per decode"
     return target.moved_to(
         want,
@@ -77,7 +81,9 @@ def freshness(target: Target, ctx: Context) -> Target:
     if grows(want, current):
         bars.append(scale_out_bar(ctx))
         if bars[-1] is not None:
-            want = smaller(want, larger(current, asked_without_driver(ctx)))
+            want = smaller(
+                want, larger(current, as_held(asked_without_driver(at_full_speed(ctx)), ctx))
+            )
     if want == target.want:
         return target
     bar = next(bar for bar in bars if bar is not None)

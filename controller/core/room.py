@@ -1,5 +1,6 @@
 """The room there is to grow: the GPU budgets, and what the pools have free."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from controller.core.pairs import Pairing, larger, smaller, whole_down
@@ -32,29 +33,27 @@ def gpu_budget(target: Target, ctx: Context) -> Target:
 
 
 def capacity(target: Target, ctx: Context) -> Target:
-    """Grow only where the pool of each role's hardware has free GPUs (HeteroScale §7).
+    """Grow only where the pools of each role's hardware types have free GPUs (HeteroScale §7).
 
     The pair is placed whole, or reduced to the largest one that keeps the ratio. A pool that is
-    absent could not be read and gives nothing.
+    absent could not be read and gives nothing. Of further types all that is free counts, as much
+    as it stands for on the first: which instance goes where is for placement to settle.
     """
     if target.blocked or not grows(target.want, ctx.state.desired):
         return target
-    kinds = ctx.spec.hardware
+    kinds = {role: ctx.spec.kinds(role) for role in ROLES}
     prefill, decode = kinds[Role.PREFILL], kinds[Role.DECODE]
-    room = _Room(
-        max(0, ctx.gpus_free.get(prefill, 0)),
-        max(0, ctx.gpus_free.get(decode, 0)),
-        shared=prefill == decode,
-    )
+    room = _Room(_free(prefill, ctx), _free(decode, ctx), shared=prefill.keys() == decode.keys())
     want = _largest_fit(target.want, ctx, room)
     if want == target.want:
         return target
     text = " and ".join(
         _pool_words(kind, ctx)
-        for kind in dict.fromkeys((decode, prefill))
-        if any(
-            kinds[role] == kind and target.want.of(role) > ctx.state.desired.of(role)
-            for role in Role
+        for kind in dict.fromkeys(
+            kind
+            for role in DECODE_FIRST
+            if target.want.of(role) > ctx.state.desired.of(role)
+            for kind in kinds[role]
         )
     )
     code = Code.NO_CAPACITY_SKU
@@ -90,6 +89,13 @@ def grows_alone(want: Instances, wanted: Instances, ctx: Context) -> bool:
     if lead > pairing.most_leading(follow):
         return lead > now_lead and follow < want_follow
     return follow > pairing.most(lead) and follow > now_follow and lead < want_lead
+
+
+def _free(kinds: Mapping[str, float], ctx: Context) -> int:
+    """Return the free GPUs of a role's types, each as the GPUs of the first it stands for."""
+    return sum(
+        whole_down(max(0, ctx.gpus_free.get(kind, 0)) * worth) for kind, worth in kinds.items()
+    )
 
 
 def _pool_words(kind: str, ctx: Context) -> str:

@@ -278,6 +278,12 @@ class ServiceSpec:
     priority: int = 0
     engine: Engine | None = None
     """How fast its engines are; ``None`` where nobody has said."""
+    further: Mapping[Role, Mapping[str, float]] = field(default_factory=dict, hash=False)
+    """Other types a role may run on: GPUs of its first type that one GPU there stands for."""
+
+    def kinds(self, role: Role) -> Mapping[str, float]:
+        """Return all types a role may run on, in its order, with what a GPU there stands for."""
+        return {self.hardware[role]: 1.0, **self.further.get(role, {})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -487,6 +493,9 @@ class Forecast:
     overdue: tuple[int, int] = (0, 0)
 
 
+NO_INSTANCES: Final = Instances(0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """Everything a policy or guard may know about one service at one time.
@@ -495,6 +504,8 @@ class Context:
     a pool show the same figure twice. ``None`` in place of a mapping entry never occurs: a pool
     that can't be read is absent, and then nothing may grow. ``gpus_left`` is what the fleet may
     still take beyond what all services hold, ``None`` without a budget of the fleet.
+    ``handicap`` is how many instances of each role's first hardware those that are held do less
+    than as many as they are.
     """
 
     now_s: float
@@ -507,6 +518,7 @@ class Context:
     forecast: Forecast | None = None
     gpus_left: int | None = None
     usual_start_s: Mapping[str, float] = field(default_factory=dict)
+    handicap: Instances = NO_INSTANCES
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,8 @@ def replayable(pk: int, policy: str) -> Replayable | None:
     config = now if policy == NOW or then is None else then
     gaps = [] if then else ["The text of the policy's revision was not kept: the one in force."]
     spec = replace(_under_terms(row, gaps), policy=config, mode=_mode(row))
+    if spec.further:
+        gaps.append("What ran on weaker hardware is not kept: every instance counts as one.")
     at = row.last_at
     state = _state(row, gaps)
     ctx = Context(

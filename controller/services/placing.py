@@ -19,12 +19,14 @@ from controller.core.placement.plan_plain import (
     NOWHERE,
     PlainPlace,
     PlainPlacement,
+    asked_of,
     nodes_of,
     placement_of,
     what_matters,
 )
 from controller.core.placement.preview import Situation
 from controller.core.placement.values import Plan, Request
+from controller.core.placement.weaker import trimmed
 from controller.core.types import Instances
 from controller.core.words import clean
 from controller.models import Action
@@ -70,7 +72,7 @@ def place_due(read: ReadSituation) -> list[UUID]:
         situation = read()
         chosen = [action for action in waiting if action.rearrangement_id is None]
         plan = situation.plan([_request(action) for action in chosen])
-        return [action.pk for action in waiting if _is_settled(action, plan, situation.version)]
+        return [action.pk for action in waiting if _is_settled(action, plan, situation)]
 
 
 def _alone() -> None:
@@ -80,31 +82,35 @@ def _alone() -> None:
 
 
 def _request(action: Action) -> Request:
-    change = Instances(
+    asked = asked_of(action.placement)
+    return Request(action.service.slug, _change(action) if asked is None else asked)
+
+
+def _change(action: Action) -> Instances:
+    return Instances(
         action.to_prefill - action.from_prefill, action.to_decode - action.from_decode
     )
-    return Request(action.service.slug, change)
 
 
-def _is_settled(action: Action, plan: Plan, version: int) -> bool:
+def _is_settled(action: Action, plan: Plan, situation: Situation) -> bool:
     """Settle one action; what is wrong with it stops no other (S24)."""
     try:
         with transaction.atomic():
-            return _settle(action, plan, version)
+            return _settle(action, plan, situation)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as fault:
         log.exception("action can't be placed", action=str(action.pk))
         actions.call_off(action, clean(f"It can't be placed: {type(fault).__name__}: {fault}"))
         return False
 
 
-def _settle(action: Action, plan: Plan, version: int) -> bool:
+def _settle(action: Action, plan: Plan, situation: Situation) -> bool:
     """Promise an action its GPUs, or call it off; returns whether it has them."""
     decided: PlainPlacement = action.placement or NOWHERE
     if action.rearrangement_id is not None:
         # Who goes where was approved by name: there is nothing to choose anew.
         found, said = decided, _moved_on(decided)
     else:
-        found = placement_of(plan, action.service.slug, version=version, touched="")
+        found = _found(action, plan, situation)
         said = what_matters(decided, found)
     said = said or _promise(action, found)
     if said:
@@ -120,6 +126,17 @@ def _moved_on(decided: PlainPlacement) -> str:
     """Return why moves planned for these nodes may no longer be made there, if so (S20)."""
     same = decided["touched"] == touched(nodes_of(decided))
     return "" if same else "The nodes it was planned on have changed since."
+
+
+def _found(action: Action, plan: Plan, situation: Situation) -> PlainPlacement:
+    """Return what a plan gives an action, of other hardware no more than its counts allow."""
+    service, asked = action.service.slug, asked_of(action.placement)
+    if asked is not None and service in situation.tenants:
+        plan = trimmed(plan, situation.tenants[service], _change(action))
+    found = placement_of(plan, service, version=situation.version, touched="")
+    if asked is not None:
+        found["asked"] = {"prefill": asked.prefill, "decode": asked.decode}
+    return found
 
 
 def _promise(action: Action, found: PlainPlacement) -> str:

@@ -71,12 +71,12 @@ def test_a_kept_profile_costs_one_query_and_only_where_a_role_names_it(
     for slug in ("chat", "code", "search"):
         make_service(slug)
         name(slug, PREFILL.name, DECODE.name)
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(7):
         assert [spec.engine for spec in read().specs] == [engine_of(PREFILL, DECODE)] * 3
 
     name("code", PREFILL.name, OURS.name)
     name("search", OURS.name, OURS.name)
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(8):
         known = read()
     assert [spec.engine for spec in known.specs] == [
         engine_of(PREFILL, DECODE),

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from controller.core.placement.values import Plan, Request, Unplaced
+from controller.core.placement.values import Plan, Request, Tenant, Unplaced
+from controller.core.placement.weaker import counts_of, placed_of, speeds_of, within, work
 from controller.core.reasons import Code
 from controller.core.sentences import arrows
-from controller.core.types import Decision, Gate, Instances, Move, Role, Step
+from controller.core.types import Decision, Gate, Instances, Limits, Move, Role, Step
 from controller.core.words import capitalised
 
 PLACED: Final = frozenset({Gate.ACT, Gate.PROPOSE})
@@ -61,6 +62,43 @@ def limited(decisions: Sequence[Decision], plan: Plan) -> list[Decision]:
     ]
 
 
+def hardened(one: Decision, plan: Plan, tenant: Tenant, limits: Limits) -> tuple[Decision, Plan]:
+    """Return a decision with the counts of what was placed for it, and the plan within its limits.
+
+    More instances on weaker hardware do the work of those that were decided (HeteroScale §7).
+    They stay within the service's limits: the weakest are left out first (S2).
+    """
+    if not speeds_of(tenant) or one.gate not in PLACED:
+        return one, plan
+    shrunk = Instances(*(min(one.current.of(r), one.final.of(r)) for r in Role))
+    kept = within(plan, tenant, shrunk, limits)
+    placed = placed_of(kept, tenant.name)
+    final = Instances(*(shrunk.of(r) + counts_of(placed).of(r) for r in Role))
+    if final == one.final:
+        return one, kept
+    said = work(placed, tenant) or "on other hardware it would take more than the limits allow"
+    *steps, gate = one.steps
+    step = Step("hardware", one.final, final, Code.WEAKER_HARDWARE, said)
+    if final == one.current:
+        return replace(
+            one,
+            steps=(*steps, step),
+            final=final,
+            then=None,
+            move=Move.BLOCKED,
+            gate=Gate.NONE,
+            code=Code.WEAKER_HARDWARE,
+            sentence=f"Wanted {arrows(one.current, one.final)}, and {said}.",
+        ), kept
+    return replace(
+        one,
+        steps=(*steps, step, replace(gate, before=final, after=final)),
+        final=final,
+        then=None,
+        sentence=_reduced(one, final, f"{capitalised(said)}."),
+    ), kept
+
+
 def _limited(one: Decision, unplaced: Unplaced) -> Decision:
     grown = unplaced.placed != Instances(0, 0)
     final = (
@@ -94,7 +132,7 @@ def _limited(one: Decision, unplaced: Unplaced) -> Decision:
         steps=(*steps, step, replace(gate, before=final, after=final)),
         final=final,
         then=None,
-        sentence=_reduced(one, final, said),
+        sentence=_reduced(one, final, f"Limited by placement: {said}"),
     )
 
 
@@ -106,9 +144,10 @@ def _reduced(one: Decision, final: Instances, said: str) -> str:
     """Return the sentence with the counts there is room for, and why they are fewer."""
     _, _, rest = one.sentence.partition(". ")
     what = ", ".join(
-        f"{role.value} {one.current.of(role)} → {final.of(role)} (wanted {one.final.of(role)})"
+        f"{role.value} {one.current.of(role)} → {final.of(role)}"
+        + (f" (wanted {one.final.of(role)})" if one.final.of(role) != final.of(role) else "")
         for role in Role
         if one.final.of(role) != one.current.of(role)
     )
     start = f"Proposes {what}" if one.gate is Gate.PROPOSE else capitalised(what)
-    return f"{start}. Limited by placement: {said} {rest}"
+    return f"{start}. {said} {rest}".strip()

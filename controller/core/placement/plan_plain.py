@@ -1,12 +1,13 @@
 """A plan's part for one service as plain values, and what is sent of it."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Final, NotRequired, TypedDict
 
 from controller.core.fleet import Level
 from controller.core.placement.values import Candidate, Plan
 from controller.core.ports import MoveTo, Spot
-from controller.core.types import Role
+from controller.core.types import Instances, Role
 
 LEVELS: Final[Mapping[Level, str]] = {Level.S1: "s1", Level.S2: "s2", Level.CLUSTER: "cluster"}
 DOMAINS: Final[Mapping[int, str]] = {
@@ -76,8 +77,18 @@ class PlainCandidate(TypedDict):
     lost: str
 
 
+class PlainCounts(TypedDict):
+    """Instances of each role."""
+
+    prefill: int
+    decode: int
+
+
 class PlainPlacement(TypedDict):
-    """Where a change goes, as it is kept with an action or a proposal."""
+    """Where a change goes, as it is kept with an action or a proposal.
+
+    ``asked`` is the change in instances of the first hardware, where some go to other hardware.
+    """
 
     inventory_version: int
     touched: str
@@ -86,6 +97,7 @@ class PlainPlacement(TypedDict):
     unplaced: PlainUnplaced | None
     candidates: list[PlainCandidate]
     moves: NotRequired[list[PlainMove]]
+    asked: NotRequired[PlainCounts]
 
 
 NOWHERE: Final[PlainPlacement] = {
@@ -155,6 +167,18 @@ def _candidate(one: Candidate, cluster: str) -> PlainCandidate:
         "group": one.group,
         "lost": one.lost,
     }
+
+
+def asked_of(placement: object) -> Instances | None:
+    """Return the change a placement was asked for, ``None`` where it is that of the counts.
+
+    So it is where a row holds what can't be read.
+    """
+    try:
+        asked = placement["asked"]  # type: ignore[index]
+        return Instances(int(asked["prefill"]), int(asked["decode"]))
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def own_names(nodes: tuple[tuple[str, int], ...]) -> dict[str, int]:
@@ -228,6 +252,8 @@ def what_matters(before: PlainPlacement, now: PlainPlacement) -> str:
     if farther > far:
         return f"It would share {DOMAINS[farther]} only, not {DOMAINS[far]} as shown before."
     was, became = _hardware(before), _hardware(now)
+    if became == was and "asked" in before:
+        was, became = _hardware(before, counted=True), _hardware(now, counted=True)
     if became != was:
         return f"It would run on {became}, not on {was} as shown before."
     return ""
@@ -241,6 +267,6 @@ def _farthest(placement: PlainPlacement) -> int:
     return max((NEARNESS[one["level"]] for one in placement["places"]), default=0)
 
 
-def _hardware(placement: PlainPlacement) -> str:
-    found = sorted({f"{one['role']} {one['hardware']}" for one in placement["places"]})
-    return ", ".join(found)
+def _hardware(placement: PlainPlacement, *, counted: bool = False) -> str:
+    found = Counter(f"{one['role']} {one['hardware']}" for one in placement["places"])
+    return ", ".join(f"{found[one]} {one}" if counted else one for one in sorted(found))

@@ -6,10 +6,17 @@ from dataclasses import dataclass, field, replace
 from controller.core.fleet import NodeRow
 from controller.core.placement.cycle import plan_cycle
 from controller.core.placement.layout import NO_FACTS, Facts, Fleet, fleet_of
-from controller.core.placement.limiting import limited, requests_of, unplanned
+from controller.core.placement.limiting import (
+    difference,
+    hardened,
+    limited,
+    requests_of,
+    unplanned,
+)
 from controller.core.placement.plan_plain import PlainPlacement, placement_of
 from controller.core.placement.values import Plan, Request, Tenant
-from controller.core.types import Decision, Instances
+from controller.core.placement.weaker import is_other
+from controller.core.types import Decision, Instances, Limits
 from controller.core.words import clean
 
 
@@ -77,18 +84,34 @@ class Situation:
 
 
 def preview(
-    decisions: Sequence[Decision], situation: Situation, refused: Mapping[str, int]
+    decisions: Sequence[Decision],
+    situation: Situation,
+    refused: Mapping[str, int],
+    limits: Mapping[str, Limits],
 ) -> tuple[list[Decision], dict[str, PlainPlacement]]:
     """Return decisions without the growth there is no room for, and where the rest would go.
 
     Placements are by service, for those that are carried out or proposed and are placed at all.
+    ``limits`` are those of the services decided for.
     """
     asked = [one for one in requests_of(decisions, refused) if situation.knows(one.service)]
     if not asked:
         return list(decisions), {}
     plan = situation.plan(asked)
-    fitting = limited(decisions, plan)
-    return fitting, parts_of(plan, [one.service for one in asked], situation.version)
+    fitting = []
+    wanted: dict[str, Instances] = {}
+    for one in limited(decisions, plan):
+        tenant = situation.tenants.get(one.service)
+        found = one
+        if tenant is not None and one.service in limits:
+            found, plan = hardened(one, plan, tenant, limits[one.service])
+            if is_other(plan, tenant):
+                wanted[one.service] = difference(one)
+        fitting.append(found)
+    parts = parts_of(plan, [one.service for one in asked], situation.version)
+    for service, change in wanted.items():
+        parts[service]["asked"] = {"prefill": change.prefill, "decode": change.decode}
+    return fitting, parts
 
 
 def parts_of(plan: Plan, services: Collection[str], version: int) -> dict[str, PlainPlacement]:
