@@ -32,7 +32,7 @@ ASKS: Final = (
     ("new", "a new service"),
     ("gone", "something is gone"),
 )
-MOST_INSTANCES: Final = 2000
+MOST_INSTANCES: Final = 1000
 MOST_GPUS: Final = 1024
 MOST_NODES: Final = 64
 MOST_NAMES: Final = 64

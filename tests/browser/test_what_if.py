@@ -65,21 +65,24 @@ def test_the_answer_follows_what_is_asked(page: Page, live_server: LiveServer, a
     page.get_by_text("How much more fits now").wait_for()
     page.get_by_label("more or less of a service").check()
     page.get_by_label("Service", exact=True).select_option("chat")
-    page.get_by_text("chat prefill +1, decode +2: all of it has room.").wait_for()
+    page.locator("main").get_by_text("chat prefill +1, decode +2: all of it has room.").wait_for()
     page.locator("#id_decode").fill("9999")
-    page.locator("#id_decode_error", has_text="less than or equal to 2000").wait_for()
+    page.locator("#id_decode_error", has_text="less than or equal to 1000").wait_for()
     assert page.locator("#id_decode").get_attribute("aria-invalid") == "true"
     found = Axe().run(page, options=RULES)
     assert found.violations_count == 0, found.generate_report()
     page.locator("#id_decode").fill("5")
-    page.get_by_text("chat decode +5: all of it has room.").wait_for()
+    page.locator("main").get_by_text("chat decode +5: all of it has room.").wait_for()
+    page.locator("#announce", has_text="chat decode +5: all of it has room.").wait_for(
+        state="attached"
+    )
     page.wait_for_url("**/fleet/what-if/?ask=grow&service=chat&decode=5")
     page.reload()
-    page.get_by_text("chat decode +5: all of it has room.").wait_for()
+    page.locator("main").get_by_text("chat decode +5: all of it has room.").wait_for()
     page.get_by_label("something is gone").check()
     page.get_by_label("What is gone").select_option("rack")
     page.get_by_label("Called").fill("r01")
-    page.get_by_text("6 nodes with 48 GPUs would be gone").wait_for()
+    page.locator("main").get_by_text("6 nodes with 48 GPUs would be gone").wait_for()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
