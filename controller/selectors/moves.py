@@ -190,11 +190,6 @@ def find(pk: int, *, now: datetime) -> Card | None:
     return _card(row, now) if row else None
 
 
-def waiting(now: datetime) -> int:
-    """Return how many wait for a decision; one query."""
-    return Rearrangement.objects.filter(state=ProposalState.PENDING, expires_at__gt=now).count()
-
-
 def _rows() -> QuerySet[Rearrangement]:
     return Rearrangement.objects.select_related("service", "decided_by").prefetch_related(
         "actions__service"
