@@ -31,7 +31,7 @@ class Loss:
     """A service that loses instances, or that gives way to one that does.
 
     ``had`` are its counts before, ``least`` those it may not go below. ``replaced`` come back
-    within the domain of their group, ``placed`` somewhere else, ``shrunk`` go for others.
+    beside their group, ``placed`` as growth does, ``shrunk`` go for others.
     ``is_watched`` is whether it is only observed, so that nothing is done for it.
     """
 
@@ -100,10 +100,10 @@ class Losing:
 def losing(situation: Situation, gone: Collection[str]) -> Losing:
     """Return what follows when nodes that may not be used any more are gone.
 
-    What is lost comes back within the domain of its group where that has room, by priority. What
-    does not is asked for like any growth, and where there is no room lower priorities shrink to
-    their least. Of services that are only observed nothing comes back and none gives way. Of what
-    was lost before nothing is told, but it takes its room.
+    What is lost comes back beside its group where its affinity lets it, by priority. What does
+    not is asked for like any growth, and where there is no room lower priorities shrink to their
+    least. Of services that are only observed nothing comes back and none gives way. Of what was
+    lost before nothing is told, but it takes its room.
     """
     work = _Losing(situation, frozenset(gone))
     work.replace_lost()
@@ -146,7 +146,7 @@ class _Losing:
     unplaced: tuple[Unplaced, ...] = ()
 
     def replace_lost(self) -> None:
-        """Bring back what can be within the domain of its group, the highest priority first."""
+        """Bring back what can be beside its group, the highest priority first."""
         fleet, self.before = self.now.fleet, dict(self.now.tenants)
         lost = lost_of(fleet, self.before.values())
         choosing = widened(
