@@ -202,12 +202,7 @@ def _placed(outcome: Outcome, now: Known) -> tuple[Outcome, dict[str, PlainPlace
         text = clean(f"{type(fault).__name__}: {fault}")
         wrong = unplanned(asked, dict.fromkeys((one.service for one in asked), text))
         decisions = limited(outcome.decisions, Plan(unplaced=wrong))
-    held = {
-        one.service: one.sentence
-        for one, before in zip(decisions, outcome.decisions, strict=True)
-        if one.code is Code.EXECUTOR_ERROR is not before.code
-    }
-    return replace(outcome, decisions=decisions, failures={**outcome.failures, **held}), found
+    return replace(outcome, decisions=decisions), found
 
 
 def entries_of(

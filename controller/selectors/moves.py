@@ -129,7 +129,8 @@ class Card:
         counted = Counter(one["service"] for one in self.row.body["moves"])
         for one in self.row.body["shrinks"]:
             counted[one["service"]] += len(one["removals"])
-        return ", ".join(f"{count} of {service}" for service, count in sorted(counted.items()))
+        told = (f"{count} of {service}" for service, count in sorted(counted.items()))
+        return ", ".join(told) or "nobody"
 
     @property
     def shapes(self) -> list[RoomLine]:

@@ -17,7 +17,7 @@ from controller.core.placement.plan_plain import NOWHERE, PlainMove, PlainPlacem
 from controller.core.words import clean
 from controller.models import Action, Rearrangement, ServiceStatus, holds
 from controller.models.clock import database_now
-from controller.services import audit, leadership, people
+from controller.services import audit, leadership, people, placing
 from controller.services.actions import action_of
 from controller.services.errors import ConflictError, MissingError
 from controller.services.people import Person
@@ -47,7 +47,8 @@ def keep_up(found: Sequence[Advice], *, version: int) -> None:
 
     The same body is confirmed, another one replaces it under a new version. What is decided is
     left. A pending one that nothing asks for any more is superseded after a while. What a service
-    in mode automatic lost is replaced beside its partners by rule, without a person.
+    in mode automatic lost is replaced beside its partners by rule, without a person. What can't be
+    replaced is told among what has ended, with the reason (I08).
     """
     now = database_now()
     with transaction.atomic():
@@ -66,6 +67,8 @@ def keep_up(found: Sequence[Advice], *, version: int) -> None:
                 _refresh(row, advice, version, now)
             elif row is None and service and advice.asks and advice.key not in refused:
                 row = _propose(advice, service, version, now)
+            elif row is None and service and not advice.asks:
+                _tell(advice, service, version, now)
             if row is not None and _goes_by_rule(row, advice, failed):
                 _approve_by_rule(row, now)
         for row in rows.values():
@@ -111,7 +114,34 @@ def _lapse(row: Rearrangement, now: datetime) -> None:
 
 
 def _propose(advice: Advice, service: Service, version: int, now: datetime) -> Rearrangement:
-    row = Rearrangement.objects.create(
+    row = _row(advice, service, version, now)
+    row.save()
+    audit.record(
+        actor="controller",
+        verb="proposed moves",
+        obj=row,
+        after={"state": row.state, "body": row.body},
+        reason=row.sentence,
+    )
+    return row
+
+
+def _tell(advice: Advice, service: Service, version: int, now: datetime) -> None:
+    """Keep why nothing can be done, in one row an hour however often it is found."""
+    row = Rearrangement.objects.filter(
+        key=advice.key, state=ProposalState.WITHDRAWN, created_at__gt=now - REFUSED_FOR
+    ).first()
+    if row is not None:
+        row.closed_reason, row.closed_at, row.evidence_at = advice.sentence, now, now
+        row.save(update_fields=["closed_reason", "closed_at", "evidence_at"])
+        return
+    row = _row(advice, service, version, now)
+    row.save()
+    _close(row, ProposalState.WITHDRAWN, advice.sentence)
+
+
+def _row(advice: Advice, service: Service, version: int, now: datetime) -> Rearrangement:
+    return Rearrangement(
         kind=advice.kind,
         service=service,
         key=advice.key,
@@ -125,14 +155,6 @@ def _propose(advice: Advice, service: Service, version: int, now: datetime) -> R
         evidence_at=now,
         expires_at=now + OPEN_FOR,
     )
-    audit.record(
-        actor="controller",
-        verb="proposed moves",
-        obj=row,
-        after={"state": row.state, "body": row.body},
-        reason=row.sentence,
-    )
-    return row
 
 
 def _refresh(row: Rearrangement, advice: Advice, version: int, now: datetime) -> None:
@@ -210,6 +232,7 @@ def _decide(
             decided_reason=reason,
             **closed,
         ):
+            transaction.on_commit(placing.enqueue, robust=True)
             audit.record(
                 actor=user.get_username(),
                 verb=state.value,

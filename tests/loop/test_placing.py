@@ -443,7 +443,8 @@ def test_a_bad_row_holds_its_own_service_only_s24(spoil: Callable[[Service], Non
     held = Decision.objects.get(service=bad)
     assert (held.move, held.gate, held.code) == ("blocked", "none", "EXECUTOR_ERROR")
     assert held.sentence.startswith("Wanted decode 4 → 6, prefill 2 → 3, and nothing grows: ")
-    assert "Error: " in ServiceStatus.objects.get(service=bad).failure
+    assert "Error: " in held.sentence
+    assert ServiceStatus.objects.get(service=bad).failure == "", "it is observed all the same"
     assert tasks.place() == "1 actions placed"
     assert refused_requests(database_now()) == [], "no room would help"
 
@@ -496,8 +497,7 @@ def test_a_tick_goes_on_without_placement_s24(name: str, monkeypatch: pytest.Mon
     held = Decision.objects.get(service__slug="chat")
     assert (held.move, held.gate, held.code) == ("blocked", "none", "EXECUTOR_ERROR")
     assert "out of ideas" in held.sentence
-    assert "out of ideas" in Tick.objects.get().failures["chat"]
-    assert Tick.objects.get().failures.keys() == {"chat"}
+    assert Tick.objects.get().failures == {}, "they are observed all the same"
     action = Action.objects.get()
     assert (action.service, action.placement) == (idle, None), "what shrinks needs no place"
 

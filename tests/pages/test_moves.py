@@ -175,6 +175,20 @@ def test_what_went_by_rule_says_so(ana: Client) -> None:
     assert "Decided by rule" in reading(ana, row.get_absolute_url())
 
 
+def test_what_cannot_be_replaced_says_why_i08(ana: Client) -> None:
+    now = timezone.now()
+    why = "Nothing replaces what chat lost: s1-01 has 0 free GPUs."
+    row = proposed(
+        kind="replace", body={"moves": [], "shrinks": []}, state="withdrawn",
+        gain={"instances": 0}, sentence=why, closed_reason=why, closed_at=now,
+    )  # fmt: skip
+    for path in ("/approvals/?tab=decided", row.get_absolute_url()):
+        page = reading(ana, path)
+        assert "Replace what chat lost" in page
+        assert why in page
+    assert "disturbs nobody" in page
+
+
 def test_a_changed_body_is_pointed_out(ana: Client) -> None:
     page = reading(ana, proposed(version=3).get_absolute_url())
     assert "the moves changed since first proposed (version 3)" in page

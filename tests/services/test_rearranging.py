@@ -218,8 +218,6 @@ def test_what_can_no_longer_be_moved_is_not_left_to_be_approved() -> None:
     row = asked(kind="replace")
     rearranging.keep_up([advice(kind="replace", sentence="No room.")], version=1)
     assert now_of(row) == ("superseded", "Nothing can be moved any more. No room.")
-    rearranging.keep_up([advice(kind="replace", sentence="No room.")], version=1)
-    assert Rearrangement.objects.count() == 1, "what only tells asks nobody"
 
 
 @pytest.mark.usefixtures("nodes")
@@ -776,5 +774,13 @@ def test_an_instance_without_room_in_its_domain_stays_lost_i08(nodes: list[Node]
     make_binding(other, nodes[0], 2, 8)
     make_binding(other, nodes[2], 0, 8)
     Node.objects.filter(pk=nodes[1].pk).update(health="failed")
-    assert _advised() == []
+    assert _advised() == [("replace:chat", "withdrawn")]
+    told = Rearrangement.objects.get()
+    assert told.closed_reason.startswith("Nothing replaces what chat lost: ")
+    assert told.body == {"moves": [], "shrinks": []}
+    _advised()
+    assert Rearrangement.objects.count() == 1, "told once, however often it is found"
+    tasks.place()
     assert not Action.objects.exists()
+    Binding.objects.filter(node=nodes[2]).update(released_at=database_now())
+    assert ("replace:chat", "approved") in _advised(), "room came, and nobody was asked to wait"
