@@ -138,7 +138,11 @@ UNKEPT: Final = (
 def _decision(pk: int) -> Decision | None:
     return (
         Decision.objects.select_related("service__cluster", "service__slo", "service__policy")
-        .prefetch_related("service__roles__hardware")
+        .prefetch_related(
+            "service__roles__hardware",
+            "service__roles__alternatives__hardware",
+            "service__roles__parts__hardware",
+        )
         .filter(pk=pk)
         .first()
     )
