@@ -230,7 +230,9 @@ def marks(chosen: Q, ask: Ask, *, holds: bool) -> tuple[tuple[DecisionMark, ...]
 def _service(slug: str) -> Service:
     row = (
         Service.objects.select_related("cluster", "slo", "policy")
-        .prefetch_related("roles__hardware")
+        .prefetch_related(
+            "roles__hardware", "roles__alternatives__hardware", "roles__parts__hardware"
+        )
         .filter(slug=slug)
         .first()
     )
