@@ -371,8 +371,8 @@ def _loss_line(one: Loss) -> LossLine:
 
 
 def _pair(pair: Instances) -> str:
-    """Return prefill and decode in one cell, on one line; a dash where there is neither."""
-    return f"{pair.prefill}\u00a0P,\u00a0{pair.decode}\u00a0D" if any(pair) else "—"
+    """Return prefill and decode in one cell, on one line."""
+    return f"{pair.prefill}\u00a0P,\u00a0{pair.decode}\u00a0D" if any(pair) else "none"
 
 
 def _verdict(one: Loss) -> tuple[str, str]:

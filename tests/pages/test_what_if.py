@@ -132,7 +132,7 @@ def test_a_lost_node_tells_who_loses_what(reader: Client) -> None:
     text = said(reader, "ask=gone&kind=node&names=h800-001")
     assert "1 node with 8 GPUs would be gone with node h800-001 of eu-1-a" in text
     assert "hold 4 of these GPUs. 1 service would lose instances; none ends below" in text
-    assert "chat 0 1 P, 2 D 0 P, 2 D 1 P, 0 D 1 P, 1 D 0 P, 2 D — — 1 P, 2 D as many" in text
+    assert "chat 0 1 P, 2 D 0 P, 2 D 1 P, 0 D 1 P, 1 D 0 P, 2 D none none 1 P, 2 D as many" in text
     assert "chat-d-0: h800-001 → h800-000" in text
 
 
