@@ -10,10 +10,12 @@ from typing import Any
 import django_rq
 import pytest
 from django.contrib.auth.models import User
+from django.test import Client
 from redis.exceptions import ConnectionError as BrokerError
 
 from controller import tasks
 from controller.core.placement.advice import Advice
+from controller.core.placement.values import Request
 from controller.core.types import Instances
 from controller.models import Action, AuditEvent, Freeze, Rearrangement, ServiceStatus
 from controller.models.clock import database_now
@@ -25,7 +27,7 @@ from controller.services.errors import (
     InvalidError,
     MissingError,
 )
-from inventory.models import Binding, Node, Service
+from inventory.models import Binding, LocalityDomain, Node, Service
 from inventory.touched import touched
 from tests.clusters import Cluster
 from tests.factories import (
@@ -37,6 +39,7 @@ from tests.factories import (
     make_service,
     observe,
 )
+from tests.pages.reading import reading
 from tests.services.people import at_once, person
 
 pytestmark = pytest.mark.django_db
@@ -784,3 +787,96 @@ def test_an_instance_without_room_in_its_domain_stays_lost_i08(nodes: list[Node]
     assert not Action.objects.exists()
     Binding.objects.filter(node=nodes[2]).update(released_at=database_now())
     assert ("replace:chat", "approved") in _advised(), "room came, and nobody was asked to wait"
+
+
+def _reported(service: Service, nodes: Sequence[int], counts: Instances) -> None:
+    """Let a cluster report as many instances as it wants, on nodes by number, a moment ago."""
+    slug = service.slug
+    names = [f"{slug}-{'p' if at < counts.prefill else 'd'}-{at}" for at in range(len(nodes))]
+    seen = (instance(name, at, slug) for name, at in zip(names, nodes, strict=True))
+    observe(service, *seen, at=database_now() - timedelta(seconds=2))
+    ServiceStatus.objects.filter(service=service).update(
+        prefill_desired=counts.prefill,
+        prefill_ready=counts.prefill,
+        decode_desired=counts.decode,
+        decode_ready=counts.decode,
+    )
+
+
+def _other_s2(node: Node) -> None:
+    """Put a node under an S2 and an S1 of its own."""
+    given = {"cluster": node.cluster, "key": "b"}
+    s2 = LocalityDomain.objects.create(level="S2", name="s2-b", **given)
+    s1 = LocalityDomain.objects.create(level="S1", name="s1-b", parent=s2, **given)
+    Node.objects.filter(pk=node.pk).update(s1_domain=s1, s2_domain=s2)
+
+
+EARLY = Instances(2, 6)
+
+
+@pytest.fixture
+def low(nodes: list[Node]) -> Service:
+    """A service whose 2 + 6 instances of 2 GPUs fill nodes 0 and 1.
+
+    Node 2, an S2 of its own, failed with the 1 + 1 instances of a service of higher priority.
+    """
+    high = make_service("high", mode="automatic", priority=5)
+    low = make_service("low", mode="automatic", limits={"minimum": 1})
+    _other_s2(nodes[2])
+    _reported(low, [0] * 4 + [1] * 4, EARLY)
+    _reported(high, [2, 2], Instances(1, 1))
+    tasks.place()
+    Node.objects.filter(pk=nodes[2].pk).update(health="failed")
+    return low
+
+
+def _give_room(low: Service, cluster: Cluster) -> None:
+    """Let the cluster of the lower service carry out what it was sent."""
+    (order,) = cluster.orders
+    gone = {int(name.rpartition("-")[2]) for name in order.leave}
+    stay = [at for at in range(sum(EARLY)) if at not in gone]
+    names = [instance(f"low-{'p' if at < 2 else 'd'}-{at}", at // 4, "low") for at in stay]
+    later = database_now() + timedelta(seconds=2)
+    observe(low, *names, at=later)
+    ServiceStatus.objects.filter(service=low).update(
+        prefill_ready=order.want.prefill, decode_ready=order.want.decode
+    )
+    actions.follow(later)
+
+
+@pytest.mark.usefixtures("low")
+def test_a_lost_s2_asks_the_lower_priority_to_give_way_i10(client: Client) -> None:
+    assert _advised() == [("replace:high", "withdrawn"), ("shrink:high", "pending")]
+    (shrunk,) = Rearrangement.objects.get(state="pending").body["shrinks"]
+    after = Instances(**shrunk["after"])
+    assert (shrunk["service"], Instances(**shrunk["before"])) == ("low", EARLY)
+    assert sum(EARLY) - sum(after) >= 2, "2 of its instances make room for 2"
+    assert min(after) >= 1, "never below its minimum"
+    rearranging.advance()
+    assert not Action.objects.exists(), "not without a person (S18)"
+    client.force_login(person("ana"))
+    assert "Shrink lower priorities for high" in reading(client, "/approvals/")
+
+
+def test_what_gave_way_serves_the_higher_priority_and_can_grow_again_i10(
+    low: Service, nodes: list[Node]
+) -> None:
+    _advised()
+    row = Rearrangement.objects.get(state="pending")
+    rearranging.approve(row.pk, user=person("ana"), version=1)
+    tasks.place()
+    cluster = Cluster(desired=EARLY)
+    assert _send(cluster) == ["applied"]
+    _give_room(low, cluster)
+    tasks.place()
+    assert now_of(row) == ("applied", "")
+
+    assert ("replace:high", "approved") in _advised(), "what it lost comes back, by rule"
+    tasks.place()
+    action = Action.objects.get(service__slug="high")
+    assert action.is_bound
+    used = {node for one in action.placement["moves"] for node in one["to_nodes"]}
+    assert used <= {"h800-000", "h800-001"}
+    Node.objects.filter(pk=nodes[2].pk).update(health="ok")
+    again = situation().plan([Request("low", Instances(0, 1))])
+    assert (len(again.placements), again.unplaced) == (1, []), "it may grow again"
