@@ -12,6 +12,7 @@ from django.db.models import Count, Q, Sum
 from controller.core.fleet import Level, NodeRow
 from controller.core.lifecycle import ActionState
 from controller.core.placement.layout import Facts
+from controller.core.placement.sound import fault_of
 from controller.core.placement.values import (
     Affinity,
     Choice,
@@ -299,9 +300,15 @@ def tenants_of(nodes: Nodes) -> Tenants:
         try:
             held = tuple(_held(seat, spelled) for seat in seats[slug])
             forms = {Role(need.role): (_form(need), need.minimum) for need in roles[slug]}
-            readable.append(_tenant(row, forms, held))
+            tenant = _tenant(row, forms, held)
+            wrong = fault_of(tenant)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as fault:
             unreadable[slug] = clean(f"{type(fault).__name__}: {fault}")
+            continue
+        if wrong:
+            unreadable[slug] = wrong
+        else:
+            readable.append(tenant)
     return Tenants(tuple(readable), unreadable)
 
 

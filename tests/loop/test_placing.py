@@ -426,13 +426,17 @@ def _bad_spread(service: Service) -> None:
     Service.objects.filter(pk=service.pk).update(spread_level="rack")
 
 
+def _no_gpus(service: Service) -> None:
+    RoleSpec.objects.filter(service=service, role="decode").update(nodes_per_instance=0)
+
+
 def _bad_level(service: Service) -> None:
     Service.objects.filter(pk=service.pk).update(affinity_level="rack")
 
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("nodes")
-@pytest.mark.parametrize("spoil", [_bad_labels, _bad_spread, _bad_level])
+@pytest.mark.parametrize("spoil", [_bad_labels, _bad_spread, _bad_level, _no_gpus])
 def test_a_bad_row_holds_its_own_service_only_s24(spoil: Callable[[Service], None]) -> None:
     bad = make_service("bad")
     make_service("chat")
@@ -443,7 +447,7 @@ def test_a_bad_row_holds_its_own_service_only_s24(spoil: Callable[[Service], Non
     held = Decision.objects.get(service=bad)
     assert (held.move, held.gate, held.code) == ("blocked", "none", "EXECUTOR_ERROR")
     assert held.sentence.startswith("Wanted decode 4 → 6, prefill 2 → 3, and nothing grows: ")
-    assert "Error: " in held.sentence
+    assert "Where it would go can't be worked out (" in held.sentence
     assert ServiceStatus.objects.get(service=bad).failure == "", "it is observed all the same"
     assert tasks.place() == "1 actions placed"
     assert refused_requests(database_now()) == [], "no room would help"
