@@ -10,7 +10,7 @@ import random
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, islice
 from statistics import median
 from time import perf_counter, thread_time
@@ -19,8 +19,21 @@ from typing import Final
 from benchmarks.study.table import table
 from controller.core.fleet import FleetView, Level, NodeRow, view_of
 from controller.core.placement.choose import Ask, Choosing
+from controller.core.placement.cycle import choosing_of, plan_cycle, wanted_of
+from controller.core.placement.layout import fleet_of
 from controller.core.placement.slots import Option, Part, Size, Slots
+from controller.core.placement.values import (
+    Affinity,
+    Choice,
+    Request,
+    RoleForm,
+    RoleNeed,
+    Tenant,
+    Unplaced,
+)
 from controller.core.placement.whole import pressure_of
+from controller.core.placement.why import refusal
+from controller.core.types import Instances, Role
 
 GPUS: Final = 8
 NODES_PER_S1: Final = 16
@@ -216,7 +229,80 @@ def pressure(setting: Setting) -> Timed:
     )
 
 
-FIGURES: Final = (kept, rebuilt, cycle, copied, pressure, arrays)
+def tenants(setting: Setting) -> list[Tenant]:
+    """Return the services of the requests as the product knows them."""
+    types = setting.view.topology.types
+    return [
+        Tenant(
+            ask.service,
+            {
+                Role(part.role): RoleForm(
+                    RoleNeed(
+                        tuple(
+                            Choice(types[kind], size.gpus * size.nodes, throughput)
+                            for kind, size, throughput in part.options
+                        ),
+                        nodes=part.options[0].size.nodes,
+                    )
+                )
+                for part in ask.parts
+            },
+            priority=priority,
+            affinity=Affinity(
+                ask.require if ask.prefer is None else ask.prefer, ask.prefer is None
+            ),
+        )
+        for priority, ask in setting.asks
+    ]
+
+
+def product(setting: Setting) -> Timed:
+    """Run a whole cycle as the product does: orders, names, groups, reasons of each answer."""
+    services = tenants(setting)
+    known = fleet_of(setting.rows, services)
+    asked = [
+        Request(
+            ask.service,
+            Instances(
+                *(
+                    sum(ask.units * part.pods for part in ask.parts if part.role == role)
+                    for role in Role
+                )
+            ),
+        )
+        for _, ask in setting.asks
+    ]
+    what = f"a cycle of {REQUESTS:,} requests with reasons"
+    return Timed(what, setting.aim_ms(150.0), lambda: lambda: plan_cycle(known, services, asked))
+
+
+def refused(setting: Setting) -> Timed:
+    """Refuse a request that has no room, with the reason and what would make it fit."""
+    form = RoleForm(RoleNeed((Choice(TYPES[0], GPUS),)))
+    large = Tenant("large", dict.fromkeys(Role, form), affinity=Affinity(Level.S1, required=True))
+    known = fleet_of(setting.rows, [large])
+    asked = Request("large", Instances(NODES_PER_S1, NODES_PER_S1))
+    wanted = wanted_of(known, large, asked)
+    if wanted is None:
+        raise ValueError("nothing is asked for")
+    whole = replace(wanted.ask, units=1, parts=_times(wanted.ask.parts, wanted.ask.units))
+    choosing = choosing_of(known, [whole])
+    told = (asked.change, Instances(0, 0))
+
+    def run() -> object:
+        shares = choosing.place(whole)
+        return shares or refusal(known, choosing, large, whole, told)
+
+    if not isinstance(run(), Unplaced):
+        raise TypeError("it was placed")
+    return Timed("a refusal with its explanation", setting.aim_ms(1.0), lambda: run)
+
+
+def _times(parts: tuple[Part, ...], units: int) -> tuple[Part, ...]:
+    return tuple(replace(part, pods=part.pods * units) for part in parts)
+
+
+FIGURES: Final = (kept, rebuilt, refused, product, cycle, copied, pressure, arrays)
 
 
 def measured(timed: Timed, nodes: int) -> Row:

@@ -40,6 +40,8 @@ LEVELS: Final[Mapping[str, Level]] = {
 ENDED: Final = (ActionState.READY, ActionState.FAILED, ActionState.CANCELLED)
 ROLES: Final[Mapping[str, Role]] = {role.value: role for role in Role}
 UP: Final = "ready"
+EMPTIED: Final = (AdminState.DRAINING, AdminState.MAINTENANCE)
+"""States of nodes on which nothing is to stay."""
 
 _NODE: Final = (
     *("cluster__slug", "name", "s2_domain__name", "s1_domain__name", "rack__name"),
@@ -239,23 +241,30 @@ def _facts(rows: Iterable[NodeRow]) -> Facts:
         labels = {f"{cluster}/{name}": own for cluster, name, own in said}
     said = _existing().exclude(taints=[]).values_list("cluster__slug", "name", "taints")
     taints = {f"{cluster}/{name}": frozenset(own) for cluster, name, own in said}
-    barred = {} if all(row.usable for row in rows) else _barred()
-    return Facts(labels=labels, taints=taints, barred=barred)
+    barred, lost = ({}, frozenset[str]()) if all(row.usable for row in rows) else _barred()
+    return Facts(labels=labels, taints=taints, barred=barred, lost=lost)
 
 
-def _barred() -> dict[str, str]:
-    """Return why nodes that may not be used may not, by their name."""
+def _barred() -> tuple[dict[str, str], frozenset[str]]:
+    """Return why nodes that may not be used may not, by their name, and which of them are lost.
+
+    Lost are those that failed or are being emptied: a cordon moves nobody, and where a report is
+    missing nobody knows.
+    """
     known = Q(schedulable=True, gpus__isnull=False, hardware__isnull=False)
     states = ("lifecycle", "admin_state", "health", "reserved_for", "missing_since")
     rows = _existing().exclude(known).values_list("cluster__slug", "name", "gpus", *states)
     why: dict[tuple[Any, ...], str] = {}
     barred: dict[str, str] = {}
+    lost: set[str] = set()
     for cluster, name, *facts in rows:
         key = tuple(facts)
+        if key[2] in EMPTIED or key[3] == Health.FAILED:
+            lost.add(f"{cluster}/{name}")
         if key not in why:
             why[key] = _why(Node(gpus=key[0], **dict(zip(states, key[1:], strict=True))))
         barred[f"{cluster}/{name}"] = why[key]
-    return barred
+    return barred, frozenset(lost)
 
 
 def _why(node: Node) -> str:

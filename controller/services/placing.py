@@ -82,8 +82,10 @@ def _alone() -> None:
 
 
 def _request(action: Action) -> Request:
+    placement: PlainPlacement = action.placement or NOWHERE
     asked = asked_of(action.placement)
-    return Request(action.service.slug, _change(action) if asked is None else asked)
+    change = _change(action) if asked is None else asked
+    return Request(action.service.slug, change, placement.get("refused", 0))
 
 
 def _change(action: Action) -> Instances:

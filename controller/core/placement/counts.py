@@ -1,7 +1,7 @@
 """How many pods a domain holds at the most: sums and floors, without a search."""
 
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Final
 
 import numpy as np
@@ -93,7 +93,12 @@ def _fits_together(ask: Ask, starts: IntArray) -> BoolArray:
             for resource in range(len(ask.resources)):
                 taken = ask.each[some, resource]
                 unit = _unit(taken)
-                room = np.where(open_to, ask.free[:, resource] // unit, 0)
+                free = ask.free[:, resource]
+                if _is_chain(taken):
+                    # Where only larger pods may go the rest of a node is of no use.
+                    least = np.where(ask.allowed[some], taken[:, None], taken.max()).min(axis=0)
+                    free = free // least * least
+                room = np.where(open_to, free // unit, 0)
                 holds &= np.add.reduceat(room, starts) >= int(new[some] @ taken) // unit
     return holds
 
@@ -108,6 +113,12 @@ def _unit(taken: IntArray) -> int:
     """Return the size in which a set of parts is counted: the smallest, if it divides all."""
     smallest = int(taken.min())
     return smallest if smallest > 0 and not (taken % smallest).any() else 1
+
+
+def _is_chain(taken: IntArray) -> bool:
+    """Return whether each size divides the next larger one."""
+    sizes = sorted(set(taken.tolist()))
+    return sizes[0] > 0 and all(more % less == 0 for less, more in pairwise(sizes))
 
 
 def ruled_out(ask: Ask) -> bool:

@@ -1,7 +1,7 @@
 """One placement cycle: who gets which GPUs, who gives some back, and why (HeteroScale §7)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby
 from math import inf
 from typing import Final
@@ -64,18 +64,26 @@ class Placed:
 
     @property
     def score(self) -> tuple[int, int]:
-        """Whole units placed, and those of them under one S1."""
-        shares = [share for _, _, each in self.found for share in each]
-        near = sum(share.units for share in shares if share.level is Level.S1)
-        return sum(share.units for share in shares), near
+        """Whole units placed, and those of them that are as near as was preferred."""
+        units = [
+            (share.units, share.level <= _near(used.ask))
+            for _, used, shares in self.found
+            for share in shares
+        ]
+        return sum(count for count, _ in units), sum(count for count, is_near in units if is_near)
+
+
+def _near(ask: Ask) -> Level:
+    """Return how near a service prefers its groups to be."""
+    return ask.require if ask.prefer is None else ask.prefer
 
 
 def plan_cycle(fleet: Fleet, tenants: Sequence[Tenant], requests: Sequence[Request]) -> Plan:
     """Place what grows, choose what goes, and say why; the same input gives the same plan.
 
     Requests are served by priority; within one priority three orders are tried and the plan with
-    most whole units kept, then most under one S1 (placement: Choosing, one cycle). What is
-    freed is not given away in this cycle. A request is placed whole, or reduced to the largest
+    most whole units kept, then most as near as preferred (placement: Choosing, one cycle). What
+    is freed is not given away in this cycle. A request is placed whole, or reduced to the largest
     whole multiple of its ratio, or refused with the reason and what would make it fit.
 
     Raises :class:`KeyError` for a request of a service that is not among the tenants.
@@ -95,7 +103,7 @@ def plan_cycle(fleet: Fleet, tenants: Sequence[Tenant], requests: Sequence[Reque
                 one.tenant, used.ask, shares, candidates(fleet, choosing, used.ask, shares)
             )
             if placed != one.change:
-                left = replace(one.ask, units=one.ask.units - _whole(placed, one.unit))
+                left = ask_of(fleet, one.tenant, *unit_of(_less(one.change, placed)))
                 told = (one.change, placed)
                 answers.unplaced.append(refusal(fleet, choosing, one.tenant, left, told))
     return planned(answers, tenants, requests, _removals(fleet, asked))
@@ -178,7 +186,7 @@ def _most(choosing: Choosing, wanted: Sequence[Wanted]) -> tuple[int, int]:
     """Return a score no order exceeds: each request placed as if it were alone."""
     near = 0
     for one in wanted:
-        room = choosing.room(one.ask, Level.S1)
+        room = choosing.room(one.ask, _near(one.ask))
         near += min(one.ask.units, int(room.sum()))
     return sum(one.ask.units for one in wanted), near
 
@@ -203,9 +211,8 @@ def _shares(fleet: Fleet, choosing: Choosing, wanted: Wanted) -> list[Share]:
     return choosing.place(wanted.ask)
 
 
-def _whole(placed: Instances, unit: Instances) -> int:
-    """Return how many whole units instances are."""
-    return min(placed.of(role) // unit.of(role) for role in Role if unit.of(role))
+def _less(asked: Instances, placed: Instances) -> Instances:
+    return Instances(*(asked.of(role) - placed.of(role) for role in Role))
 
 
 def _removals(fleet: Fleet, asked: Sequence[tuple[Tenant, Request]]) -> list[Removal]:

@@ -24,12 +24,14 @@ SUBGROUPS: Final = {Scarcity.LOW: "low", Scarcity.MEDIUM: "medium", Scarcity.HIG
 class Facts:
     """What nodes are beyond their arrays, by name: labels, taints, and why some may not be used.
 
-    Nodes without any are left out.
+    Nodes without any are left out. ``lost`` are those of which nothing is to be hoped for what
+    runs there; what is only closed to new instances, as a cordoned one, is not lost.
     """
 
     labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)
     taints: Mapping[str, frozenset[str]] = field(default_factory=dict, hash=False)
     barred: Mapping[str, str] = field(default_factory=dict, hash=False)
+    lost: frozenset[str] = frozenset()
 
 
 NO_FACTS: Final = Facts()
@@ -44,6 +46,7 @@ class Fleet:
     kinds: Mapping[tuple[str, str], int]
     at: Mapping[str, int]
     barred: Mapping[str, str]
+    lost: frozenset[str]
 
     def options(self, need: RoleNeed) -> tuple[Option, ...]:
         """Return the types a need may use, in its order of preference; none if no node has any."""
@@ -122,7 +125,7 @@ def fleet_of(rows: Sequence[NodeRow], tenants: Sequence[Tenant], facts: Facts = 
         hardware = topology.hardware_name(kind)
         kinds[hardware, name[len(hardware) + 1 :]] = kind
     at = dict(zip(topology.names, range(len(topology.names)), strict=True))
-    return Fleet(view, admits, kinds, at, facts.barred)
+    return Fleet(view, admits, kinds, at, facts.barred, facts.lost)
 
 
 def _varied(

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from controller.core.fleet import Level
-from controller.core.placement.choose import Ask, Choosing, Pod, Share
+from controller.core.placement.choose import Ask, Choosing, Pod, Share, less
 from controller.core.placement.layout import Fleet
 from controller.core.placement.slots import Part
 from controller.core.placement.values import RoleForm, Tenant
@@ -31,6 +31,8 @@ def place_nested(
                 break
             shares.append(share)
             left -= share.units
+            if ask.caps:
+                ask = less(ask, share, choosing.slots.topology)
     return shares
 
 
@@ -46,8 +48,11 @@ def _one(
     unit, level = what
     room = np.minimum(choosing.room(ask, level), ask.units)
     homes = {home.at[level] for home in ask.homes if level in home.at}
+    # Of those that hold as many: a group's own, then the one that is left with least.
+    over = choosing.left_over(level).tolist()
     order = sorted(
-        np.flatnonzero(room).tolist(), key=lambda at: (-int(room[at]), at not in homes, at)
+        np.flatnonzero(room).tolist(),
+        key=lambda at: (-int(room[at]), at not in homes, over[at], at),
     )
     for domain in order:
         for count in _fewer(int(room[domain])):

@@ -98,6 +98,7 @@ class PlainPlacement(TypedDict):
     candidates: list[PlainCandidate]
     moves: NotRequired[list[PlainMove]]
     asked: NotRequired[PlainCounts]
+    refused: NotRequired[int]
 
 
 NOWHERE: Final[PlainPlacement] = {

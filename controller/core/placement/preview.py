@@ -111,6 +111,10 @@ def preview(
     parts = parts_of(plan, [one.service for one in asked], situation.version)
     for service, change in wanted.items():
         parts[service]["asked"] = {"prefill": change.prefill, "decode": change.decode}
+    for request in asked:
+        if request.refused:
+            # What is carried out is served in the turn it was decided in.
+            parts[request.service]["refused"] = request.refused
     return fitting, parts
 
 

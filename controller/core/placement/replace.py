@@ -10,7 +10,6 @@ from controller.core.placement.choose import Ask, Choosing, Pod, Share, less
 from controller.core.placement.layout import Fleet, caps_of, groups_of, is_nested, parts_of
 from controller.core.placement.nested import place_nested
 from controller.core.placement.slots import Part
-from controller.core.placement.trouble import trouble_at
 from controller.core.placement.values import Held, Move, RoleForm, RoleNeed, Tenant, Unplaced
 from controller.core.placement.why import WORDS
 from controller.core.reasons import Code
@@ -364,4 +363,4 @@ def _and(texts: Iterable[str]) -> str:
 
 def _lost_nodes(fleet: Fleet, held: Iterable[Held]) -> list[str]:
     names = sorted({name for one in held for name, _ in one.nodes})
-    return [name for name in names if trouble_at(fleet, name)]
+    return [name for name in names if name in fleet.lost]

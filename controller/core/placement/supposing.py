@@ -38,7 +38,7 @@ def without_nodes(situation: Situation, gone: Collection[str]) -> Situation:
         return situation
     rows = tuple(replace(row, usable=False) if row.name in gone else row for row in situation.rows)
     barred = {**situation.facts.barred, **dict.fromkeys(sorted(gone), GONE)}
-    facts = replace(situation.facts, barred=barred)
+    facts = replace(situation.facts, barred=barred, lost=situation.facts.lost | {*gone})
     return replace(situation, rows=rows, facts=facts, fleets={})
 
 

@@ -70,14 +70,15 @@ def pressure_of(view: FleetView, asks: Sequence[Ask]) -> Floats:
     kinds = len(view.topology.types)
     usable = np.where(view.usable, view.free, 0)
     free = np.bincount(view.topology.hardware, weights=usable, minlength=kinds)
-    asked = np.zeros(kinds)
+    # Plain numbers: an array of two types costs more than all that is done with it.
+    there = [have + 1e-9 for have in free.tolist()]
+    asked = [0.0] * kinds
     for ask in asks:
         for part in ask.parts:
-            types = [option.type for option in part.options]
-            there = free[types] + 1e-9
-            gpus = [option.size.gpus * option.size.nodes for option in part.options]
-            asked[types] += there / there.sum() * gpus * part.pods * ask.units
-    pressure: Floats = asked / np.maximum(free, 1.0)
+            pods = part.pods * ask.units / sum([there[one.type] for one in part.options] or [1.0])
+            for kind, (gpus, nodes), _ in part.options:
+                asked[kind] += pods * there[kind] * gpus * nodes
+    pressure: Floats = np.array(asked) / np.maximum(free, 1.0)
     return pressure
 
 

@@ -213,16 +213,17 @@ def _would_fit(fleet: Fleet, choosing: Choosing, ask: Ask) -> str:
     if not len(lacks) or not np.isfinite(lacks.min()):
         return "its cluster has nodes" if not ask.homes else "its groups lie in one domain each"
     domain = int(lacks.argmin())
-    needs = []
-    for part in ask.parts:
-        missing = int(deficit(choosing, part, level, ask.units)[domain])
-        if missing:
-            needs.append(_more_nodes(fleet, part, missing))
+    missing = [
+        (part, lacking)
+        for part in ask.parts
+        if (lacking := int(deficit(choosing, part, level, ask.units)[domain]))
+    ]
+    needs = _more_nodes(fleet, missing)
     where = topology.label(level, domain)
     if not needs:
         # Each part alone has room: they want the same nodes.
         worst = max(ask.parts, key=gpus_of)
-        needs.append(_more_nodes(fleet, worst, worst.pods))
+        needs = _more_nodes(fleet, [(worst, worst.pods)])
     return f"{' and '.join(needs)} under {where}" if slots.gpus.size else "nodes are added"
 
 
@@ -240,18 +241,30 @@ def deficit(choosing: Choosing, part: Part, level: Level, units: int) -> Floats:
     return np.maximum(np.ceil(part.pods * units - offered), 0.0)
 
 
-def _more_nodes(fleet: Fleet, part: Part, pods: int) -> str:
-    """Return the free nodes that so many pods of a part's first hardware take, in words."""
-    option = part.options[0]
+def _more_nodes(fleet: Fleet, missing: Sequence[tuple[Part, int]]) -> list[str]:
+    """Return the free nodes that pods of the parts' first hardware take, in words.
+
+    Pods of parts that run on the same hardware share its nodes.
+    """
     topology = fleet.view.topology
-    own = topology.gpus[topology.hardware == option.type]
-    most = int(own.max(initial=option.size.gpus))
-    name = topology.hardware_name(option.type)
-    if option.size.nodes > 1:
-        nodes = pods * option.size.nodes
-    else:
-        nodes = -(-pods // max(1, most // option.size.gpus))
-    return f"{nodes} more free {name} node{'s' if nodes > 1 else ''}"
+    gpus: Counter[int] = Counter()
+    nodes: Counter[int] = Counter()
+    largest: dict[int, int] = {}
+    for part, pods in missing:
+        kind, size, _ = part.options[0]
+        if size.nodes > 1:
+            nodes[kind] += pods * size.nodes
+            continue
+        own = topology.gpus[topology.hardware == kind]
+        largest[kind] = max(int(own.max(initial=size.gpus)), size.gpus)
+        # What does not divide a node leaves a rest on each.
+        gpus[kind] += pods * (largest[kind] // (largest[kind] // size.gpus))
+    for kind, wanted in gpus.items():
+        nodes[kind] += -(-wanted // largest[kind])
+    return [
+        f"{count} more free {topology.hardware_name(kind)} node{'s' if count > 1 else ''}"
+        for kind, count in nodes.items()
+    ]
 
 
 def _nodes(fleet: Fleet, choosing: Choosing, ask: Ask) -> str:
@@ -283,14 +296,18 @@ def _nodes(fleet: Fleet, choosing: Choosing, ask: Ask) -> str:
     told = f"{barred} may not be used" + (f" ({known})" if known else "")
     parts = [
         (barred, told),
-        (other, f"{other} have other hardware, labels or taints"),
-        (full, f"{full} have too few free GPUs"),
-        (room, f"{room} have room"),
+        (other, f"{other} {_have(other)} other hardware, labels or taints"),
+        (full, f"{full} {_have(full)} too few free GPUs"),
+        (room, f"{room} {_have(room)} room"),
     ]
     said = ", ".join(text for count, text in parts if count)
-    return f"Of {len(names)} nodes {said or 'none is there'}."
+    return f"Of {len(names)} node{'s' if len(names) != 1 else ''} {said or 'none is there'}."
 
 
 def _members(fleet: Fleet, cluster: int) -> slice:
     """Return the nodes of a cluster; none of one that is not known."""
     return fleet.view.topology.members(Level.CLUSTER, cluster) if cluster >= 0 else slice(0, 0)
+
+
+def _have(count: int) -> str:
+    return "has" if count == 1 else "have"

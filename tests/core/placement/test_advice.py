@@ -8,6 +8,7 @@ import pytest
 
 from controller.core.fleet import Level, NodeRow
 from controller.core.placement.advice import Advice, advise, services_of
+from controller.core.placement.layout import Facts
 from controller.core.placement.preview import Situation
 from controller.core.placement.values import Affinity, Held, Request, Tenant
 from controller.core.types import Instances, Role
@@ -29,7 +30,9 @@ def service(name: str, *held: Held, gpus: int = 4, **terms: object) -> Tenant:
 
 
 def seen(rows: list[NodeRow], *tenants: Tenant, watched: tuple[str, ...] = ()) -> Situation:
-    return Situation(rows, {one.name: one for one in tenants}, watched=frozenset(watched))
+    lost = frozenset(row.name for row in rows if not row.usable)
+    facts = Facts(barred=dict.fromkeys(lost, "of failed health"), lost=lost)
+    return Situation(rows, {one.name: one for one in tenants}, facts, watched=frozenset(watched))
 
 
 def only(found: list[Advice]) -> Advice:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from controller.core.placement.answer import answer_to
@@ -94,6 +94,13 @@ def test_the_examples_are_of_both_kinds() -> None:
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
+@example(
+    # 4 + 5 free; 1 of 1 on A and 2 of 4: of the 5 only 4 are of use, 8 for 1 + 2 x 4 = 9.
+    nodes=[("A", 4), ("B", 5)],
+    pods=(1, 2),
+    sizes=(1, 4),
+    types=({"A"}, {"A", "B"}),
+)
 @given(
     st.lists(
         st.tuples(st.sampled_from(("A", "B", "C")), st.integers(0, 8)), min_size=1, max_size=5

@@ -98,8 +98,8 @@ def test_the_nodes_of_a_refusal_add_up_to_all() -> None:
     fleet = fleet_of(rows, tenants, Facts(barred={"c": "draining"}))
     found = plan_cycle(fleet, tenants, [Request("chat", Instances(1, 1))])
     assert found.unplaced[0].sentence.endswith(
-        "Of 4 nodes 1 may not be used (1 draining), 1 have other hardware, labels or taints, "
-        "1 have too few free GPUs, 1 have room."
+        "Of 4 nodes 1 may not be used (1 draining), 1 has other hardware, labels or taints, "
+        "1 has too few free GPUs, 1 has room."
     )
 
 

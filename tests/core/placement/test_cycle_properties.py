@@ -119,7 +119,7 @@ def test_each_refusal_says_what_would_help(rows: list[NodeRow], tenants: list[Te
     for one in ask(rows, tenants, Instances(4, 4)).unplaced:
         assert one.would_fit_if
         assert all(one.placed.of(role) <= one.asked.of(role) for role in Role)
-        assert f"Of {len(rows)} nodes" in one.sentence
+        assert f"Of {len(rows)} node" in one.sentence
 
 
 @given(fleets(), services())

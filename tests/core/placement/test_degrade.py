@@ -135,7 +135,7 @@ def test_a_ratio_goes_in_whole_units_of_one_group() -> None:
     [
         pytest.param(
             (tenant("same", (0, 8), *(f"d{n} g n{n}:8" for n in range(1, 5)), priority=9),),
-            "1 more free H20 node and 1 more free H20 node under a",
+            "2 more free H20 nodes under a",
             id="equal priorities give nothing",
         ),
         pytest.param(
@@ -152,7 +152,7 @@ def test_a_ratio_goes_in_whole_units_of_one_group() -> None:
         ),
         pytest.param(
             (tenant("low", (0, 8), *(f"d{n}! g n{n}:8" for n in range(1, 5))),),
-            "1 more free H20 node and 1 more free H20 node under a",
+            "2 more free H20 nodes under a",
             id="none of them serves",
         ),
     ],

@@ -149,8 +149,8 @@ SMALL = tenant("chat", need("h20", 2), need("h20", 2))
 def test_one_service_that_cannot_be_planned_leaves_the_others_as_they_are_s24() -> None:
     broken = replace(SMALL, name="bad", pd_ratio=float("nan"))
     ones = [decision(Instances(3, 6), service=name) for name in ("bad", "chat")]
-    alone = preview(ones[1:], Situation(ROWS, {"chat": SMALL}), {})
-    both, found = preview(ones, Situation(ROWS, {"chat": SMALL, "bad": broken}), {})
+    alone = preview(ones[1:], Situation(ROWS, {"chat": SMALL}), {}, {})
+    both, found = preview(ones, Situation(ROWS, {"chat": SMALL, "bad": broken}), {}, {})
     assert (both[1], found["chat"]["places"]) == (alone[0][0], alone[1]["chat"]["places"])
     assert both[0].code is Code.EXECUTOR_ERROR
     assert "ValueError" in both[0].sentence
@@ -159,20 +159,20 @@ def test_one_service_that_cannot_be_planned_leaves_the_others_as_they_are_s24() 
 def test_one_service_that_cannot_be_read_leaves_the_others_as_they_are_s24() -> None:
     seen = Situation(ROWS, {"chat": SMALL}, unreadable={"bad": "TypeError: no list"})
     ones = [decision(Instances(3, 6), service=name) for name in ("bad", "chat")]
-    both, _ = preview(ones, seen, {})
+    both, _ = preview(ones, seen, {}, {})
     assert [one.code for one in both] == [Code.EXECUTOR_ERROR, Code.ABOVE_TARGET]
     shrinks = decision(Instances(1, 2), service="bad")
-    assert preview([shrinks], seen, {})[0] == [shrinks]
+    assert preview([shrinks], seen, {}, {})[0] == [shrinks]
 
 
 def test_a_service_of_a_cluster_without_nodes_passes_untouched() -> None:
     ones = [decision(Instances(40, 80), service="elsewhere")]
-    assert preview(ones, Situation(ROWS, {"chat": SMALL}), {}) == (ones, {})
+    assert preview(ones, Situation(ROWS, {"chat": SMALL}), {}, {}) == (ones, {})
 
 
 def test_a_pair_is_placed_in_whole_multiples_of_its_ratio() -> None:
     """16 GPUs hold 8 instances: two units of (1, 2) in the (3, 6) asked, with two places over."""
-    (cut,), found = preview([decision(Instances(5, 10))], Situation(ROWS, {"chat": SMALL}), {})
+    (cut,), found = preview([decision(Instances(5, 10))], Situation(ROWS, {"chat": SMALL}), {}, {})
     assert cut.final == Instances(4, 8)
     assert found["chat"]["unplaced"] is not None
     assert found["chat"]["unplaced"]["prefill"] == 1

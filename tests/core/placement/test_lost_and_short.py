@@ -29,7 +29,7 @@ def fleet(*, lost: bool) -> tuple[list[NodeRow], Facts]:
     rows = [node(f"a{at}", "h20", "s2-1/s1-1", free=0, usable=not lost) for at in range(3)]
     rows += [node(f"b{at}", "h20", "s2-2/s1-2", free=0) for at in range(3)]
     barred = {row.name: "of failed health" for row in rows if not row.usable}
-    return rows, Facts(barred=barred)
+    return rows, Facts(barred=barred, lost=frozenset(barred))
 
 
 def situation(*, lost: bool, watched: frozenset[str] = frozenset()) -> Situation:

@@ -243,14 +243,17 @@ def test_no_one_or_two_moves_that_make_room_are_cheaper(here: World) -> None:
 
 
 def cheapest_by_hand(here: World, request: Request) -> float | None:
-    """Try every one or two instances of others on every node that has room for them now."""
+    """Try every one or two instances of others on every node that has room for them now.
+
+    Two are of different groups: one after the other a group would be split meanwhile.
+    """
     pieces = [(tenant.name, one) for tenant in here.tenants[1:] for one in tenant.held]
     found = None
     for count in (1, 2):
         for chosen in combinations(pieces, count):
             cost = 60.0 * sum(one.gpus for _, one in chosen)
-            roles = {(service, one.role) for service, one in chosen}
-            if len(roles) == count and (found is None or cost < found):
+            groups = {(service, one.group) for service, one in chosen}
+            if len(groups) == count and (found is None or cost < found):
                 for nodes in product(here.fleet.at, repeat=count):
                     after = after_by_hand(here, chosen, nodes)
                     if after is not None and fits(after, after.choosing, request, here.tenants[0]):

@@ -47,7 +47,7 @@ def service(held: Sequence[Held] = GROUP, affinity: Affinity | None = None) -> T
 
 def ground(rows: Sequence[NodeRow], one: Tenant) -> tuple[Choosing, Fleet]:
     barred = {row.name: "draining" for row in rows if not row.usable}
-    fleet = fleet_of(rows, [one], Facts(barred=barred))
+    fleet = fleet_of(rows, [one], Facts(barred=barred, lost=frozenset(barred)))
     slots = Slots(fleet.view, sizes_of([one]))
     return Choosing(slots, np.ones(len(fleet.view.topology.types))), fleet
 
@@ -61,13 +61,18 @@ def to(found: Replacing) -> dict[str, str]:
     return {move.instance: move.to_nodes[0][0] for move in found.moves}
 
 
-def test_what_is_unknown_barred_or_draining_is_lost() -> None:
-    held = [*GROUP, Held("d3", Role.DECODE, "chat-g1", (("gone", 4),))]
+def test_what_failed_or_drains_is_lost_and_what_is_unknown_or_cordoned_stays() -> None:
+    held = [
+        *GROUP,
+        Held("d3", Role.DECODE, "chat-g1", (("gone", 4),)),
+        Held("d4", Role.DECODE, "chat-g1", (("y", 4),)),
+    ]
     chat, other = service(held), replace(service(GROUP[:1]), name="other")
-    _, fleet = ground([node("a", "h20"), LOST_X], chat)
-    found = lost_of(fleet, [chat, other])
+    rows = [node("a", "h20"), LOST_X, node("y", "h20", free=0, usable=False)]
+    facts = Facts(barred={"x": "draining", "y": "cordoned"}, lost=frozenset({"x"}))
+    found = lost_of(fleet_of(rows, [chat], facts), [chat, other])
     assert {name: [one.name for one in lost] for name, lost in found.items()} == {
-        "chat": ["d1", "d2", "d3"]
+        "chat": ["d1", "d2"]
     }
 
 
@@ -142,7 +147,8 @@ def test_the_one_that_is_lost_is_told_as_one() -> None:
 
 def test_nodes_beyond_the_third_are_counted() -> None:
     held = [GROUP[0], *(Held(f"d{n}", Role.DECODE, "chat-g1", ((f"x{n}", 4),)) for n in range(5))]
-    (refused,) = replaced([node("a", "h20", free=0)], service(held)).refused
+    rows = [node(f"x{n}", "h20", free=0, usable=False) for n in range(5)]
+    (refused,) = replaced([node("a", "h20", free=0), *rows], service(held)).refused
     assert "are lost on x0, x1, x2 and 2 more nodes;" in refused.sentence
 
 
@@ -312,7 +318,8 @@ def test_a_group_is_as_near_after_as_its_survivors_or_its_affinity_allow(
         if near is not None and came:
             after = fleet.nearest(sorted(stays | came))
             assert after is not None
-            assert after.level <= max(near.level, chat.affinity.level)
+            farthest = chat.affinity.level if chat.affinity.required else Level.CLUSTER
+            assert after.level <= max(near.level, farthest)
         whole = {n for move in found.whole_group if move.group == group for n, _ in move.to_nodes}
         assert not whole or fleet.domain_of(whole, chat.affinity.level) is not None
     again, _ = ground(rows, chat)
