@@ -7,10 +7,10 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, Exists, OuterRef, Q, Sum
 
 from controller.core.fleet import Level, NodeRow
-from controller.core.lifecycle import ActionState
+from controller.core.lifecycle import IN_FLIGHT, ActionState
 from controller.core.placement.layout import Facts
 from controller.core.placement.sound import fault_of
 from controller.core.placement.values import (
@@ -42,6 +42,7 @@ ROLES: Final[Mapping[str, Role]] = {role.value: role for role in Role}
 UP: Final = "ready"
 EMPTIED: Final = (AdminState.DRAINING, AdminState.MAINTENANCE)
 """States of nodes on which nothing is to stay."""
+_STARTING: Final = Q(state=ActionState.APPLIED, ended_at__isnull=True)
 
 _NODE: Final = (
     *("cluster__slug", "name", "s2_domain__name", "s1_domain__name", "rack__name"),
@@ -102,9 +103,16 @@ def _instance(one: Mapping[str, str]) -> Instance:
 
 
 def in_vain() -> frozenset[UUID]:
-    """Return the actions with promises that nobody took up and that will start nothing more."""
+    """Return the actions with promises that nobody took up and that will start nothing more.
+
+    What a later action overtook may still start until nothing of its service is under way.
+    """
     promised = Binding.objects.filter(released_at=None, instance="").values("action")
-    ended = Action.objects.filter(pk__in=promised, state__in=ENDED)
+    under_way = Action.objects.filter(service=OuterRef("service")).filter(
+        Q(state__in=IN_FLIGHT) | _STARTING
+    )
+    overtaken = Q(state=ActionState.APPLIED, ended_at__isnull=False) & ~Exists(under_way)
+    ended = Action.objects.filter(Q(state__in=ENDED) | overtaken, pk__in=promised)
     return frozenset(ended.values_list("pk", flat=True))
 
 

@@ -40,6 +40,9 @@ log = structlog.get_logger(__name__)
 CYCLE_LOCK: Final = 6_020_250
 """The advisory lock under which one placement cycle runs at a time."""
 
+LONGEST: Final = 100
+"""Characters of what a place is called."""
+
 ReadSituation = Callable[[], Situation]
 
 
@@ -174,7 +177,8 @@ def places_of(placement: PlainPlacement) -> list[Place]:
     ]
     moved = [
         Place(
-            name=f"{one['instance']} moved",
+            # Clusters tell long names apart at their end.
+            name=f"{one['instance']} moved"[-LONGEST:],
             role=one["role"],
             group=one["group"],
             cluster=one["cluster"],

@@ -14,10 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from controller.core.fleet import Level
+from controller.core.placement.plan_plain import NOWHERE
 from controller.core.placement.values import Affinity, Choice, Spread, Tenant
 from controller.core.types import Instances, Role
 from controller.models import Action, ServiceStatus
 from controller.selectors.placing import in_vain, rows_of, tenants_of
+from controller.services.placing import places_of
 from inventory.models import (
     Binding,
     Cluster,
@@ -362,6 +364,50 @@ def test_promises_of_an_action_that_ended_are_in_vain(
     assert (in_vain() == {action.pk}) is vain
     Binding.objects.update(instance="c-1")
     assert in_vain() == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("later", "ended", "vain"),
+    [
+        ("applied", False, False),
+        ("unknown", False, False),
+        ("ready", True, True),
+        ("failed", True, True),
+    ],
+)
+def test_what_an_overtaken_action_was_promised_is_in_vain_once_the_later_one_ended(
+    service: Service, nodes: list[Node], later: str, *, ended: bool, vain: bool
+) -> None:
+    overtaken, _ = (
+        Action.objects.create(
+            id=uuid4(),
+            service=service,
+            state=state,
+            **dict.fromkeys(("from_prefill", "from_decode", "to_prefill", "to_decode"), 1),
+            epoch=1,
+            recorded_at=NOW,
+            ended_at=NOW if is_over else None,
+        )
+        for state, is_over in (("applied", True), (later, ended))
+    )
+    make_binding(service, nodes[0], action=overtaken.pk)
+    assert (in_vain() == {overtaken.pk}) is vain
+
+
+def test_a_long_name_of_what_moves_is_cut_where_names_are_alike() -> None:
+    moves: Any = [
+        {
+            "instance": f"{'a' * 120}-{end}",
+            "role": "decode",
+            "group": "g",
+            "cluster": "eu-1-a",
+            "to_nodes": {"h800-001": 8},
+        }
+        for end in ("x", "y")
+    ]
+    first, second = places_of({**NOWHERE, "moves": moves})
+    assert first.name != second.name
+    assert len(first.name) == len(second.name) == 100
 
 
 def _fill(cluster: Cluster, hardware: HardwareType, count: int) -> None:
