@@ -359,10 +359,16 @@ class Choosing:
 
     def redo(self, shares: Sequence[Share]) -> None:
         """Take all that the shares took on a copy of what is free."""
+        slots = self.slots
         for share in shares:
+            taken: dict[tuple[int, int], dict[int, int]] = {}
             for pod in share.pods:
                 for node, gpus in pod.nodes:
-                    self.slots.take(node, gpus)
+                    here = taken.setdefault(slots.topology.places[node][:2], {})
+                    here[node] = here.get(node, 0) + gpus
+            for (kind, s1), nodes in taken.items():
+                free = [(node, int(slots.free[node]), gpus) for node, gpus in nodes.items()]
+                slots.take_run(kind, s1, [(node, had, had - gpus) for node, had, gpus in free])
 
     def undo(self, shares: Sequence[Share]) -> None:
         """Give back all that the shares took."""
