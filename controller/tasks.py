@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from controller.core.placement import advice
 from controller.models.clock import database_now
 from controller.selectors.node_use import holders
 from controller.selectors.placing import in_vain, reports
-from controller.selectors.situation import refused_requests, situation
+from controller.selectors.situation import refused_requests, situation, start_up_s
 from controller.services import (
     actions,
     approvals,
@@ -80,7 +81,8 @@ def _settle() -> None:
 def advise() -> str:
     """Look for moves and shrunk services that would help, and keep their proposals up to date."""
     found = situation()
-    advised = advice.advise(found, refused_requests(database_now()))
+    budget = replace(advice.USUAL, start_up_s=start_up_s())
+    advised = advice.advise(found, refused_requests(database_now()), budget=budget)
     rearranging.keep_up(advised, version=found.version)
     return f"{len(advised)} proposals of moves"
 

@@ -4,6 +4,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from django.db.models.fields.json import KT
+
 from controller.core.placement.limiting import NO_ROOM
 from controller.core.placement.preview import Situation
 from controller.core.placement.values import Request
@@ -44,6 +46,16 @@ def situation() -> Situation:
     return Situation(
         nodes.rows, tenants, nodes.facts, newest_version(), watched, unreadable, wished
     )
+
+
+def start_up_s() -> dict[str, float]:
+    """Return by service how long an instance takes to start, by what it has learnt; one query."""
+    known = (
+        ServiceStatus.objects.annotate(lead=KT("decision__forecast__lead_s"))
+        .exclude(lead=None)
+        .values_list("service__slug", "lead")
+    )
+    return {slug: float(lead) for slug, lead in known}
 
 
 def refused_in_a_row() -> dict[str, int]:

@@ -225,7 +225,14 @@ def _replacement(name: str, answer: Replacing, budget: Disruption) -> Advice:
         said.strip(),
         moves=tuple(map(plain_move, moves)),
         gain={"instances": len(moves)},
-        cost=_cost(moves, sum(budget.start_up_s.get(m.service, USUAL_START_S) for m in moves)),
+        cost=_cost(
+            moves,
+            sum(
+                gpus * budget.start_up_s.get(move.service, USUAL_START_S)
+                for move in moves
+                for _, gpus in move.to_nodes
+            ),
+        ),
         is_repair=bool(answer.moves),
     )
 
