@@ -4,8 +4,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.db.models.fields.json import KT
-
 from controller.core.placement.limiting import NO_ROOM
 from controller.core.placement.preview import Situation
 from controller.core.placement.values import Request
@@ -50,12 +48,12 @@ def situation() -> Situation:
 
 def start_up_s() -> dict[str, float]:
     """Return by service how long an instance takes to start, by what it has learnt; one query."""
-    known = (
-        ServiceStatus.objects.annotate(lead=KT("decision__forecast__lead_s"))
-        .exclude(lead=None)
-        .values_list("service__slug", "lead")
+    known = ServiceStatus.objects.exclude(decision__forecast=None).values_list(
+        "service__slug", "decision__forecast"
     )
-    return {slug: float(lead) for slug, lead in known}
+    return {
+        slug: forecast["lead_s"] for slug, forecast in known if forecast and "lead_s" in forecast
+    }
 
 
 def refused_in_a_row() -> dict[str, int]:
