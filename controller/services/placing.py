@@ -33,6 +33,8 @@ from controller.models import Action
 from controller.models.clock import database_now
 from controller.services import actions
 from inventory.services.bindings import NoLongerFreeError, Place, bind
+from inventory.services.locks import lock_for_binding
+from inventory.snapshot import newest_version
 from inventory.touched import touched
 
 log = structlog.get_logger(__name__)
@@ -42,6 +44,9 @@ CYCLE_LOCK: Final = 6_020_250
 
 LONGEST: Final = 100
 """Characters of what a place is called."""
+
+TRIES: Final = 3
+"""A cycle is computed so often while the inventory is edited under it."""
 
 ReadSituation = Callable[[], Situation]
 
@@ -60,22 +65,46 @@ def place_due(read: ReadSituation) -> list[UUID]:
     """Promise GPUs to the recorded actions that have none yet; returns those that have them now.
 
     The cycle is computed again on the fleet as it is. Where that differs from what was decided or
-    approved so that it matters, the action is called off and decided anew.
+    approved so that it matters, the action is called off and decided anew. A cycle during which
+    the inventory was edited is computed again (I01); after ``TRIES`` the sweep takes it up.
     """
-    with transaction.atomic():
-        _alone()
-        waiting = list(
-            Action.objects.select_for_update(of=("self",))
-            .filter(state=ActionState.RECORDED, is_bound=False, placement__isnull=False)
-            .select_related("service__cluster", "proposal__decided_by", "decision")
-            .order_by("recorded_at", "pk")
-        )
-        if not waiting:
-            return []
-        situation = read()
-        chosen = [action for action in waiting if action.rearrangement_id is None]
-        plan = situation.plan([_request(action) for action in chosen])
-        return [action.pk for action in waiting if _is_settled(action, plan, situation)]
+    for _ in range(TRIES):
+        try:
+            with transaction.atomic():
+                return _cycle(read)
+        except _EditedError as fault:
+            log.info("the inventory changed during a cycle", was=fault.was, now=fault.now)
+    return []
+
+
+class _EditedError(Exception):
+    """The inventory is at another version than the one a cycle started from."""
+
+    def __init__(self, was: int, now: int) -> None:
+        super().__init__(f"inventory version {was} has become {now}")
+        self.was, self.now = was, now
+
+
+def _cycle(read: ReadSituation) -> list[UUID]:
+    _alone()
+    lock_for_binding()
+    waiting = list(
+        Action.objects.select_for_update(of=("self",))
+        .filter(state=ActionState.RECORDED, is_bound=False, placement__isnull=False)
+        .select_related("service__cluster", "proposal__decided_by", "decision")
+        .order_by("recorded_at", "pk")
+    )
+    if not waiting:
+        return []
+    situation = read()
+    chosen = [action for action in waiting if action.rearrangement_id is None]
+    plan = situation.plan([_request(action) for action in chosen])
+    bound = [action.pk for action in waiting if _is_settled(action, plan, situation)]
+    # The nodes that were bound are locked by now: whoever edits them later changes the digest.
+    now = newest_version()
+    if now != situation.version:
+        raise _EditedError(situation.version, now)
+    return bound
 
 
 def _alone() -> None:

@@ -14,12 +14,14 @@ from redis.exceptions import ConnectionError as BrokerError
 
 from controller import loop, tasks, wiring
 from controller.core.placement.plan_plain import spots_of
+from controller.core.placement.preview import Situation
 from controller.core.types import Instances
 from controller.models import Action, Decision, Freeze, Proposal, ServiceStatus, Tick
 from controller.models.clock import database_now
 from controller.selectors.situation import refused_in_a_row, refused_requests, situation
 from controller.services import actions, leadership, placing
-from inventory.models import Binding, Node, RoleSpec, Service
+from inventory.models import Binding, InventoryVersion, Node, RoleSpec, Service
+from inventory.services.versions import stamp
 from tests.clusters import Cluster
 from tests.factories import (
     a_placement,
@@ -265,14 +267,45 @@ def test_what_somebody_binds_during_a_cycle_is_not_given_twice_i07_s19() -> None
     service = make_service("chat")
     make_action(service, recorded_at=database_now(), placement=a_placement())
 
-    def read() -> object:
+    def read() -> Situation:
         seen = situation()
         fill(service, node)
         return seen
 
-    assert placing.place_due(read) == []  # type: ignore[arg-type]
+    assert placing.place_due(read) == []
     assert bound() == {"000": 8}
     assert Action.objects.get().error.startswith("What it was placed on is taken: h800-000 has 0")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("edits", "after"),
+    [
+        pytest.param(1, {"001": 6}, id="once: the second try sees it"),
+        pytest.param(2, {"001": 6}, id="twice: so does the third"),
+        pytest.param(3, {}, id="all three times: the sweep goes on with it"),
+    ],
+)
+def test_a_cycle_during_which_the_inventory_is_edited_is_computed_again_i01(
+    edits: int, after: dict[str, int]
+) -> None:
+    first, _ = make_nodes(make_cluster(), make_hardware(), 2)
+    make_action(make_service("chat"), recorded_at=database_now(), placement=a_placement())
+    times = iter(range(edits))
+
+    def edit() -> None:
+        cordon(first)
+        stamp(InventoryVersion.Cause.EDIT, "ana")
+
+    def read() -> Situation:
+        seen = situation()
+        if next(times, None) is not None:
+            at_once(edit)
+        return seen
+
+    assert len(placing.place_due(read)) == bool(after)
+    assert bound() == after, "never on the node that was cordoned"
+    assert Action.objects.get().state == "recorded"
 
 
 def _approve(proposal: Proposal) -> None:
