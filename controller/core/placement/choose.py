@@ -103,18 +103,48 @@ class Choosing:
         return other
 
     def place(self, ask: Ask) -> list[Share]:
-        """Place as many units as there is room for, nearest and least scarce first."""
+        """Place as many units as there is room for, nearest and least scarce first.
+
+        Where what was taken near leaves too little for the others, less is taken near, and in the
+        end what is scarce is no longer spared: how many are placed comes before where.
+        """
+        ranks = self.slots.topology.ranks
+        shares = self._nearest_first(ask, ask.units, ranks)
+        placed = _units(shares)
+        if placed == ask.units or not placed:
+            return shares
+        self.undo(shares)
+        most = self._most(ask)
+        for near, spared in (*((near, ranks) for near in _fewer(placed)), (0, ranks[-1:])):
+            if placed >= most:
+                break
+            tried = self._nearest_first(ask, near, spared)
+            self.undo(tried)
+            if _units(tried) > placed:
+                shares, placed = tried, _units(tried)
+        self.redo(shares)
+        return shares
+
+    def _most(self, ask: Ask) -> int:
+        """Return what no choice of domains exceeds: the units counted where they may be at all."""
+        level = min([ask.require, *(outer for outer, _ in ask.caps)])
+        room = self._room(ask, self._plan(ask), level, Scarcity.HIGH)
+        return min(ask.units, int(room.sum()))
+
+    def _nearest_first(self, ask: Ask, near: int, ranks: Sequence[int]) -> list[Share]:
+        """Place units nearest and least scarce first, ``near`` at most nearer than required."""
         shares: list[Share] = []
         plan = self._plan(ask)
         left = ask.units
         for levels in _blocks(ask.require, ask.prefer):
-            for scarcity, level in product(self.slots.topology.ranks, levels):
-                while left:
-                    share = self._one(ask, plan, (level, scarcity), left)
+            for scarcity, level in product(ranks, levels):
+                while most := left if level == ask.require else min(left, near):
+                    share = self._one(ask, plan, (level, scarcity), most)
                     if share is None:
                         break
                     shares.append(share)
                     left -= share.units
+                    near = max(0, near - share.units)
                     if ask.caps:
                         ask = less(ask, share, self.slots.topology)
                 if not left:
@@ -381,6 +411,15 @@ _ONE: Final = 0
 """Where the smallest of all sizes is counted."""
 _WIDE: Final = 1 << 24
 """More than the nodes of one type in an S1."""
+
+
+def _units(shares: Sequence[Share]) -> int:
+    return sum([share.units for share in shares])
+
+
+def _fewer(placed: int) -> list[int]:
+    """Return counts from a little below ``placed`` down to none, each step twice the last."""
+    return [max(0, placed - (1 << step)) for step in range(placed.bit_length() + 1)]
 
 
 @cache

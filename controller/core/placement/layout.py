@@ -222,11 +222,16 @@ def is_nested(tenant: Tenant) -> bool:
 
 
 def parts_of(fleet: Fleet, tenant: Tenant, unit: Instances) -> tuple[Part, ...]:
-    """Return one unit as parts; a role's own parts are counted as if they had no level."""
+    """Return one unit as parts; a role's own parts are counted as if they had no level.
+
+    A role the service does not have is a part that may run nowhere.
+    """
     parts: list[Part] = []
     for role in Role:
         form, count = tenant.roles.get(role), unit.of(role)
-        if form is not None and count:
+        if form is None and count:
+            parts.append(Part(role.value, count, ()))
+        elif form is not None and count:
             parts += _pods(fleet, role, form, count)
     return tuple(parts)
 

@@ -13,7 +13,7 @@ from controller.core.placement.layout import SUBGROUPS, Fleet
 from controller.core.placement.slots import ONE, Part
 from controller.core.placement.values import Candidate, Tenant, Unplaced
 from controller.core.reasons import Code
-from controller.core.types import Floats, Instances
+from controller.core.types import Floats, Instances, Role
 
 MOST_CANDIDATES: Final = 4
 WORDS: Final = {Level.S1: "S1", Level.S2: "S2", Level.CLUSTER: "cluster"}
@@ -109,13 +109,9 @@ def refusal(
 
 
 def _reason(fleet: Fleet, choosing: Choosing, tenant: Tenant, ask: Ask) -> tuple[Code, str, str]:
-    nowhere = _without_nodes(tenant, ask)
+    nowhere = _nowhere(tenant, ask)
     if nowhere:
-        return (
-            Code.NO_CAPACITY_SKU,
-            f"No node that may be used has {nowhere}.",
-            f"nodes with {nowhere} are added, or another hardware type is allowed",
-        )
+        return Code.NO_CAPACITY_SKU, *nowhere
     short = [_shortage(fleet, choosing, part, ask) for part in ask.parts]
     would = _would_fit(fleet, choosing, ask)
     for one in short:
@@ -128,15 +124,20 @@ def _reason(fleet: Fleet, choosing: Choosing, tenant: Tenant, ask: Ask) -> tuple
     return _no_domain(fleet, choosing, ask, would)
 
 
-def _without_nodes(tenant: Tenant, ask: Ask) -> str:
-    """Return the hardware of the first part no node can take at all; empty if there is none."""
+def _nowhere(tenant: Tenant, ask: Ask) -> tuple[str, str] | None:
+    """Return what is said of the first part no node can take at all; ``None`` if there is none."""
     for part in ask.parts:
-        if not part.options:
-            role, _, name = part.role.partition("/")
-            form = next(form for kind, form in tenant.roles.items() if kind == role)
-            need = form.need or next(one.need for one in form.parts if one.name == name)
-            return " or ".join(choice.type for choice in need.hardware)
-    return ""
+        if part.options:
+            continue
+        role, _, name = part.role.partition("/")
+        form = tenant.roles.get(Role(role))
+        if form is None:
+            return f"The service has no role {role}.", f"it is given the role {role}"
+        need = form.need or next(one.need for one in form.parts if one.name == name)
+        types = " or ".join(choice.type for choice in need.hardware)
+        would = f"nodes with {types} are added, or another hardware type is allowed"
+        return f"No node that may be used has {types}.", would
+    return None
 
 
 def _in_reach(by_cluster: Ints, ask: Ask) -> int:

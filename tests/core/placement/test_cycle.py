@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from controller.core.fleet import Level
+from controller.core.fleet import Level, NodeRow
 from controller.core.placement.cycle import plan_cycle
 from controller.core.placement.layout import Facts, fleet_of
 from controller.core.placement.values import (
+    Affinity,
     Choice,
     Held,
     PartNeed,
@@ -40,6 +41,55 @@ def test_a_pair_is_placed_whole_or_as_its_largest_multiple(
     told = [(one.asked, one.placed) for one in found.unplaced]
     whole = asked == expect
     assert told == ([] if whole else [(Instances(*asked), Instances(*expect))])
+
+
+@pytest.mark.parametrize(
+    ("rows", "prefill", "decode"),
+    [
+        pytest.param(
+            [*(node(name, "h800") for name in "ab"), node("c", "h20", "s2-1/s1-2")],
+            need("h20", 4, Choice("h800", 4)),
+            need("h800", 8),
+            id="a pair in s1-1 would take the h800 of the second decode instance",
+        ),
+        pytest.param(
+            [
+                node("a", "h20", free=4),
+                node("b", "h20", free=5),
+                node("c", "h20", "s2-1/s1-2", free=2),
+                node("d", "h20", "s2-1/s1-2", free=2),
+            ],
+            need("h20", 2),
+            need("h20", 4),
+            id="a pair in s1-1 would break b: 5 - 2 < 4",
+        ),
+        pytest.param(
+            [
+                node("a", "h800", "s2-1/s1-1"),
+                *(node(name, kind, "s2-1/s1-2") for name, kind in (("b", "l40s"), ("c", "h20"))),
+            ],
+            need("h800", 4),
+            need("h800", 4, Choice("l40s", 4)),
+            id="a pair that spares the mixed s1-2 would take the h800 of the second prefill",
+        ),
+    ],
+)
+def test_all_of_a_request_comes_before_how_near_and_how_scarce_it_is(
+    rows: list[NodeRow], prefill: RoleForm, decode: RoleForm
+) -> None:
+    service = replace(tenant(prefill=prefill, decode=decode), affinity=Affinity(Level.S2))
+    _, found = plan(rows, [service], ("chat", 2, 2))
+    assert (placed(found), found.unplaced) == (Instances(2, 2), [])
+
+
+def test_a_role_the_service_does_not_have_is_refused() -> None:
+    service = replace(tenant(), roles={Role.PREFILL: need("h800", 4)})
+    _, found = plan([node("a", "h800")], [service], ("chat", 1, 1))
+    (refused,) = found.unplaced
+    assert not found.placements
+    assert refused.placed == Instances(0, 0)
+    assert refused.sentence.startswith("The service has no role decode.")
+    assert refused.would_fit_if == "it is given the role decode"
 
 
 def test_no_group_is_split_over_what_is_required() -> None:
