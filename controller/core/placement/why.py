@@ -188,10 +188,9 @@ def _no_domain(fleet: Fleet, choosing: Choosing, ask: Ask, would: str) -> tuple[
     if ask.joining and int(free.max(initial=0)):
         said = f"None of its groups has room for one role alone in its {WORDS[level]}."
         return Code.NO_CAPACITY_DOMAIN, said, would
-    total = " and ".join(
-        f"{one.free} {one.names} GPUs"
-        for one in (_shortage(fleet, choosing, part, ask) for part in ask.parts)
-    )
+    offered = (_shortage(fleet, choosing, part, ask) for part in ask.parts)
+    # Roles on the same hardware are offered the same GPUs.
+    total = " and ".join(dict.fromkeys(f"{one.free} {one.names} GPUs" for one in offered))
     unit = " and ".join(f"{part.pods} {part.role}" for part in ask.parts)
     said = f"{total} are free, but no {WORDS[level]} has room for {unit} together."
     return Code.NO_CAPACITY_DOMAIN, said, would
