@@ -60,5 +60,13 @@ def error_document(fault: AnswerError) -> str:
 
 
 def document(answer: object) -> str:
-    """Return an answer as a JSON document; raises :class:`ValueError` for NaN."""
-    return json.dumps(answer, ensure_ascii=False, allow_nan=False, indent=2)
+    """Return an answer as a JSON document; raises :class:`ValueError` for NaN.
+
+    What has no encoding, as half a pair of surrogates, is answered escaped as it came.
+    """
+    text = json.dumps(answer, ensure_ascii=False, allow_nan=False, indent=2)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(answer, allow_nan=False, indent=2)
+    return text

@@ -128,6 +128,15 @@ def test_an_id_given_twice_is_refused(tmp_path: Path) -> None:
         call_command("place", "--cases", kept(tmp_path, [CASE, CASE]), stdout=StringIO())
 
 
+def test_an_id_without_an_encoding_is_answered_as_it_came(tmp_path: Path) -> None:
+    out = BytesIO()
+    text = TextIOWrapper(out, encoding="utf-8")
+    case = with_(CASE, id="half a pair \ud83d")
+    call_command("place", "--cases", kept(tmp_path, [case]), stdout=text)
+    text.flush()
+    assert list(json.loads(out.getvalue())) == ["half a pair \ud83d"]
+
+
 def test_a_file_that_isn_t_there_or_isn_t_json_is_named(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match=r"nowhere\.json"):
         call_command("place", "--cases", "nowhere.json", stdout=StringIO())
