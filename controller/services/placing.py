@@ -6,6 +6,7 @@ database's rule besides (S19, I07).
 
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
@@ -97,9 +98,14 @@ def _cycle(read: ReadSituation) -> list[UUID]:
     if not waiting:
         return []
     situation = read()
+    moves = [action for action in waiting if action.rearrangement_id is not None]
+    bound = [action.pk for action in moves if _is_settled(action, Plan(), situation)]
+    if bound:
+        # Where moves go was approved by name: the others are placed around them.
+        situation = replace(read(), version=situation.version)
     chosen = [action for action in waiting if action.rearrangement_id is None]
     plan = situation.plan([_request(action) for action in chosen])
-    bound = [action.pk for action in waiting if _is_settled(action, plan, situation)]
+    bound += [action.pk for action in chosen if _is_settled(action, plan, situation)]
     # The nodes that were bound are locked by now: whoever edits them later changes the digest.
     now = newest_version()
     if now != situation.version:

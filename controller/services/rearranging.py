@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.core.exceptions import ObjectDoesNotExist
-from django.db import IntegrityError, transaction
+from django.db import DataError, IntegrityError, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
@@ -38,6 +38,17 @@ DONE_WITHIN: Final = timedelta(hours=1)
 CHANGED: Final = "The nodes it was planned on have changed since."
 TRIED_AGAIN_AFTER: Final = timedelta(minutes=10)
 """What failed by rule is a person's to decide for so long: no loop of writes."""
+
+BROKEN: Final = (
+    ArithmeticError,
+    AttributeError,
+    DataError,
+    LookupError,
+    ObjectDoesNotExist,
+    TypeError,
+    ValueError,
+)
+"""What a row that makes no sense leads to: it ends, and the others go on (S24)."""
 
 BY_RULE: Final = "Carried out by rule: what a service in mode automatic lost is replaced."
 
@@ -280,7 +291,7 @@ def advance() -> None:
             try:
                 with transaction.atomic():
                     _carry_on(row)
-            except (AttributeError, LookupError, ObjectDoesNotExist, TypeError) as fault:
+            except BROKEN as fault:
                 text = clean(f"It can't be carried on: {type(fault).__name__}: {fault}")
                 _close(row, ProposalState.FAILED, text)
 

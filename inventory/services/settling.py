@@ -26,6 +26,9 @@ ENDS_AFTER: Final = timedelta(minutes=10)
 GroupOf = tuple[str, str]
 """A service's slug and a group's name."""
 
+LONGEST_GROUP: Final = 100
+"""A cluster's longer names are cut: one of them must not hold up all services (S24)."""
+
 
 @dataclass(slots=True)
 class Settled:
@@ -98,7 +101,7 @@ def _groups_of(steps: Mapping[str, Steps], now: datetime) -> dict[GroupOf, int]:
 
 def _group_of(service: str, one: Instance) -> str:
     """Return the group an instance is in; all together where its cluster knows no groups."""
-    return one.group or f"{service}-g1"
+    return (one.group or f"{service}-g1")[:LONGEST_GROUP]
 
 
 def _name(steps: Mapping[str, Steps], groups: Mapping[GroupOf, int], settled: Settled) -> None:

@@ -22,6 +22,9 @@ from controller.core.placement.slots import (
 from controller.core.types import Floats
 
 _SCARCE: Final = 1e9
+_OTHER: Final = 1e12
+"""Hardware that is not the first choice costs far more than what is scarce."""
+
 _HOME: Final = 1e-6
 """Less than any difference in left-over GPUs that counts."""
 
@@ -77,10 +80,14 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """How a unit is counted, and the orders in which its parts take their nodes."""
+    """How a unit is counted, and the orders in which its parts take their nodes.
+
+    ``first`` counts units on first choices of hardware alone, where there are others.
+    """
 
     counting: Counting
     orders: tuple[tuple[Part, ...], ...]
+    first: Counting | None = None
 
 
 class Choosing:
@@ -166,13 +173,27 @@ class Choosing:
         key = ask.parts, ask.ranked
         known = self._plans.get(key)
         if known is None:
-            known = _Plan(counting_of(ask.parts), _orders(ask, self._weights))
+            known = _Plan(counting_of(ask.parts), _orders(ask, self._weights), self._first(ask))
             self._plans[key] = known
         return known
 
+    def _first(self, ask: Ask) -> Counting | None:
+        """Return how units on first choices of hardware are counted, if there are others."""
+        if not ask.ranked:
+            return None
+        name = self.slots.topology.hardware_name
+        first = []
+        for part in ask.parts:
+            own = [one for one in part.options if name(one.type) == name(part.options[0].type)]
+            first.append(replace(part, options=tuple(own)))
+        return None if tuple(first) == ask.parts else counting_of(tuple(first))
+
     def _counted(self, plan: _Plan, level: Level, scarcity: int = Scarcity.HIGH) -> Ints:
         """Return the units in each domain, further out than S1 only in S1s up to a scarcity."""
-        counting, slots = plan.counting, self.slots
+        return self._row(plan.counting, level, scarcity)
+
+    def _row(self, counting: Counting, level: Level, scarcity: int) -> Ints:
+        slots = self.slots
         return self._units.row(
             (counting, scarcity),
             level,
@@ -222,7 +243,7 @@ class Choosing:
         room = self._room(ask, plan, level, scarcity)
         while (most := int(room[room.argmax()])) > 0:
             wanted = min(most, left)
-            domain = self._best(ask, level, room, wanted)
+            domain = self._best(ask, where, room, wanted)
             pods = self._fill(plan, level, domain, scarcity, wanted)
             if pods is not None:
                 group = _joined(ask, self.slots, level, domain) if ask.homes else None
@@ -232,8 +253,13 @@ class Choosing:
             room[domain] = wanted - 1
         return None
 
-    def _best(self, ask: Ask, level: Level, room: Ints, wanted: int) -> int:
+    def _best(self, ask: Ask, where: tuple[Level, int], room: Ints, wanted: int) -> int:
+        """Return the domain that will do: on the hardware preferred, then the tightest (§7)."""
+        level, scarcity = where
         key = np.where(room >= wanted, self.left_over(level), np.inf)
+        first = self._plan(ask).first
+        if first is not None:
+            key += _OTHER * (self._row(first, level, scarcity) < wanted)
         for home in ask.homes:
             if level in home.at:
                 key[home.at[level]] -= _HOME

@@ -225,6 +225,14 @@ def test_the_preferred_hardware_first_and_the_next_scaled_by_its_throughput() ->
     assert not found.unplaced
 
 
+def test_the_preferred_hardware_comes_before_the_tighter_domain() -> None:
+    # 4 of 8 are left over under s1-2 and 0 under s1-1, but there it would be the second choice.
+    rows = [node("a", "h800", "s2-1/s1-1", free=4), node("b", "h20", "s2-2/s1-2")]
+    alone = replace(tenant(), roles={Role.DECODE: need("h20", 4, Choice("h800", 4))})
+    _, found = plan(rows, [alone], ("chat", 0, 1))
+    assert [dict(one.nodes) for one in found.placements] == [{"b": 4}]
+
+
 def test_an_instance_larger_than_a_node_takes_whole_nodes_under_one_s1() -> None:
     rows = [
         node("a", "h20", "s2-1/s1-1"),
