@@ -13,12 +13,17 @@ import pytest
 from django.conf import settings
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.test import TransactionTestCase
+from hypothesis import settings as examples
 from pytest_django import DjangoDbBlocker
 
 from tests.leftovers import Leftovers
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
+
+# A machine that is busy with something else is no fault of what is tested.
+examples.register_profile("any machine", deadline=None)
+examples.load_profile("any machine")
 
 CHROMIUM = next(
     filter(

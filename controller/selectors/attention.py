@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
+from django.db.models import Q
 from django.urls import reverse
 
 from controller.core import wording
-from controller.core.lifecycle import ActionState
+from controller.core.lifecycle import ActionState, ProposalState
 from controller.core.reasons import PASSING
 from controller.core.types import Move
-from controller.models import Action
+from controller.models import Action, Rearrangement
 from controller.selectors.services import DecisionLine, Latency, ServiceRow
 from controller.selectors.strip import FleetMode, StripState
 from controller.selectors.suggestions import Card
 
 MOST: Final = 7
+FOUND_LATELY: Final = timedelta(minutes=3)
+"""A loss that was not found again since has been replaced, or is no more."""
+
 QUALITY_WORDS: Final = {
     "stale": "has stale metrics",
     "missing": "has no metrics",
@@ -90,10 +94,11 @@ def attention(
     actions: Mapping[str, LatestAction],
     suggestions: Mapping[str, Card],
     strip: StripState,
+    moves: Iterable[Rearrangement] = (),
 ) -> Attention:
     """Judge what needs a person; pure, so every source has its own test."""
     rows = tuple(rows)
-    found = list(_loop(strip))
+    found = [*_loop(strip), *map(_moves, moves)]
     for row in rows:
         found.extend(_service(row, actions.get(row.slug)))
         if row.slug in suggestions:
@@ -142,6 +147,29 @@ def _suggested(service: str, card: Card) -> Item:
     sentence = f"could have another policy: {card.change} is suggested."
     address = reverse("suggestion", args=[row.pk])
     return Item(_SUGGESTED, "busy", service, sentence, row.opened_at, address, "Review…")
+
+
+def _moves(row: Rearrangement) -> Item:
+    """Return moves that wait for an answer, or why nothing replaces what a service lost."""
+    name = row.service.slug if row.service else "The fleet"
+    if row.state == ProposalState.PENDING:
+        rank, tone, sentence = _ASKS, "busy", f"asks for moves: {row.sentence}"
+        address, button = row.get_absolute_url(), "Decide…"
+    else:
+        rank, tone, sentence = _ACTION, "crit", f"lost instances. {row.closed_reason}"
+        address, button = reverse("service-placement", args=[name]), "Open"
+    return Item(rank, tone, name, sentence, row.created_at, address, button)
+
+
+def read_moves(now: datetime) -> list[Rearrangement]:
+    """Return the moves that wait, and the losses found lately that nothing replaces; one query."""
+    waits = Q(state=ProposalState.PENDING, expires_at__gt=now)
+    told = Q(
+        state=ProposalState.WITHDRAWN,
+        kind=Rearrangement.Kind.REPLACE,
+        evidence_at__gt=now - FOUND_LATELY,
+    )
+    return list(Rearrangement.objects.filter(waits | told).select_related("service"))
 
 
 def _is_stuck(decision: DecisionLine) -> bool:

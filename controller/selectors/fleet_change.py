@@ -81,8 +81,8 @@ class Preview:
 
 _EFFECTS: Final = {
     "cordon": "No new instance is placed there. What runs there stays.",
-    "drain": "No new instance is placed there. What runs there stays until it is scaled in or"
-    " moved: draining moves nothing by itself.",
+    "drain": "No new instance is placed there. What runs there is started elsewhere, then leaves:"
+    " by rule for services in mode automatic, as a proposal of moves for others.",
     "maintain": "No new instance is placed there. What runs there stays: stop it before you pull"
     " the plug.",
     "return": "New instances may be placed there again, where health and reservations allow it.",

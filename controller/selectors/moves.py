@@ -19,7 +19,7 @@ SHOWN_DECIDED: Final = 50
 TITLES: Final = {
     Rearrangement.Kind.ROOM: "Make room for {}",
     Rearrangement.Kind.TOGETHER: "Bring P and D of {} together",
-    Rearrangement.Kind.REPLACE: "Replace what {} lost",
+    Rearrangement.Kind.REPLACE: "Replace instances of {}",
     Rearrangement.Kind.SHRINK: "Shrink lower priorities for {}",
 }
 EFFECTS: Final = {

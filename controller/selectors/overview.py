@@ -12,7 +12,12 @@ from django.db.models import Q
 from controller.core.reasons import PASSING
 from controller.core.types import Move
 from controller.models import Decision, PoolSample
-from controller.selectors.attention import Attention, attention, read_latest_actions
+from controller.selectors.attention import (
+    Attention,
+    attention,
+    read_latest_actions,
+    read_moves,
+)
 from controller.selectors.services import (
     DecisionLine,
     Services,
@@ -69,10 +74,11 @@ class State:
 
 
 def read_state(strip: StripState, now: datetime) -> State:
-    """Return what needs attention and every service, worst first; seven queries for any fleet."""
+    """Return what needs attention and every service, worst first; eight queries for any fleet."""
     services = read_services(now)
     actions, suggestions = read_latest_actions(), suggested(now)
-    return State(attention(services.rows, actions, suggestions, strip), services)
+    moves = read_moves(now)
+    return State(attention(services.rows, actions, suggestions, strip, moves), services)
 
 
 def read_pools(now: datetime) -> tuple[Pool, ...]:

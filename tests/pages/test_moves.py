@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -129,7 +130,7 @@ def test_the_page_says_who_gives_way_and_what_else_fits(ana: Client) -> None:
     ("kind", "title", "otherwise"),
     [
         ("together", "Bring P and D of chat together", "the pairs stay apart"),
-        ("replace", "Replace what chat lost", "What is lost stays lost"),
+        ("replace", "Replace instances of chat", "What is lost stays lost"),
         ("shrink", "Shrink lower priorities for chat", "Nobody shrinks"),
     ],
 )
@@ -184,7 +185,7 @@ def test_what_cannot_be_replaced_says_why_i08(ana: Client) -> None:
     )  # fmt: skip
     for path in ("/approvals/?tab=decided", row.get_absolute_url()):
         page = reading(ana, path)
-        assert "Replace what chat lost" in page
+        assert "Replace instances of chat" in page
         assert why in page
     assert "disturbs nobody" in page
 
@@ -402,3 +403,21 @@ def test_the_page_asks_as_often_for_three_steps_as_for_one(
     assert step.pk
     with django_assert_num_queries(once):
         ana.get(row.get_absolute_url())
+
+
+def test_the_overview_tells_moves_that_wait_and_losses_nothing_replaces(client: Client) -> None:
+    client.force_login(User.objects.create_user("ria"))
+    now = timezone.now()
+    proposed()
+    lost = proposed(
+        1,
+        kind="replace",
+        state="withdrawn",
+        evidence_at=now,
+        closed_reason="Nothing replaces what chat lost: no S2 has room.",
+    )
+    page = client.get("/").content.decode()
+    assert "asks for moves: Move 1 decode instance of code" in page
+    assert "lost instances. Nothing replaces what chat lost: no S2 has room." in page
+    Rearrangement.objects.filter(pk=lost.pk).update(evidence_at=now - timedelta(minutes=4))
+    assert "lost instances." not in client.get("/").content.decode()

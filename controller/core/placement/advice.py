@@ -4,11 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from controller.core.fleet import Level
 from controller.core.placement.choose import Ask
 from controller.core.placement.cycle import choosing_of, wanted_of
 from controller.core.placement.defragment import Rearranging, make_room
 from controller.core.placement.degrade import Shrinking, Shrunk, shrink_for
-from controller.core.placement.layout import sizes_of
+from controller.core.placement.layout import groups_of, sizes_of
 from controller.core.placement.moving import USUAL_START_S, Disruption, widened
 from controller.core.placement.plan_plain import (
     PlainMove,
@@ -76,7 +77,7 @@ def advise(
     lost = lost_of(fleet, tenants)
     answers = _replaced(situation, lost)
     found = [
-        _replacement(name, answer, budget)
+        _replacement(situation, name, answer, budget)
         for name, answer in answers.items()
         if answer.moves or answer.refused
     ]
@@ -206,15 +207,16 @@ def _without(situation: Situation, lost: Mapping[str, Sequence[Held]]) -> Situat
     return replace(situation, tenants=left)
 
 
-def _replacement(name: str, answer: Replacing, budget: Disruption) -> Advice:
+def _replacement(situation: Situation, name: str, answer: Replacing, budget: Disruption) -> Advice:
     moves = answer.moves or answer.whole_group
-    refused = " ".join(one.sentence for one in answer.refused)
+    refused = " ".join(
+        f"{one.sentence} It would fit with {one.would_fit_if}." for one in answer.refused
+    )
     where = sorted({node for move in moves for node in own_names(move.from_nodes)})
+    apart = _groups_apart(situation, name, answer.moves)
     if answer.moves:
-        said = (
-            f"Replace {_counted(answer.moves)} of {name} on {', '.join(where)} within their"
-            f" domain. {refused}"
-        )
+        far = f", farther apart than {', '.join(apart)} was" if apart else " within their domain"
+        said = f"Replace {_counted(answer.moves)} of {name} on {', '.join(where)}{far}. {refused}"
     elif moves:
         said = f"{refused} Move the whole group of {name} instead: {_counted(moves)}."
     else:
@@ -233,8 +235,26 @@ def _replacement(name: str, answer: Replacing, budget: Disruption) -> Advice:
                 for _, gpus in move.to_nodes
             ),
         ),
-        is_repair=bool(answer.moves),
+        # What would split a group is for a person to say.
+        is_repair=bool(answer.moves) and not apart,
     )
+
+
+def _groups_apart(situation: Situation, name: str, moves: Sequence[Move]) -> list[str]:
+    """Return the groups that moves would leave farther apart than they are and prefer to be."""
+    fleet, tenant = situation.fleet, situation.tenants[name]
+    moved = {move.instance for move in moves}
+    apart = []
+    for group, held in groups_of(tenant.held).items():
+        came = {node for move in moves if move.group == group for node, _ in move.to_nodes}
+        stays = {node for one in held if one.name not in moved for node, _ in one.nodes}
+        if not came or not stays:
+            continue
+        before, now = fleet.nearest(sorted(stays)), fleet.nearest(sorted(stays | came))
+        least = max(tenant.affinity.level, before.level if before else Level.CLUSTER)
+        if now is None or now.level > least:
+            apart.append(group)
+    return apart
 
 
 def _room(found: Rearranging) -> Advice:

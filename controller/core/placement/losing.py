@@ -30,8 +30,9 @@ NOTHING: Final = Replacing()
 class Loss:
     """A service that loses instances, or that gives way to one that does.
 
-    ``had`` are its counts before, ``least`` those it may not go below. ``replaced`` come back
-    beside their group, ``placed`` as growth does, ``shrunk`` go for others.
+    ``had`` are its counts before, without what it had lost already; ``least`` those it may not go
+    below. ``replaced`` come back beside their group, ``placed`` as growth does, ``shrunk`` go for
+    others.
     ``is_watched`` is whether it is only observed, so that nothing is done for it.
     """
 
@@ -139,6 +140,7 @@ class _Losing:
     gone: frozenset[str]
     before: dict[str, Tenant] = field(default_factory=dict)
     lost: dict[str, set[str]] = field(default_factory=dict)
+    earlier: dict[str, set[str]] = field(default_factory=dict)
     answers: dict[str, Replacing] = field(default_factory=dict)
     missing: dict[str, Instances] = field(default_factory=dict)
     placements: tuple[Placement, ...] = ()
@@ -163,6 +165,7 @@ class _Losing:
             stuck = names_of(one for one in held if one.name not in came)
             left += _removals(tenant, stuck)
             mine = names_of(one for one in held if any(node in self.gone for node, _ in one.nodes))
+            self.earlier[name] = names_of(held) - mine
             if mine:
                 self.answers[name], self.lost[name] = answer, mine
                 self.missing[name] = _counts(tenant.held, mine & stuck)
@@ -206,11 +209,12 @@ class _Losing:
         missing = self.missing.get(name, Instances(0, 0))
         came = {(one.role, one.instance) for one in self.placements if one.service == name}
         gives = next((one for one in self.shrunk if one.service == name), None)
+        gone = _counts(tenant.held, self.earlier.get(name, set()))
         return Loss(
             service=name,
             priority=tenant.priority,
             least=tenant.least,
-            had=tenant.counts,
+            had=_each(lambda role: tenant.counts.of(role) - gone.of(role)),
             lost=lost,
             replaced=_each(lambda role: lost.of(role) - missing.of(role)),
             placed=_each(lambda role: sum(one is role for one, _ in came)),

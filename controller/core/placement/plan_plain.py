@@ -99,6 +99,7 @@ class PlainPlacement(TypedDict):
     moves: NotRequired[list[PlainMove]]
     asked: NotRequired[PlainCounts]
     refused: NotRequired[int]
+    near: NotRequired[str]
 
 
 NOWHERE: Final[PlainPlacement] = {
@@ -240,8 +241,8 @@ def moves_of(placement: PlainPlacement) -> tuple[MoveTo, ...]:
 def what_matters(before: PlainPlacement, now: PlainPlacement) -> str:
     """Return what of a placement turned out so differently that nobody agreed to it, or nothing.
 
-    Fewer instances, instances farther apart, and other hardware matter; other nodes of the same
-    kind, as near to each other, don't.
+    Fewer instances, instances farther apart than shown and than the service prefers, and other
+    hardware matter; other nodes of the same kind, as near as is preferred, don't.
     """
     for role in Role:
         promised, found = _count(before, role), _count(now, role)
@@ -250,7 +251,7 @@ def what_matters(before: PlainPlacement, now: PlainPlacement) -> str:
             said = f" {why['sentence']}" if why else ""
             return f"There is room for {found} of {promised} {role.value} instances now.{said}"
     far, farther = _farthest(before), _farthest(now)
-    if farther > far:
+    if farther > max(far, NEARNESS.get(before.get("near", ""), 0)):
         return f"It would share {DOMAINS[farther]} only, not {DOMAINS[far]} as shown before."
     was, became = _hardware(before), _hardware(now)
     if became == was and "asked" in before:

@@ -13,7 +13,7 @@ from controller.core.placement.limiting import (
     requests_of,
     unplanned,
 )
-from controller.core.placement.plan_plain import PlainPlacement, placement_of
+from controller.core.placement.plan_plain import LEVELS, PlainPlacement, placement_of
 from controller.core.placement.values import Plan, Request, Tenant
 from controller.core.placement.weaker import is_other
 from controller.core.types import Decision, Instances, Limits
@@ -45,6 +45,11 @@ class Situation:
         if not self.fleets:
             self.fleets[""] = fleet_of(self.rows, list(self.tenants.values()), self.facts)
         return self.fleets[""]
+
+    def near(self, service: str) -> str:
+        """Return how near the groups of a service are meant to be, empty where nobody knows."""
+        tenant = self.tenants.get(service)
+        return LEVELS[tenant.affinity.level] if tenant else ""
 
     def plan(self, requests: Sequence[Request]) -> Plan:
         """Return one cycle over the requests of services that are placed.
@@ -111,11 +116,22 @@ def preview(
     parts = parts_of(plan, [one.service for one in asked], situation.version)
     for service, change in wanted.items():
         parts[service]["asked"] = {"prefill": change.prefill, "decode": change.decode}
-    for request in asked:
-        if request.refused:
-            # What is carried out is served in the turn it was decided in.
-            parts[request.service]["refused"] = request.refused
+    _keep_terms(parts, asked, situation)
     return fitting, parts
+
+
+def _keep_terms(
+    parts: Mapping[str, PlainPlacement], asked: Sequence[Request], situation: Situation
+) -> None:
+    """Keep with placements what is needed to judge them when they are carried out.
+
+    They are served in the turn they were decided in, and may lie as near as was preferred then.
+    """
+    for request in asked:
+        part = parts[request.service]
+        part["near"] = situation.near(request.service)
+        if request.refused:
+            part["refused"] = request.refused
 
 
 def parts_of(plan: Plan, services: Collection[str], version: int) -> dict[str, PlainPlacement]:
