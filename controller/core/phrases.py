@@ -53,6 +53,7 @@ CODE_TITLES: Final[Mapping[str, str]] = {
     Code.STARTING: "Instances that are starting can't stand in for others yet.",
     Code.REMOVAL_BUDGET: "The fleet has given up all that may go unattended in ten minutes.",
     Code.RATIO_EXCEPTION: "One role can't grow; the other grows beyond the P/D ratio.",
+    Code.WEAKER_HARDWARE: "More instances of weaker hardware do the work of those wanted.",
     Code.EXCHANGE: "One role gives GPUs to the other: it shrinks first, then the other grows.",
     Code.EXCHANGE_ENDED: "The GPUs of an exchange did not come free in time; decided anew.",
     Code.UNCHANGED: "This step changed nothing.",

@@ -76,7 +76,7 @@ def test_a_step_of_the_sweep_that_fails_is_logged_by_name_and_stops_no_other(
     tasks.sweep()
 
     (line,) = [record for record in caplog.records if record.name == "controller.tasks"]
-    assert "swept in vain" in line.getMessage()
+    assert "done in vain" in line.getMessage()
     assert "pick_up" in line.getMessage()
     assert not Backtest.objects.exists()
 

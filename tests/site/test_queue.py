@@ -208,6 +208,7 @@ def test_cron_asks_for_every_regular_task_as_json() -> None:
     assert asked == {
         ("controller.tasks.tick", "control", settings.TICK_S, 30),
         ("controller.tasks.sweep", "actions", 10, 30),
+        ("controller.tasks.advise", "placement", 60, 60),
     }
     assert {job.serializer for job in jobs} == {queue.JSONSerializer}
 
