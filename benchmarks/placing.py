@@ -31,6 +31,7 @@ from benchmarks.fleet_rows import make_fleet  # noqa: E402
 from controller.core.fleet import view_of  # noqa: E402
 from controller.selectors import placing  # noqa: E402
 from inventory.services.settling import settle  # noqa: E402
+from inventory.touched import touched
 
 SIZES = (600, 6_000)
 RUNS = 15
@@ -76,7 +77,7 @@ def main() -> None:
             "nodes with what is free": placing.rows_of,
             "… as arrays": lambda: view_of(placing.rows_of().rows),
             "services with what they hold": partial(placing.tenants_of, nodes),
-            f"digest of {NAMES} nodes": partial(placing.touched, named),
+            f"digest of {NAMES} nodes": partial(touched, named),
             "settle, nothing new": lambda: settle(placing.reports(), (), timezone.now()),
         }
         for name, act in acts.items():
