@@ -31,7 +31,7 @@ from benchmarks.fleet_rows import make_fleet  # noqa: E402
 from controller.core.fleet import view_of  # noqa: E402
 from controller.selectors import placing  # noqa: E402
 from inventory.services.settling import settle  # noqa: E402
-from inventory.touched import touched
+from inventory.touched import touched  # noqa: E402
 
 SIZES = (600, 6_000)
 RUNS = 15
