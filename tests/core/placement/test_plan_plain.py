@@ -191,3 +191,10 @@ def test_what_matters(now: PlainPlacement, said: str) -> None:
 
 def test_nearer_than_agreed_is_fine() -> None:
     assert what_matters(changed(level="cluster"), changed(level="s1")) == ""
+
+
+def test_as_near_as_the_service_prefers_is_no_news_whatever_was_shown() -> None:
+    shown, found = changed(level="s1"), changed(level="s2")
+    assert "It would share" in what_matters(shown, found)
+    assert what_matters({**shown, "near": "s2"}, found) == ""
+    assert "It would share" in what_matters({**shown, "near": "s1"}, found)
