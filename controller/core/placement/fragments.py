@@ -36,11 +36,6 @@ class ShapeRoom:
     fits: int
     allowed: int
 
-    @property
-    def fit_frac(self) -> float:
-        """Share of what the free GPUs would allow that fits; 1 where they allow nothing."""
-        return self.fits / self.allowed if self.allowed else 1.0
-
 
 @dataclass(frozen=True, slots=True)
 class Fragmentation:

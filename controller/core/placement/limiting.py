@@ -77,26 +77,8 @@ def hardened(one: Decision, plan: Plan, tenant: Tenant, limits: Limits) -> tuple
     if final == one.final:
         return one, kept
     said = work(placed, tenant) or "on other hardware it would take more than the limits allow"
-    *steps, gate = one.steps
     step = Step("hardware", one.final, final, Code.WEAKER_HARDWARE, said)
-    if final == one.current:
-        return replace(
-            one,
-            steps=(*steps, step),
-            final=final,
-            then=None,
-            move=Move.BLOCKED,
-            gate=Gate.NONE,
-            code=Code.WEAKER_HARDWARE,
-            sentence=f"Wanted {arrows(one.current, one.final)}, and {said}.",
-        ), kept
-    return replace(
-        one,
-        steps=(*steps, step, replace(gate, before=final, after=final)),
-        final=final,
-        then=None,
-        sentence=_reduced(one, final, f"{capitalised(said)}."),
-    ), kept
+    return _cut(one, step, f", and {said}.", f"{capitalised(said)}."), kept
 
 
 def _limited(one: Decision, unplaced: Unplaced) -> Decision:
@@ -111,28 +93,33 @@ def _limited(one: Decision, unplaced: Unplaced) -> Decision:
         if grown
         else one.current
     )
-    *steps, gate = one.steps
     said = unplaced.sentence
     if unplaced.would_fit_if:
         said += f" It would fit with {unplaced.would_fit_if}."
     step = Step("placement", one.final, final, unplaced.code, said.rstrip("."))
-    if not grown:
+    return _cut(one, step, f", {_but(unplaced.code)}: {said}", f"Limited by placement: {said}")
+
+
+def _cut(one: Decision, step: Step, but: str, because: str) -> Decision:
+    """Return the decision with what a step left of it: ``but`` says why nothing was left."""
+    *steps, gate = one.steps
+    if step.after == one.current:
         return replace(
             one,
             steps=(*steps, step),
-            final=final,
+            final=step.after,
             then=None,
             move=Move.BLOCKED,
             gate=Gate.NONE,
-            code=unplaced.code,
-            sentence=f"Wanted {arrows(one.current, one.final)}, {_but(unplaced.code)}: {said}",
+            code=step.code,
+            sentence=f"Wanted {arrows(one.current, one.final)}{but}",
         )
     return replace(
         one,
-        steps=(*steps, step, replace(gate, before=final, after=final)),
-        final=final,
+        steps=(*steps, step, replace(gate, before=step.after, after=step.after)),
+        final=step.after,
         then=None,
-        sentence=_reduced(one, final, f"Limited by placement: {said}"),
+        sentence=_reduced(one, step.after, because),
     )
 
 
