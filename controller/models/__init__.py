@@ -10,6 +10,7 @@ from controller.models.loop import (
     ServiceStatus,
     Tick,
 )
+from controller.models.overriding import Breaker, Grant, OutsideChange, Override
 from controller.models.placement import Rearrangement
 from controller.models.profiles import EngineProfile
 from controller.models.simulated import SimulatedFleet, SimulatedService
@@ -22,20 +23,27 @@ from controller.models.steering import (
     Proposal,
     SavedView,
 )
+from controller.models.verdicts import ApprovalRule, ProposalComment, Verdict
 
 __all__ = [
     "Action",
+    "ApprovalRule",
     "AuditEvent",
     "Backtest",
+    "Breaker",
     "ControllerLease",
     "Decision",
     "DecisionTally",
     "EngineProfile",
     "Freeze",
+    "Grant",
+    "OutsideChange",
+    "Override",
     "PolicySuggestion",
     "PoolSample",
     "Preference",
     "Proposal",
+    "ProposalComment",
     "Rearrangement",
     "Sample",
     "SavedView",
@@ -44,4 +52,5 @@ __all__ = [
     "SimulatedService",
     "Tick",
     "Trace",
+    "Verdict",
 ]

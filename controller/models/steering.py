@@ -8,7 +8,8 @@ from controller.core import lifecycle
 from controller.core.lifecycle import ActionState, ProposalState, SuggestionState
 from controller.core.types import Instances
 from controller.models.loop import Decision, pair_of
-from inventory.models import Service
+from controller.models.scopes import Scoped, one_scope
+from inventory.models import Cluster, Region, Service
 
 OPEN_PROPOSAL = sorted(lifecycle.OPEN_PROPOSALS)
 IN_FLIGHT = sorted(lifecycle.IN_FLIGHT)
@@ -17,6 +18,12 @@ LIVE_SUGGESTION = sorted(lifecycle.LIVE_SUGGESTIONS)
 
 class Proposal(models.Model):
     """A change that waits for a person. ``fingerprint`` binds an approval to what was seen."""
+
+    class Origin(models.TextChoices):
+        CONTROLLER = "controller", "the controller"
+        PERSON = "person", "a person"
+        COUNTER = "counter", "a counter-proposal"
+        ROLL_BACK = "roll_back", "a roll back"
 
     service = models.ForeignKey(Service, on_delete=models.CASCADE, related_name="proposals")
     decision = models.ForeignKey(Decision, null=True, on_delete=models.SET_NULL, related_name="+")
@@ -53,6 +60,44 @@ class Proposal(models.Model):
     decided_reason = models.TextField(blank=True)
     closed_at = models.DateTimeField(null=True)
     closed_reason = models.TextField(blank=True)
+    origin = models.CharField(max_length=10, choices=Origin, default=Origin.CONTROLLER)
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="Who asked for it, and so may not approve it; null: the controller.",
+    )
+    requested_reason = models.TextField(blank=True)
+    answers = models.ForeignKey(
+        "self",
+        null=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="The proposal this was made instead of.",
+    )
+    undoes = models.ForeignKey(
+        "controller.Action",
+        null=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="The action this would roll back.",
+    )
+    needs = models.PositiveSmallIntegerField(default=1, help_text="How many people approve it.")
+    needs_why = models.CharField(max_length=300, blank=True)
+    rule = models.ForeignKey(
+        "controller.ApprovalRule",
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="proposals",
+        help_text="The rule that let it through; null: people did.",
+    )
+    is_break_glass = models.BooleanField(
+        default=False, help_text="Whether somebody let it through without waiting for others."
+    )
+    predicted = models.JSONField(
+        null=True, help_text="What the simulator expects of it; null: not predicted."
+    )
 
     class Meta:
         ordering = ("-created_at", "-id")
@@ -64,7 +109,11 @@ class Proposal(models.Model):
             ),
         )
         indexes = (models.Index(fields=("state", "expires_at")),)
-        permissions = (("approve_proposal", "Can approve and reject proposals"),)
+        permissions = (
+            ("approve_proposal", "Can approve and reject proposals"),
+            ("propose_change", "Can propose a change by hand"),
+            ("break_glass", "Can let a proposal through without waiting for others"),
+        )
 
     def __str__(self) -> str:
         return (
@@ -170,6 +219,9 @@ class Action(models.Model):
     in_step = models.JSONField(
         null=True, help_text="Who of the started waits to be registered; null: nobody."
     )
+    overrides = models.CharField(
+        max_length=64, blank=True, help_text="Digest of the overrides it was decided under."
+    )
     attempts = models.PositiveIntegerField(default=0)
     recorded_at = models.DateTimeField()
     sent_at = models.DateTimeField(null=True)
@@ -199,11 +251,20 @@ class Action(models.Model):
         )
 
 
-class Freeze(models.Model):
-    """A person's stop of automatic change; without a service it holds for the whole fleet."""
+class Freeze(Scoped, models.Model):
+    """A person's stop of automatic change; without a scope it holds for the whole fleet.
 
+    It has no end of its own: only a person ends it (S16).
+    """
+
+    region = models.ForeignKey(
+        Region, null=True, blank=True, on_delete=models.CASCADE, related_name="+"
+    )
+    cluster = models.ForeignKey(
+        Cluster, null=True, blank=True, on_delete=models.CASCADE, related_name="+"
+    )
     service = models.ForeignKey(
-        Service, null=True, blank=True, on_delete=models.CASCADE, related_name="freezes"
+        Service, null=True, blank=True, on_delete=models.CASCADE, related_name="+"
     )
     by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+"
@@ -218,25 +279,21 @@ class Freeze(models.Model):
     class Meta:
         ordering = ("-since",)
         constraints = (
+            one_scope("freeze"),
             models.UniqueConstraint(
-                fields=("service",),
+                fields=("region", "cluster", "service"),
                 condition=models.Q(ended_at__isnull=True),
                 nulls_distinct=False,
-                name="one_freeze_per_scope",
+                name="one_freeze_in_force_per_scope",
             ),
         )
         permissions = (
-            ("freeze", "Can freeze a service or the fleet"),
+            ("freeze", "Can freeze a service, a cluster, a region or the fleet"),
             ("resume", "Can resume what is frozen"),
         )
 
     def __str__(self) -> str:
         return f"{self.scope} frozen by {self.by_name}"
-
-    @property
-    def scope(self) -> str:
-        """The slug of the frozen service, or "the fleet"."""
-        return self.service.slug if self.service else "the fleet"
 
 
 class AuditEvent(models.Model):

@@ -50,6 +50,13 @@ RECORDS: Final = (
     "trace",
     "backtest",
     "engineprofile",
+    "override",
+    "breaker",
+    "outsidechange",
+    "grant",
+    "approvalrule",
+    "verdict",
+    "proposalcomment",
 )
 CONFIGURED: Final = ("service", "rolespec", "slo", "policy")
 
@@ -62,9 +69,17 @@ VIEW: Final = _rights("inventory", ("view",), (*INVENTORY, *DERIVED)) | _rights(
     "controller", ("view",), RECORDS
 )
 OPERATE: Final = frozenset(
-    {"controller.freeze", "controller.run_backtest", "inventory.cordon_node"}
+    {
+        "controller.freeze",
+        "controller.override",
+        "controller.propose_change",
+        "controller.run_backtest",
+        "inventory.cordon_node",
+    }
 )
-STEER: Final = frozenset({"controller.resume", "controller.approve_proposal"})
+STEER: Final = frozenset(
+    {"controller.resume", "controller.approve_proposal", "controller.break_glass"}
+)
 ROLES: Final[Mapping[str, frozenset[str]]] = {
     "Viewer": VIEW,
     "Operator": VIEW | OPERATE,
@@ -78,6 +93,7 @@ ROLES: Final[Mapping[str, frozenset[str]]] = {
     "Admin": VIEW
     | _rights("inventory", ("add", "change", "delete"), INVENTORY)
     | _rights("controller", ("add", "delete"), ("engineprofile",))
+    | _rights("controller", ("add", "change"), ("grant", "approvalrule"))
     | _rights("auth", ("add", "change", "delete", "view"), ("user", "group"))
     | OPERATE
     | STEER,

@@ -35,7 +35,7 @@ from controller.core.reasons import Code
 from controller.core.registration import InStep, PlainRule
 from controller.core.starts import START_S
 from controller.core.types import Hold, Instances, Mode, Role, Stage
-from controller.models import Action, Freeze, Proposal, Rearrangement, ServiceStatus, holds
+from controller.models import Action, Proposal, Rearrangement, ServiceStatus, holds
 from controller.models.clock import database_now
 from controller.services import audit, exchanges, leadership, people
 from controller.services.rows import basis_of, order_of
@@ -250,12 +250,9 @@ def run(pk: UUID, *, actuator_of: ActuatorOf) -> ActionState:
     if refused:
         _end(action, ActionState.CANCELLED, refused, ends)
         return ActionState.CANCELLED
-    frozen = Freeze.objects.filter(
-        Q(service=None) | Q(service=OuterRef("service")), ended_at__isnull=True
-    )
     steered = Service.objects.filter(pk=OuterRef("service"), mode__in=_modes(action))
     claimed = Action.objects.filter(
-        ~Exists(frozen), Exists(steered), PLACED, pk=pk, state=ActionState.RECORDED
+        ~holds.held(), Exists(steered), PLACED, pk=pk, state=ActionState.RECORDED
     ).update(state=ActionState.SENT, sent_at=Now(), attempts=F("attempts") + 1)
     if not claimed:
         return ActionState(Action.objects.values_list("state", flat=True).get(pk=pk))
@@ -296,8 +293,9 @@ def _objections(action: Action) -> Iterator[str]:
     moves = action.rearrangement
     if moves is not None and moves.state != ProposalState.APPLYING:
         yield f"The moves it belongs to are {moves.state}."
-    if moves is not None and moves.decided_by and not moves.decided_by.has_perm(people.APPROVE):
-        yield f"{moves.decided_by.get_username()} no longer has the right to approve."
+    decider = moves.decided_by if moves is not None else None
+    if decider is not None and not people.may(decider, people.APPROVE, moves):
+        yield f"{decider.get_username()} no longer has the right to approve."
 
 
 def _has_moved_on(action: Action) -> bool:
@@ -328,7 +326,9 @@ def _modes(action: Action) -> tuple[str, ...]:
 def _no_longer_approved(proposal: Proposal, now: datetime) -> str:
     if proposal.expires_at <= now:
         return "The approval expired before it was sent."
-    if proposal.decided_by is None or not proposal.decided_by.has_perm(people.APPROVE):
+    if proposal.decided_by is None or not people.may(
+        proposal.decided_by, people.APPROVE, proposal
+    ):
         name = proposal.decided_by.get_username() if proposal.decided_by else "The approver"
         return f"{name} no longer has the right to approve."
     return ""

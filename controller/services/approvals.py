@@ -4,12 +4,12 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Case, Exists, OuterRef, Q, Value, When
+from django.db.models import Case, Value, When
 from django.db.models.functions import Now
 
 from controller.core import phrases
 from controller.core.lifecycle import ProposalState
-from controller.models import Freeze, Proposal, holds
+from controller.models import Proposal, holds
 from controller.models.clock import database_now
 from controller.services import actions, audit, exchanges, people
 from controller.services.errors import ConflictError, MissingError
@@ -33,12 +33,9 @@ def approve(
     reason = people.reason_text(reason, needed=False)
     if holds.by_environment() or holds.by_file():
         raise _conflict(proposal, user, version=version, fingerprint=fingerprint)
-    frozen = Freeze.objects.filter(
-        Q(service__isnull=True) | Q(service=OuterRef("service")), ended_at__isnull=True
-    )
     with transaction.atomic():
         waiting = Proposal.objects.filter(
-            ~Exists(frozen),
+            ~holds.held(),
             pk=pk,
             state=PENDING,
             version=version,

@@ -4,13 +4,22 @@ from dataclasses import dataclass
 from typing import Final
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
-from django.db.models import Model
+from django.db.models import Model, Q
+from django.db.models.functions import Now
 
 from controller.core.words import clean
+from controller.models import Grant
+from controller.models.scopes import chain_of
 from controller.services import audit
+from controller.services.accounts import ROLES
 from controller.services.errors import ForbiddenError, InvalidError
 
 APPROVE: Final = "controller.approve_proposal"
+PROPOSE: Final = "controller.propose_change"
+BREAK_GLASS: Final = "controller.break_glass"
+OVERRIDE: Final = "controller.override"
+GRANT: Final = "controller.add_grant"
+RULE: Final = "controller.add_approvalrule"
 FREEZE: Final = "controller.freeze"
 RESUME: Final = "controller.resume"
 BACKTEST: Final = "controller.run_backtest"
@@ -19,6 +28,11 @@ EDIT_FLEET: Final = "inventory.change_node"
 CORDON: Final = "inventory.cordon_node"
 NEEDS: Final = {
     APPROVE: "deciding on proposals needs the role Approver",
+    PROPOSE: "proposing a change needs the role Operator",
+    BREAK_GLASS: "letting a change through alone needs the role Approver",
+    OVERRIDE: "overriding a policy needs the role Operator",
+    GRANT: "granting roles needs the role Admin",
+    RULE: "rules that approve by themselves need the role Admin",
     FREEZE: "freezing needs the role Operator",
     RESUME: "resuming needs the role Approver",
     BACKTEST: "starting and cancelling backtests needs the role Operator",
@@ -52,13 +66,35 @@ def account_of(person: Person) -> User | None:
     return person if isinstance(person, AbstractBaseUser) else None
 
 
+def may(person: Person, right: str, about: Model | None = None) -> bool:
+    """Return whether the person has the right over a service, a cluster, a region or their rows.
+
+    Groups give rights everywhere, grants within their scope (product: roles). Without ``about``
+    the whole fleet is meant. An account that is disabled has no right.
+    """
+    if person.has_perm(right):
+        return True
+    account = account_of(person)
+    if account is None or not account.is_active:
+        return False
+    roles = [name for name, rights in ROLES.items() if right in rights]
+    held = Grant.objects.filter(
+        Q(expires_at=None) | Q(expires_at__gt=Now()),
+        chain_of(about).covering,
+        user=account,
+        role__in=roles,
+        ended_at=None,
+    )
+    return held.exists()
+
+
 def require(person: Person, right: str, about: Model | None = None) -> None:
     """Raise :class:`ForbiddenError`, after recording the attempt, unless the person may.
 
     The rights of an account are read when it is first asked, so one that was disabled since
     sign-in has none.
     """
-    if person.has_perm(right):
+    if may(person, right, about):
         return
     text = f"{person.get_username() or 'A visitor'} may not do this: {NEEDS[right]} ({right})."
     audit.record(

@@ -332,7 +332,7 @@ def _without_right(row: Rearrangement) -> str:
         return (
             "" if mode == Service.Mode.AUTOMATIC else "The service is no longer in mode automatic."
         )
-    if not row.decided_by.has_perm(people.APPROVE):
+    if not people.may(row.decided_by, people.APPROVE, row):
         return f"{row.decided_by.get_username()} no longer has the right to approve."
     return ""
 

@@ -1,0 +1,101 @@
+"""Who said what about a proposal: approvals one by one, comments, and the rules that approve."""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from controller.models.scopes import Scoped, one_scope
+from controller.models.steering import Proposal
+from inventory.models import Cluster, Region, Service
+
+
+class ApprovalRule(Scoped, models.Model):
+    """One revision of a rule that lets proposals through by itself.
+
+    A proposal passes if each limit that is given holds: its ``direction``, at most ``most_gpus``
+    changed, at most ``most_frac`` of the service's instances of a role, and the time of day
+    within ``from_time`` to ``until_time`` of ``days`` (Monday is 0) in ``time_zone``.
+    """
+
+    region = models.ForeignKey(
+        Region, null=True, blank=True, on_delete=models.CASCADE, related_name="+"
+    )
+    cluster = models.ForeignKey(
+        Cluster, null=True, blank=True, on_delete=models.CASCADE, related_name="+"
+    )
+    service = models.ForeignKey(
+        Service, null=True, blank=True, on_delete=models.CASCADE, related_name="+"
+    )
+
+    class Direction(models.TextChoices):
+        OUT = "out", "scale-out"
+        IN = "in", "scale-in"
+        ANY = "any", "both directions"
+
+    name = models.SlugField(max_length=63)
+    revision = models.PositiveIntegerField(default=1)
+    is_enabled = models.BooleanField(default=True)
+    direction = models.CharField(max_length=3, choices=Direction, default=Direction.OUT)
+    most_gpus = models.PositiveIntegerField(null=True, blank=True)
+    most_frac = models.FloatField(null=True, blank=True)
+    days = models.JSONField(default=list, blank=True)
+    from_time = models.TimeField(null=True, blank=True)
+    until_time = models.TimeField(null=True, blank=True)
+    time_zone = models.CharField(max_length=63, default="UTC")
+    reason = models.TextField()
+    by_name = models.CharField(max_length=150)
+    made_at = models.DateTimeField()
+    superseded_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("name", "-revision")
+        constraints = (
+            one_scope("approvalrule"),
+            models.UniqueConstraint(fields=("name", "revision"), name="rule_revision_once"),
+            models.UniqueConstraint(
+                fields=("name",), condition=Q(superseded_at=None), name="one_rule_in_force"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name}, revision {self.revision}"
+
+
+class Verdict(models.Model):
+    """One person's approval of exactly one body of a proposal; of another body it says nothing."""
+
+    proposal = models.ForeignKey(Proposal, on_delete=models.CASCADE, related_name="verdicts")
+    version = models.PositiveIntegerField()
+    fingerprint = models.CharField(max_length=64)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    at = models.DateTimeField()
+    reason = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ("at", "id")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("proposal", "version", "user"), name="one_verdict_per_person_and_body"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.user_id} approved {self.proposal_id}, version {self.version}"
+
+
+class ProposalComment(models.Model):
+    """What a person said about a proposal without deciding."""
+
+    proposal = models.ForeignKey(Proposal, on_delete=models.CASCADE, related_name="comments")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+"
+    )
+    by_name = models.CharField(max_length=150)
+    at = models.DateTimeField()
+    text = models.TextField()
+
+    class Meta:
+        ordering = ("at", "id")
+
+    def __str__(self) -> str:
+        return f"{self.by_name}: {self.text}"
