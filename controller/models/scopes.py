@@ -85,9 +85,8 @@ def chain_of(about: models.Model | None) -> Chain:
         return Chain(about.region_id, about.pk)
     if isinstance(about, Service):
         return Chain(about.cluster.region_id, about.cluster_id, about.pk)
-    owner = getattr(about, "service", None) or getattr(about, "cluster", None)
-    if owner is None:
-        owner = getattr(about, "region", None)
+    owners = (getattr(about, part, None) for part in ("service", "cluster", "site", "region"))
+    owner = next(filter(None, owners), None)
     return chain_of(owner) if owner is not None else Chain()
 
 

@@ -1,6 +1,6 @@
 """Nodes as people steer them: who may, the change, and its record in one transaction."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from controller.services import audit, people
 from controller.services.errors import ConflictError, InvalidError
 from controller.services.people import Person
 from inventory.importers.checks import label_problem
-from inventory.models import Node
+from inventory.models import Cluster, Node
 from inventory.services import nodes, reservations
 from inventory.services.nodes import Outcome
 from inventory.transitions import LABEL, RESERVE, NodeChange
@@ -35,7 +35,7 @@ def change(
     no node, too many, a lacking reason or a bad label, and :class:`ConflictError` where the
     database keeps two reservations apart.
     """
-    people.require(user, right_for(asked))
+    _require(user, right_for(asked), seen)
     if not seen:
         raise InvalidError("node", "Tick at least one node.")
     check_number(len(seen))
@@ -56,6 +56,18 @@ def change(
             "Somebody reserved one of these nodes for that time a moment ago: look again."
         ) from fault
     return _with_who(done, seen)
+
+
+def _require(user: Person, right: str, nodes_chosen: Collection[UUID]) -> None:
+    """Raise :class:`ForbiddenError` unless the person may change the nodes of all clusters named.
+
+    Without a node the right has to be one over the whole fleet.
+    """
+    if user.has_perm(right):
+        return
+    clusters = Cluster.objects.filter(nodes__in=list(nodes_chosen)).distinct()
+    for cluster in clusters or (None,):
+        people.require(user, right, cluster)
 
 
 def check_number(count: int) -> None:
@@ -141,7 +153,7 @@ def _with_who(done: Outcome, seen: Mapping[UUID, int]) -> Outcome:
 
 def release(node: UUID, field: str, *, seen: int, user: Person) -> Outcome:
     """Give a field that a person holds back to imports. Raises :class:`ForbiddenError`."""
-    people.require(user, people.EDIT_FLEET)
+    _require(user, people.EDIT_FLEET, [node])
     with transaction.atomic():
         done = nodes.release(node, clean(field), seen=seen, by=user.get_username())
         _record(done, "gave back to imports", user, "")

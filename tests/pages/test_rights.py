@@ -1,0 +1,258 @@
+"""Who may do what: every address × every role, everywhere and within a scope (product: roles)."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.db import transaction
+from django.test import Client
+from django.urls import URLPattern, reverse
+from django.utils import timezone
+
+from controller import urls
+from controller.models import Grant, Rearrangement
+from controller.services import people
+from controller.services.accounts import ROLES, ensure_roles
+from inventory.models import Cluster, Node, Region, Service
+from tests.factories import (
+    make_decision,
+    make_hardware,
+    make_nodes,
+    make_proposal,
+    make_service,
+    make_suggestion,
+)
+
+pytestmark = pytest.mark.django_db
+
+FOUND: Final = 302
+FORBIDDEN: Final = 403
+NOT_ALLOWED: Final = 405
+SIGN_IN: Final = frozenset({"sign-in", "sign-out"})
+
+
+@dataclass(frozen=True)
+class Side:
+    """A cluster with everything an address may name."""
+
+    cluster: Cluster
+    service: Service
+    node: Node
+    keys: Mapping[str, Any]
+
+
+Names = Callable[[Side], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Door:
+    """An address that changes something: what it names, the right it takes, what is sent.
+
+    ``scoped`` doors are of an object; the others of the whole fleet. A ``right`` of ``None`` is
+    for everybody about themselves.
+    """
+
+    right: str | None
+    names: Names = lambda _side: {}
+    body: Callable[[Side], dict[str, Any]] = lambda _side: {}
+    scoped: bool = True
+
+
+def _slug(side: Side) -> dict[str, Any]:
+    return {"slug": side.service.slug}
+
+
+def _pk(kind: str) -> Names:
+    return lambda side: {"pk": side.keys[kind]}
+
+
+def _hardware(_side: Side) -> dict[str, Any]:
+    return {"slug": "h800"}
+
+
+def _node(side: Side) -> dict[str, Any]:
+    return {"cluster": side.cluster.slug, "name": side.node.name}
+
+
+def _answer(**more: Any) -> Callable[[Side], dict[str, Any]]:
+    return lambda side: {"version": 1, "fingerprint": side.keys["fingerprint"], **more}
+
+
+def _fleet_change(side: Side) -> dict[str, Any]:
+    node = f"{side.node.pk}:{side.node.version}"
+    return {"node": node, "action": "cordon", "reason": "why", "confirm": "1"}
+
+
+DOORS: Final[dict[str, Door]] = {
+    "freeze-fleet": Door(people.FREEZE, body=_answer(reason="why"), scoped=False),
+    "resume-fleet": Door(people.RESUME, body=_answer(reason="why"), scoped=False),
+    "freeze-service": Door(people.FREEZE, _slug, _answer(reason="why")),
+    "resume-service": Door(people.RESUME, _slug, _answer(reason="why")),
+    "approve": Door(people.APPROVE, _pk("proposal"), _answer()),
+    "reject": Door(people.APPROVE, _pk("proposal"), _answer(reason="no")),
+    "moves-approve": Door(people.APPROVE, _pk("moves"), _answer()),
+    "moves-reject": Door(people.APPROVE, _pk("moves"), _answer(reason="no")),
+    "suggestion-adopt": Door(people.EDIT_POLICY, _pk("suggestion"), _answer()),
+    "suggestion-dismiss": Door(people.EDIT_POLICY, _pk("suggestion"), _answer(reason="no")),
+    "service-policy": Door(people.EDIT_POLICY, _slug),
+    "service-placement": Door(people.EDIT_POLICY, _slug),
+    "policy-simulate": Door(people.BACKTEST, _slug, scoped=False),
+    "policy-curate": Door(people.BACKTEST, _slug, scoped=False),
+    "policy-revert": Door(
+        people.EDIT_POLICY, lambda side: {**_slug(side), "revision": 1}, _answer(reason="why")
+    ),
+    "backtest-new": Door(people.BACKTEST, scoped=False),
+    "backtest-cancel": Door(people.BACKTEST, _pk("backtest"), scoped=False),
+    "fleet-change": Door(people.CORDON, body=_fleet_change),
+    "node-release": Door(people.EDIT_FLEET, _node, _answer(field="labels")),
+    "node-labels": Door(people.EDIT_FLEET, _node, _answer(labels="a=b", seen="{}")),
+    "node-move": Door(people.EDIT_FLEET, _node),
+    "rack": Door(people.EDIT_FLEET, _pk("rack"), scoped=False),
+    "hardware-edit": Door(people.EDIT_FLEET, _hardware, scoped=False),
+    "hardware-alias": Door(people.EDIT_FLEET, _hardware, _answer(text="another"), scoped=False),
+    "hardware-merge": Door(
+        people.EDIT_FLEET,
+        _hardware,
+        _answer(into="b200", target_version=1, reason="why", typed=0),
+        scoped=False,
+    ),
+    "hardware-delete": Door(people.EDIT_FLEET, _hardware, _answer(reason="why"), scoped=False),
+    "import-new": Door(people.EDIT_FLEET, scoped=False),
+}
+OWN: Final = frozenset(
+    {"preferences", "fleet-views", "policy-check", "policy-windows", "what-if", "decision-replay"}
+)
+"""What changes nothing but what is one's own."""
+
+TOLD_BY_STATE: Final = frozenset(
+    {"import-apply", "import-replan", "import-cancel", "import-revert"}
+)
+"""Imports in their states have tests of their own."""
+
+
+@pytest.fixture
+def sides() -> tuple[Side, Side]:
+    """Two regions with the same things in each."""
+    ensure_roles()
+    make_hardware("b200")
+    return _side("one"), _side("two")
+
+
+def _side(name: str) -> Side:
+    region = Region.objects.create(slug=f"region-{name}", name=name)
+    cluster = Cluster.objects.create(slug=name, name=name, region=region, kind="record")
+    service = make_service(f"chat-{name}", cluster=cluster, mode="approve")
+    node = make_nodes(cluster, make_hardware(), 1)[0]
+    decision = make_decision(service)
+    now = timezone.now()
+    proposal = make_proposal(service, decision=decision, expires_at=now + timedelta(minutes=9))
+    moves = Rearrangement.objects.create(
+        kind="room",
+        service=service,
+        key=f"key-{name}",
+        body={"moves": [], "shrinks": []},
+        sentence="Make room.",
+        inventory_version=1,
+        touched="",
+        created_at=now,
+        evidence_at=now,
+        expires_at=now + timedelta(minutes=9),
+    )
+    keys = {
+        "proposal": proposal.pk,
+        "moves": moves.pk,
+        "suggestion": make_suggestion(service).pk,
+        "rack": node.rack_id,
+        "backtest": uuid.uuid4(),
+        "fingerprint": proposal.fingerprint,
+    }
+    return Side(cluster, service, node, keys)
+
+
+def _client(role: str, side: Side | None) -> Client:
+    """Return somebody with the role everywhere, or in the cluster of a side alone."""
+    user = User.objects.create_user(f"{role}-{uuid.uuid4().hex[:6]}".replace(" ", "-"))
+    if side is None:
+        user.groups.add(Group.objects.get(name=role))
+    else:
+        Grant.objects.create(
+            user=user,
+            role=role,
+            cluster=side.cluster,
+            reason="on call",
+            by_name="admin",
+            granted_at=timezone.now(),
+        )
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def _status(client: Client, name: str, side: Side) -> int:
+    door = DOORS[name]
+    with transaction.atomic():
+        found = client.post(reverse(name, kwargs=door.names(side)), door.body(side))
+        transaction.set_rollback(True)
+    return found.status_code
+
+
+@pytest.mark.parametrize("name", sorted(DOORS))
+def test_only_who_has_the_right_gets_through_the_door(name: str, sides: tuple[Side, Side]) -> None:
+    own, foreign = sides
+    door, wrong = DOORS[name], []
+    for role, rights in ROLES.items():
+        may = door.right in rights
+        for scope, side, expected in (
+            (None, own, may),
+            (own, own, may and door.scoped),
+            (own, foreign, False),
+        ):
+            status = _status(_client(role, scope), name, side)
+            if (status != FORBIDDEN) != expected:
+                where = "everywhere" if scope is None else "in the other cluster"
+                where = "in its cluster" if scope is side else where
+                wrong.append(f"{role} {where}: {status}, may: {expected}")
+    assert wrong == []
+
+
+def test_a_stranger_gets_through_no_door(sides: tuple[Side, Side]) -> None:
+    assert {name: _status(Client(), name, sides[0]) for name in DOORS} == dict.fromkeys(
+        DOORS, FOUND
+    )
+
+
+def test_every_address_that_takes_a_change_is_known(sides: tuple[Side, Side]) -> None:
+    known = DOORS.keys() | OWN | TOLD_BY_STATE | SIGN_IN
+    unknown = [name for name in _changing(sides[0]) if name not in known]
+    assert unknown == []
+
+
+def _changing(side: Side) -> list[str]:
+    """Return the names of the addresses that answer a POST with something else than 405."""
+    admin = User.objects.create_superuser("root")
+    client = Client(raise_request_exception=False)
+    client.force_login(admin)
+    found = []
+    for one in urls.urlpatterns:
+        if not isinstance(one, URLPattern) or one.name is None or one.name.startswith("api-"):
+            continue
+        kwargs = {key: _some(kind, side) for key, kind in one.pattern.converters.items()}
+        with transaction.atomic():
+            status = client.post(reverse(one.name, kwargs=kwargs)).status_code
+            transaction.set_rollback(True)
+        if status != NOT_ALLOWED:
+            found.append(one.name)
+    return found
+
+
+def _some(converter: object, side: Side) -> object:
+    kind = type(converter).__name__
+    if kind == "IntConverter":
+        return 1
+    return uuid.uuid4() if kind == "UUIDConverter" else side.service.slug
