@@ -162,6 +162,23 @@ def _names(raw: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in raw.split(",") if name.strip())
 
 
+def _issuer(raw: str) -> str:
+    parts = urlsplit(raw.strip())
+    if parts.scheme == "http" and parts.hostname not in {"127.0.0.1", "localhost"}:
+        raise _UnusableError("what it says must be encrypted: begin with https://")
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
+        raise _UnusableError("write the issuer's address, such as https://id.example.org")
+    return raw.strip().rstrip("/")
+
+
+def _roles(raw: str) -> Mapping[str, str]:
+    pairs = [pair.rpartition("=") for pair in raw.split(",") if pair.strip()]
+    found = {group.strip(): role.strip() for group, _, role in pairs}
+    if "" in found or "" in found.values():
+        raise _UnusableError("write group=Role with commas between, such as sre=Approver")
+    return found
+
+
 def _secret_key(raw: str) -> str:
     if len(raw) < SHORTEST_SECRET:
         raise _UnusableError(f"write at least {SHORTEST_SECRET} random characters")
@@ -291,6 +308,59 @@ class Configuration:
         group="Security",
         default="",
         help="Origins such as `https://scale.example.org` that a proxy serves the pages under.",
+    )
+    oidc_issuer: str = _setting(
+        "HETEROSCALE_OIDC_ISSUER",
+        _issuer,
+        kind="address",
+        group="Sign-in through an identity provider",
+        default=None,
+        shown_default="not set: accounts and passwords are kept here",
+        help="Issuer of an OpenID Connect provider; `/.well-known/openid-configuration` under it "
+        "tells the rest.",
+    )
+    oidc_client_id: str = _setting(
+        "HETEROSCALE_OIDC_CLIENT_ID",
+        _text,
+        kind="text",
+        group="Sign-in through an identity provider",
+        default="",
+        help="Under what name this product is known there; its way back is "
+        "`/sign-in/provider/back/`.",
+    )
+    oidc_client_secret: str = _setting(
+        "HETEROSCALE_OIDC_CLIENT_SECRET",
+        _text,
+        kind="text",
+        group="Sign-in through an identity provider",
+        default="",
+        help="The secret that goes with it.",
+        secret=True,
+    )
+    oidc_scopes: str = _setting(
+        "HETEROSCALE_OIDC_SCOPES",
+        _text,
+        kind="words",
+        group="Sign-in through an identity provider",
+        default="openid profile email",
+        help="What is asked for; add the scope that makes the provider name groups.",
+    )
+    oidc_roles_claim: str = _setting(
+        "HETEROSCALE_OIDC_ROLES_CLAIM",
+        _text,
+        kind="name",
+        group="Sign-in through an identity provider",
+        default="groups",
+        help="The claim that names a person's groups.",
+    )
+    oidc_roles: Mapping[str, str] = _setting(
+        "HETEROSCALE_OIDC_ROLES",
+        _roles,
+        kind="group=Role, comma between",
+        group="Sign-in through an identity provider",
+        default="",
+        help="Which group has which role here, for everything; nobody without one comes in. "
+        "Looked at each time somebody signs in.",
     )
     secure: bool = _setting(
         "HETEROSCALE_SECURE",
@@ -517,6 +587,13 @@ def _check_together(configuration: Configuration) -> None:
         raise ConfigurationError(
             "SECRET_KEY: not set, and with DATABASE_URL every machine must share one; write at "
             f"least {SHORTEST_SECRET} random characters."
+        )
+    if configuration.oidc_issuer and not (
+        configuration.oidc_client_id and configuration.oidc_client_secret
+    ):
+        raise ConfigurationError(
+            "HETEROSCALE_OIDC_CLIENT_ID: an identity provider is set, so write what it knows this "
+            "product as, and HETEROSCALE_OIDC_CLIENT_SECRET."
         )
     if configuration.debug and configuration.secure:
         raise ConfigurationError(

@@ -119,6 +119,16 @@ RQ_SHOW_ADMIN_LINK = False
 LOGIN_URL = "/sign-in/"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/sign-in/"
+OIDC_ISSUER = CONFIGURATION.oidc_issuer
+OIDC_CLIENT_ID = CONFIGURATION.oidc_client_id
+OIDC_CLIENT_SECRET = CONFIGURATION.oidc_client_secret
+OIDC_SCOPES = CONFIGURATION.oidc_scopes
+OIDC_ROLES_CLAIM = CONFIGURATION.oidc_roles_claim
+OIDC_ROLES = CONFIGURATION.oidc_roles
+AUTHENTICATION_BACKENDS = [
+    "django.contrib.auth.backends.ModelBackend",
+    "heteroscale_site.oidc.backend.OidcBackend",
+]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}", "OPTIONS": options}
     for name, options in (

@@ -10,6 +10,7 @@ import requests
 
 CONNECT_S: Final = 5.0
 READ_S: Final = 10.0
+OK: Final = 200
 _CHUNK: Final = 2**16
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 

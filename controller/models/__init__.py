@@ -1,6 +1,7 @@
 """What the controller remembers."""
 
 from controller.models.backtests import Backtest, Trace
+from controller.models.identities import Identity
 from controller.models.loop import (
     ControllerLease,
     Decision,
@@ -37,6 +38,7 @@ __all__ = [
     "EngineProfile",
     "Freeze",
     "Grant",
+    "Identity",
     "OutsideChange",
     "Override",
     "PolicySuggestion",
