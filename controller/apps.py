@@ -8,3 +8,9 @@ class ControllerConfig(AppConfig):
 
     name = "controller"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Listen for sign-ins."""
+        from controller.services import sign_ins  # noqa: PLC0415 - models exist only now
+
+        sign_ins.listen()

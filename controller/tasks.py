@@ -19,6 +19,7 @@ from controller.selectors.placing import in_vain, reports
 from controller.selectors.situation import refused_requests, situation, start_up_s
 from controller.services import (
     actions,
+    anchoring,
     approvals,
     backtest_jobs,
     backtest_load,
@@ -28,6 +29,8 @@ from controller.services import (
     placing,
     rearranging,
     retention,
+    sealing,
+    verifying,
 )
 from controller.services.errors import NotLeadingError
 from controller.simulator import curation
@@ -36,6 +39,8 @@ from inventory.services.settling import settle
 log = structlog.get_logger(__name__)
 
 HEAVY_NICENESS: Final = 10
+SEALED_AFTER_TICK: Final = 500
+SEALED_BY_SWEEP: Final = 4_000
 
 
 def tick() -> str:
@@ -60,6 +65,7 @@ def tick() -> str:
     actions.enqueue(report.actions)
     placing.enqueue()
     actions.follow(database_now())
+    _alone(sealing.seal, SEALED_AFTER_TICK)
     log.info("tick", slot=report.slot, decisions=report.decisions, actions=len(report.actions))
     return f"tick {report.slot}: {report.decisions} decisions, {len(report.actions)} actions"
 
@@ -103,6 +109,13 @@ def sweep() -> None:
     _alone(import_jobs.pick_up)
     _alone(fleet.settle_reservations)
     _alone(retention.prune, now)
+    _alone(sealing.seal, SEALED_BY_SWEEP)
+    _alone(_anchor)
+    _alone(verifying.advance, now)
+
+
+def _anchor() -> None:
+    anchoring.keep(settings.AUDIT_ANCHOR, database_now(), every_s=settings.AUDIT_ANCHOR_S)
 
 
 def _alone(carry_out: Callable[..., object], *item: object) -> None:

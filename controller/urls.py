@@ -7,6 +7,7 @@ from controller.api import figures
 from controller.api import imports as import_api
 from controller.views import (
     approvals,
+    audit,
     backtests,
     capacity,
     decisions,
@@ -84,6 +85,8 @@ urlpatterns = [
     path("decisions/", decisions.index, name="decisions"),
     path("decisions/<int:pk>/", decisions.page, name="decision"),
     path("decisions/<int:pk>/replay/", replay.page, name="decision-replay"),
+    path("audit/", audit.index, name="audit"),
+    path("audit/export/", audit.export, name="audit-export"),
     path("fleet/", fleet.index, name="fleet"),
     path("fleet/change/", fleet.change, name="fleet-change"),
     path("fleet/export/", fleet.export, name="fleet-export"),

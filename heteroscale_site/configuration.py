@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -179,6 +180,13 @@ def _roles(raw: str) -> Mapping[str, str]:
     return found
 
 
+def _addresses(raw: str) -> tuple[str, ...]:
+    try:
+        return tuple(str(ip_address(name)) for name in _names(raw))
+    except ValueError as error:
+        raise _UnusableError("write addresses such as 10.0.0.5, a comma between") from error
+
+
 def _secret_key(raw: str) -> str:
     if len(raw) < SHORTEST_SECRET:
         raise _UnusableError(f"write at least {SHORTEST_SECRET} random characters")
@@ -274,6 +282,16 @@ class Configuration:
         secret=True,
         help="PostgreSQL to use instead of the embedded one.",
     )
+    owner_database: Mapping[str, Any] | None = _setting(
+        "HETEROSCALE_OWNER_URL",
+        _database,
+        kind="postgres://…",
+        group="Servers",
+        shown_default="the role of DATABASE_URL",
+        secret=True,
+        help="The same database as the role that owns its tables: commands and migrations use "
+        "it, and grant the role of DATABASE_URL no more than the web server and the workers need.",
+    )
     broker: Broker | None = _setting(
         "REDIS_URL",
         _broker,
@@ -362,6 +380,15 @@ class Configuration:
         help="Which group has which role here, for everything; nobody without one comes in. "
         "Looked at each time somebody signs in.",
     )
+    proxies: tuple[str, ...] = _setting(
+        "HETEROSCALE_PROXIES",
+        _addresses,
+        kind="addresses, comma between",
+        group="Security",
+        default="",
+        help="Addresses of the proxies in front of the web server: only from them is "
+        "`X-Forwarded-For` believed, which the audit keeps as the source of a request.",
+    )
     secure: bool = _setting(
         "HETEROSCALE_SECURE",
         _flag,
@@ -395,6 +422,23 @@ class Configuration:
         group="Security",
         secret=True,
         help="Bearer token for the queue's own metrics; without it only administrators read them.",
+    )
+    audit_anchor: Path | None = _setting(
+        "HETEROSCALE_AUDIT_ANCHOR",
+        _path,
+        kind="file",
+        group="Audit",
+        shown_default="`audit-anchor.jsonl` in the data directory",
+        help="File that the newest hash of the audit is appended to; best on another machine's "
+        "disk or one that only takes additions.",
+    )
+    audit_anchor_s: int = _setting(
+        "HETEROSCALE_AUDIT_ANCHOR_S",
+        _seconds,
+        kind="seconds",
+        group="Audit",
+        default="600",
+        help="Time from one line of that file to the next, while the audit grows.",
     )
     tick_s: int = _setting(
         "HETEROSCALE_TICK_S",
@@ -594,6 +638,11 @@ def _check_together(configuration: Configuration) -> None:
         raise ConfigurationError(
             "HETEROSCALE_OIDC_CLIENT_ID: an identity provider is set, so write what it knows this "
             "product as, and HETEROSCALE_OIDC_CLIENT_SECRET."
+        )
+    if configuration.owner_database is not None and configuration.database is None:
+        raise ConfigurationError(
+            "HETEROSCALE_OWNER_URL: names the owner of a database that is not given, write "
+            "DATABASE_URL too."
         )
     if configuration.debug and configuration.secure:
         raise ConfigurationError(

@@ -12,7 +12,9 @@ from heteroscale_site.configuration import Broker, Configuration, ProcessRole
 from heteroscale_site.home import Home
 
 DATABASE_NAME = "heteroscale"
+# The owner of the tables, and the role that can add to the record and change nothing of it.
 DATABASE_USER = "heteroscale"
+APPLICATION_USER = "heteroscale_app"
 # Nothing listens on the discard port: a command run while the product is down is refused at once.
 NOT_RUNNING = Broker(host="127.0.0.1", port=9)
 
@@ -23,16 +25,30 @@ IDLE_IN_TRANSACTION_MS = 120_000
 WEB_POOL = {"min_size": 1, "max_size": 8, "timeout": 5}
 
 
+def application_role(configuration: Configuration) -> str:
+    """Return the role of web server and workers, empty when it owns the tables itself."""
+    if configuration.database is None:
+        return APPLICATION_USER
+    if configuration.owner_database is None:
+        return ""
+    return str(configuration.database.get("USER", ""))
+
+
 def database(configuration: Configuration, home: Home) -> dict[str, Any]:
-    """Return Django's ``DATABASES`` entry for this process."""
-    given = configuration.database
+    """Return Django's ``DATABASES`` entry for this process.
+
+    Commands are run by who may start the product, and connect as the owner of the tables.
+    """
+    serves = configuration.role in {ProcessRole.WEB, ProcessRole.WORKER}
+    given = configuration.database if serves else configuration.owner_database
+    given = given or configuration.database
     found: dict[str, Any] = (
         dict(given)
         if given is not None
         else {
             "ENGINE": "django.db.backends.postgresql",
             "NAME": DATABASE_NAME,
-            "USER": DATABASE_USER,
+            "USER": APPLICATION_USER if serves else DATABASE_USER,
             "HOST": str(home.socket_directory),
         }
     )

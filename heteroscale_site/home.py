@@ -72,6 +72,11 @@ class Home:
         return self.root / "accounts.txt"
 
     @property
+    def audit_anchor(self) -> Path:
+        """Where the newest hash of the audit is written down, outside the database."""
+        return self.root / "audit-anchor.jsonl"
+
+    @property
     def secret_key(self) -> Path:
         """The generated SECRET_KEY."""
         return self.root / "secret_key"

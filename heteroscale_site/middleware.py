@@ -1,14 +1,18 @@
-"""Sessions that end, and answers no cache keeps."""
+"""Who asks and from where, sessions that end, and answers no cache keeps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address
 
 from django.conf import settings
 from django.contrib.auth import logout
 from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.utils import timezone
+
+from controller.services import audit
 
 Answer = Callable[[HttpRequest], HttpResponseBase]
 
@@ -17,6 +21,46 @@ ACTIVE_AT = "active_at_s"
 QUEUE_PAGES = "/queue/"
 # Writing the session on every click would cost a row update a page.
 NOTED_EVERY_S = 60
+
+
+class AuditedMiddleware:
+    """Gives every request one id and its source address, which all it audits carries."""
+
+    def __init__(self, get_response: Answer) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Set both for the time of the request."""
+        named = audit.REQUEST_ID.set(str(uuid.uuid4()))
+        placed = audit.ADDRESS.set(source_address(request, settings.PROXIES))
+        try:
+            return self.get_response(request)
+        finally:
+            audit.ADDRESS.reset(placed)
+            audit.REQUEST_ID.reset(named)
+
+
+def source_address(request: HttpRequest, proxies: Sequence[str]) -> str:
+    """Return where a request came from, empty when that is no address.
+
+    ``X-Forwarded-For`` is read only when the connection comes from one of ``proxies``, and from
+    its end: what stands before the last stranger there was written by that stranger.
+    """
+    hops = [request.META.get("REMOTE_ADDR", "")]
+    hops += reversed(request.headers.get("X-Forwarded-For", "").split(","))
+    for hop in map(_address, hops):
+        if not hop:
+            break
+        if hop not in proxies:
+            return hop
+    return _address(hops[0])
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ip_address(text.strip()))
+    except ValueError:
+        return ""
 
 
 class SessionAgeMiddleware:

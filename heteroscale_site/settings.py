@@ -31,6 +31,9 @@ KEEP_BACKTESTS_D = CONFIGURATION.keep_backtests_d
 DEMO_SPEED = CONFIGURATION.demo_speed
 IDLE_S = CONFIGURATION.idle_s
 SESSION_S = CONFIGURATION.session_s
+PROXIES = CONFIGURATION.proxies
+AUDIT_ANCHOR = CONFIGURATION.audit_anchor or HOME_LAYOUT.audit_anchor
+AUDIT_ANCHOR_S = CONFIGURATION.audit_anchor_s
 
 DEBUG = CONFIGURATION.debug
 # Before the first start there is no key to keep; a passing one serves commands that sign nothing.
@@ -57,6 +60,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "heteroscale_site.middleware.AuditedMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -94,6 +98,7 @@ TEMPLATES = [
 
 # PostgreSQL and the broker.
 DATABASES = {"default": connections.database(CONFIGURATION, HOME_LAYOUT)}
+APPLICATION_ROLE = connections.application_role(CONFIGURATION)
 BROKER = CONFIGURATION.broker or connections.embedded_broker(HOME_LAYOUT)
 RQ_QUEUES: dict[str, dict[str, Any]] = {
     name: connections.queue(BROKER, PROCESS_ROLE, timeout_s=timeout_s)

@@ -16,6 +16,8 @@ from django.test import TransactionTestCase
 from hypothesis import settings as examples
 from pytest_django import DjangoDbBlocker
 
+from controller.services import database_roles
+from heteroscale_site.connections import APPLICATION_USER
 from tests.leftovers import Leftovers
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ def django_db_setup(
     """The database of the tests; what a test commits is taken away by means of our own."""
     with django_db_blocker.unblock():
         leftovers = Leftovers()
+        database_roles.grant(APPLICATION_USER)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransactionTestCase, "_fixture_teardown", lambda _: leftovers.take_away())
         yield

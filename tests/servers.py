@@ -20,6 +20,7 @@ from pathlib import Path
 
 import psycopg
 
+from heteroscale_site.connections import APPLICATION_USER
 from heteroscale_site.home import Endpoint, Home
 from heteroscale_site.launch import postgres, valkey
 from heteroscale_site.launch.processes import die_with_parent
@@ -67,7 +68,9 @@ def _start_servers() -> None:
     atexit.register(_stop_servers, home, os.getpid(), database, broker)
     _wait(database, home.logs / "postgres.log", lambda: postgres.is_ready(home, database.pid))
     _wait(broker, home.logs / "valkey.log", lambda: valkey.is_ready(endpoint))
-    postgres.ensure_database(home, user=USER, name="heteroscale", may_create=True)
+    postgres.ensure_database(
+        home, user=USER, name="heteroscale", application=APPLICATION_USER, may_create=True
+    )
     _let_tests_take_rows_away(home)
     socket_directory = str(home.socket_directory).replace("/", "%2F")
     os.environ.update(
@@ -89,6 +92,7 @@ def _let_tests_take_rows_away(home: Home) -> None:
         host=str(home.socket_directory), user=postgres.SUPERUSER, dbname="postgres"
     ) as connection:
         connection.execute(f"GRANT SET ON PARAMETER session_replication_role TO {USER}")
+        connection.execute(f"GRANT {APPLICATION_USER} TO {USER}")
 
 
 def _stop_servers(

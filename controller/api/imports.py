@@ -15,7 +15,6 @@ from django.views.decorators.http import require_http_methods
 from controller.api.figures import StrangerError, refusal, require_session
 from controller.selectors import imports
 from controller.selectors.node_use import holders
-from controller.services import audit
 from controller.services import imports as service
 from controller.services.errors import (
     ConflictError,
@@ -43,12 +42,11 @@ _REFUSALS: Final[Mapping[type[SteeringError], tuple[int, str]]] = {
 
 
 def _answering(*methods: str) -> Callable[[View], View]:
-    """Wrap a view of machines: a session, these methods, one audited id, refusals as JSON."""
+    """Wrap a view of machines: a session, these methods, refusals as JSON."""
 
     def wrap(view: View) -> View:
         @wraps(view)
         def inside(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
-            token = audit.REQUEST_ID.set(str(uuid4()))
             try:
                 require_session(request)
                 if "pk" in kwargs:
@@ -59,8 +57,6 @@ def _answering(*methods: str) -> Callable[[View], View]:
             except SteeringError as fault:
                 status, code = _REFUSALS[type(fault)]
                 return refusal(status, code, str(fault), getattr(fault, "field", "import"))
-            finally:
-                audit.REQUEST_ID.reset(token)
 
         return require_http_methods([*methods, "HEAD"])(inside)
 

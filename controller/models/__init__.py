@@ -1,6 +1,7 @@
 """What the controller remembers."""
 
 from controller.models.backtests import Backtest, Trace
+from controller.models.chain import ChainCheck, Removal, Seal, ToSeal
 from controller.models.identities import Identity
 from controller.models.loop import (
     ControllerLease,
@@ -32,6 +33,7 @@ __all__ = [
     "AuditEvent",
     "Backtest",
     "Breaker",
+    "ChainCheck",
     "ControllerLease",
     "Decision",
     "DecisionTally",
@@ -47,12 +49,15 @@ __all__ = [
     "Proposal",
     "ProposalComment",
     "Rearrangement",
+    "Removal",
     "Sample",
     "SavedView",
+    "Seal",
     "ServiceStatus",
     "SimulatedFleet",
     "SimulatedService",
     "Tick",
+    "ToSeal",
     "Trace",
     "Verdict",
 ]

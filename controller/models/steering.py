@@ -309,10 +309,17 @@ class AuditEvent(models.Model):
     after = models.JSONField(default=dict)
     reason = models.TextField(blank=True)
     request_id = models.CharField(max_length=36, blank=True)
+    address = models.CharField(
+        max_length=45, blank=True, help_text="Where the request came from; empty without one."
+    )
 
     class Meta:
         ordering = ("-at", "-id")
-        indexes = (models.Index(fields=("object_type", "object_id")),)
+        indexes = (
+            models.Index(fields=("object_type", "object_id")),
+            models.Index(fields=("at",), name="audit_at"),
+            models.Index(fields=("service", "-id"), name="audit_service"),
+        )
 
     def __str__(self) -> str:
         return f"{self.actor} {self.verb} {self.object_type} {self.object_id}"

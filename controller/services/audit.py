@@ -7,10 +7,12 @@ from typing import Any, Final
 from django.db.models import Model
 from django.db.models.functions import Now
 
+from controller.core.words import clean
 from controller.models import AuditEvent, PolicySuggestion, Proposal, Rearrangement
 
-# Set once a request by the shell around the views, so that every event of a request shares it.
+# Set once a request, so that every event of a request shares them.
 REQUEST_ID: Final[ContextVar[str]] = ContextVar("request_id", default="")
+ADDRESS: Final[ContextVar[str]] = ContextVar("address", default="")
 
 
 def record(  # noqa: PLR0913 - the columns of one row
@@ -29,15 +31,16 @@ def record(  # noqa: PLR0913 - the columns of one row
     """
     AuditEvent.objects.create(
         at=Now(),
-        actor=actor[:160],
+        actor=clean(actor)[:160],
         verb=verb[:40],
         object_type=obj._meta.model_name or "" if obj else "fleet",  # noqa: SLF001 - public by custom
         object_id=str(obj.pk)[:64] if obj else "",
         service=_service_of(obj),
         before=before or {},
         after=after or {},
-        reason=reason,
+        reason=clean(reason),
         request_id=REQUEST_ID.get() if request_id is None else request_id,
+        address=ADDRESS.get(),
     )
 
 
@@ -52,16 +55,34 @@ def record_each(
     AuditEvent.objects.bulk_create(
         AuditEvent(
             at=Now(),
-            actor=actor[:160],
+            actor=clean(actor)[:160],
             verb=verb[:40],
             object_type=obj._meta.model_name or "",  # noqa: SLF001 - public by custom
             object_id=str(obj.pk)[:64],
             before=dict(before),
             after=dict(after),
-            reason=reason,
+            reason=clean(reason),
             request_id=REQUEST_ID.get(),
+            address=ADDRESS.get(),
         )
         for obj, before, after in changes
+    )
+
+
+def record_sign_in(name: str, verb: str, *, pk: int | None, reason: str = "") -> None:
+    """Add that somebody signed in or out, or tried to under ``name``; no password is ever known.
+
+    ``pk`` is the account, ``None`` where the name and the password fitted none.
+    """
+    AuditEvent.objects.create(
+        at=Now(),
+        actor=clean(name)[:160] if pk is not None else "anonymous",
+        verb=verb,
+        object_type="user",
+        object_id=str(pk) if pk is not None else clean(name)[:64],
+        reason=reason,
+        request_id=REQUEST_ID.get(),
+        address=ADDRESS.get(),
     )
 
 

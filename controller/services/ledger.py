@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from controller.core.decision_plain import stage_plain
 from controller.core.lifecycle import ActionState, ProposalState
@@ -35,12 +35,22 @@ def clear() -> None:
     """Remove what an interrupted run left of simulated services, and their engines."""
     services = Service.objects.filter(simulated__isnull=False)
     with transaction.atomic():
+        _may_remove_decisions()
         for model in (Action, Proposal, ServiceStatus, Decision, Sample):
             model.objects.filter(service__in=services).delete()
         PoolSample.objects.filter(cluster__kind="simulated").delete()
         SimulatedFleet.objects.filter(pk=1).update(
             state=None, receipts={}, history=SimulatedFleet.History.RUNNING, history_frac=0.0
         )
+
+
+def _may_remove_decisions() -> None:
+    """Let decisions go while their service stays, which only the tables' owner may say.
+
+    What goes is noted in the chain by the database itself.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('heteroscale.removing', 'on', true)")
 
 
 def note_progress(done_frac: float) -> None:

@@ -11,7 +11,6 @@ from typing import Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F
 
 from controller.core.decision_plain import stage_plain
 from controller.core.exchange import lasts
@@ -180,8 +179,7 @@ def _write_decisions(page: Page, slot: int) -> dict[str, tuple[int, int]]:
     bulk.create(DecisionRow, fresh)
     for row in fresh:
         rows[slugs[row.service_id]] = (row.pk, row.seq)
-    bulk.update(DecisionRow, "id", HEAD_COLUMNS, longer)
-    DecisionRow.objects.filter(pk__in=[row[0] for row in longer]).update(count=F("count") + 1)
+    bulk.update(DecisionRow, "id", HEAD_COLUMNS, longer, also={"count": "t.count + 1"})
     return rows
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from functools import wraps
 
@@ -11,27 +10,23 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods
 
-from controller.services import audit
 from controller.services.errors import ForbiddenError, MissingError
 
 View = Callable[..., HttpResponse]
 
 
 def page(*methods: str) -> Callable[[View], View]:
-    """Wrap a view: sign-in needed, only these methods, one id on all it audits, refusals told."""
+    """Wrap a view: sign-in needed, only these methods, refusals told."""
 
     def wrap(view: View) -> View:
         @wraps(view)
         def inside(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
-            token = audit.REQUEST_ID.set(str(uuid.uuid4()))
             try:
                 return view(request, *args, **kwargs)
             except ForbiddenError as refusal:
                 return render(request, "403.html", {"text": str(refusal)}, status=403)
             except MissingError as refusal:
                 raise Http404(str(refusal)) from refusal
-            finally:
-                audit.REQUEST_ID.reset(token)
 
         return require_http_methods([*methods, "HEAD"])(login_required(inside))
 

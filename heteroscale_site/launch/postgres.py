@@ -10,6 +10,7 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 from psycopg import sql
@@ -159,19 +160,21 @@ def is_ready(home: Home, pid: int) -> bool:
         return False
 
 
-def ensure_database(home: Home, *, user: str, name: str, may_create: bool = False) -> None:
-    """Make the role and the database of the product unless they exist.
+def ensure_database(
+    home: Home, *, user: str, name: str, application: str = "", may_create: bool = False
+) -> None:
+    """Make the roles and the database of the product unless they exist.
 
-    The role owns its database and is no superuser, so the product works under the same limits as
-    on a managed server. ``may_create`` lets tests make their own databases.
+    ``user`` owns its database and is no superuser, so the product works under the same limits as
+    on a managed server; ``application`` owns nothing. ``may_create`` lets tests make their own
+    databases.
     """
     with psycopg.connect(
         host=str(home.socket_directory), user=SUPERUSER, dbname="postgres", autocommit=True
     ) as connection:
-        role = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [user])
-        if role.fetchone() is None:
-            rights = sql.SQL("LOGIN CREATEDB" if may_create else "LOGIN")
-            connection.execute(sql.SQL("CREATE ROLE {} {}").format(sql.Identifier(user), rights))
+        _ensure_role(connection, user, "LOGIN CREATEDB" if may_create else "LOGIN")
+        if application:
+            _ensure_role(connection, application, "LOGIN")
         database = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
         if database.fetchone() is None:
             connection.execute(
@@ -179,6 +182,16 @@ def ensure_database(home: Home, *, user: str, name: str, may_create: bool = Fals
                     sql.Identifier(name), sql.Identifier(user)
                 )
             )
+
+
+def _ensure_role(
+    connection: psycopg.Connection[tuple[object, ...]], name: str, rights: LiteralString
+) -> None:
+    role = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [name])
+    if role.fetchone() is None:
+        connection.execute(
+            sql.SQL("CREATE ROLE {} {}").format(sql.Identifier(name), sql.SQL(rights))
+        )
 
 
 def explain(home: Home, what: str, log: Path) -> LaunchError:

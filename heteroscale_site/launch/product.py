@@ -24,6 +24,8 @@ WORKER_QUEUES = {
 }
 EVERY_ADDRESS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - recognised, not bound here
 FIRST_ERROR_STATUS = 500
+# What serves has no use for the password of the tables' owner, so it is not handed down.
+NOT_OWNER = {"HETEROSCALE_OWNER_URL": ""}
 
 
 def postgres_program(home: Home, lock: int) -> Program:
@@ -68,7 +70,7 @@ def web_program(home: Home, *, host: str, port: int, known_as: str) -> Program:
             *("--keep-alive", "15", "--no-control-socket"),
         ),
         log=home.logs / "web.log",
-        environment={"HETEROSCALE_PROCESS": "web"},
+        environment={"HETEROSCALE_PROCESS": "web", **NOT_OWNER},
         orphan_signal=signal.SIGTERM,
         is_ready=lambda _: answers(host, port, known_as),
     )
@@ -89,7 +91,7 @@ def background_programs(home: Home, manage: Path) -> tuple[Program, ...]:
             name=name,
             command=(PYTHON, manage, *words),
             log=home.logs / f"{name}.log",
-            environment={"HETEROSCALE_PROCESS": "worker"},
+            environment={"HETEROSCALE_PROCESS": "worker", **NOT_OWNER},
         )
         for name, words in commands.items()
     )

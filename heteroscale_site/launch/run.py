@@ -17,7 +17,7 @@ from django.contrib.staticfiles.finders import get_finders
 from django.core.management import get_commands
 
 from heteroscale_site.configuration import BASE_DIR, Configuration
-from heteroscale_site.connections import DATABASE_NAME, DATABASE_USER
+from heteroscale_site.connections import APPLICATION_USER, DATABASE_NAME, DATABASE_USER
 from heteroscale_site.home import Home, LaunchError
 from heteroscale_site.launch import postgres, valkey
 from heteroscale_site.launch.preflight import check_port, locked
@@ -140,7 +140,9 @@ def _start_postgres(
         postgres.finish_initialising(home, begun)
     supervisor.start(postgres_program(home, lock))
     _wait(supervisor, "postgres", home, "PostgreSQL")
-    postgres.ensure_database(home, user=DATABASE_USER, name=DATABASE_NAME)
+    postgres.ensure_database(
+        home, user=DATABASE_USER, name=DATABASE_NAME, application=APPLICATION_USER
+    )
 
 
 def _wait(

@@ -49,6 +49,7 @@ const KEYS = [
   ["g d", "Go to the decisions", go("/decisions/")],
   ["g f", "Go to the fleet", go("/fleet/")],
   ["g b", "Go to the backtests", go("/backtests/")],
+  ["g u", "Go to the audit", go("/audit/")],
   ["j", "Next row", () => move(1)],
   ["k", "Previous row", () => move(-1)],
   ["Enter", "Open the row", null],

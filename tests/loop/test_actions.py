@@ -22,6 +22,7 @@ from inventory.models import Service
 from inventory.snapshot import service_spec
 from tests.clusters import Cluster
 from tests.factories import make_proposal, make_service
+from tests.tampering import unguarded
 
 
 def make_action(service: Service, **fields: object) -> Action:
@@ -477,7 +478,8 @@ def test_nothing_is_sent_of_an_observed_service_whatever_its_decision_says_s17()
     service, cluster = make_service(mode="approve"), Cluster()
     start = actions.start_approved(make_approved(service).pk)
     assert start.action is not None
-    Decision.objects.update(mode=Mode.OBSERVE)
+    with unguarded():
+        Decision.objects.update(mode=Mode.OBSERVE)
     _mode_changed(service)
     assert actions.run(start.action, actuator_of=cluster.of) == ActionState.CANCELLED
     assert cluster.writes == []

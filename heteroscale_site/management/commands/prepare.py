@@ -7,12 +7,19 @@ import importlib
 import importlib.util
 from typing import Any
 
+from django.conf import settings
 from django.core.management import call_command, get_commands
 from django.core.management.base import BaseCommand
 
+from controller.services import database_roles
 from heteroscale_site.accounts import ensure_accounts
 
 ROLES_MODULE = "controller.services.accounts"
+
+OWNS = (
+    "The role of DATABASE_URL owns its tables: name another owner in HETEROSCALE_OWNER_URL, and "
+    "the database keeps it from changing the audit."
+)
 
 
 class Command(BaseCommand):
@@ -31,6 +38,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401, ARG002 - Django's
         """Do what is missing."""
         call_command("migrate", interactive=False, verbosity=0)
+        if settings.APPLICATION_ROLE:
+            database_roles.grant(settings.APPLICATION_ROLE)
+        else:
+            self.stdout.write(OWNS)
         _ensure_roles()
         for line in ensure_accounts():
             self.stdout.write(line)

@@ -1,0 +1,54 @@
+"""What the role that web server and workers connect as may do: all but change the record."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from django.db import connection, transaction
+from django.db.models import Model
+from psycopg import sql
+
+from controller.models import AuditEvent, Decision, Removal, Seal, ToSeal
+from controller.services.recording import HEAD_COLUMNS
+
+ADDED: Final[tuple[type[Model], ...]] = (AuditEvent, Seal)
+"""Tables that only grow."""
+
+READ: Final = ("django_migrations",)
+
+
+def grant(role: str) -> None:
+    """Give a role its rights on every table, and take away any others; as the tables' owner.
+
+    Of a decision only what an equal one changes of the newest may be set; that it is the newest,
+    and that decisions go only with their service, is for the triggers to say.
+    """
+    name = sql.Identifier(role)
+    head = sql.SQL(", ").join(map(sql.Identifier, (*HEAD_COLUMNS, "count")))
+    added = sql.SQL(", ").join(map(_table, ADDED))
+    statements = (
+        sql.SQL("REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {0}"),
+        sql.SQL("GRANT USAGE ON SCHEMA public TO {0}"),
+        sql.SQL("GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {0}"),
+        sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {0}"),
+        sql.SQL("REVOKE UPDATE, DELETE ON {added} FROM {0}"),
+        sql.SQL("REVOKE INSERT, UPDATE, DELETE ON {removal}, {read} FROM {0}"),
+        sql.SQL("REVOKE INSERT, UPDATE ON {queue} FROM {0}"),
+        sql.SQL("REVOKE UPDATE ON {decision} FROM {0}"),
+        sql.SQL("GRANT UPDATE ({head}) ON {decision} TO {0}"),
+    )
+    named = {
+        "added": added,
+        "removal": _table(Removal),
+        "read": sql.SQL(", ").join(map(sql.Identifier, READ)),
+        "queue": _table(ToSeal),
+        "decision": _table(Decision),
+        "head": head,
+    }
+    with transaction.atomic(), connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement.format(name, **named))
+
+
+def _table(model: type[Model]) -> sql.Identifier:
+    return sql.Identifier(model._meta.db_table)  # noqa: SLF001 - public by custom

@@ -1,0 +1,220 @@
+"""Following the chain again: all of it for the command, a stretch at a time for the sweep."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Final, LiteralString
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection
+
+from controller.core.chain import End, Fault, Link, followed
+from controller.models import AuditEvent, ChainCheck, Decision, Removal, Seal
+from controller.services import anchoring, sealing
+from controller.services.anchoring import Anchor, AnchorError
+
+AT_ONCE: Final = 500
+NEW_AT_ONCE: Final = 1_000
+"""Seals that one sweep reads for the first time."""
+
+AGAIN_AT_ONCE: Final = 300
+"""Older seals that one sweep reads again; 108,000 an hour at a sweep every ten seconds."""
+
+NEWEST: Final = 5_000
+"""Records among which one sweep looks for such without a seal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What following the chain showed; ``sealed_at`` is when its last right seal was put on."""
+
+    fault: Fault | None
+    seals: int
+    waiting: int
+    sealed_at: datetime | None
+    anchors: int
+
+
+@dataclass(slots=True)
+class _Leave:
+    """What may be missing: decisions whose removal was noted, so many of each service."""
+
+    newest: dict[UUID, int] = field(default_factory=dict)
+    left: Counter[UUID] = field(default_factory=Counter)
+
+    @classmethod
+    def read(cls) -> _Leave:
+        leave = cls()
+        for service, rows, last in Removal.objects.values_list("service_id", "rows", "last_id"):
+            leave.newest[service] = max(last, leave.newest.get(service, 0))
+            leave.left[service] += rows
+        return leave
+
+    def covers(self, kind: str, name: str) -> bool:
+        """Tell whether a missing record went with its service, and count it."""
+        if kind != "decision":
+            return False
+        service = UUID(name.partition("/")[0])
+        if sealing.key_of(name) > self.newest.get(service, 0) or self.left[service] <= 0:
+            return False
+        self.left[service] -= 1
+        return True
+
+
+def verify(anchor: Path) -> Outcome:
+    """Follow the whole chain, in bounded memory, and hold it against every line of ``anchor``.
+
+    Raises :class:`AnchorError` when the file is there and can't be read.
+    """
+    end, fault = End(), None
+    leave = _Leave.read()
+    while fault is None and (links := _links(end.seq, AT_ONCE)):
+        end, fault = followed(end, links, _found(links, leave))
+    anchors = 0
+    if fault is None:
+        for some in anchoring.stretches(anchor, AT_ONCE):
+            anchors += len(some)
+            fault = fault or _against(some, sealing.end().seq)
+    fault = fault or _without_seal(0) or _misnumbered()
+    return Outcome(fault, end.seq, _waiting(), _sealed_at(end.seq), anchors)
+
+
+def advance(now: datetime) -> None:
+    """Follow what is new of the chain, read some of the old again, and keep the outcome.
+
+    No place is passed where something is wrong, so a fault is told for as long as it lasts.
+    """
+    check, _ = ChainCheck.objects.get_or_create(pk=1)
+    check.checked_to, fault = _follow(check.checked_to, NEW_AT_ONCE)
+    if check.again_from >= check.checked_to:
+        check.again_from = 0
+    most = min(AGAIN_AT_ONCE, check.checked_to - check.again_from)
+    check.again_from, old_fault = _follow(check.again_from, most)
+    fault = fault or old_fault or _cut_off() or _without_seal(NEWEST)
+    check.problem = fault.text if fault else ""
+    check.problem_at = (check.problem_at or now) if fault else None
+    check.checked_at = now
+    check.checked_seal_at = _sealed_at(check.checked_to)
+    check.save()
+
+
+def _follow(after: int, most: int) -> tuple[int, Fault | None]:
+    leave = _Leave.read()
+    begin = Seal.objects.filter(seq=after).values_list("seq", "hash").first()
+    if begin is None and after > 0:
+        return after, _gone(after)
+    end, fault = End(*begin) if begin else End(), None
+    while fault is None and end.seq < after + most:
+        links = _links(end.seq, min(AT_ONCE, after + most - end.seq))
+        if not links:
+            break
+        end, fault = followed(end, links, _found(links, leave))
+    return end.seq, fault
+
+
+def _links(after: int, most: int) -> list[Link]:
+    rows = Seal.objects.filter(seq__gt=after).order_by("seq")[:most]
+    return [Link(*row) for row in rows.values_list("seq", "kind", "object_id", "digest", "hash")]
+
+
+def _found(links: Sequence[Link], leave: _Leave) -> dict[tuple[str, str], str | None]:
+    named = [(link.kind, link.name) for link in links]
+    found: dict[tuple[str, str], str | None] = dict(sealing.digests_of(named))
+    for one in named:
+        if one not in found and leave.covers(*one):
+            found[one] = None
+    return found
+
+
+def _cut_off() -> Fault | None:
+    try:
+        last = anchoring.newest(settings.AUDIT_ANCHOR)
+    except AnchorError as fault:
+        return Fault("unreadable", "anchor", str(settings.AUDIT_ANCHOR), None, f"{fault}.")
+    return _against([last], sealing.end().seq) if last else None
+
+
+def _against(anchors: Sequence[Anchor], end: int) -> Fault | None:
+    """Return what is wrong with the chain by what was written down of it outside."""
+    hashes = dict(
+        Seal.objects.filter(seq__in=[one.seq for one in anchors]).values_list("seq", "hash")
+    )
+    for one in anchors:
+        if one.seq > end:
+            text = f"The chain ends at seal {end} and had {one.seq} at {one.at}: it was cut off."
+            return Fault("cut_off", "seal", str(one.seq), end, text)
+        if hashes.get(one.seq) != one.hash:
+            text = f"Seal {one.seq} is not what was written down at {one.at}: it was made anew."
+            return Fault("changed", "seal", str(one.seq), one.seq, text)
+    return None
+
+
+def _gone(seq: int) -> Fault:
+    text = f"Seal {seq}, which was verified before, is missing: the chain was cut off."
+    return Fault("cut_off", "seal", str(seq), seq, text)
+
+
+UNSEALED_AUDIT: Final[LiteralString] = """
+    SELECT event.id::text FROM controller_auditevent AS event
+    WHERE event.id > %s
+      AND NOT EXISTS (SELECT FROM controller_seal AS seal
+                      WHERE seal.kind = 'audit' AND seal.object_id = event.id::text)
+      AND NOT EXISTS (SELECT FROM controller_toseal AS waiting
+                      WHERE waiting.kind = 'audit' AND waiting.object_id = event.id::text)
+    ORDER BY event.id LIMIT 1"""
+UNSEALED_DECISION: Final[LiteralString] = """
+    SELECT format('%%s/%%s', closed.service_id, closed.id) FROM controller_decision AS closed
+    WHERE closed.id > %s
+      AND EXISTS (SELECT FROM controller_decision AS later
+                  WHERE later.service_id = closed.service_id AND later.seq > closed.seq)
+      AND NOT EXISTS (SELECT FROM controller_seal AS seal WHERE seal.kind = 'decision'
+                      AND seal.object_id = format('%%s/%%s', closed.service_id, closed.id))
+      AND NOT EXISTS (SELECT FROM controller_toseal AS waiting WHERE waiting.kind = 'decision'
+                      AND waiting.object_id = format('%%s/%%s', closed.service_id, closed.id))
+    ORDER BY closed.id LIMIT 1"""
+
+
+def _without_seal(newest: int) -> Fault | None:
+    """Return the first record that neither is sealed nor waits, among the ``newest`` or all."""
+    for kind, model, statement in (
+        ("audit", AuditEvent, UNSEALED_AUDIT),
+        ("decision", Decision, UNSEALED_DECISION),
+    ):
+        last = model.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+        with connection.cursor() as cursor:
+            cursor.execute(statement, [last - newest if newest else 0])
+            row: tuple[str] | None = cursor.fetchone()
+        if row is not None:
+            text = f"The {kind} {row[0]} has no seal: it was added around the guards."
+            return Fault("unsealed", kind, row[0], None, text)
+    return None
+
+
+def _misnumbered() -> Fault | None:
+    """Return the first service whose decisions are not numbered 1, 2, 3 (S22)."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT service_id::text, count(*), max(seq) FROM controller_decision"
+            " GROUP BY service_id HAVING count(*) <> max(seq) ORDER BY 1 LIMIT 1"
+        )
+        row: tuple[str, int, int] | None = cursor.fetchone()
+    if row is None:
+        return None
+    text = f"The decisions of service {row[0]} are {row[1]} and numbered up to {row[2]}."
+    return Fault("missing", "decision", row[0], None, text)
+
+
+def _waiting() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM controller_toseal")
+        row: tuple[int] = cursor.fetchone()
+    return row[0]
+
+
+def _sealed_at(seq: int) -> datetime | None:
+    return Seal.objects.filter(seq=seq).values_list("at", flat=True).first()
