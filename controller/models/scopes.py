@@ -10,6 +10,8 @@ from inventory.models import Cluster, Region, Service
 
 FLEET: Final = "the fleet"
 PARTS: Final = ("region", "cluster", "service")
+About = Region | Cluster | Service | None
+"""What something is about; ``None`` is the whole fleet."""
 
 
 class Scoped:
@@ -24,15 +26,51 @@ class Scoped:
 
     @property
     def scope(self) -> str:
-        """The slug of the service, cluster or region it holds for, or "the fleet"."""
-        one = self.service or self.cluster or self.region
-        return str(one.slug) if one else FLEET
+        """What it holds for: "chat", "cluster eu-1-a", "region eu-1" or "the fleet"."""
+        return name_of(self.about)
+
+    @property
+    def about(self) -> About:
+        """The region, cluster or service it holds for, ``None`` for the fleet."""
+        one: About = self.service or self.cluster or self.region
+        return one
 
     @property
     def scope_kind(self) -> str:
         """What it holds for: fleet, region, cluster or service."""
         held = [part for part in PARTS if getattr(self, f"{part}_id") is not None]
         return held[0] if held else "fleet"
+
+
+def name_of(about: About) -> str:
+    """Return how a scope is called in a sentence; a service by its slug alone."""
+    if about is None:
+        return FLEET
+    return about.slug if isinstance(about, Service) else f"{kind_of(about)} {about.slug}"
+
+
+def kind_of(about: About) -> str:
+    """Return fleet, region, cluster or service."""
+    kinds = {Region: "region", Cluster: "cluster", Service: "service"}
+    return "fleet" if about is None else kinds[type(about)]
+
+
+def key_of(about: About) -> str:
+    """Return how an address or a program names a scope: "fleet", "cluster:eu-1-a"."""
+    return "fleet" if about is None else f"{kind_of(about)}:{about.slug}"
+
+
+def keys_of(about: About) -> dict[str, Any]:
+    """Return the three keys of a row that holds for exactly this scope."""
+    return {part: about if kind_of(about) == part else None for part in PARTS}
+
+
+def within(about: About, service: str = "service__") -> Q:
+    """Return the rows that belong to a service inside the scope; ``service`` leads to it."""
+    if about is None:
+        return Q()
+    paths = {"region": "cluster__region", "cluster": "cluster", "service": "pk"}
+    return Q(**{f"{service}{paths[kind_of(about)]}": about.pk})
 
 
 def one_scope(model: str) -> models.CheckConstraint:

@@ -98,7 +98,7 @@ def attention(
 ) -> Attention:
     """Judge what needs a person; pure, so every source has its own test."""
     rows = tuple(rows)
-    found = [*_loop(strip), *map(_moves, moves)]
+    found = [*_loop(strip), *map(_moves, moves), *_stops(strip)]
     for row in rows:
         found.extend(_service(row, actions.get(row.slug)))
         if row.slug in suggestions:
@@ -123,6 +123,21 @@ def _loop(strip: StripState) -> Iterator[Item]:
         )
 
 
+def _stops(strip: StripState) -> Iterator[Item]:
+    """Return what stops more than one service in a line of its own, and every open breaker.
+
+    A freeze of the whole fleet is told by the strip.
+    """
+    for stop in strip.fleet.stops:
+        subject, address = stop.subject, stop.resume
+        if stop.is_breaker:
+            sentence = f"is stopped: its circuit breaker opened. {stop.reason}"
+            yield Item(_ACTION, "crit", subject, sentence, stop.since, address, "Resume…")
+        elif stop.part in {"region", "cluster"}:
+            sentence = f"is frozen by {stop.by}: {stop.reason}."
+            yield Item(_FROZEN, "frozen", subject, sentence, stop.since, address, "Resume…")
+
+
 def _service(row: ServiceRow, action: LatestAction | None) -> Iterator[Item]:
     breach = _breach(row)
     if breach:
@@ -137,7 +152,7 @@ def _service(row: ServiceRow, action: LatestAction | None) -> Iterator[Item]:
         yield _about(row, _BLIND, "muted", blind, since)
     elif row.decision and _is_stuck(row.decision) and not row.freeze:
         yield _about(row, _BLOCKED, "warn", row.decision.sentence, row.decision.first_at)
-    if row.freeze:
+    if row.freeze and row.freeze.is_own and not row.freeze.is_breaker:
         sentence = f"is frozen by {row.freeze.by}: {row.freeze.reason}."
         yield _about(row, _FROZEN, "frozen", sentence, row.freeze.since)
 

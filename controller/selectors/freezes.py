@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-
-from django.db.models import Q
+from typing import Final
+from uuid import UUID
 
 from controller.core import phrases
+from controller.core.lifecycle import ActionState
 from controller.core.reasons import Code
-from controller.core.types import Hold
+from controller.core.types import Hold, Role
 from controller.models import Action, Freeze, ServiceStatus, holds
 from controller.models.holds import Holds
-from controller.models.steering import IN_FLIGHT
+from controller.models.scopes import About, chain_of, key_of, keys_of, within
+from controller.selectors.stops import Stop, StopKind, read_stops
 from inventory.models import Service
+
+OUTSTANDING: Final = (ActionState.SENT, ActionState.UNKNOWN)
+"""Sent and not answered: a freeze is complete once none of these is left (S16)."""
+
+FREEZE: Final = StopKind.FREEZE
+Counts = tuple[int, int]
+"""Prefill and decode [instances]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +30,19 @@ class Pending:
     """A frozen service whose last decision wanted other counts than it has."""
 
     service: Service
-    change: str
+    now: Counts
+    wanted: Counts
+
+    @property
+    def change(self) -> str:
+        """What would change in words: "decode 4 → 6"."""
+        return phrases.counts(self.now, self.wanted)
+
+    @property
+    def deltas(self) -> dict[Role, int]:
+        """How many instances each role would gain."""
+        changes = (after - before for before, after in zip(self.now, self.wanted, strict=True))
+        return dict(zip(Role, changes, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +59,19 @@ class Preview:
             return "No service is configured."
         if not self.pending:
             return f"By the last decisions it would change none of {self._scope}."
-        return f"By the last decisions it would change {len(self.pending)} of {self._scope}."
+        return (
+            f"By the last decisions it would change {len(self.pending)} of {self._scope}:"
+            f" it would {' and '.join(self._sums())}."
+        )
+
+    def _sums(self) -> Iterator[str]:
+        for verb, sign in (("scale out", 1), ("scale in", -1)):
+            sums = {
+                role: sum(max(0, sign * one.deltas[role]) for one in self.pending) for role in Role
+            }
+            words = [f"{count:,} {role}" for role, count in sums.items() if count]
+            if words:
+                yield f"{verb} {' and '.join(words)}"
 
     @property
     def _scope(self) -> str:
@@ -55,38 +88,70 @@ def host_hold() -> Hold | None:
     return holds.by_environment() or holds.by_file()
 
 
-def active(service: Service | None) -> Freeze | None:
+def active(about: About) -> Freeze | None:
     """Return the freeze of exactly this scope, ``None`` when there is none."""
-    found = Freeze.objects.select_related("service", "by")
-    return found.filter(service=service, ended_at__isnull=True).first()
+    return Freeze.objects.filter(**keys_of(about), ended_at__isnull=True).first()
 
 
-def fleet_freeze_over(service: Service | None) -> Freeze | None:
-    """Return the fleet's freeze, which goes on when only a service is resumed."""
-    return active(None) if service is not None else None
+@dataclass(frozen=True, slots=True)
+class Others:
+    """Further stops that touch a scope: those that hold for all of it, and those of its parts."""
+
+    around: tuple[Stop, ...] = ()
+    inside: tuple[Stop, ...] = ()
 
 
-def requests_outstanding(service: Service | None) -> int:
-    """Return how many actions are under way in the scope: a freeze does not call them back."""
-    under_way = Action.objects.filter(state__in=IN_FLIGHT)
-    return under_way.filter(Q(service=service) if service else Q()).count()
+def others(about: About) -> Others:
+    """Return what stays stopped whatever becomes of the freeze of exactly this scope."""
+    rest = [one for one in read_stops() if (one.kind, one.key) != (FREEZE, key_of(about))]
+    chain, parts = chain_of(about), _parts(about)
+    around = tuple(one for one in rest if one.only is None or one.only in chain)
+    return Others(around, tuple(one for one in rest if one.only in parts))
 
 
-def preview(service: Service | None) -> Preview:
+def _parts(about: About) -> set[UUID]:
+    """Return the clusters and services that lie in a scope, and for the fleet the regions too."""
+    rows = Service.objects.filter(within(about, "")).values_list(
+        "pk", "cluster_id", "cluster__region_id"
+    )
+    return {key for row in rows for key in row}.difference(chain_of(about))
+
+
+def requests_outstanding(about: About) -> int:
+    """Return how many requests of the scope wait for an answer: no freeze calls them back."""
+    return Action.objects.filter(within(about), state__in=OUTSTANDING).count()
+
+
+def unsent(about: About) -> list[Action]:
+    """Return what is recorded in the scope and not sent: a freeze cancels it."""
+    rows = Action.objects.filter(within(about), state=ActionState.RECORDED)
+    return list(rows.select_related("service").order_by("service__slug"))
+
+
+def called_off(freeze: Freeze) -> list[Action]:
+    """Return what the freeze cancelled."""
+    rows = Action.objects.filter(
+        within(freeze.about),
+        state=ActionState.CANCELLED,
+        ended_at__gte=freeze.since,
+        error__startswith="Frozen (",
+    )
+    return list(rows.select_related("service").order_by("service__slug", "ended_at"))
+
+
+def preview(about: About) -> Preview:
     """Return what resuming the scope would let through, from each service's last decision."""
     rows = ServiceStatus.objects.select_related("service", "decision").order_by("service__slug")
-    if service is not None:
-        rows = rows.filter(service=service)
-    found = list(rows)
+    found = list(rows.filter(within(about)))
     pending = [
-        Pending(row.service, phrases.counts((row.prefill_desired, row.decode_desired), wanted))
+        Pending(row.service, (row.prefill_desired, row.decode_desired), wanted)
         for row in found
         if (wanted := _held_back(row)) is not None
     ]
     return Preview(len(found), pending)
 
 
-def _held_back(row: ServiceStatus) -> tuple[int, int] | None:
+def _held_back(row: ServiceStatus) -> Counts | None:
     """Return the (prefill, decode) the freeze held back, ``None`` when it held nothing back."""
     steps = row.decision.steps if row.decision is not None else []
     held = next((step for step in steps if step.get("code") == Code.FROZEN), None)
@@ -94,8 +159,3 @@ def _held_back(row: ServiceStatus) -> tuple[int, int] | None:
         return None
     wanted = (int(held["before"]["prefill"]), int(held["before"]["decode"]))
     return None if wanted == (row.prefill_desired, row.decode_desired) else wanted
-
-
-def service_of(slug: str) -> Service | None:
-    """Return the service, ``None`` when there is none of that name."""
-    return Service.objects.select_related("cluster__region").filter(slug=slug).first()

@@ -32,6 +32,7 @@ from controller.core.types import (
     Wish,
 )
 from controller.models import Action, Decision, Freeze, PoolSample, Proposal, Sample
+from controller.models.scopes import chain_of
 from controller.selectors.decisions import may_be_joined
 from controller.selectors.memory import REFUSED_FOR_S
 from controller.selectors.profiles import readable
@@ -317,12 +318,12 @@ def _refusals(row: Decision) -> tuple[Refusal, ...]:
 def _hold(row: Decision) -> Hold | None:
     freeze = (
         Freeze.objects.filter(
-            Q(service_id=row.service_id) | Q(service__isnull=True),
+            chain_of(row.service).covering,
             Q(ended_at__isnull=True) | Q(ended_at__gt=row.last_at),
             since__lte=row.last_at,
         )
-        .select_related("service")
-        .order_by(F("service_id").asc(nulls_first=True))
+        .select_related("service", "cluster", "region")
+        .order_by(*(F(part).asc(nulls_first=True) for part in ("service", "cluster", "region")))
         .first()
     )
     if freeze is None:

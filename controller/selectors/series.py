@@ -23,6 +23,7 @@ from controller.core.types import (
     ServiceSpec,
 )
 from controller.models import Action, Decision, Freeze, Sample
+from controller.models.scopes import chain_of
 from controller.selectors.in_use import InUse, in_use
 from inventory.models import Service
 from inventory.snapshot import service_spec
@@ -307,13 +308,13 @@ def _step_s(times_s: Floats, tick_s: float) -> float:
 
 def _freezes(service: Service, ask: Ask) -> tuple[FreezeSpan, ...]:
     rows = Freeze.objects.filter(
-        Q(service=service) | Q(service=None),
+        chain_of(service).covering,
         Q(ended_at=None) | Q(ended_at__gte=ask.since),
         since__lte=ask.until,
-    )[:MAX_FREEZES]
+    ).select_related("service", "cluster", "region")[:MAX_FREEZES]
     return tuple(
         FreezeSpan(
-            scope=service.slug if row.service_id else "the fleet",
+            scope=row.scope,
             by=row.by_name,
             reason=row.reason,
             since_s=row.since.timestamp(),

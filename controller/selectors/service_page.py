@@ -14,6 +14,7 @@ from controller.core.lifecycle import ActionState
 from controller.core.types import SIGNALS, Gate
 from controller.models import Action, Decision
 from controller.selectors import proposals
+from controller.selectors.freezes import requests_outstanding
 from controller.selectors.in_use import InUse, in_use
 from controller.selectors.placement_seen import Seen, read_seen
 from controller.selectors.profiles import problem_of
@@ -78,6 +79,7 @@ class Now:
     card: proposals.Card | None
     watched: Watched | None
     seen: Seen
+    outstanding: int = 0
 
     @property
     def gpus(self) -> int | None:
@@ -99,6 +101,7 @@ class Now:
             fresh,
             self.watched,
             self.seen.line,
+            self.outstanding,
         )
 
 
@@ -150,6 +153,7 @@ def read_now(service: Service, strip: StripState, now: datetime) -> Now:
         card=proposals.open_of(service, now=now),
         watched=_watched(service) if service.mode == Service.Mode.OBSERVE else None,
         seen=read_seen(service),
+        outstanding=requests_outstanding(service) if row.freeze else 0,
     )
 
 

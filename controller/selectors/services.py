@@ -11,14 +11,15 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import ObjectDoesNotExist
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Q, QuerySet
 
 from controller.core import phrases
 from controller.core.config_check import validate_policy
 from controller.core.types import Quality
-from controller.models import Decision, Freeze, Proposal, ServiceStatus
+from controller.models import Decision, Proposal, ServiceStatus, holds
 from controller.models.steering import OPEN_PROPOSAL
 from controller.selectors.sparklines import Sparkline, read_sparklines
+from controller.selectors.stops import Stop, over, read_stops
 from inventory.models import Cluster, Service
 from inventory.snapshot import policy_config
 
@@ -93,15 +94,6 @@ class RatioBand:
         if self.value is None or not self.usable:
             return False
         return not self.low <= self.value <= self.high
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceFreeze:
-    """Who froze a service, why and since when."""
-
-    by: str
-    reason: str
-    since: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +172,7 @@ class ServiceRow:
     metrics: Metrics
     last_change_at: datetime | None
     decision: DecisionLine | None = None
-    freeze: ServiceFreeze | None = None
+    freeze: Stop | None = None
     proposal: ProposalLine | None = None
     spark: Sparkline | None = None
     problem: str = ""
@@ -265,8 +257,7 @@ def _narrowed(filters: Filters) -> QuerySet[Service]:
     if filters.cluster:
         found = found.filter(cluster__slug=filters.cluster)
     if filters.mode == "frozen":
-        frozen = Freeze.objects.filter(service=OuterRef("pk"), ended_at=None)
-        return found.filter(Exists(frozen))
+        return found.filter(holds.held("pk"))
     return found.filter(mode=filters.mode) if filters.mode else found
 
 
@@ -276,10 +267,7 @@ def read_rows(found: QuerySet[Service], now: datetime) -> tuple[ServiceRow, ...]
         found.select_related("cluster", "slo", "policy", "status__decision").order_by("slug")
     )
     pks = [service.pk for service in services]
-    freezes = {
-        freeze.service_id: ServiceFreeze(freeze.by_name, freeze.reason, freeze.since)
-        for freeze in Freeze.objects.filter(service_id__in=pks, ended_at=None)
-    }
+    stops = read_stops()
     proposals = {
         proposal.service_id: proposal_line(proposal)
         for proposal in Proposal.objects.filter(service_id__in=pks, state__in=OPEN_PROPOSAL)
@@ -289,7 +277,7 @@ def read_rows(found: QuerySet[Service], now: datetime) -> tuple[ServiceRow, ...]
         _row(
             service,
             now,
-            freeze=freezes.get(service.pk),
+            freeze=over(stops, service),
             proposal=proposals.get(service.pk),
             spark=sparks.get(service.pk),
         )
@@ -302,7 +290,7 @@ def _row(
     service: Service,
     now: datetime,
     *,
-    freeze: ServiceFreeze | None,
+    freeze: Stop | None,
     proposal: ProposalLine | None,
     spark: Sparkline | None,
 ) -> ServiceRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -11,24 +12,22 @@ from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import Count, Exists, OuterRef, Q, Value
 
-from controller.core.lifecycle import ActionState, ProposalState, SuggestionState
+from controller.core.lifecycle import ProposalState, SuggestionState
 from controller.models import (
     Action,
-    Freeze,
     PolicySuggestion,
     Proposal,
     Rearrangement,
     SimulatedFleet,
     Tick,
+    holds,
 )
-from controller.selectors.freezes import host_hold
+from controller.selectors.freezes import OUTSTANDING, host_hold
+from controller.selectors.stops import Stop, read_stops
 from inventory.models import Cluster, Service
 
 AMBER_PERIODS: Final = 2
 STOPPED_PERIODS: Final = 4
-OUTSTANDING: Final = (ActionState.SENT, ActionState.UNKNOWN)
-"""Sent and not answered: a freeze is complete once none of these is left (S16)."""
-
 Reader = User | AnonymousUser
 
 
@@ -80,6 +79,7 @@ class Fleet:
     breaching: int
     waiting: int
     outstanding: int = 0
+    stops: tuple[Stop, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,20 +186,21 @@ def _tone(age_s: float | None, period_s: int) -> str:
 
 def read_strip(reader: Reader, now: datetime) -> StripState:
     """Return the strip for one reader; six queries whatever the size of the fleet."""
+    fleet = _fleet(reader, now)
     return strip_state(
         _last_tick(),
-        _fleet(reader, now),
-        freeze=read_fleet_freeze(),
+        fleet,
+        freeze=fleet_freeze(fleet.stops),
         simulation=_simulation(),
         now=now,
     )
 
 
-def read_fleet_freeze() -> FleetFreeze | None:
+def fleet_freeze(stops: Iterable[Stop]) -> FleetFreeze | None:
     """Return who froze the whole fleet; a person's freeze is told before the setting."""
-    row = Freeze.objects.filter(service=None, ended_at=None).first()
-    if row is not None:
-        return FleetFreeze(row.by_name, row.reason, row.since)
+    found = next((one for one in stops if one.part == "fleet" and not one.is_breaker), None)
+    if found is not None:
+        return FleetFreeze(found.by, found.reason, found.since)
     hold = host_hold()
     return FleetFreeze(hold.by, hold.reason, None) if hold else None
 
@@ -212,12 +213,11 @@ def _last_tick() -> LastTick | None:
 
 
 def _fleet(reader: Reader, now: datetime) -> Fleet:
-    frozen = Freeze.objects.filter(service=OuterRef("pk"), ended_at=None)
     suggested = PolicySuggestion.objects.filter(
         service=OuterRef("pk"), state=SuggestionState.OPEN, expires_at__gt=now
     )
     breach = Q(status__ttft_breach_since__isnull=False) | Q(status__tbt_breach_since__isnull=False)
-    marked = Service.objects.annotate(held=Exists(frozen), suggested_to=Exists(suggested))
+    marked = Service.objects.annotate(held=holds.held("pk"), suggested_to=Exists(suggested))
     counts = marked.aggregate(
         services=Count("pk"),
         steered=Count("pk", filter=~Q(mode=Service.Mode.OBSERVE)),
@@ -230,6 +230,7 @@ def _fleet(reader: Reader, now: datetime) -> Fleet:
     return Fleet(
         **counts,
         waiting=mine + _waiting_for(reader, now),
+        stops=read_stops(),
         outstanding=Action.objects.filter(state__in=OUTSTANDING).count(),
     )
 

@@ -37,6 +37,7 @@ from controller.core.starts import START_S
 from controller.core.types import Hold, Instances, Mode, Role, Stage
 from controller.models import Action, Proposal, Rearrangement, ServiceStatus, holds
 from controller.models.clock import database_now
+from controller.models.scopes import About, within
 from controller.services import audit, exchanges, leadership, people
 from controller.services.rows import basis_of, order_of
 from inventory.models import Policy, Service
@@ -428,6 +429,13 @@ def call_off(action: Action, text: str) -> None:
     What a person approved for that place ends as stale; the next tick proposes anew.
     """
     _end(action, ActionState.CANCELLED, text, ProposalState.STALE)
+
+
+def call_off_within(about: About, text: str) -> None:
+    """Cancel what is recorded in a scope and not sent; what a person approved ends as stale."""
+    waiting = Action.objects.filter(within(about), state=ActionState.RECORDED)
+    for action in waiting.order_by("recorded_at", "pk"):
+        _end(action, ActionState.CANCELLED, text, ProposalState.STALE)
 
 
 def _end(

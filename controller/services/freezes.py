@@ -6,24 +6,25 @@ from django.db.models.functions import Now
 from controller.core import phrases
 from controller.models import Freeze, ServiceStatus
 from controller.models.clock import database_now
-from controller.services import audit, exchanges, people
+from controller.models.scopes import About, keys_of, name_of, within
+from controller.services import actions, audit, exchanges, people
 from controller.services.errors import ConflictError
 from controller.services.people import Person
-from inventory.models import Service
 
 
-def freeze(*, service: Service | None, user: Person, reason: str) -> Freeze:
-    """Stop new actions for the service, or for the whole fleet without one.
+def freeze(*, about: About, user: Person, reason: str) -> Freeze:
+    """Stop new actions of a service, a cluster, a region, or with ``None`` of the whole fleet.
 
-    Raises :class:`ConflictError` naming who froze it already, :class:`ForbiddenError`, and
+    What is recorded and not sent is cancelled; what was sent already is not called back. Raises
+    :class:`ConflictError` naming who froze it already, :class:`ForbiddenError`, and
     :class:`InvalidError` without a reason.
     """
-    people.require(user, people.FREEZE, service)
+    people.require(user, people.FREEZE, about)
     reason = people.reason_text(reason, needed=True)
     try:
         with transaction.atomic():
             made = Freeze.objects.create(
-                service=service,
+                **keys_of(about),
                 by=people.account_of(user),
                 by_name=user.get_username(),
                 reason=reason,
@@ -32,29 +33,31 @@ def freeze(*, service: Service | None, user: Person, reason: str) -> Freeze:
             audit.record(
                 actor=user.get_username(),
                 verb="froze",
-                obj=service,
+                obj=about,
                 after={"frozen": True, "scope": made.scope},
                 reason=reason,
             )
     except IntegrityError:
-        raise ConflictError(_already(service)) from None
+        raise ConflictError(_already(about)) from None
     # After the freeze is in force, and each on its own: no tick's locks can keep a freeze waiting.
-    _end_exchanges(service, f"Frozen ({made.scope}) by {made.by_name}: {reason}")
+    why = f"Frozen ({made.scope}) by {made.by_name}: {reason}"
+    _end_exchanges(about, why)
+    actions.call_off_within(about, why)
     made.refresh_from_db()
     return made
 
 
-def resume(*, service: Service | None, user: Person, reason: str) -> Freeze:
+def resume(*, about: About, user: Person, reason: str) -> Freeze:
     """End the freeze of exactly this scope; returns it as ended.
 
     Raises :class:`ConflictError` when somebody was faster, :class:`ForbiddenError`, and
     :class:`InvalidError` without a reason.
     """
-    people.require(user, people.RESUME, service)
+    people.require(user, people.RESUME, about)
     reason = people.reason_text(reason, needed=True)
-    found = Freeze.objects.select_related("service").filter(service=service, ended_at=None).first()
+    found = Freeze.objects.filter(**keys_of(about), ended_at=None).first()
     if found is None:
-        raise ConflictError(_not_frozen(service))
+        raise ConflictError(_not_frozen(about))
     with transaction.atomic():
         if Freeze.objects.filter(pk=found.pk, ended_at=None).update(
             ended_at=Now(), ended_by_name=user.get_username(), end_reason=reason
@@ -62,7 +65,7 @@ def resume(*, service: Service | None, user: Person, reason: str) -> Freeze:
             audit.record(
                 actor=user.get_username(),
                 verb="resumed",
-                obj=service,
+                obj=about,
                 before={
                     "frozen": True,
                     "scope": found.scope,
@@ -74,35 +77,27 @@ def resume(*, service: Service | None, user: Person, reason: str) -> Freeze:
             )
             found.refresh_from_db()
             return found
-    raise ConflictError(_not_frozen(service))
+    raise ConflictError(_not_frozen(about))
 
 
-def _end_exchanges(service: Service | None, why: str) -> None:
+def _end_exchanges(about: About, why: str) -> None:
     """End what waits at once: a freeze that is over before the next tick counts as well."""
-    waiting = ServiceStatus.objects.exclude(exchange={})
-    if service is not None:
-        waiting = waiting.filter(service=service)
+    waiting = ServiceStatus.objects.exclude(exchange={}).filter(within(about))
     for one in waiting.order_by("service").values_list("service", flat=True):
         exchanges.end(one, why)
 
 
-def _scope(service: Service | None) -> str:
-    return service.slug if service else "the fleet"
-
-
-def _already(service: Service | None) -> str:
-    found = Freeze.objects.filter(service=service, ended_at__isnull=True).first()
+def _already(about: About) -> str:
+    found = Freeze.objects.filter(**keys_of(about), ended_at__isnull=True).first()
     if found is None:
-        return f"{_scope(service)} was frozen and resumed just now: look again."
+        return f"{name_of(about)} was frozen and resumed just now: look again."
     since_s = (database_now() - found.since).total_seconds()
-    return (
-        f"{found.by_name} already froze {_scope(service)} {phrases.ago(since_s)}: {found.reason}"
-    )
+    return f"{found.by_name} already froze {name_of(about)} {phrases.ago(since_s)}: {found.reason}"
 
 
-def _not_frozen(service: Service | None) -> str:
-    last = Freeze.objects.filter(service=service).order_by("-ended_at").first()
+def _not_frozen(about: About) -> str:
+    last = Freeze.objects.filter(**keys_of(about)).order_by("-ended_at").first()
     if last is None or last.ended_at is None:
-        return f"{_scope(service)} is not frozen."
+        return f"{name_of(about)} is not frozen."
     since_s = (database_now() - last.ended_at).total_seconds()
-    return f"{last.ended_by_name} resumed {_scope(service)} {phrases.ago(since_s)}."
+    return f"{last.ended_by_name} resumed {name_of(about)} {phrases.ago(since_s)}."

@@ -365,6 +365,10 @@ def _step(row: Rearrangement) -> None:
 
 
 def _begin_steps(row: Rearrangement, due: Sequence[str]) -> None:
+    said = _frozen(row) if due else ""
+    if said:
+        _close(row, ProposalState.STALE, f"{said} What was moved before stays so.")
+        return
     if due and row.touched != _touched(row.body):
         _close(row, ProposalState.STALE, f"{CHANGED} What was moved before stays so.")
         return

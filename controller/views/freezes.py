@@ -2,105 +2,126 @@
 
 from __future__ import annotations
 
+from typing import Any
+from urllib.parse import urlencode
+
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils import timezone
+from django.views.decorators.http import require_safe
 
 from controller import forms
 from controller.selectors import freezes as selectors
+from controller.selectors import scopes
+from controller.selectors.scopes import Scope
+from controller.selectors.stops import outstanding_words
 from controller.services import freezes, people
 from controller.services.errors import ConflictError
-from controller.views import shell
-from inventory.models import Service
+from controller.views import fragments, shell
 
 
 @shell.page("GET", "POST")
-def freeze_fleet(request: HttpRequest) -> HttpResponse:
-    """Stop automatic change everywhere."""
-    return _freeze(request, None)
+def freeze(request: HttpRequest) -> HttpResponse:
+    """Stop automatic change of the scope in the address, by default everywhere."""
+    return _freeze(request, _scope(request))
 
 
 @shell.page("GET", "POST")
 def freeze_service(request: HttpRequest, slug: str) -> HttpResponse:
     """Stop automatic change of one service."""
-    return _freeze(request, _service(slug))
+    return _freeze(request, _found(f"service:{slug}"))
 
 
 @shell.page("GET", "POST")
-def resume_fleet(request: HttpRequest) -> HttpResponse:
-    """Let automatic change go on everywhere."""
-    return _resume(request, None)
+def resume(request: HttpRequest) -> HttpResponse:
+    """Let automatic change of the scope in the address go on, by default everywhere."""
+    return _resume(request, _scope(request))
 
 
 @shell.page("GET", "POST")
 def resume_service(request: HttpRequest, slug: str) -> HttpResponse:
     """Let automatic change of one service go on."""
-    return _resume(request, _service(slug))
+    return _resume(request, _found(f"service:{slug}"))
 
 
-def _service(slug: str) -> Service:
-    found = selectors.service_of(slug)
-    if found is None:
-        raise Http404(f"There is no service {slug}.")
-    return found
+@require_safe
+@fragments.signed_in
+def state(request: HttpRequest) -> HttpResponse:
+    """Answer how far a freeze is, for the poll of its page."""
+    values = _state(_scope(request))
+    return fragments.answer(request, "controller/_freeze_now.html", values, state=values)
 
 
-def _scope(service: Service | None) -> str:
-    return service.slug if service else "the fleet"
+def _scope(request: HttpRequest) -> Scope:
+    return _found(request.GET.get("scope", scopes.FLEET))
 
 
-def _freeze(request: HttpRequest, service: Service | None) -> HttpResponse:
+def _found(key: str) -> Scope:
+    try:
+        return Scope(scopes.find(key))
+    except scopes.UnknownScopeError as fault:
+        raise Http404(str(fault)) from fault
+
+
+def _freeze(request: HttpRequest, scope: Scope) -> HttpResponse:
     if request.method != "POST":
         prefilled = forms.FreezeForm(initial={"reason": "incident"})
-        return _ask(request, service, "freeze", form=prefilled)
+        return _ask(request, scope, "freeze", form=prefilled)
     form = forms.FreezeForm(request.POST)
     if not form.is_valid():
-        return _ask(request, service, "freeze", form=form, status=400)
+        return _ask(request, scope, "freeze", form=form, status=400)
     try:
-        freezes.freeze(service=service, user=request.user, **form.cleaned_data)
+        freezes.freeze(about=scope.about, user=request.user, **form.cleaned_data)
     except ConflictError as conflict:
-        return _ask(request, service, "freeze", conflict=str(conflict), status=409)
-    messages.success(request, f"Frozen: no new action for {_scope(service)} until it is resumed.")
-    return _back(service)
+        return _ask(request, scope, "freeze", conflict=str(conflict), status=409)
+    how_far = outstanding_words(selectors.requests_outstanding(scope.about))
+    messages.success(
+        request,
+        f"Frozen: no new action for {scope.name} until it is resumed. {how_far.capitalize()}.",
+    )
+    return redirect(f"{reverse('freeze')}?{urlencode({'scope': scope.key})}")
 
 
-def _resume(request: HttpRequest, service: Service | None) -> HttpResponse:
+def _resume(request: HttpRequest, scope: Scope) -> HttpResponse:
     if request.method != "POST":
-        return _ask(request, service, "resume", form=forms.FreezeForm())
+        return _ask(request, scope, "resume", form=forms.FreezeForm())
     form = forms.FreezeForm(request.POST)
     if not form.is_valid():
-        return _ask(request, service, "resume", form=form, status=400)
+        return _ask(request, scope, "resume", form=form, status=400)
     try:
-        freezes.resume(service=service, user=request.user, **form.cleaned_data)
+        freezes.resume(about=scope.about, user=request.user, **form.cleaned_data)
     except ConflictError as conflict:
-        return _ask(request, service, "resume", conflict=str(conflict), status=409)
-    messages.success(request, f"Resumed {_scope(service)}: the next tick may change it again.")
-    return _back(service)
+        return _ask(request, scope, "resume", conflict=str(conflict), status=409)
+    messages.success(request, f"Resumed {scope.name}: the next tick may change it again.")
+    return redirect(scope.home)
 
 
-def _back(service: Service | None) -> HttpResponse:
-    return redirect("service", slug=service.slug) if service else redirect("overview")
+def _state(scope: Scope) -> dict[str, Any]:
+    freeze = selectors.active(scope.about)
+    outstanding = selectors.requests_outstanding(scope.about)
+    return {
+        "scope": scope,
+        "freeze": freeze,
+        "outstanding": outstanding,
+        "outstanding_words": outstanding_words(outstanding),
+        "called_off": selectors.called_off(freeze) if freeze else [],
+    }
 
 
 def _ask(
-    request: HttpRequest,
-    service: Service | None,
-    verb: str,
-    *,
-    status: int = 200,
-    **extra: object,
+    request: HttpRequest, scope: Scope, verb: str, *, status: int = 200, **extra: object
 ) -> HttpResponse:
     right = people.FREEZE if verb == "freeze" else people.RESUME
-    values = {
-        "service": service,
-        "scope": _scope(service),
-        "freeze": selectors.active(service),
-        "fleet_freeze": selectors.fleet_freeze_over(service),
+    values = _state(scope) | {
+        "others": selectors.others(scope.about),
         "host_hold": selectors.host_hold(),
-        "outstanding": selectors.requests_outstanding(service),
-        "preview": selectors.preview(service) if verb == "resume" else None,
-        "may": request.user.has_perm(right),
+        "may": people.may(request.user, right, scope.about),
         "now": timezone.now(),
     }
+    if verb == "freeze":
+        values |= {"choices": scopes.choices(), "unsent": selectors.unsent(scope.about)}
+    else:
+        values["preview"] = selectors.preview(scope.about)
     return render(request, f"controller/{verb}.html", values | extra, status=status)

@@ -117,7 +117,7 @@ def test_the_fleet_is_frozen_by_keyboard_alone(
     tab_to(page, "main input[name=reason]")
     page.keyboard.type(" 8812")
     page.keyboard.press("Control+Enter")
-    page.wait_for_url(f"{live_server.url}/")
+    page.wait_for_url(f"{live_server.url}/freeze/?scope=fleet")
 
     assert Freeze.objects.get().reason.endswith("8812")
 

@@ -116,7 +116,7 @@ def freeze_and_resume(source: Draining, cluster: Cluster) -> None:
     """Freeze and resume between two ticks."""
     del source, cluster
     user = person("olga", "Operator")
-    freezes.freeze(service=Service.objects.get(), user=user, reason="look first")
+    freezes.freeze(about=Service.objects.get(), user=user, reason="look first")
     Freeze.objects.update(ended_at=database_now())
 
 

@@ -59,7 +59,7 @@ def test_resuming_shows_what_the_next_tick_would_do(ana: Client) -> None:
     factories.make_decision(service, move="blocked", code="FROZEN", steps=[step])
 
     page = reading(ana, "/resume/")
-    assert "would change 1 of 1 service. " in page
+    assert "would change 1 of 1 service: it would scale out 2 decode. " in page
     assert "chat decode 4 → 6 carried out" in page
     answer = ana.post("/resume/", {"reason": "fixed"}, follow=True)
 

@@ -90,8 +90,8 @@ def _fleet_change(side: Side) -> dict[str, Any]:
 
 
 DOORS: Final[dict[str, Door]] = {
-    "freeze-fleet": Door(people.FREEZE, body=_answer(reason="why"), scoped=False),
-    "resume-fleet": Door(people.RESUME, body=_answer(reason="why"), scoped=False),
+    "freeze": Door(people.FREEZE, body=_answer(reason="why"), scoped=False),
+    "resume": Door(people.RESUME, body=_answer(reason="why"), scoped=False),
     "freeze-service": Door(people.FREEZE, _slug, _answer(reason="why")),
     "resume-service": Door(people.RESUME, _slug, _answer(reason="why")),
     "approve": Door(people.APPROVE, _pk("proposal"), _answer()),

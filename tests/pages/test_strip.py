@@ -19,7 +19,7 @@ from controller.selectors.strip import (
     FleetMode,
     LastTick,
     StripState,
-    read_fleet_freeze,
+    fleet_freeze,
     read_strip,
     strip_state,
 )
@@ -170,9 +170,9 @@ def test_a_simulated_fleet_says_so(person: User, client: Client) -> None:
 @pytest.mark.django_db
 def test_the_flag_file_shows_as_frozen(settings: Settings, tmp_path: Path) -> None:
     settings.HOME = tmp_path
-    assert read_fleet_freeze() is None
+    assert fleet_freeze(()) is None
     (tmp_path / "FREEZE").write_text("no page answers")
-    found = read_fleet_freeze()
+    found = fleet_freeze(())
     assert found is not None
     assert (found.by, found.reason) == ("the file FREEZE", "no page answers")
 

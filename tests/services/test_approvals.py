@@ -102,7 +102,7 @@ def test_what_no_longer_stands_as_seen_is_refused_in_words(
 @pytest.mark.django_db
 def test_nothing_is_approved_while_frozen() -> None:
     proposal, ana = waiting(), person("ana")
-    freezes.freeze(service=None, user=ana, reason="incident 8812")
+    freezes.freeze(about=None, user=ana, reason="incident 8812")
 
     with pytest.raises(ConflictError, match=r"ana froze the fleet.*incident 8812"):
         approve(proposal, ana)

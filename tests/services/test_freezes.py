@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
-from django.core.management import CommandError, call_command
+from unittest.mock import ANY
 
-from controller.models import AuditEvent, Freeze
-from controller.selectors.freezes import preview
+import pytest
+from django.utils import timezone
+
+from controller.core.types import Hold
+from controller.models import Action, AuditEvent, Freeze, Grant, holds
+from controller.selectors.freezes import called_off, others, preview, requests_outstanding
 from controller.services import freezes
 from controller.services.errors import ConflictError, ForbiddenError, InvalidError
+from inventory.models import Cluster, Region, Service
 from tests import factories
 from tests.services.people import at_once, person
 
@@ -23,9 +27,9 @@ def test_a_freeze_and_its_end_are_audited(slug: str | None) -> None:
     service = factories.make_service(slug) if slug else None
     ana, ben = person("ana", "Operator"), person("ben")
 
-    made = freezes.freeze(service=service, user=ana, reason="incident 8812")
+    made = freezes.freeze(about=service, user=ana, reason="incident 8812")
     assert [row.scope for row in active_freezes()] == [slug or "the fleet"]
-    ended = freezes.resume(service=service, user=ben, reason="fixed")
+    ended = freezes.resume(about=service, user=ben, reason="fixed")
 
     assert (made.pk, made.by_name, ended.ended_by_name) == (ended.pk, "ana", "ben")
     assert active_freezes() == []
@@ -37,35 +41,35 @@ def test_a_freeze_and_its_end_are_audited(slug: str | None) -> None:
 
 @pytest.mark.django_db
 def test_a_second_freeze_says_whose_the_first_is() -> None:
-    freezes.freeze(service=None, user=person("ana"), reason="incident 8812")
+    freezes.freeze(about=None, user=person("ana"), reason="incident 8812")
 
     with pytest.raises(
         ConflictError, match=r"ana already froze the fleet [0-9]+ s ago: incident 8812"
     ):
-        freezes.freeze(service=None, user=person("ben"), reason="me too")
+        freezes.freeze(about=None, user=person("ben"), reason="me too")
 
 
 @pytest.mark.django_db
 def test_a_second_resume_says_who_was_faster() -> None:
     ana = person("ana")
     with pytest.raises(ConflictError, match="the fleet is not frozen"):
-        freezes.resume(service=None, user=ana, reason="fixed")
-    freezes.freeze(service=None, user=ana, reason="incident")
-    freezes.resume(service=None, user=ana, reason="fixed")
+        freezes.resume(about=None, user=ana, reason="fixed")
+    freezes.freeze(about=None, user=ana, reason="incident")
+    freezes.resume(about=None, user=ana, reason="fixed")
 
     with pytest.raises(ConflictError, match="ana resumed the fleet"):
-        freezes.resume(service=None, user=ana, reason="fixed")
+        freezes.resume(about=None, user=ana, reason="fixed")
 
 
 @pytest.mark.django_db
 def test_an_operator_may_stop_but_not_let_go_on() -> None:
     otto, vera = person("otto", "Operator"), person("vera", "Viewer")
     with pytest.raises(ForbiddenError, match="freezing needs the role Operator"):
-        freezes.freeze(service=None, user=vera, reason="x")
-    freezes.freeze(service=None, user=otto, reason="incident")
+        freezes.freeze(about=None, user=vera, reason="x")
+    freezes.freeze(about=None, user=otto, reason="incident")
 
     with pytest.raises(ForbiddenError, match="resuming needs the role Approver"):
-        freezes.resume(service=None, user=otto, reason="fixed")
+        freezes.resume(about=None, user=otto, reason="fixed")
     assert len(active_freezes()) == 1
 
 
@@ -75,7 +79,7 @@ def test_both_need_a_reason(reason: str) -> None:
     ana = person("ana")
     for act in (freezes.freeze, freezes.resume):
         with pytest.raises(InvalidError, match="reason"):
-            act(service=None, user=ana, reason=reason)
+            act(about=None, user=ana, reason=reason)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -84,7 +88,7 @@ def test_of_four_freezes_at_once_one_counts() -> None:
 
     given = at_once(
         *(
-            lambda user=user: freezes.freeze(service=None, user=user, reason="incident")
+            lambda user=user: freezes.freeze(about=None, user=user, reason="incident")
             for user in people
         )
     )
@@ -94,28 +98,108 @@ def test_of_four_freezes_at_once_one_counts() -> None:
     assert AuditEvent.objects.filter(verb="froze").count() == 1
 
 
+def place(kind: str) -> Region | Cluster | Service | None:
+    """What is frozen: the service chat, its cluster eu-1-a, its region eu-1, or the fleet."""
+    chat = Service.objects.get(slug="chat")
+    found = {"service": chat, "cluster": chat.cluster, "region": chat.cluster.region}
+    return found.get(kind)
+
+
 @pytest.mark.django_db
-def test_the_commands_use_the_same_door(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("kind", "scope", "held"),
+    [
+        pytest.param("fleet", "the fleet", {"chat", "near", "far"}, id="all three"),
+        pytest.param("region", "region eu-1", {"chat", "near", "far"}, id="both clusters of it"),
+        pytest.param("cluster", "cluster eu-1-a", {"chat", "near"}, id="not the other cluster"),
+        pytest.param("service", "chat", {"chat"}, id="no neighbour"),
+    ],
+)
+def test_a_freeze_holds_what_lies_in_its_scope_and_nothing_else(
+    kind: str, scope: str, held: set[str]
+) -> None:
+    for slug, cluster in (("chat", "eu-1-a"), ("near", "eu-1-a"), ("far", "eu-1-b")):
+        factories.make_action(
+            factories.make_service(slug, cluster=factories.make_cluster(cluster))
+        )
+
+    freezes.freeze(about=place(kind), user=person("ana"), reason="incident")
+
+    found = holds.read()
+    assert {slug for slug in ("chat", "near", "far") if found.over(slug)} == held
+    assert found.over("chat") == Hold(scope, "ana", "incident", ANY)
+    cancelled = Action.objects.filter(state="cancelled")
+    assert set(cancelled.values_list("service__slug", flat=True)) == held
+    assert set(cancelled.values_list("error", flat=True)) == {f"Frozen ({scope}) by ana: incident"}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("kind", ["region", "cluster"])
+def test_each_scope_is_frozen_once_and_resumed_alone(kind: str) -> None:
     factories.make_service("chat")
+    ana = person("ana")
+    about = place(kind)
+    for one in (None, about):
+        freezes.freeze(about=one, user=ana, reason="incident 8812")
 
-    call_command("freeze", service="chat", reason="from the host")
-    assert "Frozen: chat." in capsys.readouterr().out
-    assert active_freezes()[0].by_name.startswith("command line (")
-    with pytest.raises(CommandError, match="already froze chat"):
-        call_command("freeze", service="chat", reason="again")
-    call_command("resume", service="chat", reason="done")
+    with pytest.raises(ConflictError, match=f"ana already froze {kind} eu-1.* ago: incident 8812"):
+        freezes.freeze(about=about, user=ana, reason="again")
+    freezes.resume(about=about, user=ana, reason="fixed")
 
-    assert active_freezes() == []
-    assert AuditEvent.objects.count() == 2
+    assert [row.scope for row in active_freezes()] == ["the fleet"]
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("slug", ["", "nobody"])
-def test_a_command_for_no_service_freezes_nothing(slug: str) -> None:
-    with pytest.raises(CommandError, match="There is no service"):
-        call_command("freeze", service=slug, reason="incident")
+def test_what_was_sent_is_not_called_back_a06_s16() -> None:
+    services = {state: factories.make_service(state) for state in ("recorded", "sent", "unknown")}
+    for state, service in services.items():
+        factories.make_action(service, state=state)
 
-    assert active_freezes() == []
+    made = freezes.freeze(about=None, user=person("ana"), reason="incident")
+
+    assert dict(Action.objects.values_list("service__slug", "state")) == {
+        "recorded": "cancelled",
+        "sent": "sent",
+        "unknown": "unknown",
+    }
+    assert requests_outstanding(None) == 2
+    assert [action.service.slug for action in called_off(made)] == ["recorded"]
+
+
+@pytest.mark.django_db
+def test_a_grant_within_a_cluster_freezes_there_and_not_elsewhere() -> None:
+    factories.make_service("chat")
+    otto = person("otto", "Viewer")
+    Grant.objects.create(
+        user=otto,
+        role="Operator",
+        cluster=place("cluster"),
+        reason="on call",
+        by_name="ana",
+        granted_at=timezone.now(),
+    )
+
+    for kind in ("cluster", "service"):
+        freezes.freeze(about=place(kind), user=otto, reason="incident")
+    for kind in ("region", "fleet"):
+        with pytest.raises(ForbiddenError):
+            freezes.freeze(about=place(kind), user=otto, reason="incident")
+
+    assert {row.scope for row in active_freezes()} == {"cluster eu-1-a", "chat"}
+
+
+@pytest.mark.django_db
+def test_other_stops_of_a_scope_are_told_apart() -> None:
+    factories.make_service("chat")
+    factories.make_service("far", cluster=factories.make_cluster("eu-1-b"))
+    ana = person("ana")
+    for kind in ("fleet", "region", "cluster", "service"):
+        freezes.freeze(about=place(kind), user=ana, reason="incident")
+
+    found = others(place("cluster"))
+
+    assert [stop.scope for stop in found.around] == ["the fleet", "region eu-1"]
+    assert [stop.scope for stop in found.inside] == ["chat"]
 
 
 @pytest.mark.django_db
@@ -139,5 +223,7 @@ def test_the_preview_tells_what_the_freeze_holds_back() -> None:
 
     found = preview(None)
 
-    assert found.sentence == "By the last decisions it would change 1 of 2 services."
+    assert found.sentence == (
+        "By the last decisions it would change 1 of 2 services: it would scale out 2 decode."
+    )
     assert [(row.service.slug, row.change) for row in found.pending] == [("chat", "decode 4 → 6")]

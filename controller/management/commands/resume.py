@@ -1,30 +1,58 @@
-"""Let automatic change of the fleet, or of one service, go on."""
+"""Let automatic change of the fleet, a region, a cluster or a service go on."""
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandParser
+from django.db import DatabaseError
 
 from controller.management import stopping
+from controller.management.answering import FAILED, AnswerError, AnsweringCommand, document
 from controller.services import freezes
-from controller.services.errors import SteeringError
+from controller.services.errors import ConflictError, SteeringError
 
 
-class Command(BaseCommand):
-    """Let automatic change of the fleet, or of one service, go on."""
+class Command(AnsweringCommand):
+    """Ends what a person froze, and the file of this host if asked."""
 
-    help = "Let automatic change of the fleet, or of one service, go on."
+    help = "Let automatic change of the fleet, a region, a cluster or a service go on."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add the scope and the reason."""
+        """Add the scope, the reason, and whether the file is meant."""
         stopping.add_arguments(parser)
+        parser.add_argument(
+            "--file", action="store_true", help="remove the file FREEZE of this host, nothing else"
+        )
 
     def handle(self, *_args: object, **options: Any) -> None:  # noqa: ANN401 - Django's signature
-        """Do it as the person at the command line; exit 1 with the reason when refused."""
-        service = stopping.scope(options["service"])
+        """Do it as the person at the command line.
+
+        Exit 1 with the reason when refused, 2 when there is no such scope.
+        """
         try:
-            done = freezes.resume(
-                service=service, user=stopping.person(), reason=options["reason"]
-            )
-        except SteeringError as refusal:
-            raise CommandError(str(refusal)) from refusal
-        self.stdout.write(f"Resumed: {done.scope}.")
+            answer = _lower(options) if options["file"] else _resume(options)
+        except (AnswerError, SteeringError) as refusal:
+            raise stopping.refused(refusal, options, self.stdout) from refusal
+        self.stdout.write(document(answer) if options["json"] else answer["sentence"])
+
+
+def _lower(options: dict[str, Any]) -> dict[str, Any]:
+    """Remove the file; it freezes everything here, so a narrower scope makes no sense with it."""
+    if stopping.asked(options) != "fleet":
+        raise AnswerError("bad_usage", "it freezes everything, name no scope with it", "--file")
+    if not stopping.lower_flag():
+        raise ConflictError(f"There is no file {stopping.flag()}.")
+    sentence = f"Removed {stopping.flag()}. What people froze in the database stays frozen."
+    return {"resumed": None, "file": str(stopping.flag()), "sentence": sentence}
+
+
+def _resume(options: dict[str, Any]) -> dict[str, Any]:
+    try:
+        scope = stopping.scope(options)
+        done = freezes.resume(about=scope.about, user=stopping.person(), reason=options["reason"])
+    except DatabaseError as fault:
+        text = f"The database can't keep it ({fault}): nothing was resumed."
+        raise AnswerError("database_away", text.strip(), status=FAILED) from fault
+    path = stopping.flag()
+    still = f" The file {path} still freezes everything on this host." if path.exists() else ""
+    sentence = f"Resumed: {done.scope}.{still}"
+    return {"resumed": scope.key, "file": str(path) if still else None, "sentence": sentence}
