@@ -35,6 +35,7 @@ class Outcome:
 
     fault: Fault | None
     seals: int
+    removed: int
     waiting: int
     sealed_at: datetime | None
     anchors: int
@@ -46,6 +47,7 @@ class _Leave:
 
     newest: dict[UUID, int] = field(default_factory=dict)
     left: Counter[UUID] = field(default_factory=Counter)
+    taken: int = 0
 
     @classmethod
     def read(cls) -> _Leave:
@@ -63,6 +65,7 @@ class _Leave:
         if sealing.key_of(name) > self.newest.get(service, 0) or self.left[service] <= 0:
             return False
         self.left[service] -= 1
+        self.taken += 1
         return True
 
 
@@ -81,7 +84,7 @@ def verify(anchor: Path) -> Outcome:
             anchors += len(some)
             fault = fault or _against(some, sealing.end().seq)
     fault = fault or _without_seal(0) or _misnumbered()
-    return Outcome(fault, end.seq, _waiting(), _sealed_at(end.seq), anchors)
+    return Outcome(fault, end.seq, leave.taken, _waiting(), _sealed_at(end.seq), anchors)
 
 
 def advance(now: datetime) -> None:
