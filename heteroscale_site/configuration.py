@@ -498,6 +498,14 @@ class Configuration:
         shown_default="0, no limit",
         help="Most GPUs that all services together may hold, those that drain included.",
     )
+    second_approver_gpus: int = _setting(
+        "HETEROSCALE_SECOND_APPROVER_GPUS",
+        _gpus,
+        kind="GPUs",
+        group="Control loop",
+        default="64",
+        help="A change of more GPUs takes a second approver; 0: however many they are.",
+    )
     freeze: bool = _setting(
         "HETEROSCALE_FREEZE",
         _frozen,

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from controller.core.lifecycle import ProposalState
 from controller.core.reasons import Code
-from controller.core.types import Instances, Mode, Reason
+from controller.core.types import ROLES, Instances, Mode, Reason, Role
 from controller.core.words import counts, seconds
 
 
@@ -21,6 +22,76 @@ class Basis:
     policy_version: int
     hold: str | None
     mode: Mode
+
+
+SECOND_FROM_GPUS: Final = 64
+SECOND_FROM_FRAC: Final = 0.5
+"""Changes of more than this take a second approver (product: approvals)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What people are asked to approve; ``then`` is the second half of an exchange.
+
+    ``is_breaching`` is whether the service is over its SLO now.
+    """
+
+    before: Instances
+    after: Instances
+    gpus_per_instance: Instances
+    is_breaching: bool = False
+    then: Instances | None = None
+
+    def moved(self, role: Role) -> int:
+        """Return the most instances of a role that change, either way, in both halves."""
+        ends = (self.after, self.then or self.after)
+        return max(abs(end.of(role) - self.before.of(role)) for end in ends)
+
+    def most(self, role: Role) -> int:
+        """Return the most instances a role has before it or after."""
+        return max(pair.of(role) for pair in (self.before, self.after, self.then or self.after))
+
+    @property
+    def gpus(self) -> int:
+        """The GPUs that change hands, taken or given back."""
+        return sum(self.moved(role) * self.gpus_per_instance.of(role) for role in ROLES)
+
+    @property
+    def shrinks(self) -> bool:
+        """Whether any role loses instances."""
+        return any(self.after.of(role) < self.before.of(role) for role in ROLES)
+
+    @property
+    def grows(self) -> bool:
+        """Whether any role gains instances, in either half."""
+        end = self.then or self.after
+        return any(end.of(role) > self.before.of(role) for role in ROLES)
+
+
+def approvers_needed(
+    change: Change, *, most_gpus: int | None = SECOND_FROM_GPUS
+) -> tuple[int, str]:
+    """Return how many people must approve, one or two, and why it takes a second (product 1.5).
+
+    Two for more than ``most_gpus`` GPUs (``None``: however many), for more than half of what a
+    role has before or after, whichever is more (doubling is half), for taking instances away while
+    the service is over its SLO, and for the last instance of a role. All reasons are named.
+    """
+    why = [*_why_second(change, most_gpus)]
+    return (2, "; ".join(why)) if why else (1, "")
+
+
+def _why_second(change: Change, most_gpus: int | None) -> Iterator[str]:
+    if most_gpus is not None and change.gpus > most_gpus:
+        yield f"it changes {change.gpus:,} GPUs, more than {most_gpus:,}"
+    for role in ROLES:
+        moved, most = change.moved(role), change.most(role)
+        if moved > SECOND_FROM_FRAC * most:
+            yield f"it changes {role.value} by {moved:,} of {most:,}, more than half"
+        if change.after.of(role) == 0 < change.before.of(role):
+            yield f"it takes the last {role.value} instance"
+    if change.is_breaching and change.shrinks:
+        yield "it takes instances away while the service is over its SLO"
 
 
 _SPENT: Final = {

@@ -201,13 +201,10 @@ def step(target: Target, ctx: Context) -> Target:
     ceil(step_frac · n))``. A floor repair is not bounded: a written count is never below the
     minimum (S1).
     """
-    current, config = ctx.state.desired, ctx.spec.policy
+    current = ctx.state.desired
     if target.blocked or target.want == current:
         return target
-    out, into = (
-        Instances(*(max(config.step_abs, whole_up(part * current.of(r))) for r in ROLES))
-        for part in (config.step_out_frac, config.step_frac)
-    )
+    out, into = steps(ctx)
     top = Instances(current.prefill + out.prefill, current.decode + out.decode)
     bottom = Instances(current.prefill - into.prefill, current.decode - into.decode)
     lowered = smaller(target.want, larger(top, ctx.spec.limits.minimum))
@@ -223,6 +220,16 @@ def step(target: Target, ctx: Context) -> Target:
         for role in changed_roles(target.want, clamped)
     )
     return target.moved_to(want, "step", Code.STEP_LIMITED, f"one action may change {which}")
+
+
+def steps(ctx: Context) -> tuple[Instances, Instances]:
+    """Return how many instances of each role one action may add, and how many take away (S3)."""
+    current, config = ctx.state.desired, ctx.spec.policy
+    out, into = (
+        Instances(*(max(config.step_abs, whole_up(part * current.of(r))) for r in ROLES))
+        for part in (config.step_out_frac, config.step_frac)
+    )
+    return out, into
 
 
 def stabilisation(target: Target, ctx: Context) -> Target:

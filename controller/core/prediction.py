@@ -5,7 +5,7 @@ from typing import Final
 
 from controller.core.engine import Engine, Mix, predicted_tbt_s, predicted_ttft_s
 from controller.core.trust import ZERO_FRAC, driver_total
-from controller.core.types import Adapt, Context, Forecast, Quality, Role
+from controller.core.types import Adapt, Context, Forecast, Instances, Quality, Role
 
 BUSIEST: Final = 0.9
 """Utilisation of prefill above which waits grow steeply, where engine speeds are not known."""
@@ -39,6 +39,22 @@ def too_slow(ctx: Context, role: Role, count: int) -> str | None:
         f"with {count} {role.value} {name} is predicted at {shown}, "
         f"and the SLO of {goal_s:.3g} s less its margin is {margin * goal_s:.3g} s"
     )
+
+
+def expected(ctx: Context, want: Instances) -> dict[str, list[float | None]] | None:
+    """Return the latencies to expect at ``want`` beside those at the present counts [s].
+
+    By latency, in the order present, wanted; ``None`` in it is no end of waiting. ``None`` where
+    neither latency can be told. Both sides come from the same model, so that they compare.
+    """
+    found: dict[str, list[float | None]] = {}
+    for role in (Role.PREFILL, Role.DECODE):
+        sides = [_predicted(ctx, role, pair.of(role)) for pair in (ctx.state.desired, want)]
+        told = [side[0] for side in sides if side is not None]
+        if len(told) == len(sides):
+            name = "ttft_s" if role is Role.PREFILL else "tbt_s"
+            found[name] = [value if isfinite(value) else None for value in told]
+    return found or None
 
 
 def _is_measured(forecast: Forecast | None) -> bool:

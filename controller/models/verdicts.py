@@ -67,7 +67,14 @@ class Verdict(models.Model):
     proposal = models.ForeignKey(Proposal, on_delete=models.CASCADE, related_name="verdicts")
     version = models.PositiveIntegerField()
     fingerprint = models.CharField(max_length=64)
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="Null: the command line of the host, which is one person whoever types.",
+    )
+    by_name = models.CharField(max_length=150)
     at = models.DateTimeField()
     reason = models.TextField(blank=True)
 
@@ -75,12 +82,14 @@ class Verdict(models.Model):
         ordering = ("at", "id")
         constraints = (
             models.UniqueConstraint(
-                fields=("proposal", "version", "user"), name="one_verdict_per_person_and_body"
+                fields=("proposal", "version", "user"),
+                nulls_distinct=False,
+                name="one_verdict_per_person_and_body",
             ),
         )
 
     def __str__(self) -> str:
-        return f"{self.user_id} approved {self.proposal_id}, version {self.version}"
+        return f"{self.by_name} approved {self.proposal_id}, version {self.version}"
 
 
 class ProposalComment(models.Model):

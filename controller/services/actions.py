@@ -38,7 +38,7 @@ from controller.core.types import Hold, Instances, Mode, Role, Stage
 from controller.models import Action, Proposal, Rearrangement, ServiceStatus, holds
 from controller.models.clock import database_now
 from controller.models.scopes import About, within
-from controller.services import audit, exchanges, leadership, people
+from controller.services import approvers, audit, exchanges, leadership, people
 from controller.services.rows import basis_of, order_of
 from inventory.models import Policy, Service
 from inventory.services import bindings
@@ -47,6 +47,7 @@ from inventory.touched import touched
 
 log = structlog.get_logger(__name__)
 
+LONGEST_ACTOR: Final = 160
 SEND_WITHIN_S = 120.0
 ANSWER_WITHIN_S = 90.0
 """Longer than a job may run: what is not answered by then is carried by nobody."""
@@ -97,7 +98,9 @@ def start_approved(pk: int) -> Start:
     with transaction.atomic():
         proposal = (
             Proposal.objects.select_for_update(of=("self",))
-            .select_related("service__cluster", "service__slo", "service__policy", "decided_by")
+            .select_related(
+                "service__cluster", "service__slo", "service__policy", "decided_by", "rule"
+            )
             .filter(pk=pk)
             .first()
         )
@@ -148,8 +151,7 @@ def _obstacles(proposal: Proposal) -> Iterator[Obstacle]:
     hold = holds.read().over(spec.key)
     if hold is not None:
         yield ProposalState.STALE, _frozen(hold)
-    words = _no_longer_approved(proposal, now)
-    if words:
+    for words in approvers.objections(proposal, now):
         yield ProposalState.STALE, words
 
 
@@ -172,13 +174,12 @@ def _close(proposal: Proposal, refusal: ProposalState | None, text: str) -> None
 
 
 def _record(proposal: Proposal) -> UUID:
-    approver = proposal.decided_by
     action = Action.objects.create(
         id=uuid.uuid4(),
         service=proposal.service,
         decision=proposal.decision,
         proposal=proposal,
-        actor=approver.get_username() if approver else "",
+        actor=approvers.names(proposal)[:LONGEST_ACTOR],
         epoch=leadership.current_epoch(),
         reason=proposal.sentence,
         from_prefill=proposal.from_prefill,
@@ -263,7 +264,11 @@ def run(pk: UUID, *, actuator_of: ActuatorOf) -> ActionState:
 
 def _read(pk: UUID) -> Action:
     return Action.objects.select_related(
-        "service__cluster", "decision", "proposal__decided_by", "rearrangement__decided_by"
+        "service__cluster",
+        "decision",
+        "proposal__decided_by",
+        "proposal__rule",
+        "rearrangement__decided_by",
     ).get(pk=pk)
 
 
@@ -287,10 +292,11 @@ def _objections(action: Action) -> Iterator[str]:
     if service.mode not in _modes(action):
         yield f"The service is in mode {service.mode} now."
     revision = Policy.objects.filter(service=service).values_list("revision", flat=True).first()
-    if action.decision is not None and action.decision.policy_revision != revision:
+    basis = action.decision or action.proposal
+    if basis is not None and basis.policy_revision != revision:
         yield f"The policy is at revision {revision} now."
     if action.proposal is not None:
-        yield from filter(None, [_no_longer_approved(action.proposal, now)])
+        yield from approvers.objections(action.proposal, now)
     moves = action.rearrangement
     if moves is not None and moves.state != ProposalState.APPLYING:
         yield f"The moves it belongs to are {moves.state}."
@@ -310,8 +316,8 @@ def _has_moved_on(action: Action) -> bool:
 def _modes(action: Action) -> tuple[str, ...]:
     """Return the mode an action was decided under, the only one it may be sent in.
 
-    An approval carries an automatic service too where the fleet's budget made the proposal.
-    Nothing is ever sent of a service that is only observed.
+    An approval carries an automatic service too where the fleet's budget made the proposal, and
+    where a person asked for the change. Nothing is ever sent of a service that is only observed.
     """
     if action.rearrangement is not None:
         rule = action.rearrangement.decided_by is None
@@ -320,19 +326,10 @@ def _modes(action: Action) -> tuple[str, ...]:
         )
     if action.proposal is None:
         return (Service.Mode.AUTOMATIC,)
+    if action.proposal.origin != Proposal.Origin.CONTROLLER:
+        return (Service.Mode.APPROVE, Service.Mode.AUTOMATIC)
     decided = action.decision.mode if action.decision is not None else Service.Mode.APPROVE
     return (decided,) if decided != Service.Mode.OBSERVE else ()
-
-
-def _no_longer_approved(proposal: Proposal, now: datetime) -> str:
-    if proposal.expires_at <= now:
-        return "The approval expired before it was sent."
-    if proposal.decided_by is None or not people.may(
-        proposal.decided_by, people.APPROVE, proposal
-    ):
-        name = proposal.decided_by.get_username() if proposal.decided_by else "The approver"
-        return f"{name} no longer has the right to approve."
-    return ""
 
 
 def _frozen(hold: Hold) -> str:

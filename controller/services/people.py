@@ -1,7 +1,7 @@
 """Who acts, what they may do, and what happens when they may not."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.db.models import Model, Q
@@ -48,6 +48,7 @@ class CommandLine:
     """The person at the command line of the host, who holds every right there."""
 
     unix_user: str
+    is_active: ClassVar[bool] = True
 
     def has_perm(self, _right: str) -> bool:
         """Return True: whoever may run the command may also edit the database."""

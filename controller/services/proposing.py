@@ -16,7 +16,7 @@ from controller.core.placement.plan_plain import what_matters
 from controller.core.reasons import UNJUDGED, Code
 from controller.core.types import Gate, Instances, Mode, Role
 from controller.models import Proposal, ServiceStatus
-from controller.services import approvals, audit
+from controller.services import approvals, approvers, audit
 from controller.services.rows import Entry, basis_of, known, proposal_row
 from inventory.services import bulk
 
@@ -30,6 +30,9 @@ BODY: Final = (
     "then_decode",
     "sentence",
     "placement",
+    "predicted",
+    "needs",
+    "needs_why",
     "resource_version",
     "policy_revision",
     "fingerprint",
@@ -39,8 +42,19 @@ BODY: Final = (
 """What a changed body replaces; an approval of the old one no longer fits (S18)."""
 
 
-CONFIRMED: Final = ("evidence_at", "decision_id", "sentence", "placement")
-"""What a confirmed body brings up to date: other nodes of the same kind are no other body."""
+CONFIRMED: Final = (
+    "evidence_at",
+    "decision_id",
+    "sentence",
+    "placement",
+    "predicted",
+    "needs",
+    "needs_why",
+)
+"""What a confirmed body brings up to date: other nodes of the same kind are no other body.
+
+A breach that began meanwhile takes a second approver.
+"""
 
 KEPT_FOR: Final = timedelta(seconds=90)
 """A load that hovers at its limit must not take a proposal away from whoever reads it."""
@@ -97,6 +111,8 @@ def _second_halves(row: Proposal, wanted: Proposal) -> list[tuple[int, int, int]
 @dataclass(slots=True)
 class _Changes:
     made: list[Proposal] = field(default_factory=list)
+    followed: dict[UUID, Proposal] = field(default_factory=dict)
+    """The approved proposals that made ones are the second halves of, by service."""
     confirmed: list[tuple[object, ...]] = field(default_factory=list)
     changed: list[tuple[object, ...]] = field(default_factory=list)
     dropped: list[tuple[object, ...]] = field(default_factory=list)
@@ -113,7 +129,8 @@ def write(
 
     The same body is confirmed, another body replaces it under a new version, and one that is no
     longer wanted is superseded. An approved one is left: it is bound to its fingerprint, and
-    running it looks at the basis again. Only that of a second half goes with its exchange.
+    running it looks at the basis again. Only that of a second half goes with its exchange. What a
+    person proposed is left to people, and closed once it rests on what is no longer so.
     ``decisions`` is (row, sequence) per service.
     """
     found = {
@@ -130,7 +147,10 @@ def write(
             reason = f"The exchange it belongs to has ended. {entry.decision.sentence}"
             changes.dropped.append((row.pk, now, reason))
             row = None
-        if row is None or row.state == ProposalState.PENDING:
+        if row is not None and row.origin != Proposal.Origin.CONTROLLER:
+            if row.state == ProposalState.PENDING and not _stands(row, entry):
+                changes.dropped.append((row.pk, now, _OVERTAKEN))
+        elif row is None or row.state == ProposalState.PENDING:
             _compare(row, entry, (service, decisions[entry.key][0], now), changes)
     _apply(changes)
 
@@ -146,13 +166,38 @@ def _compare(
         return
     wanted = proposal_row(entry, service=service, decision=decision, now=now)
     if row is None:
-        changes.made.append(_approved_before(wanted, entry, now))
+        first = _first_half(wanted, entry)
+        if first is not None:
+            changes.followed[service] = first
+            _follow(wanted, entry, first, now)
+        changes.made.append(wanted)
     elif row.fingerprint == wanted.fingerprint and _is_placed_alike(row, wanted):
-        changes.confirmed.append((row.pk, now, decision, wanted.sentence, wanted.placement))
+        changes.confirmed.append(_confirmed(row, wanted, now))
     elif row.fingerprint != wanted.fingerprint and nearly_same(row, wanted, _basis(entry)):
-        changes.confirmed.append((row.pk, now, row.decision_id, row.sentence, row.placement))
+        # The one that people read stays, but for a second approver it takes since.
+        for name in ("decision_id", "sentence", "placement", "predicted"):
+            setattr(wanted, name, getattr(row, name))
+        changes.confirmed.append(_confirmed(row, wanted, now))
     else:
         changes.changed.append((row.pk, *(getattr(wanted, name) for name in BODY)))
+
+
+_OVERTAKEN: Final = (
+    "The counts, the policy, the mode, an override or the cluster's object changed since it was "
+    "proposed."
+)
+
+
+def _stands(row: Proposal, entry: Entry) -> bool:
+    """Return whether what a person proposed still rests on what is so now, as far as is known."""
+    if entry.spec is None or entry.state is None:
+        return True
+    body = Instances(row.to_prefill, row.to_decode)
+    return row.fingerprint == fingerprint(_basis(entry), body, row.then)
+
+
+def _confirmed(row: Proposal, wanted: Proposal, now: datetime) -> tuple[object, ...]:
+    return (row.pk, now, *(getattr(wanted, name) for name in CONFIRMED[1:]))
 
 
 def _is_placed_alike(row: Proposal, wanted: Proposal) -> bool:
@@ -188,30 +233,35 @@ def _basis(entry: Entry) -> Basis:
     return basis_of(spec, entry.decision.current, version)
 
 
-def _approved_before(wanted: Proposal, entry: Entry, now: datetime) -> Proposal:
-    """Return the second half of an exchange as approved by who approved both, else as it is.
+def _first_half(wanted: Proposal, entry: Entry) -> Proposal | None:
+    """Return the first half of an exchange of which people approved both, if this is the second.
 
-    It goes the way of every approval: the basis, the mode, freezes and the approver's right are
-    looked at when it runs. It lasts no longer than the exchange, and is made once.
+    It goes the way of every approval: the basis, the mode, freezes and the approvers' rights are
+    looked at when it runs.
     """
     decision, stage, state = entry.decision, entry.memory.history.stage, entry.state
     if stage is None or state is None or decision.mode != Mode.APPROVE:
-        return wanted
+        return None
     proposal = approval_of(stage, state, decision.final, decision.now_s)
     if proposal is None or not lasts(stage, decision) or not _still_waits(entry, wanted):
-        return wanted
-    first = (
+        return None
+    return (
         Proposal.objects.select_related("decided_by")
         .filter(pk=proposal, state=ProposalState.APPLIED)
         .first()
     )
-    if first is not None:
-        wanted.state, wanted.decided_by = ProposalState.APPROVED, first.decided_by
-        wanted.decided_at = now
-        wanted.decided_reason = f"The second half of proposal {first.pk}, approved with the first."
-        until = datetime.fromtimestamp(stage.until_s, UTC)
+
+
+def _follow(wanted: Proposal, entry: Entry, first: Proposal, now: datetime) -> None:
+    """Let the second half be approved as the first was, once, and no longer than the exchange."""
+    wanted.state, wanted.decided_by = ProposalState.APPROVED, first.decided_by
+    wanted.decided_at = now
+    wanted.decided_reason = f"The second half of proposal {first.pk}, approved with the first."
+    for name in ("needs", "needs_why", "is_break_glass", "rule_id", "requested_by_id"):
+        setattr(wanted, name, getattr(first, name))
+    if entry.memory.history.stage is not None:
+        until = datetime.fromtimestamp(entry.memory.history.stage.until_s, UTC)
         wanted.expires_at = min(wanted.expires_at, until)
-    return wanted
 
 
 def _still_waits(entry: Entry, wanted: Proposal) -> bool:
@@ -233,10 +283,12 @@ def _apply(changes: _Changes) -> None:
     bulk.update(Proposal, "id", BODY, changes.changed)
     _rows(changes.changed).update(version=F("version") + 1)
     Proposal.objects.bulk_create(changes.made, ignore_conflicts=True)
-    _record_approved([row for row in changes.made if row.state == ProposalState.APPROVED])
+    _record_approved(
+        [row for row in changes.made if row.state == ProposalState.APPROVED], changes.followed
+    )
 
 
-def _record_approved(made: Sequence[Proposal]) -> None:
+def _record_approved(made: Sequence[Proposal], firsts: Mapping[UUID, Proposal]) -> None:
     """Audit second halves like approvals: nobody pressed, so it says whose approval they follow.
 
     One whose place was taken meanwhile was not made, and is not told.
@@ -246,10 +298,11 @@ def _record_approved(made: Sequence[Proposal]) -> None:
     follow = Q()
     for row in made:
         follow |= Q(service=row.service_id, created_at=row.created_at)
-    for row in Proposal.objects.select_related("service", "decided_by").filter(
+    for row in Proposal.objects.select_related("service", "decided_by", "rule").filter(
         follow, state=ProposalState.APPROVED
     ):
-        by = row.decided_by.get_username() if row.decided_by else "somebody"
+        approvers.pass_on(firsts[row.service_id], row)
+        by = approvers.names(row) or "somebody"
         audit.record(
             actor="controller",
             verb="approved",

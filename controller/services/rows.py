@@ -5,10 +5,12 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
-from controller.core.approval import Basis, fingerprint
+from django.conf import settings
+
+from controller.core.approval import Basis, Change, approvers_needed, fingerprint
 from controller.core.decision_plain import forecast_plain, stage_plain, terms_plain
 from controller.core.lifecycle import ActionState
 from controller.core.memory import Memory
@@ -19,10 +21,12 @@ from controller.core.placement.plan_plain import (
     spots_of,
 )
 from controller.core.ports import Pool, ScaleOrder
+from controller.core.prediction import expected
 from controller.core.registration import InStep, in_step
 from controller.core.types import (
     ROLE_INDEX,
     SIGNALS,
+    Context,
     Decision,
     InstanceRef,
     Instances,
@@ -245,6 +249,43 @@ def basis_of(spec: ServiceSpec, current: Instances, resource_version: str) -> Ba
     )
 
 
+def change_of(entry: Entry) -> Change:
+    """Return what a decision asks people to approve."""
+    wanted, (spec, _) = entry.decision, known(entry)
+    return Change(
+        before=wanted.current,
+        after=wanted.final,
+        gpus_per_instance=spec.gpus_per_instance,
+        is_breaching=any(since is not None for since in entry.breach),
+        then=wanted.then,
+    )
+
+
+def needs_of(change: Change) -> dict[str, Any]:
+    """Return how many people must approve a change and why, as columns."""
+    most_gpus = settings.SECOND_APPROVER_GPUS or None
+    needs, why = approvers_needed(change, most_gpus=most_gpus)
+    return {"needs": needs, "needs_why": why[:300]}
+
+
+def _predicted(entry: Entry) -> dict[str, list[float | None]] | None:
+    """Return the latencies to expect of a decision, both halves of an exchange counted."""
+    wanted, spec, state = entry.decision, entry.spec, entry.state
+    if spec is None or state is None:
+        return None
+    ctx = Context(
+        now_s=wanted.now_s,
+        spec=spec,
+        state=state,
+        signals=wanted.signals,
+        history=entry.memory.history,
+        hold=None,
+        gpus_free={},
+        forecast=wanted.forecast,
+    )
+    return expected(ctx, wanted.then or wanted.final)
+
+
 def proposal_row(entry: Entry, *, service: UUID, decision: int | None, now: datetime) -> Proposal:
     """Return a decision that asks for a person as a pending proposal."""
     wanted, spec, version = entry.decision, *known(entry)
@@ -259,6 +300,8 @@ def proposal_row(entry: Entry, *, service: UUID, decision: int | None, now: date
         then_decode=wanted.then and wanted.then.decode,
         sentence=wanted.sentence,
         placement=entry.placement,
+        predicted=_predicted(entry),
+        **needs_of(change_of(entry)),
         resource_version=version,
         policy_revision=wanted.policy_version,
         fingerprint=fingerprint(

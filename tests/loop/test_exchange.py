@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import pytest
+from django.contrib.auth.models import User
 
 from controller.core.lifecycle import ActionState
 from controller.core.ports import Pool
@@ -54,17 +55,22 @@ def approved(source: ArraySource, cluster: Cluster) -> Proposal:
     """Return the proposal of the first half after a person approved it and the cluster took it."""
     run(source)
     proposal = Proposal.objects.get()
-    approvals.approve(
-        proposal.pk,
-        user=approver(),
-        version=proposal.version,
-        fingerprint=proposal.fingerprint,
-        reason="",
-    )
+    agree(proposal)
     started = actions.start_approved(proposal.pk).action
     assert started is not None
     assert actions.run(started, actuator_of=cluster.of) == ActionState.APPLIED
     return proposal
+
+
+def agree(proposal: Proposal) -> None:
+    """Let as many people approve a proposal as it needs: ana, and ben as well."""
+    for name in ("ana", "ben")[: proposal.needs]:
+        approvals.approve(
+            proposal.pk,
+            user=User.objects.filter(username=name).first() or approver(name),
+            version=proposal.version,
+            fingerprint=proposal.fingerprint,
+        )
 
 
 def stage() -> Stage | None:
@@ -230,9 +236,7 @@ def test_a_second_exchange_counts_what_the_first_was_given_as_its_own_s2() -> No
     run(source)
     asked = Proposal.objects.get(state="pending")
     assert (asked.to_prefill, asked.to_decode, asked.then_decode) == (6, 2, 6)
-    approvals.approve(
-        asked.pk, user=approver("ben"), version=asked.version, fingerprint=asked.fingerprint
-    )
+    agree(asked)
     assert carry(cluster) == ["applied"]
     found = stage()
     assert found is not None
@@ -248,7 +252,7 @@ def test_whoever_rejects_what_would_grow_ends_the_exchange() -> None:
     run(source)
     more = Proposal.objects.get(state="pending")
     assert stage() is not None
-    approvals.reject(more.pk, user=approver("ben"), version=more.version, reason="not now")
+    approvals.reject(more.pk, user=approver("cy"), version=more.version, reason="not now")
     assert stage() is None
 
 
@@ -301,7 +305,7 @@ def test_the_second_half_runs_under_the_approval_of_the_first_s18() -> None:
     assert (told.object_id, told.service, told.before) == (str(second.pk), "chat", {})
     assert told.after["to"] == {"prefill": 6, "decode": 6}
     assert told.reason == (
-        "Follows from the approval of both halves by ana. "
+        "Follows from the approval of both halves by ana and ben. "
         f"The second half of proposal {first.pk}, approved with the first."
     )
     started = actions.start_approved(second.pk).action
@@ -339,13 +343,7 @@ def test_a_first_half_that_no_cluster_took_promises_nothing() -> None:
     cluster.trouble = ["refused"]
     run(source)
     proposal = Proposal.objects.get()
-    approvals.approve(
-        proposal.pk,
-        user=approver(),
-        version=proposal.version,
-        fingerprint=proposal.fingerprint,
-        reason="",
-    )
+    agree(proposal)
     started = actions.start_approved(proposal.pk).action
     assert started is not None
     assert actions.run(started, actuator_of=cluster.of) == ActionState.FAILED

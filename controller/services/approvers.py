@@ -1,0 +1,116 @@
+"""Who let a proposal through, and whether that still counts: asked again before anything runs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.contrib.auth.models import User
+
+from controller.core import phrases
+from controller.models import Breaker, Proposal, Verdict
+from controller.models.scopes import chain_of
+from controller.services import people
+from controller.services.people import Person
+
+
+@dataclass(frozen=True, slots=True)
+class Approver:
+    """A person who approved; ``user`` is ``None`` for the command line of the host."""
+
+    user: User | None
+    name: str
+
+
+def of(proposal: Proposal) -> list[Approver]:
+    """Return who approved exactly the present body, in their order.
+
+    Of a body that was approved before approvals were kept one by one, who decided.
+    """
+    rows = Verdict.objects.filter(
+        proposal=proposal, version=proposal.version, fingerprint=proposal.fingerprint
+    ).select_related("user")
+    found = [Approver(row.user, row.by_name) for row in rows]
+    decider = proposal.decided_by
+    if found or decider is None:
+        return found
+    return [Approver(decider, decider.get_username())]
+
+
+def pass_on(first: Proposal, second: Proposal) -> None:
+    """Let those who approved both halves of an exchange stand for its second half too."""
+    given = Verdict.objects.filter(
+        proposal=first, version=first.version, fingerprint=first.fingerprint
+    )
+    Verdict.objects.bulk_create(
+        Verdict(
+            proposal=second,
+            version=second.version,
+            fingerprint=second.fingerprint,
+            user_id=one.user_id,
+            by_name=one.by_name,
+            at=one.at,
+            reason=one.reason,
+        )
+        for one in given
+    )
+
+
+def valid(proposal: Proposal) -> list[Approver]:
+    """Return those of them who hold the right now, and did not ask for the change themselves.
+
+    Of a proposal for which somebody broke the glass only that person counts.
+    """
+    return [one for one in of(proposal) if _counts(one, proposal)]
+
+
+def _counts(one: Approver, proposal: Proposal) -> bool:
+    if proposal.is_break_glass:
+        counts, right = one.user == proposal.decided_by, people.BREAK_GLASS
+    else:
+        counts, right = not is_own(proposal, one.user), people.APPROVE
+    if not counts:
+        return False
+    return one.user is None or people.may(one.user, right, proposal)
+
+
+def is_own(proposal: Proposal, person: Person | None) -> bool:
+    """Return whether the person asked for this change; ``None`` is the command line."""
+    account = people.account_of(person) if person is not None else None
+    if proposal.requested_by_id is None and proposal.origin == Proposal.Origin.CONTROLLER:
+        return False
+    return proposal.requested_by_id == (account.pk if account else None)
+
+
+def names(proposal: Proposal) -> str:
+    """Return who let it through, for a sentence: people, or a rule in its revision."""
+    if proposal.rule is not None:
+        return f"rule {proposal.rule}"
+    return phrases.listed([one.name for one in of(proposal)])
+
+
+def objections(proposal: Proposal, now: datetime) -> Iterator[str]:
+    """Give why an approval must not be used at ``now``: expired, too few rights, a rule changed.
+
+    The rights are read again (A04): of those who approved at least as many as it needs must still
+    hold theirs.
+    """
+    if proposal.expires_at <= now:
+        yield "The approval expired before it was sent."
+    if proposal.rule is not None:
+        yield from _of_rule(proposal)
+        return
+    counted = valid(proposal)
+    needed = 1 if proposal.is_break_glass else proposal.needs
+    if len(counted) >= needed:
+        return
+    lost = [one.name for one in of(proposal) if one not in counted] or ["The approver"]
+    verb = "has" if len(lost) == 1 else "have"
+    yield f"{phrases.listed(lost)} no longer {verb} the right to approve."
+
+
+def _of_rule(proposal: Proposal) -> Iterator[str]:
+    rule = proposal.rule
+    if rule is None or rule.superseded_at is not None or not rule.is_enabled:
+        yield f"Rule {rule} is no longer in force."
+    if Breaker.objects.filter(chain_of(proposal).covering, ended_at=None).exists():
+        yield "A circuit breaker is open: no rule approves until somebody resets it."
