@@ -6,6 +6,7 @@ from controller.api import backtests as backtest_api
 from controller.api import figures
 from controller.api import imports as import_api
 from controller.views import (
+    access,
     approvals,
     audit,
     backtests,
@@ -131,6 +132,9 @@ urlpatterns = [
     path("api/v1/backtests/", backtest_api.index, name="api-backtests"),
     path("api/v1/backtests/<str:pk>", backtest_api.one, name="api-backtest"),
     path("api/v1/figures/<slug:name>", figures.figure, name="figure"),
+    path("me/access/", access.mine, name="access"),
+    path("grants/", access.index, name="grants"),
+    path("grants/<int:pk>/end/", access.end, name="grant-end"),
     path("me/preferences/", preferences.save, name="preferences"),
     path("sign-in/", sign_in.SignIn.as_view(), name="sign-in"),
     path("sign-out/", sign_in.SignOut.as_view(), name="sign-out"),

@@ -110,13 +110,17 @@ def zone_name(at: datetime) -> str:
 def clock(at: datetime, zone: ZoneInfo, now: datetime | None = None) -> str:
     """Return a time of day with its zone, and the date when it is not today: "03:08:12 UTC"."""
     local = at.astimezone(zone)
-    day = (
-        ""
-        if now is not None and now.astimezone(zone).date() == local.date()
-        else (
-            f"{local.day} {local:%b} "
-            if now is None or now.year == local.year
-            else f"{local.day} {local:%b %Y} "
-        )
-    )
-    return f"{day}{local:%H:%M:%S} {zone_name(local)}"
+    return f"{_day(local, now)}{local:%H:%M:%S} {zone_name(local)}"
+
+
+def hour(at: datetime, zone: ZoneInfo, now: datetime | None = None) -> str:
+    """Return a time as :func:`clock` does, without its seconds: "03:40 UTC"."""
+    local = at.astimezone(zone)
+    return f"{_day(local, now)}{local:%H:%M} {zone_name(local)}"
+
+
+def _day(local: datetime, now: datetime | None) -> str:
+    if now is not None and now.astimezone(local.tzinfo).date() == local.date():
+        return ""
+    known = now is None or now.year == local.year
+    return f"{local.day} {local:%b} " if known else f"{local.day} {local:%b %Y} "

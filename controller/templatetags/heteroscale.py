@@ -100,6 +100,9 @@ MOVES: Final = {
     "failed": "failed",
 }
 
+COUNTED: Final = {"overrides": "in force"}
+"""What the counter of a link counts, where that is not what waits."""
+
 for _filter in (
     wording.duration,
     wording.age,
@@ -152,10 +155,11 @@ def tab(context: Context, name: str, word: str, count: int | None = None) -> Saf
 
 def _counter(name: str, count: int) -> SafeString:
     return format_html(
-        ' <span class="count" data-count-of="{}"{}>{}<span class="unseen"> waiting</span></span>',
+        ' <span class="count" data-count-of="{}"{}>{}<span class="unseen"> {}</span></span>',
         name,
         "" if count else " hidden",
         count,
+        COUNTED.get(name, "waiting"),
     )
 
 
@@ -240,6 +244,18 @@ def moment(context: Context, at: datetime | None) -> SafeString | str:
         '<time datetime="{}">{}</time>',
         at.isoformat(timespec="seconds"),
         wording.clock(at, _zone(context), _now(context)),
+    )
+
+
+@register.simple_tag(takes_context=True)
+def hour(context: Context, at: datetime | None) -> SafeString | str:
+    """Return hours and minutes in the reader's zone, which it names; the day unless it is now."""
+    if at is None:
+        return wording.UNKNOWN
+    return format_html(
+        '<time datetime="{}">{}</time>',
+        at.isoformat(timespec="seconds"),
+        wording.hour(at, _zone(context), _now(context)),
     )
 
 

@@ -89,6 +89,11 @@ def _fleet_change(side: Side) -> dict[str, Any]:
     return {"node": node, "action": "cordon", "reason": "why", "confirm": "1"}
 
 
+def _grant(side: Side) -> dict[str, Any]:
+    scope = f"cluster:{side.cluster.slug}"
+    return {"user": "vera", "role": "Viewer", "scope": scope, "reason": "why"}
+
+
 DOORS: Final[dict[str, Door]] = {
     "freeze": Door(people.FREEZE, body=_answer(reason="why"), scoped=False),
     "resume": Door(people.RESUME, body=_answer(reason="why"), scoped=False),
@@ -124,6 +129,8 @@ DOORS: Final[dict[str, Door]] = {
     ),
     "hardware-delete": Door(people.EDIT_FLEET, _hardware, _answer(reason="why"), scoped=False),
     "import-new": Door(people.EDIT_FLEET, scoped=False),
+    "grants": Door(people.GRANT, body=_grant),
+    "grant-end": Door(people.GRANT, _pk("grant"), _answer(reason="why")),
 }
 OWN: Final = frozenset(
     {"preferences", "fleet-views", "policy-check", "policy-windows", "what-if", "decision-replay"}
@@ -164,7 +171,12 @@ def _side(name: str) -> Side:
         evidence_at=now,
         expires_at=now + timedelta(minutes=9),
     )
+    vera = User.objects.get_or_create(username="vera")[0]
+    grant = Grant.objects.create(
+        user=vera, role="Operator", cluster=cluster, reason="why", by_name="ana", granted_at=now
+    )
     keys = {
+        "grant": grant.pk,
         "proposal": proposal.pk,
         "moves": moves.pk,
         "suggestion": make_suggestion(service).pk,

@@ -1,0 +1,84 @@
+"""What one person may do where, read once: for pages that ask it of many things."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from django.db.models import Model, Q
+from django.db.models.functions import Now
+
+from controller.models import Grant
+from controller.models.scopes import Chain, chain_of
+from controller.services import people
+from controller.services.accounts import ROLES
+from controller.services.people import Person, account_of
+
+RIGHTS: Final[Mapping[str, str]] = {
+    people.FREEZE: "freeze automatic change",
+    people.RESUME: "resume automatic change",
+    people.OVERRIDE: "set, extend and end overrides",
+    people.PROPOSE: "propose changes by hand",
+    people.APPROVE: "approve and reject changes",
+    people.BREAK_GLASS: "let a change through alone",
+    people.EDIT_POLICY: "change policies and placement rules",
+    people.CORDON: "cordon, drain and return nodes",
+    people.EDIT_FLEET: "change the inventory",
+    people.BACKTEST: "run backtests",
+    people.RULE: "change the rules that approve by themselves",
+    people.GRANT: "grant and end roles",
+}
+"""What a page calls each right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One role within a scope; all of ``scope`` ``None`` is the fleet."""
+
+    role: str
+    scope: Chain
+
+    def gives(self, right: str, chain: Chain) -> bool:
+        """Return whether it gives a right over what lies in ``chain``."""
+        covers = all(
+            mine is None or mine == its for mine, its in zip(self.scope, chain, strict=True)
+        )
+        return covers and right in ROLES.get(self.role, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """The rights of a person: those of their groups everywhere, those of grants within a scope."""
+
+    person: Person
+    held: tuple[Held, ...]
+
+    def may(self, right: str, about: Model | None = None) -> bool:
+        """Return what :func:`people.may` would; ``about`` is read with its cluster."""
+        if self.person.has_perm(right):
+            return True
+        chain = chain_of(about) if self.held else Chain()
+        return any(one.gives(right, chain) for one in self.held)
+
+    def somewhere(self, right: str) -> bool:
+        """Return whether the person has the right over anything at all."""
+        return self.person.has_perm(right) or any(
+            right in ROLES.get(one.role, ()) for one in self.held
+        )
+
+
+def in_force() -> Q:
+    """Return the grants that nobody ended and that did not run out."""
+    return Q(ended_at=None) & (Q(expires_at=None) | Q(expires_at__gt=Now()))
+
+
+def read_rights(person: Person) -> Rights:
+    """Return what a person may do; one query, none for the command line and disabled accounts."""
+    account = account_of(person)
+    if account is None or not account.is_active:
+        return Rights(person, ())
+    rows = Grant.objects.filter(in_force(), user=account).values_list(
+        "role", "region", "cluster", "service"
+    )
+    return Rights(person, tuple(Held(role, Chain(*scope)) for role, *scope in rows))
