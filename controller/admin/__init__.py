@@ -3,6 +3,7 @@
 from django.contrib import admin
 
 from controller.admin import (
+    accounts,
     configured,
     fabric,
     hardware,
@@ -15,6 +16,7 @@ from controller.admin import (
 )
 
 __all__ = [
+    "accounts",
     "configured",
     "fabric",
     "hardware",

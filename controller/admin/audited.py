@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
+from django.contrib import admin
 from django.contrib.auth.models import User
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
 from controller.services import audit
+
+if TYPE_CHECKING:
+    AnyModelAdmin = admin.ModelAdmin[Any]
+else:
+    # Django's class takes no parameter while the program runs.
+    AnyModelAdmin = admin.ModelAdmin
+
+
+class AuditedRemoval(AnyModelAdmin):
+    """Records each row that is removed, one by one or many at once."""
+
+    def log_deletions(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:  # noqa: ANN401 - Django's
+        """Audit before the rows are gone."""
+        audit.record_each(
+            [(row, {"name": str(row)}, {}) for row in queryset],
+            actor=user_of(request).get_username(),
+            verb="removed",
+        )
+        return super().log_deletions(request, queryset)
 
 
 def user_of(request: HttpRequest) -> User:

@@ -8,7 +8,7 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 
-from controller.admin.audited import record, user_of
+from controller.admin.audited import AuditedRemoval, record, user_of
 from controller.core import config_check
 from controller.core.policies import POLICIES
 from controller.core.policy_fields import GROUPS
@@ -248,7 +248,7 @@ class PolicyInline(PolicyStack):
 
 
 @admin.register(Service)
-class ServiceAdmin(ServiceModelAdmin):
+class ServiceAdmin(AuditedRemoval, ServiceModelAdmin):
     """Services with their roles, goals and policy."""
 
     list_display = ("slug", "name", "model_name", "cluster", "mode_word", "priority", "max_gpus")
@@ -405,7 +405,7 @@ class PolicyAdmin(PolicyModelAdmin):
 
 
 @admin.register(Slo)
-class SloAdmin(SloModelAdmin):
+class SloAdmin(AuditedRemoval, SloModelAdmin):
     """Latency goals."""
 
     form = SloForm

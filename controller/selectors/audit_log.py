@@ -52,7 +52,9 @@ _WORDS: Final[Mapping[str, str]] = {
     "importrun": "import",
     "policysuggestion": "suggestion",
     "rearrangement": "moves",
-    "rolespec": "role",
+    "group": "role",
+    "rolespec": "role of a service",
+    "savedview": "saved view",
     "user": "account",
 }
 COLUMNS: Final = (

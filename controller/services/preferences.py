@@ -4,8 +4,10 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from django.contrib.auth.models import User
+from django.db import transaction
 
 from controller.models import Preference
+from controller.services import audit
 
 THEMES: Final = ("system", "light", "dark")
 
@@ -25,7 +27,16 @@ def save_preferences(
         given["theme"] = theme
     if time_zone is not None:
         given["time_zone"] = _zone(time_zone)
-    Preference.objects.update_or_create(user=user, defaults=given)
+    with transaction.atomic():
+        before = Preference.objects.filter(user=user).values(*given).first() if given else None
+        Preference.objects.update_or_create(user=user, defaults=given)
+        audit.record(
+            actor=user.get_username(),
+            verb="changed preferences",
+            obj=user,
+            before=before,
+            after=dict(given),
+        )
 
 
 def _zone(name: str) -> str:

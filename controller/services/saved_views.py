@@ -5,6 +5,7 @@ from django.db import IntegrityError, transaction
 
 from controller.core.words import clean
 from controller.models import SavedView
+from controller.services import audit
 from controller.services.errors import ConflictError, InvalidError, MissingError
 
 MOST = 50
@@ -27,8 +28,10 @@ def save(user: User, name: str, query: str) -> SavedView:
         if row is None and SavedView.objects.filter(user=user).count() >= MOST:
             raise InvalidError("name", f"You keep {MOST} views already: remove one first.")
         row = row or SavedView(user=user)
+        before = _plain(row) if row.pk else {}
         row.name, row.query = text, query
         row.save()
+        _record(user, "kept a view", row, before)
     return row
 
 
@@ -39,10 +42,12 @@ def rename(user: User, pk: int, name: str) -> SavedView:
     :class:`MissingError`.
     """
     row, text = _own(user, pk), _name(name)
+    before = _plain(row)
     row.name = text
     try:
         with transaction.atomic():
             row.save(update_fields=["name"])
+            _record(user, "renamed a view", row, before)
     except IntegrityError as fault:
         raise ConflictError(f"You have a view named {text} already.") from fault
     return row
@@ -51,8 +56,18 @@ def rename(user: User, pk: int, name: str) -> SavedView:
 def remove(user: User, pk: int) -> str:
     """Remove a view and return its name. Raises :class:`MissingError`."""
     row = _own(user, pk)
-    row.delete()
+    with transaction.atomic():
+        audit.record(actor=user.get_username(), verb="removed a view", obj=row, before=_plain(row))
+        row.delete()
     return row.name
+
+
+def _record(user: User, verb: str, row: SavedView, before: dict[str, str]) -> None:
+    audit.record(actor=user.get_username(), verb=verb, obj=row, before=before, after=_plain(row))
+
+
+def _plain(row: SavedView) -> dict[str, str]:
+    return {"name": row.name, "query": row.query}
 
 
 def _own(user: User, pk: int) -> SavedView:

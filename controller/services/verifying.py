@@ -22,8 +22,8 @@ AT_ONCE: Final = 500
 NEW_AT_ONCE: Final = 1_000
 """Seals that one sweep reads for the first time."""
 
-AGAIN_AT_ONCE: Final = 300
-"""Older seals that one sweep reads again; 108,000 an hour at a sweep every ten seconds."""
+AGAIN_AT_ONCE: Final = 100
+"""Older seals that one sweep reads again; 36,000 an hour at a sweep every ten seconds."""
 
 NEWEST: Final = 5_000
 """Records among which one sweep looks for such without a seal."""
