@@ -85,6 +85,7 @@ urlpatterns = [
         "approvals/suggestions/<int:pk>/dismiss/", suggestions.dismiss, name="suggestion-dismiss"
     ),
     path("decisions/", decisions.index, name="decisions"),
+    path("decisions/compare/", decisions.compare, name="decision-compare"),
     path("decisions/<int:pk>/", decisions.page, name="decision"),
     path("decisions/<int:pk>/replay/", replay.page, name="decision-replay"),
     path("audit/", audit.index, name="audit"),

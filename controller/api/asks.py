@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from controller.selectors.decision_filters import NAMES, Filters, filters_of
+from controller.selectors.ranges import (
+    LONGEST,
+    SHORTEST,
+    BadAskError,
+    length_of,
+    time_of,
+    zone_of,
+)
 from controller.selectors.series import Ask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from zoneinfo import ZoneInfo
 
     from controller.charts import Figure
 
-KNOWN: Final = frozenset(
+KNOWN: Final = NAMES | frozenset(
     {
-        "service",
-        "cluster",
         "hardware",
         "decision",
         "backtest",
@@ -33,25 +40,12 @@ KNOWN: Final = frozenset(
     }
 )
 FORMATS: Final = ("json", "csv")
-SHORTEST: Final = timedelta(minutes=1)
-LONGEST: Final = timedelta(days=14)
 LARGEST_NUMBER: Final = 2**63 - 1
 
-_RANGE: Final = re.compile(r"([1-9][0-9]{0,5})([mhd])", re.ASCII)
 _SLUG: Final = re.compile(r"[A-Za-z0-9_-]{1,63}", re.ASCII)
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
 _ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _PLACES: Final = re.compile(r"[0-9]{1,3}(,[0-9]{1,3}){0,99}", re.ASCII)
-_MINUTES: Final = {"m": 1, "h": 60, "d": 1_440}
-_BOUNDS: Final = "a number of m, h or d from 1m to 14d, such as 3h"
-
-
-class BadAskError(ValueError):
-    """A parameter can't be used; ``where`` names it and the message says what would do."""
-
-    def __init__(self, where: str, message: str) -> None:
-        super().__init__(message)
-        self.where = where
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +77,7 @@ def wanted(given: Mapping[str, str], figure: Figure, moment: Moment) -> Wanted:
     for name in figure.needs:
         if not given.get(name):
             raise BadAskError(name, f"This figure needs {name}: add {name}=… to the address.")
-    zone = _zone(given.get("tz", ""), moment.zone)
+    zone = zone_of(given.get("tz", ""), moment.zone)
     since, until, live = _times(given, figure, moment, zone)
     form = given.get("format", "json")
     if form not in FORMATS:
@@ -94,13 +88,16 @@ def wanted(given: Mapping[str, str], figure: Figure, moment: Moment) -> Wanted:
         now=moment.now,
         tick_s=moment.tick_s,
         window_s=moment.window_s,
-        service=_slug(given, "service"),
-        cluster=_slug(given, "cluster"),
+        service="" if figure.filtered else _slug(given, "service"),
+        cluster="" if figure.filtered else _slug(given, "cluster"),
         hardware=_slug(given, "hardware"),
         decision=_number(given, "decision", 0),
         page=_number(given, "page", 1),
         backtest=_id(given.get("backtest", "")),
         runs=_places(given.get("runs", "")),
+        filters=filters_of({name: [text] for name, text in given.items()})
+        if figure.filtered
+        else Filters(),
     )
     return Wanted(ask, zone, form == "csv", given.get("table") != "0", live)
 
@@ -113,7 +110,7 @@ def _times(
     if ends and given.get("range"):
         raise BadAskError("range", "Give either range, or from and to, not both.")
     if not ends:
-        length = _length(given.get("range") or figure.span)
+        length = length_of(given.get("range") or figure.span)
         # Ends on a tick, so that within one tick the answer is the same.
         tick_s = max(1.0, moment.tick_s)
         until = datetime.fromtimestamp(moment.now.timestamp() // tick_s * tick_s, UTC)
@@ -121,42 +118,10 @@ def _times(
     if len(ends) == 1:
         missing = "to" if ends == ["from"] else "from"
         raise BadAskError(missing, f"A range has two ends: add {missing}=….")
-    since, until = (_time(given[name], name, zone) for name in ("from", "to"))
+    since, until = (time_of(given[name], name, zone) for name in ("from", "to"))
     if not SHORTEST <= until - since <= LONGEST:
         raise BadAskError("to", "The end must be 1 min to 14 days after the begin.")
     return since, until, False
-
-
-def _length(text: str) -> timedelta:
-    found = _RANGE.fullmatch(text)
-    if found is None:
-        raise BadAskError("range", f"Use {_BOUNDS}.")
-    length = timedelta(minutes=int(found[1]) * _MINUTES[found[2]])
-    if not SHORTEST <= length <= LONGEST:
-        raise BadAskError("range", f"Use {_BOUNDS}.")
-    return length
-
-
-def _time(text: str, where: str, zone: ZoneInfo) -> datetime:
-    # In an address a plus sign that was not encoded arrives as a space.
-    try:
-        at = datetime.fromisoformat(text.strip().replace(" ", "+") if "T" in text else text)
-        at = at if at.tzinfo else at.replace(tzinfo=zone)
-        at = at.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise BadAskError(where, "Use a time such as 2026-03-01T12:00:00Z.") from None
-    if not 1970 < at.year < 9000:  # noqa: PLR2004 - what a clock and a database both can tell
-        raise BadAskError(where, "Use a time such as 2026-03-01T12:00:00Z.")
-    return at
-
-
-def _zone(text: str, default: ZoneInfo) -> ZoneInfo:
-    if not text:
-        return default
-    try:
-        return ZoneInfo(text)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise BadAskError("tz", "Use a time zone such as UTC or Europe/Berlin.") from None
 
 
 def _slug(given: Mapping[str, str], name: str) -> str:

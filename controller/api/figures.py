@@ -16,7 +16,7 @@ from django.utils.http import parse_etags
 from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_safe
 
-from controller.api.asks import BadAskError, Moment, Wanted, wanted
+from controller.api.asks import Moment, Wanted, wanted
 from controller.charts import FIGURES, Figure
 from controller.charts.clock import Clock
 from controller.charts.plot import Plot, Table
@@ -28,9 +28,11 @@ from controller.selectors.backtest_series import (
 )
 from controller.selectors.capacity import read_fits, read_headroom
 from controller.selectors.capacity_peaks import read_peaks
+from controller.selectors.decision_counts import decision_counts, reversals
 from controller.selectors.fleet_series import fleet_trend, pools_now, slo_bins
 from controller.selectors.placement_map import placement_map
 from controller.selectors.preferences import read_preferences
+from controller.selectors.ranges import BadAskError
 from controller.selectors.series import (
     Ask,
     BrokenServiceError,
@@ -52,6 +54,8 @@ READERS: Final[Mapping[str, Callable[[Ask], Any]]] = {
     "peaks": read_peaks,
     "decision": decision_record,
     "decision_window": decision_window,
+    "decision_counts": decision_counts,
+    "reversals": reversals,
     "placement_map": placement_map,
     "signals": signal_study,
     "backtest": backtest_series,
@@ -92,7 +96,8 @@ def figure(request: HttpRequest, name: str) -> HttpResponse:
     try:
         require_session(request)
         made = _named(name)
-        asked = wanted(request.GET.dict(), made, _moment(request))
+        given = {key: ",".join(texts) for key, texts in request.GET.lists()}
+        asked = wanted(given, made, _moment(request))
         clock = Clock.at(asked.zone, asked.ask.until.timestamp())
         plot = made.build(READERS[made.reads](asked.ask), clock)
     except BadAskError as error:

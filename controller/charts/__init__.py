@@ -15,6 +15,7 @@ from controller.charts.backtest_frontier import backtest_frontier
 from controller.charts.capacity import capacity
 from controller.charts.clock import Clock
 from controller.charts.curation import curation_sweep
+from controller.charts.decision_counts import decision_counts
 from controller.charts.decision_steps import decision_steps
 from controller.charts.decision_window import decision_window
 from controller.charts.fleet_trend import fleet_trend
@@ -23,6 +24,7 @@ from controller.charts.headroom import headroom
 from controller.charts.peak_forecast import peak_forecast
 from controller.charts.placement_map import placement_map
 from controller.charts.plot import Plot
+from controller.charts.reversals import reversals
 from controller.charts.service import service
 from controller.charts.signals import signals
 from controller.charts.slo_map import slo_map
@@ -33,12 +35,16 @@ Builder = Callable[[Any, Clock], Plot]
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """How one figure is made; ``needs`` are the parameters it cannot do without."""
+    """How one figure is made; ``needs`` are the parameters it cannot do without.
+
+    A ``filtered`` one is of the decisions that the filters of their list keep.
+    """
 
     build: Builder
     reads: str
     span: str = "3h"
     needs: tuple[str, ...] = ()
+    filtered: bool = False
 
 
 FIGURES: Final[Mapping[str, Figure]] = {
@@ -51,6 +57,8 @@ FIGURES: Final[Mapping[str, Figure]] = {
     "service": Figure(service, "service", needs=("service",)),
     "decision-steps": Figure(decision_steps, "decision", needs=("decision",)),
     "decision-window": Figure(decision_window, "decision_window", needs=("decision",)),
+    "decision-counts": Figure(decision_counts, "decision_counts", "24h", filtered=True),
+    "reversals": Figure(reversals, "reversals", "24h", filtered=True),
     "placement-map": Figure(placement_map, "placement_map", needs=("service",)),
     "signals": Figure(signals, "signals", "24h", needs=("service",)),
     "backtest": Figure(backtest, "backtest", needs=("backtest",)),

@@ -8,72 +8,22 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from django.db.models import F, Q, QuerySet
+from django.db.models import Q, QuerySet
 
 from controller.core import phrases
 from controller.core.memory import UNWATCHED_S
 from controller.core.policy_fields import FIELDS, told
 from controller.core.reasons import Code
-from controller.core.types import Gate, Move
+from controller.core.types import Gate
 from controller.models import Action, Decision, Proposal
+from controller.selectors.decision_filters import Filters
 from controller.selectors.inputs import Input, inputs_of
 from controller.selectors.placed import Placed, placed_of
 from controller.selectors.progress import Milestone, Waits, outcome, waits_of
 from controller.selectors.provision import Part, Provision, parts_of, provision_of
-from inventory.models import PolicyRevision, Service
+from inventory.models import Cluster, PolicyRevision, Service
 
 PAGE: Final = 50
-LARGEST_ID: Final = 2**63 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """What the list shows; empty means all."""
-
-    service: str = ""
-    move: str = ""
-    code: str = ""
-    changes: bool = False
-
-    @property
-    def is_narrow(self) -> bool:
-        """Whether anything is left out."""
-        return bool(self.service or self.move or self.code or self.changes)
-
-    @property
-    def words(self) -> str:
-        """The filters in words, for the page that found nothing."""
-        named = (
-            ("service", self.service),
-            ("move", self.move.replace("_", "-")),
-            ("reason", self.code),
-        )
-        parts = [f"{name} {value}" for name, value in named if value]
-        return ", ".join([*parts, "changes only"] if self.changes else parts)
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """The place after which a page of the list begins: the last row of the page before."""
-
-    last_at: datetime
-    pk: int
-
-    def __str__(self) -> str:
-        return f"{self.last_at.isoformat()}_{self.pk}"
-
-    @classmethod
-    def parse(cls, text: str) -> Cursor | None:
-        """Return the cursor a link carries, ``None`` when it is none of ours."""
-        at, _, pk = text.rpartition("_")
-        try:
-            found = datetime.fromisoformat(at)
-            number = int(pk)
-        except ValueError:
-            return None
-        if found.tzinfo is None or not 0 < number <= LARGEST_ID:
-            return None
-        return cls(found, number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +40,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One page of the list; ``after`` is the cursor of the next, if there is one."""
+    """One page of the list; ``after`` is the last row of it, if there are older ones."""
 
     rows: Sequence[Row]
-    after: Cursor | None
-    services: Sequence[tuple[str, str]]
+    after: int | None
+    services: Sequence[str]
+    clusters: Sequence[str]
     has_any: bool
 
 
@@ -188,34 +139,25 @@ def change_of(decision: Decision) -> str:
     )
 
 
-def listing(filters: Filters, after: Cursor | None) -> Listing:
-    """Return one page, newest first; three queries however many rows there are."""
-    found = _matching(filters)
+def listing(filters: Filters, after: int | None, now: datetime) -> Listing:
+    """Return one page, what was decided last first; four queries however many rows there are.
+
+    Rows stand in the order in which they were made: the time of a hold that goes on moves with
+    each tick, and a row that moved between two pages would be on neither.
+    """
+    found = Decision.objects.filter(filters.where(now)).order_by("-pk").defer("steps", "inputs")
     if after is not None:
-        earlier = Q(last_at__lt=after.last_at) | Q(last_at=after.last_at, pk__lt=after.pk)
-        found = found.filter(earlier)
+        found = found.filter(pk__lt=after)
     rows = list(found.select_related("service")[: PAGE + 1])
     more = len(rows) > PAGE
     rows = rows[:PAGE]
     return Listing(
         rows=[Row(row) for row in rows],
-        after=Cursor(rows[-1].last_at, rows[-1].pk) if more else None,
-        services=list(Service.objects.values_list("slug", "name")),
+        after=rows[-1].pk if more else None,
+        services=list(Service.objects.values_list("slug", flat=True)),
+        clusters=list(Cluster.objects.order_by("slug").values_list("slug", flat=True)),
         has_any=bool(rows) or Decision.objects.exists(),
     )
-
-
-def _matching(filters: Filters) -> QuerySet[Decision]:
-    found = Decision.objects.order_by("-last_at", "-pk").defer("steps", "inputs")
-    if filters.service:
-        found = found.filter(service__slug=filters.service)
-    if filters.move:
-        found = found.filter(move=filters.move)
-    if filters.code:
-        found = found.filter(code=filters.code)
-    if filters.changes:
-        found = found.exclude(current_prefill=F("final_prefill"), current_decode=F("final_decode"))
-    return found
 
 
 def explained(pk: int, now: datetime) -> Explained | None:
@@ -236,17 +178,14 @@ def explained(pk: int, now: datetime) -> Explained | None:
     )
     return Explained(
         decision=decision,
-        steps=[
-            *(_step(step) for step in decision.steps if isinstance(step, dict)),
-            *_second_half(decision),
-        ],
+        steps=step_rows(decision),
         inputs=inputs_of(decision),
         outcome=outcome(decision, proposal, action),
         proposal=proposal,
         earlier=proposals[1:],
         action=action,
         waits=waits_of(action, now),
-        policy=_policy_text(revision.body if revision else {}),
+        policy=policy_text(revision.body if revision else {}),
         provision=provision_of(decision),
         parts=parts_of(decision),
         previous=beside.get(decision.seq - 1),
@@ -280,16 +219,6 @@ def _proposals(decision: Decision) -> QuerySet[Proposal]:
     )
 
 
-def moves() -> Sequence[str]:
-    """Return every move a decision can be."""
-    return [move.value for move in Move]
-
-
-def codes() -> Sequence[str]:
-    """Return every reason code."""
-    return [code.value for code in Code]
-
-
 def _title(code: str) -> str:
     return phrases.CODE_TITLES.get(code, "")
 
@@ -298,6 +227,14 @@ def _pair(counts: Mapping[str, Any] | None) -> str:
     if not counts:
         return "—"
     return f"decode {counts.get('decode', '—')}, prefill {counts.get('prefill', '—')}"
+
+
+def step_rows(decision: Decision) -> list[StepRow]:
+    """Return the rows of the constraint table in order, an exchange's second half last."""
+    return [
+        *(_step(step) for step in decision.steps if isinstance(step, dict)),
+        *_second_half(decision),
+    ]
 
 
 def _step(step: Mapping[str, Any]) -> StepRow:
@@ -332,7 +269,7 @@ def _second_half(decision: Decision) -> list[StepRow]:
     ]
 
 
-def _policy_text(body: Mapping[str, Any]) -> list[tuple[str, str]]:
+def policy_text(body: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the fields of a revision with the names, words and order of the policy's form."""
     known = [
         (FIELDS[name].label, told(FIELDS[name], body[name])) for name in FIELDS if name in body

@@ -24,6 +24,7 @@ from controller.core.types import (
 )
 from controller.models import Action, Decision, Freeze, Sample
 from controller.models.scopes import chain_of
+from controller.selectors.decision_filters import NONE, Filters
 from controller.selectors.in_use import InUse, in_use
 from inventory.models import Service
 from inventory.snapshot import service_spec
@@ -57,7 +58,7 @@ class Ask:
 
     ``tick_s`` is the time between two samples and ``window_s`` the evaluation window [s].
     ``runs`` are the places of a backtest's policies; none means all. ``cluster`` and ``hardware``
-    are slugs; none means all.
+    are slugs; none means all. ``filters`` choose decisions.
     """
 
     since: datetime
@@ -72,6 +73,7 @@ class Ask:
     runs: tuple[int, ...] = ()
     cluster: str = ""
     hardware: str = ""
+    filters: Filters = NONE
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,36 +1,55 @@
-"""The list of decisions, and one decision explained."""
+"""The list of decisions, one decision explained, and two beside each other."""
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from datetime import datetime
+from typing import Any, Final, cast
 from urllib.parse import urlencode
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
-from controller.selectors import decisions
-from controller.selectors.decisions import Cursor, Filters
+from controller.core.reasons import Code
+from controller.core.types import Mode, Move
+from controller.selectors import decision_compare, decisions
+from controller.selectors.decision_filters import GATES, Filters, filters_of, written
+from controller.selectors.preferences import read_preferences
+from controller.selectors.ranges import BadAskError
 from controller.views import shell
 
-SLUG: Final = re.compile(r"[-a-zA-Z0-9_]{1,63}\Z")
+NUMBER: Final = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
+RANGES: Final = ("1h", "6h", "24h", "7d")
 
 
 @shell.page("GET")
 def index(request: HttpRequest) -> HttpResponse:
     """Show one page of the list; filters and place stand in the address."""
-    filters = _filters(request)
-    listing = decisions.listing(filters, Cursor.parse(request.GET.get("after", "")))
-    values = {
+    try:
+        zone = read_preferences(cast("int", request.user.pk)).zone
+        filters = filters_of(dict(request.GET.lists()), zone)
+        after = _number(request, "after")
+    except BadAskError as refusal:
+        return render(
+            request, "controller/decisions_refused.html", {"refusal": refusal}, status=400
+        )
+    now = timezone.now()
+    listing = decisions.listing(filters, after, now)
+    older = [*filters.params, ("after", str(listing.after))]
+    values: dict[str, Any] = {
         "filters": filters,
         "listing": listing,
-        "is_first": "after" not in request.GET,
-        "first": _query(filters),
-        "older": _query(filters, after=str(listing.after)) if listing.after else "",
-        "moves": decisions.moves(),
-        "codes": decisions.codes(),
-        "now": timezone.now(),
+        "is_first": after is None,
+        "older": urlencode(older) if listing.after else "",
+        "permalink": f"?{filters.absolute(now)}",
+        "figures": filters.drawn(now),
+        "figures_of": filters.span.drawn_words(now, zone),
+        "since": _shown(filters.span.since),
+        "until": _shown(filters.span.until),
+        "choices": _choices(filters, listing),
+        "ranges": [(text, urlencode(_ranged(filters, text))) for text in RANGES],
+        "now": now,
     }
     return render(request, "controller/decisions.html", values)
 
@@ -51,24 +70,56 @@ def page(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "controller/decision.html", values)
 
 
-def _filters(request: HttpRequest) -> Filters:
-    """Return the filters of the address; a value that can't match anything is kept as text."""
-    asked = request.GET
-    service = asked.get("service", "")
-    move, code = asked.get("move", ""), asked.get("code", "")
-    return Filters(
-        service=service if SLUG.match(service) else "",
-        move=move if move in decisions.moves() else "",
-        code=code if code in decisions.codes() else "",
-        changes=asked.get("changes") == "1",
-    )
+@shell.page("GET")
+def compare(request: HttpRequest) -> HttpResponse:
+    """Show two decisions beside each other, with what differs told in words."""
+    try:
+        asked = {name: _number(request, name) for name in ("a", "b")}
+    except BadAskError as refusal:
+        return render(
+            request, "controller/decisions_refused.html", {"refusal": refusal}, status=400
+        )
+    found = decision_compare.compared(asked["a"], asked["b"])
+    status = 404 if found.missing else 200
+    values = {"found": found, "asked": asked}
+    return render(request, "controller/decisions_compared.html", values, status=status)
 
 
-def _query(filters: Filters, **more: str) -> str:
-    given = {
-        "service": filters.service,
-        "move": filters.move,
-        "code": filters.code,
-        "changes": "1" if filters.changes else "",
-    } | more
-    return urlencode({name: value for name, value in given.items() if value})
+def _number(request: HttpRequest, name: str) -> int | None:
+    text = request.GET.get(name, "").strip()
+    if text and not NUMBER.fullmatch(text):
+        raise BadAskError(name, "Use the number of a decision, as in the address of its page.")
+    return int(text) if text else None
+
+
+def _shown(at: datetime | None) -> str:
+    return "" if at is None else written(at)
+
+
+Choice = tuple[str, str, bool]
+
+
+def _choices(filters: Filters, listing: decisions.Listing) -> list[tuple[str, str, list[Choice]]]:
+    """Return each list of the form: its parameter, its word, and (value, word, chosen)."""
+    offered: dict[str, tuple[str, dict[str, str]]] = {
+        "service": ("Service", {slug: slug for slug in listing.services}),
+        "cluster": ("Cluster", {slug: slug for slug in listing.clusters}),
+        "move": ("Move", {move.value: move.value.replace("_", "-") for move in Move}),
+        "gate": ("Outcome", dict(GATES)),
+        "code": ("Reason", {code.value: code.value for code in Code}),
+        "mode": ("Mode", {mode.value: mode.value for mode in Mode}),
+    }
+    return [
+        (
+            name,
+            word,
+            [(value, said, value in filters.of(name)) for value, said in values.items()],
+        )
+        for name, (word, values) in offered.items()
+    ]
+
+
+def _ranged(filters: Filters, text: str) -> list[tuple[str, str]]:
+    """Return the filters with another range."""
+    kept = [pair for pair in filters.params if pair[0] not in ("from", "to", "range")]
+    return [*kept, ("range", text)]

@@ -60,6 +60,9 @@ const KEYS = [
   ["f", "Open the freeze sheet", () => document.querySelector("main [data-dialog^=freeze], [data-dialog=freeze-fleet]")?.click()],
   [".", "Pause or resume live updates", () => document.querySelector("[data-pause]")?.click()],
   ["t", "Choose the time range", () => document.querySelector("[data-range] a")?.focus()],
+  ["[", "Earlier, or the previous one", () => document.querySelector("a[data-earlier]")?.click()],
+  ["]", "Later, or the next one", () => document.querySelector("a[data-later]")?.click()],
+  ["y", "Copy the permalink", () => document.querySelector("a[data-copy]")?.click()],
   ["?", "Show this list", show("keys")],
 ];
 

@@ -211,6 +211,71 @@ def test_bins_tell_breach_from_silence(reader: Client) -> None:
     assert [row[2] for row in table[-3:]] == ["unknown", "within SLO", "over the SLO"]
 
 
+def test_a_run_of_holds_is_spread_over_its_hours(reader: Client) -> None:
+    service = factories.make_service()
+    hour = timedelta(hours=1)
+    times = {"first_at": factories.NOW - 2 * hour, "last_at": factories.NOW - hour / 4}
+    factories.make_decision(service, count=8, **times)  # one every 15 min, from 10:00
+    late = {"first_at": factories.NOW - hour / 6, "last_at": factories.NOW - hour / 6}
+    changed = factories.make_decision(service, move="scale_out", gate="act", **late)
+    factories.make_action(service, decision=changed, state="failed")
+    table = reader.get(f"{BASE}/decision-counts", {"range": "2h"}).json()["table"]["rows"]
+    assert [(row[0][11:16], row[6], row[7]) for row in table[:2]] == [
+        ("10:00", 0, 4),
+        ("11:00", 1, 4),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expect"),
+    [
+        pytest.param([(4, 6, 0), (6, 4, 5)], [2, 1, 1], id="out, and in 5 min later"),
+        pytest.param([(4, 6, 0), (6, 4, 11)], [2, 1, 0], id="11 min later: turned, not soon"),
+        pytest.param([(4, 6, 0), (6, 8, 5)], [2, 0, 0], id="the same way twice"),
+        pytest.param([(4, 6, 0), (6, 6, 2), (6, 4, 5)], [2, 1, 1], id="a hold between"),
+        pytest.param([(6, 4, 0), (4, 6, 9), (6, 4, 18)], [3, 2, 2], id="round and round"),
+    ],
+)
+def test_changes_that_turn_back_are_counted(
+    reader: Client, changes: list[tuple[int, int, int]], expect: list[int]
+) -> None:
+    service = factories.make_service("chat")
+    for before, after, minute in changes:
+        at = factories.NOW + timedelta(minutes=minute - 60)
+        times = {"first_at": at, "last_at": at, "gate": "act"}
+        factories.make_decision(service, current_decode=before, final_decode=after, **times)
+    rows = reader.get(f"{BASE}/reversals", {"range": "2h"}).json()["table"]["rows"]
+    assert rows == [["chat", *expect]]
+
+
+def test_what_no_cluster_took_does_not_turn_back(reader: Client) -> None:
+    service = factories.make_service("chat")
+    for before, after, took in ((4, 6, True), (6, 4, False)):
+        at = factories.NOW if took else None
+        row = factories.make_decision(
+            service, current_decode=before, final_decode=after, gate="propose"
+        )
+        factories.make_action(service, decision=row, state="failed", applied_at=at)
+    rows = reader.get(f"{BASE}/reversals").json()["table"]["rows"]
+    assert rows == [["chat", 1, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("given", "where"),
+    [({"move": "sideways"}, "move"), ({"service": "a b"}, "service"), ({"text": "\0"}, "text")],
+)
+def test_filters_of_figures_are_checked(reader: Client, given: dict[str, str], where: str) -> None:
+    answer = reader.get(f"{BASE}/reversals", given)
+    assert (answer.status_code, answer.json()["error"]["where"]) == (400, where)
+
+
+def test_figures_of_decisions_keep_to_the_filters(reader: Client) -> None:
+    furnish("chat")
+    furnish("search")
+    asked = reader.get(f"{BASE}/reversals", {"service": "chat,code", "move": "scale_out"})
+    assert [row[0] for row in asked.json()["table"]["rows"]] == ["chat"]
+
+
 def test_a_spreadsheet_runs_nothing(reader: Client) -> None:
     service = factories.make_service()
     step = {
