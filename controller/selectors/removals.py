@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from django.db.models import Q
 from django.db.models.functions import Coalesce
 
 from controller.core.budgets import FleetRules, removed_between
@@ -15,11 +16,11 @@ def removed_gpus(specs: Sequence[ServiceSpec], now: datetime, rules: FleetRules)
     """Return the GPUs automatic actions removed within the window, those under way included.
 
     One query. An action that failed may have reached the cluster and counts; one that was never
-    sent does not. What was approved by a person is no automatic removal.
+    sent does not. What was approved by a person is no automatic removal; what a rule approved is.
     """
     per_instance = {spec.key: spec.gpus_per_instance for spec in specs}
     rows = (
-        Action.objects.filter(proposal__isnull=True)
+        Action.objects.filter(Q(proposal=None) | Q(proposal__rule__isnull=False))
         .exclude(state=ActionState.CANCELLED)
         .annotate(at=Coalesce("sent_at", "recorded_at"))
         .filter(at__gt=now - timedelta(seconds=rules.window_s))

@@ -21,7 +21,7 @@ from controller.core.types import Gate, Role
 from controller.models import Action, DecisionTally, PoolSample, Sample, ServiceStatus, Tick
 from controller.models import Decision as DecisionRow
 from controller.models.clock import database_now
-from controller.services import leadership, proposing, suggesting
+from controller.services import approval_rules, leadership, proposing, suggesting
 from controller.services.leadership import Lease
 from controller.services.rows import (
     COUNTS,
@@ -111,6 +111,7 @@ def record(page: Page, *, lease: Lease, slot: int) -> list[UUID]:
         rows = _write_decisions(page, slot)
         # Proposals before statuses, as approving locks them: the other way round they deadlock.
         proposing.write(page.entries, rows, services=page.snapshot.services, now=page.now)
+        approval_rules.let_through(page.entries, page.snapshot.services, page.now)
         suggesting.write(page.entries, services=page.snapshot.services, now=page.now)
         _write_statuses(page, rows)
         _count(page)

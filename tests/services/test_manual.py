@@ -121,7 +121,7 @@ def test_an_observed_service_is_changed_by_nobody_s17() -> None:
 @pytest.mark.django_db
 def test_nothing_is_proposed_while_frozen_s16() -> None:
     service, olga = served(), person("olga", "Operator")
-    freezes.freeze(None, user=olga, reason="incident")
+    freezes.freeze(about=None, user=olga, reason="incident")
 
     with pytest.raises(ConflictError, match="The fleet is frozen by olga"):
         propose(service, olga, (3, 6))

@@ -1,0 +1,234 @@
+"""What a tick makes of people's proposals, and of rules that approve by themselves."""
+
+from datetime import timedelta
+
+import pytest
+
+from controller.core.approval_rules import Direction, Rule
+from controller.core.budgets import USUAL
+from controller.core.lifecycle import ActionState
+from controller.core.types import Instances
+from controller.models import (
+    Action,
+    ApprovalRule,
+    AuditEvent,
+    Breaker,
+    Freeze,
+    Proposal,
+)
+from controller.models.clock import database_now
+from controller.selectors import by_hand
+from controller.selectors.removals import removed_gpus
+from controller.services import actions, approval_rules, approvals, manual
+from controller.services.approval_rules import Named
+from controller.services.errors import ConflictError, ForbiddenError, InvalidError
+from controller.services.manual import Asked
+from inventory.models import Service
+from inventory.snapshot import service_spec
+from tests.clusters import Cluster
+from tests.factories import make_service
+from tests.loop.test_tick import run
+from tests.services.people import person
+from tests.sources import ArraySource
+
+
+def busy() -> ArraySource:
+    """Return a source in which chat wants decode 4 → 6, prefill 2 → 3."""
+    return ArraySource().now_reports("chat", decode_tps=6000.0)
+
+
+def by_olga(service: Service, want: tuple[int, int] = (2, 5)) -> Proposal:
+    return manual.propose(
+        service,
+        Asked(Instances(*want), "launch"),
+        user=person("olga", "Operator"),
+        look=by_hand.ground,
+    )
+
+
+def approve(proposal: Proposal) -> None:
+    approvals.approve(
+        proposal.pk,
+        user=person("ana"),
+        version=proposal.version,
+        fingerprint=proposal.fingerprint,
+    )
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("mode", ["approve", "automatic"])
+def test_a_persons_proposal_is_carried_out_in_both_modes(mode: str) -> None:
+    service = make_service("chat", mode=mode)
+    run(ArraySource())
+    made, cluster = by_olga(service), Cluster()
+    approve(made)
+
+    started = actions.start_approved(made.pk).action
+    assert started is not None
+    assert actions.run(started, actuator_of=cluster.of) == ActionState.APPLIED
+    assert cluster.desired == Instances(2, 5)
+    assert Action.objects.get().actor == "ana"
+    assert actions.start_approved(made.pk).action is None, "used once (A02)"
+
+
+@pytest.mark.django_db
+def test_a_tick_leaves_a_persons_proposal_to_people() -> None:
+    service = make_service("chat", mode="approve")
+    run(ArraySource())
+    made = by_olga(service)
+
+    for source in (busy(), ArraySource(), busy()):
+        run(source)
+
+    made.refresh_from_db()
+    assert (made.state, made.version, Proposal.objects.count()) == ("pending", 1, 1)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("what", ["counts", "policy", "mode"])
+def test_a_tick_closes_a_persons_proposal_that_rests_on_nothing_any_more_a03(what: str) -> None:
+    service, source = make_service("chat", mode="approve"), ArraySource()
+    run(source)
+    made = by_olga(service)
+    if what == "counts":
+        source.counts, source.versions = {"chat": Instances(2, 6)}, {"chat": "2"}
+    elif what == "policy":
+        service.policy.revision += 1
+        service.policy.save()
+    else:
+        Service.objects.update(mode="automatic")
+
+    run(source)
+
+    made.refresh_from_db()
+    assert (made.state, made.decided_at) == ("superseded", None)
+    assert "changed since it was proposed" in made.closed_reason
+
+
+@pytest.mark.django_db
+def test_a_policy_that_changed_after_recording_stops_it_a03() -> None:
+    service = make_service("chat", mode="approve")
+    run(ArraySource())
+    made, cluster = by_olga(service), Cluster()
+    approve(made)
+    started = actions.start_approved(made.pk).action
+    assert started is not None
+    service.policy.revision += 1
+    service.policy.save()
+
+    assert actions.run(started, actuator_of=cluster.of) == ActionState.CANCELLED
+    assert cluster.writes == []
+
+
+def rule(**fields: object) -> ApprovalRule:
+    """Return a rule of night-out, saved by an admin."""
+    named = Named(**{"name": "night-out", "rule": Rule(most_gpus=8)} | fields)  # type: ignore[arg-type]
+    return approval_rules.save(named, user=person("root", "Admin"), reason="small ones")
+
+
+@pytest.mark.django_db
+def test_a_rule_approves_what_passes_it_and_is_named() -> None:
+    make_service("chat", mode="approve")
+    made = rule()
+    run(busy())
+
+    found, cluster = Proposal.objects.get(), Cluster()
+    assert (found.state, found.rule, found.decided_by) == ("approved", made, None)
+    assert found.decided_reason == "rule night-out, revision 1"
+    started = actions.start_approved(found.pk).action
+    assert started is not None
+    assert actions.run(started, actuator_of=cluster.of) == ActionState.APPLIED
+    assert Action.objects.get().actor == "rule night-out, revision 1"
+    event = AuditEvent.objects.get(verb="approved")
+    assert (event.actor, event.reason) == ("rule night-out, revision 1", "small ones")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        pytest.param({"rule": Rule(most_gpus=5)}, "6 GPUs of 5", id="6 GPUs of 5"),
+        pytest.param({"rule": Rule(Direction.IN)}, "out", id="scale-out under a rule of scale-in"),
+        pytest.param({"is_enabled": False}, "off", id="switched off"),
+    ],
+)
+def test_what_does_not_pass_waits_for_a_person(fields: dict[str, object], why: str) -> None:
+    make_service("chat", mode="approve")
+    rule(**fields)
+    run(busy())
+    assert Proposal.objects.get().state == "pending", why
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("stop", ["needs", "breaker", "freeze", "scope"])
+def test_no_rule_approves_what_is_for_people(stop: str, settings: object) -> None:
+    service = make_service("chat", mode="approve")
+    other = make_service("code", mode="approve")
+    if stop == "needs":
+        settings.SECOND_APPROVER_GPUS = 5  # type: ignore[attr-defined]
+    elif stop == "breaker":
+        Breaker.objects.create(cluster=service.cluster, opened_at=database_now(), cause="x")
+    rule(about=other if stop == "scope" else None)
+    run(busy())
+    if stop == "freeze":
+        Proposal.objects.update(state="pending", rule=None)
+        Freeze.objects.create(by_name="ana", reason="x", since=database_now())
+        run(busy())
+    assert not Proposal.objects.filter(service=service, state="approved").exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("how", ["revised", "off", "breaker"])
+def test_at_execution_the_rule_must_be_in_force_still(how: str) -> None:
+    make_service("chat", mode="approve")
+    rule()
+    run(busy())
+    root = person("adam", "Admin")
+    if how == "revised":
+        approval_rules.save(
+            Named("night-out", Rule(most_gpus=7), opened=1), user=root, reason="less"
+        )
+    elif how == "off":
+        approval_rules.set_enabled(
+            "night-out", is_enabled=False, opened=1, user=root, reason="off"
+        )
+    else:
+        Breaker.objects.create(opened_at=database_now(), cause="x")
+
+    start = actions.start_approved(Proposal.objects.get().pk)
+
+    assert start.action is None
+    assert Proposal.objects.get().state == "stale"
+
+
+@pytest.mark.django_db
+def test_editing_a_rule_keeps_every_revision_and_needs_what_was_seen() -> None:
+    first, root = rule(), person("adam", "Admin")
+    second = approval_rules.save(
+        Named("night-out", Rule(most_gpus=4), opened=1), user=root, reason="less"
+    )
+
+    first.refresh_from_db()
+    assert (second.revision, first.superseded_at is None) == (2, False)
+    with pytest.raises(ConflictError, match="adam saved revision 2"):
+        approval_rules.save(Named("night-out", Rule(), opened=1), user=root, reason="more")
+    with pytest.raises(ForbiddenError, match="role Admin"):
+        approval_rules.save(
+            Named("night-out", Rule(), opened=2), user=person("ana"), reason="more"
+        )
+    with pytest.raises(InvalidError, match="time zone"):
+        approval_rules.save(Named("b", Rule(time_zone="Mars/Olympus")), user=root, reason="x")
+
+
+@pytest.mark.django_db
+def test_what_a_rule_let_go_counts_as_removed_without_a_person_s4() -> None:
+    make_service("chat", mode="approve")
+    rule()
+    run(busy())
+    found = Proposal.objects.get()
+    actions.start_approved(found.pk)
+    now = database_now()
+    Action.objects.update(from_decode=6, to_decode=4, recorded_at=now - timedelta(seconds=5))
+
+    specs = [service_spec(Service.objects.get())]
+    assert removed_gpus(specs, now, USUAL) == 4
