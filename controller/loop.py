@@ -23,7 +23,7 @@ from controller.core.ports import MetricsSource, View
 from controller.core.reasons import Code
 from controller.core.types import Decision, Instances, Quality, ServiceSpec
 from controller.core.words import clean
-from controller.selectors import freezes, profiles, removals
+from controller.selectors import freezes, overriding, profiles, removals
 from controller.selectors import memory as rows
 from controller.selectors.situation import refused_in_a_row, situation
 from controller.services import recording
@@ -31,6 +31,7 @@ from controller.services.leadership import Lease
 from controller.services.recording import Page
 from controller.services.rows import Entry
 from inventory import snapshot
+from inventory.snapshot import Snapshot
 
 log = structlog.get_logger(__name__)
 
@@ -99,7 +100,7 @@ def run(
     if slot is None:
         return Report(None, 0, ())
     now_s = lease.now.timestamp()
-    known, frozen = snapshot.read(profiles.readable), freezes.in_force()
+    known, frozen = _steered(now_s), freezes.in_force()
     removed = removals.removed_gpus(known.specs, lease.now, settings.rules)
     recall = rows.read(lease.now, keep_s=_longest_window_s(known.specs)).of
     source = _Timed(source_of(known.cluster_kinds), watch)
@@ -138,6 +139,12 @@ def run(
     watch.mark("record")
     recording.note_stages(slot, watch.stages_ms)
     return Report(slot, len(page.entries), tuple(due))
+
+
+def _steered(now_s: float) -> Snapshot:
+    """Return the configuration of all services under the overrides in force."""
+    known, orders = snapshot.read(profiles.readable), overriding.in_force()
+    return replace(known, specs=[orders.steer(spec, now_s) for spec in known.specs])
 
 
 class Known:

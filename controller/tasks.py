@@ -26,6 +26,7 @@ from controller.services import (
     fleet,
     import_jobs,
     leadership,
+    overriding,
     placing,
     rearranging,
     retention,
@@ -97,6 +98,7 @@ def sweep() -> None:
     """Pick up whatever was accepted and is carried by nobody, and let go of old rows."""
     now = database_now()
     approvals.expire_due(now)
+    _alone(overriding.note_ended)
     found = actions.due(now)
     for proposal in found.approved:
         _alone(run_proposal, proposal)

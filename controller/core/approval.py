@@ -14,7 +14,10 @@ from controller.core.words import counts, seconds
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """What a proposal rests on. Metrics are not part of it: they move while a person reads."""
+    """What a proposal rests on. Metrics are not part of it: they move while a person reads.
+
+    ``overrides`` tells one set of overrides from another; empty without any.
+    """
 
     service: str
     resource_version: str
@@ -22,6 +25,7 @@ class Basis:
     policy_version: int
     hold: str | None
     mode: Mode
+    overrides: str = ""
 
 
 SECOND_FROM_GPUS: Final = 64
@@ -125,6 +129,7 @@ def fingerprint(basis: Basis, body: Instances, then: Instances | None = None) ->
         body.prefill,
         body.decode,
         *(then or ()),
+        *([basis.overrides] if basis.overrides else ()),
     )
     # JSON keeps "1" and 1 apart and quotes what could run two neighbouring fields together.
     text = json.dumps(parts, ensure_ascii=True, separators=(",", ":"))
@@ -159,6 +164,7 @@ def _changed(present: Basis) -> Reason:
         return Reason(Code.FROZEN, "the service was frozen after this was proposed")
     return Reason(
         Code.CHANGED_OUTSIDE,
-        "the counts, the policy, the mode or the cluster's object changed since it was proposed; "
+        "the counts, the policy, the mode, an override or the cluster's object changed since it "
+        "was proposed; "
         f"the service now stands at {counts(present.current)}",
     )

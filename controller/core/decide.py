@@ -7,10 +7,11 @@ from typing import Final
 
 from controller.core.config_check import Problem, validate_spec
 from controller.core.exchange import without_ended
-from controller.core.guards import GUARDS, hard_limits
+from controller.core.guards import GUARDS, PINNED_GUARDS, hard_limits
 from controller.core.handicap import at_full_speed, to_hold
 from controller.core.learning import learn
 from controller.core.outlook import Outlook
+from controller.core.overrides import OverrideKind, told
 from controller.core.pairs import driver_role, larger, smaller
 from controller.core.policies import recommend
 from controller.core.reasons import Code
@@ -57,7 +58,8 @@ def decide(ctx: Context) -> Decision:
     reason = recommendation.reason
     target = Target(ctx.state.desired)
     target = target.moved_to(recommendation.want, "policy", reason.code, reason.text)
-    for guard in GUARDS:
+    pinned = ctx.spec.override(OverrideKind.PIN) is not None
+    for guard in PINNED_GUARDS if pinned else GUARDS:
         target = guard(target, ctx)
     decision = _concluded(hard_limits(target, ctx), ctx, recommendation, outlook)
     over = waited is not None and ctx.history.stage is None
@@ -96,6 +98,10 @@ def _concluded(
     current, final, then = ctx.state.desired, target.want, target.then
     cause = cause_of(target.steps, current, final, driver_role(ctx.spec.policy))
     gate, gate_code, detail = _GATES[ctx.spec.mode] if final != current else _CLOSED
+    advisory, by = ctx.spec.override(OverrideKind.ADVISORY), None
+    if gate is Gate.RECORD and advisory is not None and ctx.spec.mode_set is not None:
+        detail = f"advisory only, set by {told(advisory, ctx.now_s)}: recorded, not carried out"
+        by = advisory.key
     return Decision(
         service=ctx.spec.key,
         now_s=ctx.now_s,
@@ -104,7 +110,7 @@ def _concluded(
         signals=ctx.signals,
         current=current,
         raw=recommendation.want,
-        steps=(*target.steps, Step("gate", final, final, gate_code, detail)),
+        steps=(*target.steps, Step("gate", final, final, gate_code, detail, by)),
         final=final,
         move=_move(current, final if then is None else then, ctx.spec.mode, cause),
         gate=gate,
@@ -125,9 +131,9 @@ def _code(target: Target, cause: Step) -> Code:
 
 
 def _move(current: Instances, final: Instances, mode: Mode, cause: Step) -> Move:
-    """Return the kind of a decision. A service at rest on its minimum holds, unblocked."""
+    """Return the kind of a decision. At rest on its minimum or its pin it holds, unblocked."""
     if final == current:
-        rests = cause.before == cause.after or cause.code is Code.AT_MIN
+        rests = cause.before == cause.after or cause.code in {Code.AT_MIN, Code.PINNED}
         return Move.HOLD if rests else Move.BLOCKED
     if mode == Mode.APPROVE:
         return Move.PROPOSE

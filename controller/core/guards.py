@@ -5,10 +5,12 @@ from typing import Final
 
 from controller.core.exchange import exchange, granted
 from controller.core.handicap import as_held, at_full_speed, at_full_speed_of
+from controller.core.orders import banned, floor_of, pin, set_by
 from controller.core.overdue import overdue_of, told, with_replacements, working
+from controller.core.overrides import Override, OverrideKind
 from controller.core.pairs import Pairing, larger, other, smaller, whole_up
 from controller.core.policies import asked_without_driver, needs_no_metric
-from controller.core.prediction import stands_alone, too_slow
+from controller.core.prediction import apart, stands_alone, too_slow
 from controller.core.reasons import Code
 from controller.core.room import capacity, gpu_budget, grows, grows_alone, shrinks, stopped
 from controller.core.trust import driver_total, scale_in_bar, scale_out_bar
@@ -56,12 +58,9 @@ def ratio(target: Target, ctx: Context) -> Target:
     low, high = _band(ctx)
     shown = Instances(*(working(ctx, role, wanted.of(role)) for role in ROLES)).pd_ratio
     now = "no decode instance" if shown is None else f"{shown:.2f} prefill per decode"
-    return target.moved_to(
-        want,
-        "ratio",
-        Code.RATIO_CORRECTION,
-        f"{now} is outside {low:.2f} to {high:.2f}, so {_becomes(target.want, want)}",
-    )
+    by, key = set_by(ctx, ctx.spec.override(OverrideKind.RATIO))
+    said = f"{now} is outside {low:.2f} to {high:.2f}{by}, so {_becomes(target.want, want)}"
+    return target.moved_to(want, "ratio", Code.RATIO_CORRECTION, said, key)
 
 
 def freshness(target: Target, ctx: Context) -> Target:
@@ -332,6 +331,7 @@ def freeze(target: Target, ctx: Context) -> Target:
 
 
 GUARDS: Final[tuple[Guard, ...]] = (
+    pin,
     ratio,
     freshness,
     starting,
@@ -341,6 +341,7 @@ GUARDS: Final[tuple[Guard, ...]] = (
     step,
     stabilisation,
     cooldown,
+    banned,
     exchange,
     gpu_budget,
     capacity,
@@ -349,8 +350,13 @@ GUARDS: Final[tuple[Guard, ...]] = (
     in_flight,
     freeze,
 )
+WAIVED: Final = frozenset({ratio, freshness, starting, slo, damping, stabilisation, cooldown})
+"""What a pin isn't asked: it rests on no signal, and on the person who set it."""
+
+PINNED_GUARDS: Final = tuple(guard for guard in GUARDS if guard not in WAIVED)
 STEP_NAMES: Final = (
     "policy",
+    "override",
     "ratio",
     "freshness",
     "starting",
@@ -411,20 +417,24 @@ def _becomes(before: Instances, after: Instances) -> str:
 
 def _floor(target: Target, ctx: Context) -> Target:
     minimum = ctx.spec.limits.minimum
-    want = larger(target.want, Instances(*(_least(target.want, role, ctx) for role in ROLES)))
+    want = larger(target.want, Instances(*(floor_of(target.want, role, ctx) for role in ROLES)))
     if want == target.want:
         return target
-    said = f"the minimum is {counts(minimum, changed_roles(target.want, want))}"
+    roles = changed_roles(target.want, want)
+    by, key = set_by(ctx, _bounds(ctx, "min", minimum, roles))
+    said = f"the minimum is {counts(minimum, roles)}{by}"
     if want != larger(target.want, minimum):
         said = f"{said}; {told(ctx)}"
-    return target.moved_to(want, "limits", Code.AT_MIN, said)
+    return target.moved_to(want, "limits", Code.AT_MIN, said, key)
 
 
-def _least(want: Instances, role: Role, ctx: Context) -> int:
-    """Return the least that may be wished of a role, for its minimum to be counted on."""
-    least = ctx.spec.limits.minimum.of(role)
-    short = working(ctx, role, want.of(role)) < least
-    return with_replacements(ctx, role, least) if short else least
+def _bounds(ctx: Context, edge: str, limit: Instances, roles: Sequence[Role]) -> Override | None:
+    """Return the override that set the limit of one of the roles, if one did."""
+    one = ctx.spec.override(OverrideKind.BOUNDS)
+    if one is None:
+        return None
+    mine = (one.values.get(f"{role.value}_{edge}") == limit.of(role) for role in roles)
+    return one if any(mine) else None
 
 
 def _ceiling(target: Target, ctx: Context) -> Target:
@@ -433,8 +443,9 @@ def _ceiling(target: Target, ctx: Context) -> Target:
     if capped == target.want:
         return target
     want = _capped_in_ratio(capped, target.want, ctx)
-    code = Code.AT_MAX
-    said = f"the maximum is {counts(maximum, changed_roles(target.want, capped))}"
+    code, roles = Code.AT_MAX, changed_roles(target.want, capped)
+    by, key = set_by(ctx, _bounds(ctx, "max", maximum, roles))
+    said = f"the maximum is {counts(maximum, roles)}{by}"
     if grows_alone(want, target.want, ctx):
         code, said = Code.RATIO_EXCEPTION, f"{said}, and its partner grows without it"
     bar = scale_in_bar(ctx)
@@ -443,7 +454,7 @@ def _ceiling(target: Target, ctx: Context) -> Target:
         said = f"{said}, and what is above it stays while {bar.text}"
     if want == target.want:
         return target
-    return target.moved_to(want, "limits", code, said)
+    return target.moved_to(want, "limits", code, said, key)
 
 
 def _capped_in_ratio(capped: Instances, wanted: Instances, ctx: Context) -> Instances:
@@ -454,7 +465,7 @@ def _capped_in_ratio(capped: Instances, wanted: Instances, ctx: Context) -> Inst
     maximum still counts in full, for it comes down slowly or, when the signals bar it, not at
     all: that is no growth cut short.
     """
-    if stands_alone(ctx):
+    if apart(ctx):
         return capped
     pairing = Pairing.of(ctx.spec.policy)
     lead, follow = pairing.split(capped)
@@ -472,7 +483,7 @@ def _grown_in_ratio(cut: Instances, wanted: Instances, ctx: Context) -> Instance
 
     Only the partner of a role that was cut is trimmed, so that a larger wish never ends lower.
     """
-    if stands_alone(ctx):
+    if apart(ctx):
         return cut
     pairing = Pairing.of(ctx.spec.policy)
     lead, follow = pairing.split(cut)
@@ -495,7 +506,7 @@ def _shrunk_in_ratio(want: Instances, wanted: Instances, ctx: Context) -> Instan
     A role at its minimum holds nobody up, and none is held above its maximum: such a surplus is
     the operator's wish.
     """
-    if stands_alone(ctx):
+    if apart(ctx):
         return want
     pairing = Pairing.of(ctx.spec.policy)
     lead, follow = pairing.split(want)

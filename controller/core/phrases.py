@@ -22,10 +22,10 @@ CODE_TITLES: Final[Mapping[str, str]] = {
     Code.STEP_LIMITED: "Shortened to the largest step of one action.",
     Code.COOLDOWN: "Waits: the last change is too recent.",
     Code.FLAP_PREVENTED: "Waits: a lower wish must last before anything is removed.",
-    Code.PINNED: "A person pinned the counts.",
+    Code.PINNED: "A person pinned the counts for a while.",
     Code.FROZEN: "A person stopped automatic change.",
-    Code.OUT_ONLY: "A person allowed scale-out only.",
-    Code.IN_ONLY: "A person allowed scale-in only.",
+    Code.OUT_ONLY: "A person allowed scale-out only for a while.",
+    Code.IN_ONLY: "A person allowed scale-in only for a while.",
     Code.WINDOW_DENY: "A maintenance window allows no change now.",
     Code.BUDGET_EXHAUSTED: "Stopped by the GPU budget.",
     Code.NO_CAPACITY_SKU: "The pool of this hardware type has too few free GPUs.",
@@ -60,6 +60,7 @@ CODE_TITLES: Final[Mapping[str, str]] = {
 }
 STEP_WORDS: Final[Mapping[str, str]] = {
     "policy": "policy",
+    "override": "override",
     "ratio": "P/D ratio",
     "freshness": "trust in metrics",
     "starting": "starting",

@@ -4,6 +4,7 @@ from math import isfinite
 from typing import Final
 
 from controller.core.engine import Engine, Mix, predicted_tbt_s, predicted_ttft_s
+from controller.core.overrides import OverrideKind
 from controller.core.trust import ZERO_FRAC, driver_total
 from controller.core.types import Adapt, Context, Forecast, Instances, Quality, Role
 
@@ -14,6 +15,11 @@ BUSIEST: Final = 0.9
 def stands_alone(ctx: Context) -> bool:
     """Return whether each role is sized by its own measured need, not by the other and a ratio."""
     return ctx.spec.policy.adapt == Adapt.AUTOMATIC and ctx.spec.engine is not None
+
+
+def apart(ctx: Context) -> bool:
+    """Return whether neither role's count is held to the other's: both stand alone or pinned."""
+    return stands_alone(ctx) or ctx.spec.override(OverrideKind.PIN) is not None
 
 
 def too_slow(ctx: Context, role: Role, count: int) -> str | None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from controller.core.pairs import Pairing, larger, smaller, whole_down
-from controller.core.prediction import stands_alone
+from controller.core.prediction import apart
 from controller.core.reasons import Code
 from controller.core.types import ROLES, Context, Instances, Reason, Role, Target
 from controller.core.words import DECODE_FIRST
@@ -72,12 +72,18 @@ def shrinks(want: Instances, current: Instances) -> bool:
     return want.prefill < current.prefill or want.decode < current.decode
 
 
-def stopped(target: Target, ctx: Context, want: Instances, said: tuple[str, Reason]) -> Target:
+def stopped(
+    target: Target,
+    ctx: Context,
+    want: Instances,
+    said: tuple[str, Reason],
+    override: int | None = None,
+) -> Target:
     """Return the target at ``want`` by the guard named: blocked if no change is left."""
     name, reason = said
     if want == ctx.state.desired:
-        return target.blocked_at(want, name, reason.code, reason.text)
-    return target.moved_to(want, name, reason.code, reason.text)
+        return target.blocked_at(want, name, reason.code, reason.text, override)
+    return target.moved_to(want, name, reason.code, reason.text, override)
 
 
 def grows_alone(want: Instances, wanted: Instances, ctx: Context) -> bool:
@@ -121,7 +127,7 @@ def _largest_fit(want: Instances, ctx: Context, room: _Room) -> Instances:
     none. Where the follower's own hardware is full the leader grows alone: its driver asks for it.
     """
     current, minimum = ctx.state.desired, ctx.spec.limits.minimum
-    if stands_alone(ctx):
+    if apart(ctx):
         return _fit_apart(want, minimum, ctx, room)
     pairing = Pairing.of(ctx.spec.policy)
     found = _fit(want, minimum, ctx, room)

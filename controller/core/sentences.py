@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from controller.core.exchange import approval_of, is_second_half
+from controller.core.overrides import OverrideKind, told
 from controller.core.reasons import Code
 from controller.core.types import Context, Instances, Mode, Role, Step, Target
 from controller.core.words import capitalised, changed_roles
@@ -42,8 +43,14 @@ def wanted(steps: Sequence[Step], current: Instances) -> Instances:
 def sentence(target: Target, ctx: Context, cause: Step) -> str:
     """Return the decision in words; each number in it is one of the steps' or the context's.
 
-    An exchange names both its halves, the one to be carried out now first.
+    An exchange names both its halves, the one to be carried out now first. Overrides that can't
+    be used are named last.
     """
+    left_out = (f"{capitalised(text)}." for text in ctx.spec.left_out)
+    return " ".join((_decided(target, ctx, cause), *left_out))
+
+
+def _decided(target: Target, ctx: Context, cause: Step) -> str:
     steps, final = target.steps, target.want
     current, policy = ctx.state.desired, steps[0]
     if cause.code is Code.CONFIG_INVALID:
@@ -103,6 +110,10 @@ def _what(ctx: Context, target: Target, asked: Instances) -> str:
 def _next(ctx: Context, final: Instances) -> str:
     match ctx.spec.mode:
         case Mode.OBSERVE:
+            advisory = ctx.spec.override(OverrideKind.ADVISORY)
+            if advisory is not None and ctx.spec.mode_set is not None:
+                by = told(advisory, ctx.now_s)
+                return f"Advisory only, set by {by}: recorded and not carried out"
             return "Observing: recorded and not carried out"
         case Mode.APPROVE:
             proposal = approval_of(ctx.history.stage, ctx.state, final, ctx.now_s)

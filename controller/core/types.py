@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from controller.core.engine import Engine, Mix
 from controller.core.outlook import NOTHING_LEARNT, Outlook
+from controller.core.overrides import Override, OverrideKind
 from controller.core.reasons import Code
 
 Floats = NDArray[np.float64]
@@ -280,10 +281,20 @@ class ServiceSpec:
     """How fast its engines are; ``None`` where nobody has said."""
     further: Mapping[Role, Mapping[str, float]] = field(default_factory=dict, hash=False)
     """Other types a role may run on: GPUs of its first type that one GPU there stands for."""
+    overrides: tuple[Override, ...] = ()
+    """What people set over it for a while; limits, ratio and mode are those under it."""
+    left_out: tuple[str, ...] = ()
+    """Overrides that can't be used, each in words."""
+    mode_set: Mode | None = None
+    """The configured mode where an override only lets it be observed."""
 
     def kinds(self, role: Role) -> Mapping[str, float]:
         """Return all types a role may run on, in its order, with what a GPU there stands for."""
         return {self.hardware[role]: 1.0, **self.further.get(role, {})}
+
+    def override(self, kind: OverrideKind) -> Override | None:
+        """Return the override of a kind that rules, of exclusions the first; ``None`` if none."""
+        return next((one for one in self.overrides if one.kind is kind), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -546,13 +557,17 @@ class Recommendation:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One row of the constraint table: what a stage made of the counts."""
+    """One row of the constraint table: what a stage made of the counts.
+
+    ``override`` is the key of the override without which it would not be there.
+    """
 
     name: str
     before: Instances
     after: Instances
     code: Code
     detail: str
+    override: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -567,15 +582,19 @@ class Target:
     blocked: Reason | None = None
     then: Instances | None = None
 
-    def moved_to(self, want: Instances, name: str, code: Code, detail: str) -> Self:
+    def moved_to(
+        self, want: Instances, name: str, code: Code, detail: str, override: int | None = None
+    ) -> Self:
         """Return the target at ``want``, with the step that says why."""
-        step = Step(name, self.want, want, code, detail)
+        step = Step(name, self.want, want, code, detail, override)
         return type(self)(want, (*self.steps, step), self.blocked)
 
-    def blocked_at(self, want: Instances, name: str, code: Code, detail: str) -> Self:
+    def blocked_at(
+        self, want: Instances, name: str, code: Code, detail: str, override: int | None = None
+    ) -> Self:
         """Return the target stopped at ``want``: later guards see it and leave it."""
         return replace(
-            self.moved_to(want, name, code, detail),
+            self.moved_to(want, name, code, detail, override),
             blocked=self.blocked or Reason(code, detail),
         )
 

@@ -22,6 +22,7 @@ from controller.core import approval
 from controller.core.decision_plain import stage_from, stage_plain
 from controller.core.exchange import DRAIN_S, following
 from controller.core.lifecycle import IN_FLIGHT, ActionState, ProposalState
+from controller.core.overrides import OverrideKind, digest
 from controller.core.placement.plan_plain import PlainPlacement, nodes_of
 from controller.core.ports import (
     Actuator,
@@ -34,8 +35,8 @@ from controller.core.ports import (
 from controller.core.reasons import Code
 from controller.core.registration import InStep, PlainRule
 from controller.core.starts import START_S
-from controller.core.types import Hold, Instances, Mode, Role, Stage
-from controller.models import Action, Proposal, Rearrangement, ServiceStatus, holds
+from controller.core.types import Hold, Instances, Mode, Role, ServiceSpec, Stage
+from controller.models import Action, Proposal, Rearrangement, ServiceStatus, holds, orders
 from controller.models.clock import database_now
 from controller.models.scopes import About, within
 from controller.services import approvers, audit, exchanges, leadership, people
@@ -130,7 +131,7 @@ def _obstacles(proposal: Proposal) -> Iterator[Obstacle]:
     now = database_now()
     status = ServiceStatus.objects.filter(service=proposal.service_id).first()
     try:
-        spec = service_spec(proposal.service)
+        spec = _steered(proposal.service, now)
     except (ObjectDoesNotExist, KeyError, ValueError):
         yield ProposalState.STALE, "The service's configuration can't be read any more."
         return
@@ -153,6 +154,16 @@ def _obstacles(proposal: Proposal) -> Iterator[Obstacle]:
         yield ProposalState.STALE, _frozen(hold)
     for words in approvers.objections(proposal, now):
         yield ProposalState.STALE, words
+
+
+def _steered(service: Service, now: datetime) -> ServiceSpec:
+    """Return a service under the overrides in force."""
+    return orders.read_for(service).steer(service_spec(service), now.timestamp())
+
+
+def _digest(service: Service) -> str:
+    """Return what tells the overrides in force over a service from others."""
+    return digest(_steered(service, database_now()).overrides)
 
 
 def _close(proposal: Proposal, refusal: ProposalState | None, text: str) -> None:
@@ -189,6 +200,7 @@ def _record(proposal: Proposal) -> UUID:
         resource_version=proposal.resource_version,
         placement=proposal.placement,
         in_step=_in_step(proposal),
+        overrides=_digest(proposal.service),
         recorded_at=Now(),
     )
     return action.pk
@@ -218,6 +230,7 @@ def action_of(  # noqa: PLR0913 - what a step of moves is made of
         to_decode=after["decode"],
         resource_version=resource_version,
         placement=placement,
+        overrides=_digest(service),
         recorded_at=Now(),
     )
 
@@ -229,7 +242,7 @@ def _in_step(proposal: Proposal) -> PlainRule | None:
     rule = InStep.of(
         Instances(proposal.to_prefill, proposal.to_decode),
         Instances(status.prefill_ready, status.decode_ready),
-        service_spec(proposal.service),
+        _steered(proposal.service, database_now()),
         now_s=database_now().timestamp(),
         lead_s=forecast.get("lead_s", START_S),
     )
@@ -252,9 +265,11 @@ def run(pk: UUID, *, actuator_of: ActuatorOf) -> ActionState:
     if refused:
         _end(action, ActionState.CANCELLED, refused, ends)
         return ActionState.CANCELLED
-    steered = Service.objects.filter(pk=OuterRef("service"), mode__in=_modes(action))
+    in_mode = Service.objects.filter(pk=OuterRef("service"), mode__in=_modes(action))
     claimed = Action.objects.filter(
-        ~holds.held(), Exists(steered), PLACED, pk=pk, state=ActionState.RECORDED
+        *(~holds.held(), ~orders.advisory(), Exists(in_mode), PLACED),
+        pk=pk,
+        state=ActionState.RECORDED,
     ).update(state=ActionState.SENT, sent_at=Now(), attempts=F("attempts") + 1)
     if not claimed:
         return ActionState(Action.objects.values_list("state", flat=True).get(pk=pk))
@@ -291,6 +306,7 @@ def _objections(action: Action) -> Iterator[str]:
         yield f"{never} within {SEND_WITHIN_S:.0f} s of being recorded: decided anew instead."
     if service.mode not in _modes(action):
         yield f"The service is in mode {service.mode} now."
+    yield from _overridden(action)
     revision = Policy.objects.filter(service=service).values_list("revision", flat=True).first()
     basis = action.decision or action.proposal
     if basis is not None and basis.policy_revision != revision:
@@ -303,6 +319,20 @@ def _objections(action: Action) -> Iterator[str]:
     decider = moves.decided_by if moves is not None else None
     if decider is not None and not people.may(decider, people.APPROVE, moves):
         yield f"{decider.get_username()} no longer has the right to approve."
+
+
+def _overridden(action: Action) -> Iterator[str]:
+    """Yield what speaks against an action by the overrides in force now (S17, A03)."""
+    try:
+        spec = _steered(action.service, database_now())
+    except (ObjectDoesNotExist, KeyError, ValueError):
+        yield "The service's configuration can't be read any more."
+        return
+    advisory = spec.override(OverrideKind.ADVISORY)
+    if advisory is not None:
+        yield f"{advisory.by} lets the service only be observed: {advisory.reason}"
+    if digest(spec.overrides) != action.overrides:
+        yield "The overrides of the service have changed since it was decided."
 
 
 def _has_moved_on(action: Action) -> bool:

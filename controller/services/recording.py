@@ -18,7 +18,15 @@ from controller.core.memory import Head, joins, learnt
 from controller.core.outlook_plain import as_plain
 from controller.core.ports import View
 from controller.core.types import Gate, Role
-from controller.models import Action, DecisionTally, PoolSample, Sample, ServiceStatus, Tick
+from controller.models import (
+    Action,
+    DecisionTally,
+    Override,
+    PoolSample,
+    Sample,
+    ServiceStatus,
+    Tick,
+)
 from controller.models import Decision as DecisionRow
 from controller.models.clock import database_now
 from controller.services import approval_rules, leadership, proposing, suggesting
@@ -30,6 +38,7 @@ from controller.services.rows import (
     Entry,
     action_row,
     decision_row,
+    effects_of,
     forecast_of,
     inputs_of,
     instances_of,
@@ -114,6 +123,7 @@ def record(page: Page, *, lease: Lease, slot: int) -> list[UUID]:
         approval_rules.let_through(page.entries, page.snapshot.services, page.now)
         suggesting.write(page.entries, services=page.snapshot.services, now=page.now)
         _write_statuses(page, rows)
+        _note_binding(page)
         _count(page)
         actions = _write_actions(page, rows, lease.epoch)
         Tick.objects.filter(slot=slot).update(
@@ -236,6 +246,13 @@ def _end_exchanges(page: Page) -> None:
             ServiceStatus.objects.filter(
                 service=page.snapshot.services[entry.key], exchange=stage_plain(stage)
             ).update(exchange={})
+
+
+def _note_binding(page: Page) -> None:
+    """Note which overrides changed anything in this tick."""
+    felt = {one["id"] for entry in page.entries for one in effects_of(entry) if one["binding"]}
+    if felt:
+        Override.objects.filter(pk__in=felt).update(bound_at=page.now)
 
 
 def _count(page: Page) -> None:

@@ -14,6 +14,8 @@ from controller.core.approval import Basis, Change, approvers_needed, fingerprin
 from controller.core.decision_plain import forecast_plain, stage_plain, terms_plain
 from controller.core.lifecycle import ActionState
 from controller.core.memory import Memory
+from controller.core.overrides import digest
+from controller.core.overrides_plain import effects
 from controller.core.placement.plan_plain import (
     PlainPlacement,
     leaving,
@@ -137,6 +139,7 @@ def steps_of(decision: Decision) -> list[dict[str, object]]:
             "code": str(step.code),
             "detail": step.detail,
         }
+        | ({} if step.override is None else {"override": step.override})
         for step in decision.steps
     ]
 
@@ -164,12 +167,22 @@ def terms_of(entry: Entry) -> dict[str, object]:
     """Return what was in force at a decision beside its policy; nothing if that can't be read.
 
     It is kept with each row like its inputs: a digest would need a place to be looked up, and
-    this is a small part of what a row holds anyway. ``exchange`` is the half of one that waits.
+    this is a small part of what a row holds anyway. ``exchange`` is the half of one that waits,
+    ``overrides`` are those that ruled and what they did.
     """
     if entry.spec is None:
         return {}
-    stage = entry.memory.history.stage
-    return terms_plain(entry.spec) | ({"exchange": stage_plain(stage)} if stage else {})
+    stage, overrides = entry.memory.history.stage, effects_of(entry)
+    return (
+        terms_plain(entry.spec)
+        | ({"exchange": stage_plain(stage)} if stage else {})
+        | ({"overrides": overrides} if overrides else {})
+    )
+
+
+def effects_of(entry: Entry) -> list[dict[str, Any]]:
+    """Return the overrides that ruled at a decision and what they did to it."""
+    return effects(entry.decision, entry.spec.overrides) if entry.spec is not None else []
 
 
 def decision_row(
@@ -246,6 +259,7 @@ def basis_of(spec: ServiceSpec, current: Instances, resource_version: str) -> Ba
         policy_version=spec.policy.version,
         hold=None,
         mode=spec.mode,
+        overrides=digest(spec.overrides),
     )
 
 
@@ -331,6 +345,7 @@ def action_row(entry: Entry, *, service: UUID, now: datetime, epoch: int) -> Act
         resource_version=version,
         placement=entry.placement,
         in_step=None if rule is None else rule.plain(),
+        overrides=digest(spec.overrides),
         recorded_at=now,
     )
 
