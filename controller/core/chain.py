@@ -20,6 +20,7 @@ BEGINNING: Final = "0" * 64
 NOTHING: Final = "-" * 64
 """The digest of a record that was gone before it was sealed."""
 
+TITLES: Final = {"audit": "audit event"}
 WORDS: Final = {"changed": "was changed after it was sealed", "missing": "is missing"}
 
 
@@ -104,7 +105,8 @@ def _fault_of_record(link: Link, now: str | None) -> Fault | None:
     if now is None or now == link.digest:
         return None
     what = "changed" if now else "missing"
-    text = f"The {link.kind} {link.name}, seal {link.seq}, {WORDS[what]}."
+    title = TITLES.get(link.kind, link.kind)
+    text = f"The {title} {link.name}, seal {link.seq}, {WORDS[what]}."
     return Fault(what, link.kind, link.name, link.seq, text)
 
 

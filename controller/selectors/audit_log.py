@@ -81,6 +81,12 @@ class Filters:
         return bool(self._given())
 
     @property
+    def typed(self) -> tuple[str, str]:
+        """Begin and end as a form field has them, in the zone they were asked in."""
+        begin, end = (f"{at:%Y-%m-%dT%H:%M}" if at else "" for at in (self.begin, self.end))
+        return begin, end
+
+    @property
     def words(self) -> str:
         """The filters in words, for the page that found nothing."""
         return ", ".join(f"{name} {value}" for name, value in self._given().items())

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Final, LiteralString
 from uuid import UUID
 
+import structlog
 from django.conf import settings
 from django.db import connection
 
-from controller.core.chain import End, Fault, Link, followed
+from controller.core.chain import TITLES, End, Fault, Link, followed
 from controller.models import AuditEvent, ChainCheck, Decision, Removal, Seal
 from controller.services import anchoring, sealing
 from controller.services.anchoring import Anchor, AnchorError
+
+log = structlog.get_logger(__name__)
 
 AT_ONCE: Final = 500
 NEW_AT_ONCE: Final = 1_000
@@ -99,6 +102,8 @@ def advance(now: datetime) -> None:
     most = min(AGAIN_AT_ONCE, check.checked_to - check.again_from)
     check.again_from, old_fault = _follow(check.again_from, most)
     fault = fault or old_fault or _cut_off() or _without_seal(NEWEST)
+    if fault is not None and not check.problem:
+        log.error("audit chain broken", what=fault.what, kind=fault.kind, name=fault.name)
     check.problem = fault.text if fault else ""
     check.problem_at = (check.problem_at or now) if fault else None
     check.checked_at = now
@@ -193,7 +198,8 @@ def _without_seal(newest: int) -> Fault | None:
             cursor.execute(statement, [last - newest if newest else 0])
             row: tuple[str] | None = cursor.fetchone()
         if row is not None:
-            text = f"The {kind} {row[0]} has no seal: it was added around the guards."
+            title = TITLES.get(kind, kind)
+            text = f"The {title} {row[0]} has no seal: it was added around the guards."
             return Fault("unsealed", kind, row[0], None, text)
     return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import User
@@ -16,6 +16,7 @@ from pytest_django import DjangoAssertNumQueries
 from controller.models import AuditEvent, ChainCheck
 from controller.selectors import audit_log
 from controller.services import audit
+from controller.services.preferences import save_preferences
 from tests import factories
 from tests.pages.reading import reading, words
 from tests.services.people import person
@@ -98,6 +99,20 @@ def test_filters_stand_in_the_address(vera: Client, query: str, seen: set[str]) 
     assert {json.loads(line)["reason"] for line in text.splitlines()} == seen
     page = vera.get(f"/audit/?{query}").content.decode()
     assert all((f">{reason}<" in page) == (reason in seen) for reason in ("one", "two", "three"))
+
+
+@pytest.mark.django_db
+def test_times_are_those_of_the_readers_zone_and_links_carry_it(client: Client) -> None:
+    ana = person("ana", "Viewer")
+    save_preferences(ana, time_zone="Europe/Zurich")
+    client.force_login(ana)
+    audit.record(actor="ana", verb="froze", obj=None)
+    page = client.get("/audit/?from=2026-01-01T00:30")
+    assert page.context["filters"].begin == datetime(2025, 12, 31, 23, 30, tzinfo=UTC)
+    assert b'value="2026-01-01T00:30"' in page.content
+    assert b"from=2026-01-01T00%3A30%3A00%2B01%3A00" in page.content
+    again = client.get("/audit/?from=2026-01-01T00%3A30%3A00%2B01%3A00")
+    assert again.context["filters"] == page.context["filters"]
 
 
 @pytest.mark.django_db

@@ -35,6 +35,7 @@ KEY = "k" * 50
         pytest.param("TIME_ZONE", "Middle/Earth", "zone name", id="no such zone"),
         pytest.param("TIME_ZONE", "../../etc/passwd", "zone name", id="a path is no zone"),
         pytest.param("HETEROSCALE_PROCESS", "cook", "worker", id="no such kind of process"),
+        pytest.param("HETEROSCALE_PROXIES", "proxy.lan", "10.0.0.5", id="a proxy by name"),
         pytest.param("HETEROSCALE_REMOVAL_FRAC", "10", "0 to 1", id="per cent for a share"),
         pytest.param("HETEROSCALE_REMOVAL_FRAC", "nan", "0 to 1", id="no share at all"),
         pytest.param("HETEROSCALE_MAX_GPUS", "-1", "0 for no limit", id="fewer GPUs than none"),
@@ -61,6 +62,11 @@ def test_a_wrong_value_is_named_with_its_fix(name: str, value: str, fix: str) ->
             {"DATABASE_URL": "postgres://u:p@db/heteroscale"},
             "SECRET_KEY",
             id="machines that share a database share a key",
+        ),
+        pytest.param(
+            {"HETEROSCALE_OWNER_URL": "postgres://u:p@db/heteroscale"},
+            "HETEROSCALE_OWNER_URL",
+            id="the owner of a database nobody named",
         ),
         pytest.param(
             {"DEBUG": "1", "HETEROSCALE_SECURE": "1"}, "DEBUG", id="tracebacks in production"

@@ -60,7 +60,13 @@ def test_postgres_keeps_what_was_committed_through_a_crash(
 ) -> None:
     _start_postgres(home, supervisor)
     postgres.ensure_database(home, user="someone", name="something")
-    postgres.ensure_database(home, user="someone", name="something")
+    postgres.ensure_database(home, user="someone", name="something", application="another")
+    other = {"host": str(home.socket_directory), "user": "another", "dbname": "something"}
+    with (
+        psycopg.connect(**other) as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        connection.execute("CREATE TABLE mine (number int)")
     address = {"host": str(home.socket_directory), "user": "someone", "dbname": "something"}
     with psycopg.connect(**address) as connection:
         connection.execute("CREATE TABLE kept AS SELECT generate_series(1, 1000) AS number")
