@@ -30,6 +30,7 @@ from controller.selectors.capacity import read_fits, read_headroom
 from controller.selectors.capacity_peaks import read_peaks
 from controller.selectors.decision_counts import decision_counts, reversals
 from controller.selectors.fleet_series import fleet_trend, pools_now, slo_bins
+from controller.selectors.overrides import read_timeline
 from controller.selectors.placement_map import placement_map
 from controller.selectors.preferences import read_preferences
 from controller.selectors.ranges import BadAskError
@@ -52,6 +53,7 @@ READERS: Final[Mapping[str, Callable[[Ask], Any]]] = {
     "fits": read_fits,
     "headroom": read_headroom,
     "peaks": read_peaks,
+    "overrides": read_timeline,
     "decision": decision_record,
     "decision_window": decision_window,
     "decision_counts": decision_counts,

@@ -21,6 +21,7 @@ from controller.charts.decision_window import decision_window
 from controller.charts.fleet_trend import fleet_trend
 from controller.charts.fragmentation import fragmentation
 from controller.charts.headroom import headroom
+from controller.charts.override_timeline import override_timeline
 from controller.charts.peak_forecast import peak_forecast
 from controller.charts.placement_map import placement_map
 from controller.charts.plot import Plot
@@ -54,6 +55,7 @@ FIGURES: Final[Mapping[str, Figure]] = {
     "fragmentation": Figure(fragmentation, "fits"),
     "headroom": Figure(headroom, "headroom"),
     "peak-forecast": Figure(peak_forecast, "peaks"),
+    "overrides": Figure(override_timeline, "overrides", "12h"),
     "service": Figure(service, "service", needs=("service",)),
     "decision-steps": Figure(decision_steps, "decision", needs=("decision",)),
     "decision-window": Figure(decision_window, "decision_window", needs=("decision",)),

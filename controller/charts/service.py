@@ -41,7 +41,7 @@ from controller.core.words import number
 if TYPE_CHECKING:
     from controller.charts.clock import Clock
     from controller.core.types import Floats
-    from controller.selectors.series import ServiceSeries
+    from controller.selectors.series import FreezeSpan, ServiceSeries
 
 ROLES: Final = (Role.PREFILL, Role.DECODE)
 SYMBOLS: Final = {Role.PREFILL: "circle", Role.DECODE: "square"}
@@ -56,6 +56,7 @@ PERCENTILES: Final = (
 )
 LATENCIES: Final = (("ttft", "TTFT", Role.PREFILL), ("tbt", "TBT", Role.DECODE))
 FREEZE_WORDS: Final = 26
+WORD_LINES: Final = 4
 # Past this many the shading would cost more than it tells: the nearest breaches are joined.
 MAX_BREACHES: Final = 80
 COLUMNS: Final = (
@@ -146,7 +147,7 @@ def _limits(series: ServiceSeries) -> str:
 
 
 def _replicas(series: ServiceSeries, brush: Brush, panel: Panel) -> Part:
-    """F4: ready solid, desired dashed, limits thin where they are near, freezes shaded."""
+    """F4: ready solid, desired dashed, limits thin if near, freezes and overrides shaded."""
     top = top_of(series.ready, series.desired, floor=2.0, room=1.25)
     traces: list[Trace] = []
     labels: list[Label] = []
@@ -196,15 +197,14 @@ def _freezes(
 ) -> tuple[list[Layout], list[Layout]]:
     shapes: list[Layout] = []
     words: list[Layout] = []
-    for freeze in series.freezes:
+    for at, freeze in enumerate(series.freezes):
+        color = "busy" if freeze.is_stop else "accent"
         begin_s = max(freeze.since_s, series.since_s)
         end_s = min(freeze.until_s or series.until_s, series.until_s)
-        shapes.append(
-            rect(panel, (clock.axis(begin_s), clock.axis(end_s)), None, token("busy-fill", 0.14))
-        )
+        shapes.append(rect(panel, (clock.axis(begin_s), clock.axis(end_s)), None, _shade(freeze)))
         share = (begin_s - series.since_s) / (series.until_s - series.since_s)
         late = share > 0.5  # noqa: PLR2004 - beyond it the words would run out of the panel
-        said = escape(f"frozen by {freeze.by}: {freeze.reason}", longest=FREEZE_WORDS)
+        said = escape(f"{freeze.word} by {freeze.by}: {freeze.reason}", longest=FREEZE_WORDS)
         words.append(
             {
                 "text": said,
@@ -215,12 +215,17 @@ def _freezes(
                 "y": 1,
                 "xanchor": "right" if late else "left",
                 "yanchor": "top",
-                "yshift": -12,
+                # Several at once are told below each other.
+                "yshift": -12 - 14 * (at % WORD_LINES),
                 "showarrow": False,
-                "font": {"size": 12, "color": token("busy")},
+                "font": {"size": 12, "color": token(color)},
             }
         )
     return shapes, words
+
+
+def _shade(one: FreezeSpan) -> str:
+    return token("busy-fill", 0.14) if one.is_stop else token("accent", 0.1)
 
 
 def pd_ratio(series: ServiceSeries) -> Floats:

@@ -12,9 +12,10 @@ from django.urls import reverse
 
 from controller.core import wording
 from controller.core.lifecycle import ActionState, ProposalState
+from controller.core.override_words import title_of
 from controller.core.reasons import PASSING
 from controller.core.types import Move
-from controller.models import Action, Rearrangement
+from controller.models import Action, Override, Rearrangement
 from controller.selectors.services import DecisionLine, Latency, ServiceRow
 from controller.selectors.strip import FleetMode, StripState
 from controller.selectors.suggestions import Card
@@ -30,7 +31,7 @@ QUALITY_WORDS: Final = {
     "partial": "has partial metrics",
 }
 # Ranks of the sources, worst first.
-_LOOP, _BREACH, _ACTION, _BLIND, _ASKS, _BLOCKED, _SUGGESTED, _FROZEN = range(8)
+_LOOP, _BREACH, _ACTION, _BLIND, _ASKS, _BLOCKED, _ENDING, _SUGGESTED, _FROZEN = range(9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +95,14 @@ def attention(
     actions: Mapping[str, LatestAction],
     suggestions: Mapping[str, Card],
     strip: StripState,
-    moves: Iterable[Rearrangement] = (),
+    others: Iterable[Rearrangement | Override] = (),
 ) -> Attention:
-    """Judge what needs a person; pure, so every source has its own test."""
+    """Judge what needs a person; pure, so every source has its own test.
+
+    ``others`` are moves that wait or failed, and overrides that end soon.
+    """
     rows = tuple(rows)
-    found = [*_loop(strip), *map(_moves, moves), *_stops(strip)]
+    found = [*_loop(strip), *map(_other, others), *_stops(strip)]
     for row in rows:
         found.extend(_service(row, actions.get(row.slug)))
         if row.slug in suggestions:
@@ -162,6 +166,21 @@ def _suggested(service: str, card: Card) -> Item:
     sentence = f"could have another policy: {card.change} is suggested."
     address = reverse("suggestion", args=[row.pk])
     return Item(_SUGGESTED, "busy", service, sentence, row.opened_at, address, "Review…")
+
+
+def _other(row: Rearrangement | Override) -> Item:
+    return _ending(row) if isinstance(row, Override) else _moves(row)
+
+
+def _ending(row: Override) -> Item:
+    """Return that an override ends soon: automatic change goes on then."""
+    sentence = (
+        f"is under an override by {row.by_name} that ends within 15 min: {title_of(row.kind)}."
+    )
+    subject = row.scope[0].upper() + row.scope[1:] if row.service is None else row.scope
+    return Item(
+        _ENDING, "warn", subject, sentence, row.starts_at, row.get_absolute_url(), "Extend…"
+    )
 
 
 def _moves(row: Rearrangement) -> Item:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from controller.core.lifecycle import OPEN_PROPOSALS, ProposalState
 from controller.core.types import Role
@@ -173,14 +173,17 @@ def _counts(told: Mapping[str, int]) -> str:
     return ", ".join(f"{role.value} {told[role.value]}" for role in Role)
 
 
-def of_tab(tab: str, *, may_decide: bool, now: datetime) -> Sequence[Card]:
-    """Return what a tab of the queue ("mine", "open" or "decided") shows; two queries."""
+def of_tab(tab: str, *, mine: Q, now: datetime) -> Sequence[Card]:
+    """Return what a tab of the queue ("mine", "open" or "decided") shows; two queries.
+
+    ``mine`` are the moves I hold the right over.
+    """
     if tab == "decided":
         ended = _rows().exclude(state__in=OPEN_PROPOSALS).order_by("-closed_at", "-pk")
         return [_card(row, now) for row in ended[:SHOWN_DECIDED]]
     if tab == "mine":
-        waiting = _rows().filter(state=ProposalState.PENDING, expires_at__gt=now)
-        return [_card(row, now) for row in waiting.order_by("created_at")] if may_decide else []
+        waiting = _rows().filter(mine, state=ProposalState.PENDING, expires_at__gt=now)
+        return [_card(row, now) for row in waiting.order_by("created_at")]
     live = _rows().filter(state__in=OPEN_PROPOSALS).order_by("created_at")
     return [card for card in (_card(row, now) for row in live) if card.state in OPEN_PROPOSALS]
 

@@ -11,13 +11,14 @@ from django.db.models import Q
 
 from controller.core.reasons import PASSING
 from controller.core.types import Move
-from controller.models import Decision, PoolSample
+from controller.models import Decision, Override, PoolSample, Rearrangement
 from controller.selectors.attention import (
     Attention,
     attention,
     read_latest_actions,
     read_moves,
 )
+from controller.selectors.overrides import SOON, ending_soon
 from controller.selectors.services import (
     DecisionLine,
     Services,
@@ -77,8 +78,10 @@ def read_state(strip: StripState, now: datetime) -> State:
     """Return what needs attention and every service, worst first; eight queries for any fleet."""
     services = read_services(now)
     actions, suggestions = read_latest_actions(), suggested(now)
-    moves = read_moves(now)
-    return State(attention(services.rows, actions, suggestions, strip, moves), services)
+    next_end = strip.fleet.overrides.ends_at
+    ending = ending_soon(now) if next_end and next_end < now + SOON else []
+    others: list[Rearrangement | Override] = [*read_moves(now), *ending]
+    return State(attention(services.rows, actions, suggestions, strip, others), services)
 
 
 def read_pools(now: datetime) -> tuple[Pool, ...]:

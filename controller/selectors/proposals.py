@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from django.contrib.auth.models import User
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from controller.core import phrases
@@ -21,7 +20,6 @@ from controller.selectors.progress import Milestone, milestones
 from inventory.models import Policy, Service
 
 SHOWN_DECIDED: Final = 50
-RIGHT: Final = "controller.approve_proposal"
 
 WORDS: Final = {
     ProposalState.PENDING: "waits for approval",
@@ -260,12 +258,11 @@ class Queue:
         )
 
 
-def queue(tab: str, *, user: User, now: datetime) -> Queue:
+def queue(tab: str, *, mine: Q, may_decide: bool, now: datetime) -> Queue:
     """Return the cards of a tab ("mine", "open" or "decided"), soonest expiry first.
 
-    What waits is mine to decide when I hold the right; a constant number of queries.
+    ``mine`` are the proposals I hold the right over; a constant number of queries.
     """
-    may = user.has_perm(RIGHT)
     counts = Proposal.objects.filter(state__in=OPEN_PROPOSALS).values_list("state", "expires_at")
     waiting = sum(
         1 for state, expires in counts if state == ProposalState.PENDING and expires > now
@@ -275,13 +272,13 @@ def queue(tab: str, *, user: User, now: datetime) -> Queue:
     elif tab == "open":
         rows = _rows().filter(state__in=OPEN_PROPOSALS).order_by("expires_at", "pk")
     else:
-        rows = _rows().filter(state=ProposalState.PENDING, expires_at__gt=now)
-        rows = rows.order_by("expires_at", "pk") if may else rows.none()
+        rows = _rows().filter(mine, state=ProposalState.PENDING, expires_at__gt=now)
+        rows = rows.order_by("expires_at", "pk")
     return Queue(
         cards=[card(row, now=now) for row in rows[:SHOWN_DECIDED]],
         waiting=waiting,
         open=len(counts),
-        may_decide=may,
+        may_decide=may_decide,
     )
 
 

@@ -13,6 +13,8 @@ from django.db.models import Case, Exists, OuterRef, Q, Value, When
 
 from controller.core.config_check import validate_policy
 from controller.core.lifecycle import ActionState
+from controller.core.override_words import title_of, values_words
+from controller.core.overrides import OverrideKind
 from controller.core.types import (
     SIGNAL_INDEX,
     SIGNALS,
@@ -22,7 +24,7 @@ from controller.core.types import (
     Role,
     ServiceSpec,
 )
-from controller.models import Action, Decision, Freeze, Sample
+from controller.models import Action, Decision, Freeze, Override, Sample
 from controller.models.scopes import chain_of
 from controller.selectors.decision_filters import NONE, Filters
 from controller.selectors.in_use import InUse, in_use
@@ -103,13 +105,22 @@ class DecisionMark:
 
 @dataclass(frozen=True, slots=True)
 class FreezeSpan:
-    """A stop of automatic change; ``until_s`` is absent while it lasts."""
+    """A stop of automatic change, or an override, whose ``word`` says what it does.
+
+    ``until_s`` is absent while a stop lasts.
+    """
 
     scope: str
     by: str
     reason: str
     since_s: float
     until_s: float | None
+    word: str = "frozen"
+
+    @property
+    def is_stop(self) -> bool:
+        """Whether nothing was changed meanwhile."""
+        return self.word == "frozen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +197,7 @@ class DecisionWindow:
 
 
 def service_series(ask: Ask) -> ServiceSeries:
-    """Read one service over a range with its decisions and freezes; eight queries at most."""
+    """Read one service over a range with its decisions and freezes; nine queries at most."""
     service = _service(ask.service)
     return _series(service, ask)
 
@@ -281,7 +292,7 @@ def _series(service: Service, ask: Ask, decision: Decision | None = None) -> Ser
         **counts,
         signals={name: columns[first_signal + i] for i, name in enumerate(_SIGNAL_COLUMNS)},
         decisions=found,
-        freezes=_freezes(service, ask) if decisions else (),
+        freezes=(*_freezes(service, ask), *_overrides(service, ask)) if decisions else (),
         left_out=more,
         in_use=in_use(service, decision),
     )
@@ -306,6 +317,32 @@ def _step_s(times_s: Floats, tick_s: float) -> float:
     if len(times_s) < 3:  # noqa: PLR2004 - too few to speak of a usual time
         return tick_s
     return max(tick_s, float(np.median(np.diff(times_s))))
+
+
+def _overrides(service: Service, ask: Ask) -> tuple[FreezeSpan, ...]:
+    rows = Override.objects.filter(
+        chain_of(service).covering,
+        Q(ended_at=None) | Q(ended_at__gte=ask.since),
+        ends_at__gte=ask.since,
+        starts_at__lte=ask.until,
+    ).select_related("service", "cluster", "region")[:MAX_FREEZES]
+    return tuple(
+        FreezeSpan(
+            scope=row.scope,
+            by=row.by_name,
+            reason=row.reason,
+            since_s=row.starts_at.timestamp(),
+            until_s=(row.ended_at or row.ends_at).timestamp(),
+            word=_word(row),
+        )
+        for row in rows
+    )
+
+
+def _word(row: Override) -> str:
+    if row.kind == OverrideKind.FREEZE:
+        return "frozen"
+    return f"{title_of(row.kind)} {values_words(row.kind, row.values)}".strip()
 
 
 def _freezes(service: Service, ask: Ask) -> tuple[FreezeSpan, ...]:

@@ -13,7 +13,7 @@ from controller.core import wording
 from controller.core.lifecycle import ActionState
 from controller.core.types import SIGNALS, Gate
 from controller.models import Action, Decision
-from controller.selectors import proposals
+from controller.selectors import overrides, proposals
 from controller.selectors.freezes import requests_outstanding
 from controller.selectors.in_use import InUse, in_use
 from controller.selectors.placement_seen import Seen, read_seen
@@ -80,6 +80,7 @@ class Now:
     watched: Watched | None
     seen: Seen
     outstanding: int = 0
+    overrides: tuple[overrides.Row, ...] = ()
 
     @property
     def gpus(self) -> int | None:
@@ -102,6 +103,7 @@ class Now:
             self.watched,
             self.seen.line,
             self.outstanding,
+            *(one.shown for one in self.overrides),
         )
 
 
@@ -137,7 +139,7 @@ class Sizing:
 
 def find(slug: str) -> Service | None:
     """Return the service of a slug."""
-    return Service.objects.filter(slug=slug).first()
+    return Service.objects.select_related("cluster").filter(slug=slug).first()
 
 
 def read_now(service: Service, strip: StripState, now: datetime) -> Now:
@@ -154,6 +156,7 @@ def read_now(service: Service, strip: StripState, now: datetime) -> Now:
         watched=_watched(service) if service.mode == Service.Mode.OBSERVE else None,
         seen=read_seen(service),
         outstanding=requests_outstanding(service) if row.freeze else 0,
+        overrides=overrides.of_service(service, now),
     )
 
 

@@ -23,11 +23,13 @@ from controller.models import (
     holds,
 )
 from controller.selectors.freezes import OUTSTANDING, host_hold
+from controller.selectors.overrides import Active, read_active
 from controller.selectors.stops import Stop, read_stops
 from inventory.models import Cluster, Service
 
 AMBER_PERIODS: Final = 2
 STOPPED_PERIODS: Final = 4
+NO_OVERRIDES: Final = Active(0)
 Reader = User | AnonymousUser
 
 
@@ -80,6 +82,7 @@ class Fleet:
     waiting: int
     outstanding: int = 0
     stops: tuple[Stop, ...] = ()
+    overrides: Active = NO_OVERRIDES
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +187,14 @@ def _tone(age_s: float | None, period_s: int) -> str:
     return "warn" if age_s >= AMBER_PERIODS * period_s else "ok"
 
 
-def read_strip(reader: Reader, now: datetime) -> StripState:
-    """Return the strip for one reader; six queries whatever the size of the fleet."""
-    fleet = _fleet(reader, now)
+def read_strip(reader: Reader, now: datetime, *, mine: Q | None = None) -> StripState:
+    """Return the strip for one reader; seven queries whatever the size of the fleet.
+
+    ``mine`` are the proposals the reader may decide; without it those of a right everywhere.
+    """
+    if mine is None:
+        mine = Q() if reader.has_perm("controller.approve_proposal") else Q(pk__in=())
+    fleet = _fleet(reader, now, mine)
     return strip_state(
         _last_tick(),
         fleet,
@@ -212,7 +220,7 @@ def _last_tick() -> LastTick | None:
     return LastTick(row.at, row.services, row.fresh, len(row.failures))
 
 
-def _fleet(reader: Reader, now: datetime) -> Fleet:
+def _fleet(reader: Reader, now: datetime, decides: Q) -> Fleet:
     suggested = PolicySuggestion.objects.filter(
         service=OuterRef("pk"), state=SuggestionState.OPEN, expires_at__gt=now
     )
@@ -229,18 +237,24 @@ def _fleet(reader: Reader, now: datetime) -> Fleet:
     mine = suggestions if reader.has_perm("inventory.change_policy") else 0
     return Fleet(
         **counts,
-        waiting=mine + _waiting_for(reader, now),
+        waiting=mine + _waiting_for(decides, now),
         stops=read_stops(),
         outstanding=Action.objects.filter(state__in=OUTSTANDING).count(),
+        overrides=read_active(now),
     )
 
 
-def _waiting_for(reader: Reader, now: datetime) -> int:
-    if not reader.has_perm("controller.approve_proposal"):
-        return 0
+def _waiting_for(decides: Q, now: datetime) -> int:
     waits = {"state": ProposalState.PENDING, "expires_at__gt": now}
-    moves = Rearrangement.objects.filter(**waits).order_by().annotate(one=Value(1)).values("one")
-    changes = Proposal.objects.filter(**waits).order_by().annotate(one=Value(1)).values("one")
+    moves = (
+        Rearrangement.objects.filter(decides, **waits)
+        .order_by()
+        .annotate(one=Value(1))
+        .values("one")
+    )
+    changes = (
+        Proposal.objects.filter(decides, **waits).order_by().annotate(one=Value(1)).values("one")
+    )
     return changes.union(moves, all=True).count()
 
 

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from controller.core.lifecycle import LIVE_SUGGESTIONS, SuggestionState
 from controller.core.suggestion import Figures, told
 from controller.models import PolicySuggestion
 from inventory.models import Service
 
-RIGHT: Final = "inventory.change_policy"
 SHOWN_ENDED: Final = 50
 WORDS: Final = {
     SuggestionState.OPEN: "waits for an answer",
@@ -103,17 +102,16 @@ class Card:
         return (row.pk, self.state, row.version, row.confirmed_at, self.revision)
 
 
-def of_tab(tab: str, *, may_decide: bool, now: datetime) -> Sequence[Card]:
+def of_tab(tab: str, *, mine: Q, now: datetime) -> Sequence[Card]:
     """Return what a tab of the queue ("mine", "open" or "decided") shows; one query.
 
-    What is open is mine to decide when I hold the right.
+    ``mine`` are the suggestions I hold the right over.
     """
     if tab == "decided":
         ended = _rows().exclude(state__in=LIVE_SUGGESTIONS).order_by("-closed_at", "-pk")
         return [_card(row, now) for row in ended[:SHOWN_ENDED]]
-    if tab == "mine" and not may_decide:
-        return []
-    return [_card(row, now) for row in _open(now).order_by("opened_at", "pk")]
+    chosen = mine if tab == "mine" else Q()
+    return [_card(row, now) for row in _open(now).filter(chosen).order_by("opened_at", "pk")]
 
 
 def find(pk: int, *, now: datetime) -> Card | None:

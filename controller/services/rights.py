@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from django.db.models import Model, Q
@@ -46,13 +47,36 @@ class Held:
         )
         return covers and right in ROLES.get(self.role, ())
 
+    @property
+    def rows(self) -> Q:
+        """The rows with a ``service`` inside the scope."""
+        region, cluster, service = self.scope
+        if region is not None:
+            return Q(service__cluster__region=region)
+        if cluster is not None:
+            return Q(service__cluster=cluster)
+        return Q(service=service) if service is not None else ~Q(pk__in=())
 
-@dataclass(frozen=True, slots=True)
+
 class Rights:
-    """The rights of a person: those of their groups everywhere, those of grants within a scope."""
+    """The rights of a person: those of their groups everywhere, those of grants within a scope.
 
-    person: Person
-    held: tuple[Held, ...]
+    Grants are read when they are first asked about, in one query, and then kept.
+    """
+
+    def __init__(self, person: Person) -> None:
+        self.person = person
+
+    @cached_property
+    def held(self) -> tuple[Held, ...]:
+        """The roles within a scope; none for the command line and disabled accounts."""
+        account = account_of(self.person)
+        if account is None or not account.is_active:
+            return ()
+        rows = Grant.objects.filter(in_force(), user=account).values_list(
+            "role", "region", "cluster", "service"
+        )
+        return tuple(Held(role, Chain(*scope)) for role, *scope in rows)
 
     def may(self, right: str, about: Model | None = None) -> bool:
         """Return what :func:`people.may` would; ``about`` is read with its cluster."""
@@ -67,6 +91,16 @@ class Rights:
             right in ROLES.get(one.role, ()) for one in self.held
         )
 
+    def reach(self, right: str) -> Q:
+        """Return the rows with a ``service`` that the person has the right over."""
+        if self.person.has_perm(right):
+            return Q()
+        found = Q(pk__in=())
+        for one in self.held:
+            if right in ROLES.get(one.role, ()):
+                found |= one.rows
+        return found
+
 
 def in_force() -> Q:
     """Return the grants that nobody ended and that did not run out."""
@@ -74,11 +108,5 @@ def in_force() -> Q:
 
 
 def read_rights(person: Person) -> Rights:
-    """Return what a person may do; one query, none for the command line and disabled accounts."""
-    account = account_of(person)
-    if account is None or not account.is_active:
-        return Rights(person, ())
-    rows = Grant.objects.filter(in_force(), user=account).values_list(
-        "role", "region", "cluster", "service"
-    )
-    return Rights(person, tuple(Held(role, Chain(*scope)) for role, *scope in rows))
+    """Return what a person may do."""
+    return Rights(person)

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
 from django import template
+from django.db.models import Model
 from django.template import Context
 from django.templatetags.static import static
 from django.urls import reverse
@@ -136,6 +137,13 @@ def _drawn(name: str, size: int) -> str:
 def favicon(worst: str = "") -> str:
     """Return the address of the favicon of a state."""
     return static(f"favicon-{worst or 'ok'}.svg")
+
+
+@register.simple_tag(takes_context=True)
+def may(context: Context, right: str, about: Model | None = None) -> bool:
+    """Return whether the reader has a right over something, or over the whole fleet."""
+    rights = getattr(context.get("chrome"), "rights", None)
+    return rights is not None and bool(rights.may(right, about))
 
 
 @register.simple_tag(takes_context=True)

@@ -17,9 +17,9 @@ from controller.selectors import grants, scopes
 from controller.services import granting, people
 from controller.services.accounts import ROLES
 from controller.services.errors import ConflictError, ForbiddenError, InvalidError
-from controller.services.rights import RIGHTS, read_rights
+from controller.services.rights import RIGHTS
 from controller.views import shell
-from controller.views.chrome import read_chrome
+from controller.views.chrome import read_chrome, rights_of
 
 TABS = (("now", "In force"), ("over", "Over"))
 
@@ -46,7 +46,7 @@ def mine(request: HttpRequest) -> HttpResponse:
     user = cast("User", request.user)
     name = request.GET.get("user", "")
     if name and name != user.get_username():
-        if not read_rights(user).somewhere(people.GRANT):
+        if not rights_of(request).somewhere(people.GRANT):
             raise ForbiddenError("Looking at another person's rights needs the role Admin.")
         found = grants.person(name)
         if found is None:
@@ -156,7 +156,7 @@ def _list(
 ) -> HttpResponse:
     now = timezone.now()
     tab = "over" if request.GET.get("tab") == "over" else "now"
-    rights = read_rights(request.user)
+    rights = rights_of(request)
     found = grants.over(now) if tab == "over" else grants.in_force(now)
     values = {
         "now": now,
@@ -203,7 +203,7 @@ def _end(
         "grant": found,
         "form": form or EndForm(),
         "conflict": conflict,
-        "may": read_rights(request.user).may(people.GRANT, found.about),
+        "may": rights_of(request).may(people.GRANT, found.about),
         "needs": people.NEEDS[people.GRANT],
     }
     return render(request, "controller/grant_end.html", values, status=status)

@@ -12,9 +12,10 @@ from django.utils import timezone
 from controller import forms
 from controller.selectors import moves, proposals, suggestions
 from controller.selectors.proposals import Card
-from controller.services import approvals
+from controller.services import approvals, people
 from controller.services.errors import ConflictError
 from controller.views import fragments, shell
+from controller.views.chrome import rights_of
 
 TABS: Final = ("mine", "open", "decided")
 
@@ -22,13 +23,14 @@ TABS: Final = ("mine", "open", "decided")
 @shell.page("GET")
 def index(request: HttpRequest) -> HttpResponse:
     """Show one tab of the queue; the list alone when the page asks again by itself."""
-    may = request.user.has_perm(proposals.RIGHT)
+    rights = rights_of(request)
+    may, mine = rights.somewhere(people.APPROVE), rights.reach(people.APPROVE)
     asked = request.GET.get("tab", "")
     tab = asked if asked in TABS else TABS[0] if may else TABS[1]
     now = timezone.now()
-    queue = proposals.queue(tab, user=request.user, now=now)  # type: ignore[arg-type]
-    cards = suggestions.of_tab(tab, may_decide=request.user.has_perm(suggestions.RIGHT), now=now)
-    moving = moves.of_tab(tab, may_decide=may, now=now)
+    queue = proposals.queue(tab, mine=mine, may_decide=may, now=now)
+    cards = suggestions.of_tab(tab, mine=rights.reach(people.EDIT_POLICY), now=now)
+    moving = moves.of_tab(tab, mine=mine, now=now)
     values = {"queue": queue, "tab": tab, "suggestions": cards, "moves": moving, "now": now}
     if request.headers.get("HX-Request"):
         shown = (*(card.shown for card in cards), *(card.shown for card in moving))

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 
 from controller.selectors.preferences import Preferences, read_preferences
 from controller.selectors.strip import StripState, read_strip
+from controller.services import people
+from controller.services.rights import Rights
 
 
 @dataclass(frozen=True, slots=True)
 class Chrome:
-    """The frame of a page for one reader; ``strip`` is absent before sign-in."""
+    """The frame of a page for one reader and their rights; no ``strip`` before sign-in."""
 
     preferences: Preferences
     strip: StripState | None
+    rights: Rights = field(repr=False)
 
     @property
     def theme(self) -> str:
@@ -51,8 +55,19 @@ def read_chrome(request: HttpRequest, now: datetime) -> Chrome:
     return known
 
 
+def rights_of(request: HttpRequest) -> Rights:
+    """Return what the person may do; read once per request, when it is first asked."""
+    known: Rights | None = getattr(request, "rights", None)
+    if known is None:
+        known = Rights(getattr(request, "user", None) or AnonymousUser())
+        request.rights = known  # type: ignore[attr-defined]
+    return known
+
+
 def _read(request: HttpRequest, now: datetime) -> Chrome:
-    user = getattr(request, "user", None)
-    if user is None or not user.is_authenticated:
-        return Chrome(Preferences(), None)
-    return Chrome(read_preferences(user.pk), read_strip(user, now))
+    user = getattr(request, "user", None) or AnonymousUser()
+    rights = rights_of(request)
+    if not user.is_authenticated:
+        return Chrome(Preferences(), None, rights)
+    strip = read_strip(user, now, mine=rights.reach(people.APPROVE))
+    return Chrome(read_preferences(user.pk), strip, rights)

@@ -18,6 +18,7 @@ from controller.selectors.fleet_filters import Filters
 from controller.services import fleet, people
 from controller.services.errors import ConflictError, InvalidError, SteeringError
 from controller.views import fragments, shell
+from controller.views.chrome import rights_of
 
 CORDON_ACTIONS: Final = (
     ("cordon", "Cordon"),
@@ -38,8 +39,8 @@ def index(request: HttpRequest) -> HttpResponse:
     values: dict[str, Any] = {
         "fleet": found,
         "now": now,
-        "may_cordon": request.user.has_perm(people.CORDON),
-        "may_edit": request.user.has_perm(people.EDIT_FLEET),
+        "may_cordon": rights_of(request).somewhere(people.CORDON),
+        "may_edit": rights_of(request).somewhere(people.EDIT_FLEET),
         "needs_cordon": people.NEEDS[people.CORDON],
         "needs_edit": people.NEEDS[people.EDIT_FLEET],
         "cordon_actions": CORDON_ACTIONS,
@@ -129,7 +130,7 @@ def _preview(
         "found": found,
         "given": form.cleaned_data,
         "back": form.back_to(),
-        "may": request.user.has_perm(right),
+        "may": rights_of(request).somewhere(right),
         "needs": people.NEEDS[right],
         "holds": HOLDS,
         "hours": form.cleaned_data["hours"] if request.POST.get("confirm") else USUAL_HOLD,

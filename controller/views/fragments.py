@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
 from django.shortcuts import render
 
 from controller.selectors.preferences import read_preferences
+from controller.views.chrome import rights_of
 
 View = Callable[..., HttpResponse]
 
@@ -33,7 +34,7 @@ def _reader(request: HttpRequest) -> tuple[object, ...]:
         return ()
     known = getattr(request, "chrome", None)
     zone = known.zone if known else read_preferences(user.pk).zone
-    return (user.pk, str(zone), sorted(user.get_all_permissions()))
+    return (user.pk, str(zone), sorted(user.get_all_permissions()), rights_of(request).held)
 
 
 def answer(

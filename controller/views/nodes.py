@@ -15,6 +15,7 @@ from controller.selectors.node_page import NodePage
 from controller.services import fleet, people
 from controller.services.errors import InvalidError
 from controller.views import fragments, shell
+from controller.views.chrome import rights_of
 from inventory.models import Node
 
 LONGEST_LABELS: Final = 50_000
@@ -40,8 +41,8 @@ def _values(here: NodePage) -> dict[str, Any]:
 def _shown(request: HttpRequest, node: Node, *, status: int = 200, **more: Any) -> HttpResponse:  # noqa: ANN401 - values of a template
     here = node_page.read_node(node, timezone.now())
     values = _values(here) | {
-        "may_cordon": request.user.has_perm(people.CORDON),
-        "may_edit": request.user.has_perm(people.EDIT_FLEET),
+        "may_cordon": rights_of(request).may(people.CORDON, node),
+        "may_edit": rights_of(request).may(people.EDIT_FLEET, node),
         "needs_cordon": people.NEEDS[people.CORDON],
         "needs_edit": people.NEEDS[people.EDIT_FLEET],
         "undo": here.undo_for(request.user.get_username(), timezone.now()),

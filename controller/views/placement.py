@@ -14,6 +14,7 @@ from controller.selectors import placement_page, service_page
 from controller.services import people, placement_rules
 from controller.services.errors import ConflictError, InvalidError
 from controller.views import shell
+from controller.views.chrome import rights_of
 from inventory.models import Service
 
 
@@ -49,7 +50,7 @@ def _show(
         "params": f"service={service.slug}",
         "form": form,
         "conflict": conflict,
-        "may_edit": request.user.has_perm(people.EDIT_POLICY),
+        "may_edit": rights_of(request).may(people.EDIT_POLICY, service),
         "needs": people.NEEDS[people.EDIT_POLICY],
     }
     return render(request, "controller/placement.html", values, status=status)

@@ -27,9 +27,11 @@ from controller.services.backtest_load import DOCUMENTS
 from controller.services.errors import ConflictError, InvalidError, TooManyError
 from controller.simulator.backtest.question import QuestionError
 from controller.views import backtest_form, fragments, policy_trial, shell
+from controller.views.chrome import rights_of
 from controller.views.policy_form import PolicyForm
 from controller.views.policy_merge import Merged, merge
 from controller.views.policy_trial import TrialForm
+from inventory.models import Service
 
 TRIED: Final = "simulation"
 ESTIMATED: Final = "estimate"
@@ -237,7 +239,7 @@ def simulation(request: HttpRequest, slug: str, pk: UUID) -> HttpResponse:
         return redirect(f"{address}?{urlencode({TRIED: pk})}")
     shown = _simulation(now, pk)
     values = {"simulation": shown, "service": now.service, "now": timezone.now()}
-    values |= _may(request)
+    values |= _may(request, now.service)
     return fragments.answer(
         request, "controller/_policy_simulation.html", values, state=shown.found.state
     )
@@ -283,11 +285,11 @@ def _simulation(now: InForce, pk: UUID) -> policy_page.Simulation:
     return found
 
 
-def _may(request: HttpRequest) -> dict[str, Any]:
-    user = request.user
+def _may(request: HttpRequest, service: Service) -> dict[str, Any]:
+    rights = rights_of(request)
     return {
-        "may_edit": user.has_perm(people.EDIT_POLICY),
-        "may_try": user.has_perm(people.BACKTEST),
+        "may_edit": rights.may(people.EDIT_POLICY, service),
+        "may_try": rights.may(people.BACKTEST),
     }
 
 
@@ -315,7 +317,7 @@ def _render(
 ) -> HttpResponse:
     outcome = outcome or Told()
     at = timezone.now()
-    may = _may(request)
+    may = _may(request, now.service)
     values: dict[str, Any] = {
         "now": at,
         "service": now.service,

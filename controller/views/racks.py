@@ -27,6 +27,7 @@ from controller.services import people
 from controller.services import racks as service
 from controller.services.errors import ConflictError, InvalidError
 from controller.views import fragments, shell
+from controller.views.chrome import rights_of
 from controller.views.drawn import rack_of
 
 COLOURS: Final[Mapping[ColourBy, str]] = {
@@ -152,7 +153,7 @@ def _show(
         "drawn": drawn,
         "form": form,
         "conflict": conflict,
-        "may_edit": request.user.has_perm(people.EDIT_FLEET),
+        "may_edit": rights_of(request).may(people.EDIT_FLEET, found.row),
         "needs": people.NEEDS[people.EDIT_FLEET],
         **look.choices,
     }
@@ -230,7 +231,7 @@ def _ask(
         "move": found,
         "form": form,
         "conflict": conflict,
-        "may_edit": request.user.has_perm(people.EDIT_FLEET),
+        "may_edit": rights_of(request).may(people.EDIT_FLEET, found.node),
         "needs": people.NEEDS[people.EDIT_FLEET],
     }
     return render(request, "controller/node_move.html", values, status=status)

@@ -48,6 +48,7 @@ const KEYS = [
   ["g a", "Go to the approvals", go("/approvals/")],
   ["g d", "Go to the decisions", go("/decisions/")],
   ["g f", "Go to the fleet", go("/fleet/")],
+  ["g v", "Go to the overrides", go("/overrides/")],
   ["g b", "Go to the backtests", go("/backtests/")],
   ["g u", "Go to the audit", go("/audit/")],
   ["j", "Next row", () => move(1)],

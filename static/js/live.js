@@ -116,17 +116,21 @@ const strip = () => document.querySelector("[data-strip]");
 const pageTitle = document.title.slice((strip()?.dataset.title ?? "").length);
 let said = strip()?.dataset.mode;
 
+function counted(name, number) {
+  const count = document.querySelector(`[data-count-of=${name}]`);
+  if (!count) return;
+  count.hidden = number === "0";
+  count.firstChild.textContent = number;
+}
+
 function follow() {
   const now = strip();
   if (!now) return;
   document.title = now.dataset.title + pageTitle;
   const icon = document.querySelector("link[rel=icon]");
   if (icon.getAttribute("href") !== now.dataset.favicon) icon.href = now.dataset.favicon;
-  const count = document.querySelector("[data-count-of=approvals]");
-  if (count) {
-    count.hidden = now.dataset.waiting === "0";
-    count.firstChild.textContent = now.dataset.waiting;
-  }
+  counted("approvals", now.dataset.waiting);
+  counted("overrides", now.dataset.overrides);
   showPause();
   if (said !== now.dataset.mode) announce(`The controller is ${now.dataset.mode}`);
   said = now.dataset.mode;

@@ -14,7 +14,7 @@ from controller.models import AuditEvent, Grant
 from controller.services import granting, people
 from controller.services.errors import ConflictError, ForbiddenError, InvalidError
 from controller.services.rights import read_rights
-from inventory.models import Cluster, Region
+from inventory.models import Cluster, Region, Service
 from tests import factories
 from tests.pages.reading import reading, words
 from tests.services.people import person
@@ -201,3 +201,37 @@ def test_ending_twice_names_who_was_faster() -> None:
         granting.end(row.pk, reason="again", by=boss)
     with pytest.raises(InvalidError):
         granting.end(row.pk, reason=" ", by=boss)
+
+
+@pytest.mark.usefixtures("root")
+def test_a_role_within_a_scope_works_in_the_pages_too(client: Client) -> None:
+    service = Service.objects.get(slug="chat")
+    other = factories.make_service("code", cluster=foreign())
+    now = timezone.now()
+    left = {"expires_at": now + timedelta(minutes=9), "created_at": now, "evidence_at": now}
+    own, strange = (factories.make_proposal(one, **left) for one in (service, other))
+    client.force_login(a_grant("olga", "Approver", region=service.cluster.region).user)
+
+    queue = client.get("/approvals/").content.decode()
+    assert f"/approvals/{own.pk}/" in queue
+    assert f"/approvals/{strange.pk}/" not in queue
+    assert "Approvals 1 waiting" in words(queue)
+    assert "needs Approver" not in reading(client, f"/approvals/{own.pk}/")
+    assert "needs Approver on code" in reading(client, f"/approvals/{strange.pk}/")
+    assert "Freeze chat…" in reading(client, "/services/chat/")
+    assert "freezing needs Operator on code" in reading(client, "/services/code/")
+    assert client.post(f"/approvals/{strange.pk}/reject/", REJECTION).status_code == 403
+    assert client.post(f"/approvals/{own.pk}/reject/", REJECTION).status_code == 302
+
+
+REJECTION = {"version": 1, "reason": "not now"}
+
+
+def test_a_policy_editor_of_one_service_edits_that_policy(client: Client) -> None:
+    service, other = factories.make_service("chat"), factories.make_service("code")
+    client.force_login(a_grant("sam", "Policy editor", service=service).user)
+    for tab in ("policy", "placement"):
+        own, strange = (reading(client, f"/services/{one}/{tab}/") for one in ("chat", "code"))
+        assert "Shown only" not in own.partition("Placement of")[2] or tab == "policy"
+        assert own != strange
+    assert "Shown only" in reading(client, f"/services/{other.slug}/placement/")

@@ -326,10 +326,10 @@ def test_pages_cost_the_same_for_any_rack(
     reader.get(PAGE)
     # session, person, preferences, 5 of the strip; sites, clusters, racks, 2 of use, racks with
     # site, 3 of nodes, switches, 2 of nodes without a rack, 3 of permissions
-    with django_assert_num_queries(23):
+    with django_assert_num_queries(25):
         reader.get(PAGE)
     # the same without sites, clusters and nodes without a rack; the rack, its neighbours, history
-    with django_assert_num_queries(21):
+    with django_assert_num_queries(23):
         reader.get(page_of(rack))
 
 

@@ -16,7 +16,7 @@ from django.urls import URLPattern, reverse
 from django.utils import timezone
 
 from controller import urls
-from controller.models import Grant, Rearrangement
+from controller.models import Grant, Override, Rearrangement
 from controller.services import people
 from controller.services.accounts import ROLES, ensure_roles
 from inventory.models import Cluster, Node, Region, Service
@@ -89,6 +89,15 @@ def _fleet_change(side: Side) -> dict[str, Any]:
     return {"node": node, "action": "cordon", "reason": "why", "confirm": "1"}
 
 
+def _longer(_side: Side) -> dict[str, Any]:
+    return {"version": 1, "lasts": "120", "reason": "why"}
+
+
+def _override(side: Side) -> dict[str, Any]:
+    scope = f"service:{side.service.slug}"
+    return {"step": "set", "kind": "in_only", "scope": scope, "lasts": "30", "reason": "why"}
+
+
 def _grant(side: Side) -> dict[str, Any]:
     scope = f"cluster:{side.cluster.slug}"
     return {"user": "vera", "role": "Viewer", "scope": scope, "reason": "why"}
@@ -129,6 +138,9 @@ DOORS: Final[dict[str, Door]] = {
     ),
     "hardware-delete": Door(people.EDIT_FLEET, _hardware, _answer(reason="why"), scoped=False),
     "import-new": Door(people.EDIT_FLEET, scoped=False),
+    "override-new": Door(people.OVERRIDE, body=_override),
+    "override-extend": Door(people.OVERRIDE, _pk("override"), _longer),
+    "override-end": Door(people.OVERRIDE, _pk("override"), _answer(reason="why")),
     "grants": Door(people.GRANT, body=_grant),
     "grant-end": Door(people.GRANT, _pk("grant"), _answer(reason="why")),
 }
@@ -171,11 +183,21 @@ def _side(name: str) -> Side:
         evidence_at=now,
         expires_at=now + timedelta(minutes=9),
     )
+    override = Override.objects.create(
+        service=service,
+        kind="advisory",
+        reason="why",
+        by_name="ana",
+        made_at=now,
+        starts_at=now,
+        ends_at=now + timedelta(hours=1),
+    )
     vera = User.objects.get_or_create(username="vera")[0]
     grant = Grant.objects.create(
         user=vera, role="Operator", cluster=cluster, reason="why", by_name="ana", granted_at=now
     )
     keys = {
+        "override": override.pk,
         "grant": grant.pk,
         "proposal": proposal.pk,
         "moves": moves.pk,

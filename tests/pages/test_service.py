@@ -85,7 +85,7 @@ def test_the_table_costs_the_same_for_any_fleet(
         factories.make_decision(factories.make_service(f"service-{i}"))
     reader.get("/services/")
     # session, person, preferences, 5 for the strip, 4 for the rows, clusters, 2 of permissions
-    with django_assert_num_queries(16):
+    with django_assert_num_queries(18):
         reader.get("/services/")
 
 

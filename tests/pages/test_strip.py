@@ -130,7 +130,7 @@ def test_the_strip_costs_the_same_for_any_fleet(
         factories.make_service(f"service-{i}")
     made_tick()
     person.has_perm("controller.approve_proposal")
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):
         read_strip(person, timezone.now())
 
 

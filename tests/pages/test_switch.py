@@ -146,7 +146,7 @@ def test_the_page_costs_the_same_for_any_switch(
     reader.get(LEAF)
     # session, person, preferences, 5 of the strip; switch, 2 of use, links, domains, 3 of nodes,
     # 2 of events, audit, 3 of permissions
-    with django_assert_num_queries(22):
+    with django_assert_num_queries(24):
         reader.get(LEAF)
 
 

@@ -196,7 +196,7 @@ def test_the_page_costs_the_same_for_any_cluster(
     reader.get(PAGE)
     # session, person, preferences, 5 of the strip; clusters, 2 of use, domains, 3 of nodes,
     # switches with events, 2 of cables, services, version, 2 of permissions
-    with django_assert_num_queries(24):
+    with django_assert_num_queries(26):
         reader.get(PAGE)
 
 
