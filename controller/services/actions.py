@@ -498,8 +498,9 @@ def _close_proposal(action: Action, state: ProposalState, text: str) -> None:
 def resolve(pk: UUID, *, actuator_of: ActuatorOf) -> ActionState:
     """Find out what became of an action whose answer is missing, and finish it (S14, K04, K05).
 
-    Reads first. If the cluster still stands where the action found it, the same order is sent
-    again, which the cluster takes once; if it moved elsewhere, the action has failed.
+    Reads first. If the cluster still stands where the action found it once no request can arrive
+    any more, the same order is sent again, which the cluster takes once; if it moved elsewhere,
+    the action has failed.
     """
     action = _read(pk)
     if action.state not in (ActionState.SENT, ActionState.UNKNOWN):
@@ -527,8 +528,21 @@ def _once_more(action: Action, seen: ScaleView, actuator_of: ActuatorOf) -> Acti
     if seen.resource_version != action.resource_version:
         text = f"Changed outside meanwhile: the cluster holds {seen.desired}."
         return _end(action, ActionState.FAILED, text)
+    if _may_still_arrive(action):
+        _move(action, ActionState.UNKNOWN, error="No answer yet, and it may still arrive.")
+        return ActionState.UNKNOWN
     _move(action, ActionState.RECORDED)
     return run(action.pk, actuator_of=actuator_of)
+
+
+def _may_still_arrive(action: Action) -> bool:
+    """Return whether the last request of an action may be under way, so that nothing ends it.
+
+    Called off too early, a slow one would take effect after the freeze was shown as complete.
+    """
+    sent_at = action.sent_at
+    within = timedelta(seconds=ANSWER_WITHIN_S)
+    return sent_at is not None and database_now() - sent_at < within
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,15 @@ from controller.core.registration import InStep
 from controller.core.types import Instances, Mode
 from controller.models import Action, AuditEvent, Decision, Freeze, Proposal, ServiceStatus
 from controller.models.clock import database_now
+from controller.selectors.freezes import requests_outstanding
 from controller.services import actions
+from controller.services.freezes import freeze
 from controller.services.rows import basis_of
 from inventory.models import Service
 from inventory.snapshot import service_spec
 from tests.clusters import Cluster
 from tests.factories import make_proposal, make_service
+from tests.services.people import person
 from tests.tampering import unguarded
 
 
@@ -121,6 +124,12 @@ def test_an_older_epoch_is_refused_by_the_cluster_s12() -> None:
     assert cluster.writes == []
 
 
+def age_sending(action: Action) -> None:
+    """Let the time pass within which a request may arrive."""
+    long_ago = database_now() - timedelta(seconds=actions.ANSWER_WITHIN_S + 1)
+    Action.objects.filter(pk=action.pk).update(sent_at=long_ago)
+
+
 @pytest.mark.django_db
 def test_a_lost_answer_is_read_back_and_counts_once_k04_s14() -> None:
     action = make_action(make_service())
@@ -136,9 +145,23 @@ def test_a_request_that_never_arrived_is_sent_again_under_the_same_id_k05() -> N
     cluster = Cluster(trouble=["dropped"])
     assert actions.run(action.pk, actuator_of=cluster.of) == ActionState.UNKNOWN
     assert cluster.writes == []
+    age_sending(action)
     assert actions.resolve(action.pk, actuator_of=cluster.of) == ActionState.APPLIED
     assert cluster.writes == [str(action.pk)]
     assert Action.objects.get().attempts == 2
+
+
+@pytest.mark.django_db
+def test_a_freeze_is_not_complete_while_a_slow_request_may_arrive_s16() -> None:
+    action = make_action(make_service())
+    cluster = Cluster(trouble=["dropped"])
+    actions.run(action.pk, actuator_of=cluster.of)
+    freeze(about=None, user=person("ana", "Operator"), reason="incident")
+    assert actions.resolve(action.pk, actuator_of=cluster.of) == ActionState.UNKNOWN
+    assert requests_outstanding(None) == 1
+    age_sending(action)
+    assert actions.resolve(action.pk, actuator_of=cluster.of) == ActionState.CANCELLED
+    assert (requests_outstanding(None), cluster.writes) == (0, [])
 
 
 @pytest.mark.django_db
@@ -199,6 +222,7 @@ def test_a_freeze_also_stops_the_second_try() -> None:
     cluster = Cluster(trouble=["dropped"])
     actions.run(action.pk, actuator_of=cluster.of)
     Freeze.objects.create(service=None, by_name="ana", reason="stop", since=database_now())
+    age_sending(action)
     assert actions.resolve(action.pk, actuator_of=cluster.of) == ActionState.CANCELLED
     assert cluster.writes == []
 
