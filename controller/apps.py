@@ -11,6 +11,7 @@ class ControllerConfig(AppConfig):
 
     def ready(self) -> None:
         """Listen for sign-ins."""
-        from controller.services import sign_ins  # noqa: PLC0415 - models exist only now
+        from controller.services import sessions, sign_ins  # noqa: PLC0415 - models exist only now
 
         sign_ins.listen()
+        sessions.listen()

@@ -20,6 +20,7 @@ YES_WORDS = frozenset({"1", "true", "yes", "on"})
 LARGEST_PORT = 65_535
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 SHORTEST_SECRET = 50
+WHO = ("off", "approvers", "everybody")
 REDIS_SCHEMES = frozenset({"redis", "rediss", "valkey", "valkeys"})
 
 
@@ -185,6 +186,12 @@ def _addresses(raw: str) -> tuple[str, ...]:
         return tuple(str(ip_address(name)) for name in _names(raw))
     except ValueError as error:
         raise _UnusableError("write addresses such as 10.0.0.5, a comma between") from error
+
+
+def _who(raw: str) -> str:
+    if raw.lower() not in WHO:
+        raise _UnusableError(f"write one of {', '.join(WHO)}")
+    return raw.lower()
 
 
 def _secret_key(raw: str) -> str:
@@ -387,7 +394,8 @@ class Configuration:
         group="Security",
         default="",
         help="Addresses of the proxies in front of the web server: only from them is "
-        "`X-Forwarded-For` believed, which the audit keeps as the source of a request.",
+        "`X-Forwarded-For` believed. The audit keeps the source of a request, and wrong "
+        "passwords are counted by it.",
     )
     secure: bool = _setting(
         "HETEROSCALE_SECURE",
@@ -414,6 +422,24 @@ class Configuration:
         group="Security",
         default="43200",
         help="A session ends this long after signing in, whatever happened since.",
+    )
+    fresh_s: int = _setting(
+        "HETEROSCALE_FRESH_S",
+        _seconds,
+        kind="seconds",
+        group="Security",
+        default="300",
+        help="What matters most, such as resuming or changing people, asks for the password again "
+        "when it was last given longer ago.",
+    )
+    second_factor: str = _setting(
+        "HETEROSCALE_SECOND_FACTOR",
+        _who,
+        kind="off, approvers or everybody",
+        group="Security",
+        default="off",
+        help="Who must have an authenticator beside the password: nobody, those who may approve "
+        "(recommended), or everybody. Whoever has one is asked for it in any case.",
     )
     queue_token: str | None = _setting(
         "RQ_API_TOKEN",

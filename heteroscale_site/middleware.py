@@ -5,20 +5,28 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
+from typing import cast
 
 from django.conf import settings
 from django.contrib.auth import logout
+from django.contrib.auth.models import User
 from django.contrib.auth.views import redirect_to_login
-from django.http import Http404, HttpRequest, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.shortcuts import redirect, render
 from django.utils import timezone
 
-from controller.services import audit
+from controller.services import audit, second_factor
+from controller.services.sessions import ACTIVE_AT, FACTOR_AT, SIGNED_IN_AT
+from controller.views import fresh
+from controller.views.kept import SAFE
 
 Answer = Callable[[HttpRequest], HttpResponseBase]
 
-SIGNED_IN_AT = "signed_in_at_s"
-ACTIVE_AT = "active_at_s"
 QUEUE_PAGES = "/queue/"
+# Where people and their rights are changed.
+PEOPLE_PAGES = "/admin/auth/"
+# Pages that need no second factor: the way to one, and the way out.
+DOOR_PAGES = ("/me/second-factor/", "/sign-in/", "/sign-out/", "/static/", "/healthz", "/readyz")
 # Writing the session on every click would cost a row update a page.
 NOTED_EVERY_S = 60
 
@@ -78,8 +86,7 @@ class SessionAgeMiddleware:
     def _check(self, request: HttpRequest) -> None:
         now_s = timezone.now().timestamp()
         session = request.session
-        signed_in_s = session.setdefault(SIGNED_IN_AT, now_s)
-        active_s = session.setdefault(ACTIVE_AT, now_s)
+        signed_in_s, active_s = session.get(SIGNED_IN_AT, 0.0), session.get(ACTIVE_AT, 0.0)
         if now_s - signed_in_s > settings.SESSION_S or now_s - active_s > settings.IDLE_S:
             logout(request)
         elif now_s - active_s > NOTED_EVERY_S and not _refreshes_itself(request):
@@ -107,6 +114,62 @@ class QueuePagesMiddleware:
         return self.get_response(request)
 
 
+class SameSiteMiddleware:
+    """Refuses a form that another site sent, a neighbouring sub-domain included.
+
+    Every browser of today says in ``Sec-Fetch-Site`` who sent it, and no script can change that;
+    without it the token and Django's look at ``Origin`` stand alone.
+    """
+
+    def __init__(self, get_response: Answer) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer before anything reads the form."""
+        site = request.headers.get("Sec-Fetch-Site", "same-origin")
+        if request.method in SAFE or site in {"same-origin", "none"}:
+            return self.get_response(request)
+        return render(request, "403_csrf.html", status=403)
+
+
+class FreshPeopleMiddleware:
+    """Asks again who is there before the administration changes people or their rights."""
+
+    def __init__(self, get_response: Answer) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Do nothing yet: the token of the form has to be looked at first."""
+        return self.get_response(request)
+
+    def process_view(self, request: HttpRequest, *_: object) -> HttpResponse | None:
+        """Ask for a fresh proof where the last one is old."""
+        if request.path_info.startswith(PEOPLE_PAGES) and request.user.is_authenticated:
+            return fresh.require_fresh(request)
+        return None
+
+
+class SecondFactorMiddleware:
+    """Lets those who must have a second factor do nothing before they have shown it."""
+
+    def __init__(self, get_response: Answer) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Do nothing yet: the token of the form has to be looked at first."""
+        return self.get_response(request)
+
+    def process_view(self, request: HttpRequest, *_: object) -> HttpResponse | None:
+        """Send them to the page that asks for the code, or to the one that sets it up."""
+        if not _lacks_factor(request):
+            return None
+        if request.path_info.startswith("/api/"):
+            return JsonResponse({"detail": "Sign in with your second factor first."}, status=403)
+        if second_factor.is_enrolled(cast("User", request.user)):
+            return fresh.ask(request)
+        return redirect("second-factor")
+
+
 class NoStoreMiddleware:
     """Keeps the pages of a signed-in person out of every cache.
 
@@ -126,6 +189,16 @@ class NoStoreMiddleware:
             known = response.has_header("ETag")
             response["Cache-Control"] = "private, no-cache" if known else "no-store"
         return response
+
+
+def _lacks_factor(request: HttpRequest) -> bool:
+    """Return whether the person must have a second factor and did not show it in this session."""
+    if settings.SECOND_FACTOR == "off" or request.path_info.startswith(DOOR_PAGES):
+        return False
+    user = request.user
+    if not isinstance(user, User) or FACTOR_AT in request.session:
+        return False
+    return second_factor.is_required(user)
 
 
 def _has_session(request: HttpRequest) -> bool:

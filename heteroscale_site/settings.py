@@ -32,9 +32,11 @@ KEEP_BACKTESTS_D = CONFIGURATION.keep_backtests_d
 DEMO_SPEED = CONFIGURATION.demo_speed
 IDLE_S = CONFIGURATION.idle_s
 SESSION_S = CONFIGURATION.session_s
-PROXIES = CONFIGURATION.proxies
 AUDIT_ANCHOR = CONFIGURATION.audit_anchor or HOME_LAYOUT.audit_anchor
 AUDIT_ANCHOR_S = CONFIGURATION.audit_anchor_s
+FRESH_S = CONFIGURATION.fresh_s
+SECOND_FACTOR = CONFIGURATION.second_factor
+PROXIES = CONFIGURATION.proxies
 
 DEBUG = CONFIGURATION.debug
 # Before the first start there is no key to keep; a passing one serves commands that sign nothing.
@@ -62,15 +64,19 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "heteroscale_site.middleware.AuditedMiddleware",
-    "django.middleware.security.SecurityMiddleware",
+    # First, so that the redirect to HTTPS and the refusal of a host carry the policy as well.
     "csp.middleware.CSPMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "heteroscale_site.middleware.SessionAgeMiddleware",
+    "heteroscale_site.middleware.SameSiteMiddleware",
+    "heteroscale_site.middleware.SecondFactorMiddleware",
+    "heteroscale_site.middleware.FreshPeopleMiddleware",
     "heteroscale_site.middleware.QueuePagesMiddleware",
     "heteroscale_site.middleware.NoStoreMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -144,11 +150,13 @@ AUTH_PASSWORD_VALIDATORS = [
         ("NumericPasswordValidator", {}),
     )
 ]
+SESSION_ENGINE = "controller.services.session_store"
 SESSION_COOKIE_AGE = SESSION_S
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_HTTPONLY = True
 CSRF_COOKIE_SAMESITE = "Lax"
+CSRF_FAILURE_VIEW = "controller.views.kept.csrf_failed"
 
 # What every answer says to the browser.
 X_FRAME_OPTIONS = "DENY"

@@ -15,6 +15,7 @@ from controller.models.loop import (
 from controller.models.overriding import Breaker, Grant, OutsideChange, Override
 from controller.models.placement import Rearrangement
 from controller.models.profiles import EngineProfile
+from controller.models.sign_in import RecoveryCode, SecondFactor, Session, SignInTries
 from controller.models.simulated import SimulatedFleet, SimulatedService
 from controller.models.steering import (
     Action,
@@ -49,11 +50,15 @@ __all__ = [
     "Proposal",
     "ProposalComment",
     "Rearrangement",
+    "RecoveryCode",
     "Removal",
     "Sample",
     "SavedView",
     "Seal",
+    "SecondFactor",
     "ServiceStatus",
+    "Session",
+    "SignInTries",
     "SimulatedFleet",
     "SimulatedService",
     "Tick",

@@ -25,6 +25,7 @@ RESUME: Final = "controller.resume"
 BACKTEST: Final = "controller.run_backtest"
 EDIT_POLICY: Final = "inventory.change_policy"
 EDIT_FLEET: Final = "inventory.change_node"
+PEOPLE: Final = "auth.change_user"
 CORDON: Final = "inventory.cordon_node"
 NEEDS: Final = {
     APPROVE: "deciding on proposals needs the role Approver",
@@ -38,6 +39,7 @@ NEEDS: Final = {
     BACKTEST: "starting and cancelling backtests needs the role Operator",
     EDIT_FLEET: "changing the inventory needs the role Inventory editor",
     CORDON: "cordoning, draining and returning nodes needs the role Operator",
+    PEOPLE: "changing people, their sessions and locks needs the role Admin",
     EDIT_POLICY: "changing a policy needs the role Policy editor",
 }
 LONGEST_REASON: Final = 1000

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 
-from controller.models import Backtest, PoolSample, Sample, Tick, Trace
+from controller.models import Backtest, PoolSample, Sample, Session, SignInTries, Tick, Trace
 from inventory.models import Cluster, ImportFile, ImportRun, Service
 from inventory.services.bindings import prune_bindings
 
@@ -16,6 +16,8 @@ KEEP_IMPORT_FILES = timedelta(days=30)
 
 KEEP_BINDINGS = timedelta(days=7)
 FILES_AT_ONCE = 20
+KEEP_TRIES = timedelta(days=30)
+DOORS_AT_ONCE = 1000
 
 
 def prune(now: datetime) -> None:
@@ -42,6 +44,7 @@ def prune(now: datetime) -> None:
     _prune_backtests(now - timedelta(days=settings.KEEP_BACKTESTS_D))
     _prune_import_files(now - KEEP_IMPORT_FILES)
     prune_bindings(now - KEEP_BINDINGS)
+    _prune_doors(now)
 
 
 def _prune_backtests(edge: datetime) -> None:
@@ -54,6 +57,16 @@ def _prune_backtests(edge: datetime) -> None:
     idle = list(unused.values_list("pk", flat=True)[:BACKTESTS_AT_ONCE])
     if idle:
         Trace.objects.filter(pk__in=idle, backtests=None).delete()
+
+
+def _prune_doors(now: datetime) -> None:
+    """Delete sessions that ended by themselves, and tries that say nothing any more."""
+    for rows in (
+        Session.objects.filter(expire_date__lt=now),
+        SignInTries.objects.filter(last_at__lt=now - KEEP_TRIES),
+    ):
+        if keys := list(rows.values_list("pk", flat=True)[:DOORS_AT_ONCE]):
+            rows.filter(pk__in=keys).delete()
 
 
 def _prune_import_files(edge: datetime) -> None:

@@ -29,6 +29,7 @@ RIGHTS: Final[Mapping[str, str]] = {
     people.BACKTEST: "run backtests",
     people.RULE: "change the rules that approve by themselves",
     people.GRANT: "grant and end roles",
+    people.PEOPLE: "lift locks, end sessions and reset second factors of people",
 }
 """What a page calls each right."""
 

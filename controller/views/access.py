@@ -18,7 +18,7 @@ from controller.services import granting, people
 from controller.services.accounts import ROLES
 from controller.services.errors import ConflictError, ForbiddenError, InvalidError
 from controller.services.rights import RIGHTS
-from controller.views import shell
+from controller.views import fresh, shell
 from controller.views.chrome import read_chrome, rights_of
 
 TABS = (("now", "In force"), ("over", "Over"))
@@ -121,6 +121,7 @@ class EndForm(forms.Form):
 
 
 @shell.page("GET", "POST")
+@fresh.needed
 def index(request: HttpRequest) -> HttpResponse:
     """List the roles within scopes, or grant one."""
     if request.method != "POST":
@@ -173,6 +174,7 @@ def _list(
 
 
 @shell.page("GET", "POST")
+@fresh.needed
 def end(request: HttpRequest, pk: int) -> HttpResponse:
     """Say what taking a role back means, or take it back."""
     if request.method != "POST":

@@ -19,7 +19,7 @@ from controller.selectors.scopes import Scope
 from controller.selectors.stops import outstanding_words
 from controller.services import freezes, people
 from controller.services.errors import ConflictError
-from controller.views import fragments, shell
+from controller.views import fragments, fresh, shell
 
 
 @shell.page("GET", "POST")
@@ -35,12 +35,14 @@ def freeze_service(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @shell.page("GET", "POST")
+@fresh.needed
 def resume(request: HttpRequest) -> HttpResponse:
     """Let automatic change of the scope in the address go on, by default everywhere."""
     return _resume(request, _scope(request))
 
 
 @shell.page("GET", "POST")
+@fresh.needed
 def resume_service(request: HttpRequest, slug: str) -> HttpResponse:
     """Let automatic change of one service go on."""
     return _resume(request, _found(f"service:{slug}"))

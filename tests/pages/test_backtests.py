@@ -577,7 +577,7 @@ def test_looking_changes_nothing_and_the_token_is_needed() -> None:
 
     for path in ("/backtests/new/", f"/backtests/{row.pk}/cancel/"):
         assert strict.post(path, FORM).status_code == 403
-        assert Client().post(path, FORM).headers["Location"].startswith("/sign-in/")
+        assert Client().post(path, FORM).status_code == 403
     assert strict.get(f"/backtests/{row.pk}/cancel/").status_code == 405
     assert list(Backtest.objects.values_list("state", flat=True)) == ["queued"]
 

@@ -110,7 +110,7 @@ def test_looking_changes_nothing_and_the_token_is_needed() -> None:
     for path in ("/freeze/", "/resume/", "/services/chat/freeze/", "/services/chat/resume/"):
         assert strict.get(path).status_code == 200
         assert strict.post(path, {"reason": "x"}).status_code == 403
-        assert Client().post(path, {"reason": "x"}).headers["Location"].startswith("/sign-in/")
+        assert Client().post(path, {"reason": "x"}).status_code == 403
     assert not Freeze.objects.exists()
 
 

@@ -30,7 +30,7 @@ from tests.services.people import person
 
 pytestmark = pytest.mark.django_db
 BASE = "/fleet/what-if/"
-WRITES = re.compile(r"\s*(INSERT|UPDATE(?! .django_session)|DELETE|TRUNCATE)", re.IGNORECASE)
+WRITES = re.compile(r"\s*(INSERT|UPDATE(?! .controller_session)|DELETE|TRUNCATE)", re.IGNORECASE)
 
 
 @pytest.fixture

@@ -197,6 +197,7 @@ def test_the_production_settings_pass_the_deployment_checks(product: Product) ->
     said = product.manage(
         *("check", "--deploy", "--fail-level", "WARNING"),
         HETEROSCALE_SECURE="1",
+        HETEROSCALE_SECOND_FACTOR="approvers",
         SECRET_KEY="".join(chr(ord("!") + number % 90) for number in range(64)),
         ALLOWED_HOSTS="scale.example.org",
     )
