@@ -11,6 +11,8 @@ import structlog
 from django.db import transaction
 
 from controller.core import memory as memories
+from controller.core.breaker import USUAL as USUAL_THRESHOLDS
+from controller.core.breaker import Thresholds, Trip
 from controller.core.budgets import USUAL, Allowance, FleetRules
 from controller.core.cycle import Look, Outcome, blind, decide_all, look
 from controller.core.memory import Memory
@@ -21,11 +23,13 @@ from controller.core.placement.values import Plan
 from controller.core.placement.weaker import handicaps
 from controller.core.ports import MetricsSource, View
 from controller.core.reasons import Code
-from controller.core.types import Decision, Instances, Quality, ServiceSpec
+from controller.core.types import Decision, Hold, Instances, Quality, ServiceSpec
 from controller.core.words import clean
-from controller.selectors import freezes, overriding, profiles, removals
+from controller.selectors import breakers, freezes, overriding, profiles, removals
 from controller.selectors import memory as rows
+from controller.selectors.freezes import Holds
 from controller.selectors.situation import refused_in_a_row, situation
+from controller.services import breakers as stopping
 from controller.services import recording
 from controller.services.leadership import Lease
 from controller.services.recording import Page
@@ -40,11 +44,12 @@ LONGEST_WINDOW_S: Final = 7 * 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class LoopSettings:
-    """Period and oldest usable sample [s], and the rules of the whole fleet."""
+    """Period and oldest usable sample [s], the rules of the whole fleet, when it stops itself."""
 
     tick_s: float
     max_age_s: float
     rules: FleetRules = USUAL
+    breaker: Thresholds = USUAL_THRESHOLDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +114,13 @@ def run(
     now = Known(known.specs)
     seen = _with_handicaps(seen, now)
     allowance = Allowance(settings.rules, removed)
-    outcome = decide_all(
-        known.specs, seen, recall=recall, hold_of=frozen.over, allowance=allowance
+    outcome, trips = _decided(
+        lambda hold_of: decide_all(
+            known.specs, seen, recall=recall, hold_of=hold_of, allowance=allowance
+        ),
+        frozen,
+        lease,
+        settings,
     )
     unreadable = [
         blind(key, recall(key), Code.CONFIG_INVALID, text, now_s=now_s)
@@ -134,6 +144,7 @@ def run(
         ],
         failures=outcome.failures,
         fresh=sum(map(is_fresh, outcome.decisions)),
+        trips=trips,
     )
     due = recording.record(page, lease=lease, slot=slot)
     watch.mark("record")
@@ -145,6 +156,31 @@ def _steered(now_s: float) -> Snapshot:
     """Return the configuration of all services under the overrides in force."""
     known, orders = snapshot.read(profiles.readable), overriding.in_force()
     return replace(known, specs=[orders.steer(spec, now_s) for spec in known.specs])
+
+
+def _decided(
+    decide: Callable[[Callable[[str], Hold | None]], Outcome],
+    stops: Holds,
+    lease: Lease,
+    settings: LoopSettings,
+) -> tuple[Outcome, tuple[Trip, ...]]:
+    """Return what is decided and why the controller stops itself, if it does.
+
+    What the very tick that trips wanted is no longer trusted either. Where that can't be judged
+    the tick goes on under the breakers that are open already (S24).
+    """
+    outcome = decide(stops.automatic_over)
+    try:
+        with transaction.atomic():
+            trips = breakers.tripped(
+                outcome, stops, lease.now, tick_s=settings.tick_s, limits=settings.breaker
+            )
+    except Exception:
+        log.exception("the circuit breakers can't be judged")
+        trips = ()
+    if trips:
+        outcome = decide(stopping.with_trips(stops, trips, lease.now.timestamp()))
+    return outcome, trips
 
 
 class Known:

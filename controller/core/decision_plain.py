@@ -593,11 +593,12 @@ def _hold(overrides: Sequence[_Part], scope: str, now_s: float) -> Hold | None:
 
 def _freeze(one: _Part, scope: str, now_s: float) -> Hold:
     kind = one.text("kind", "")
-    if kind != "freeze":
+    if kind not in ("freeze", "breaker"):
         raise DocumentError(one.path("kind"), f"{shown(kind)} is not supported; give freeze")
     one.only("kind", "by", "reason", "since_s", "until_s")
     by, reason = (one.named(name) for name in ("by", "reason"))
-    return Hold(scope, by, reason, one.number("since_s", now_s), one.optional("until_s"))
+    since_s, until_s = one.number("since_s", now_s), one.optional("until_s")
+    return Hold(scope, by, reason, since_s, until_s, is_breaker=kind == "breaker")
 
 
 def _in_force(hold: Hold, now_s: float) -> bool:
@@ -644,7 +645,7 @@ def record_of(decision: Decision, hold: Hold | None = None) -> dict[str, Any]:
         "sentence": decision.sentence,
         "placement": None,
         "proposal": None,
-        "override": None if hold is None else {"kind": "freeze"} | asdict(hold),
+        "override": None if hold is None else {"scope": hold.scope} | _freeze_document(hold),
         "outcome": None,
     }
 
@@ -771,6 +772,6 @@ def _signal_document(one: Signal) -> dict[str, object]:
 
 
 def _freeze_document(hold: Hold) -> dict[str, object]:
-    return {"kind": "freeze"} | {
+    return {"kind": "breaker" if hold.is_breaker else "freeze"} | {
         name: getattr(hold, name) for name in ("by", "reason", "since_s", "until_s")
     }

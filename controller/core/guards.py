@@ -321,13 +321,22 @@ def freeze(target: Target, ctx: Context) -> Target:
     hold, current = ctx.hold, ctx.state.desired
     if target.blocked or target.want == current or hold is None:
         return target
-    if not hold.binds(ctx.now_s):
+    if hold.is_breaker or not hold.binds(ctx.now_s):
         return target
     left = "until resumed"
     if hold.until_s is not None:
         left = f"for another {seconds(hold.until_s - ctx.now_s)}"
     said = f"{hold.by} froze {hold.scope} {left} ({hold.reason})"
     return target.blocked_at(current, "freeze", Code.FROZEN, said)
+
+
+def breaker(target: Target, ctx: Context) -> Target:
+    """Hold everything, floor repairs too, while the controller does not trust itself."""
+    hold, current = ctx.hold, ctx.state.desired
+    if target.blocked or target.want == current or hold is None or not hold.is_breaker:
+        return target
+    said = f"the circuit breaker of {hold.scope} is open until a person resets it: {hold.reason}"
+    return target.blocked_at(current, "breaker", Code.BREAKER_OPEN, said.rstrip("."))
 
 
 GUARDS: Final[tuple[Guard, ...]] = (
@@ -349,6 +358,7 @@ GUARDS: Final[tuple[Guard, ...]] = (
     outside,
     in_flight,
     freeze,
+    breaker,
 )
 WAIVED: Final = frozenset({ratio, freshness, starting, slo, damping, stabilisation, cooldown})
 """What a pin isn't asked: it rests on no signal, and on the person who set it."""
@@ -373,6 +383,7 @@ STEP_NAMES: Final = (
     "outside",
     "in_flight",
     "freeze",
+    "breaker",
     "fleet",
     "gate",
 )

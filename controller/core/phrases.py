@@ -43,7 +43,7 @@ CODE_TITLES: Final[Mapping[str, str]] = {
     Code.SUPERSEDED: "A newer proposal took its place.",
     Code.ADVISORY_ONLY: "The service only observes: recorded, not carried out.",
     Code.EXECUTOR_ERROR: "The cluster did not carry out the change.",
-    Code.BREAKER_OPEN: "Too many failures in a row; changes pause.",
+    Code.BREAKER_OPEN: "The circuit breaker stopped automatic change.",
     Code.CONFIG_INVALID: "The configuration of the service can't be used.",
     Code.LATENCY_HIGH: "Latency is over its goal by more than the latency policy allows.",
     Code.LATENCY_LOW: "Latency is far under its goal, and nothing else sizes the service.",

@@ -455,13 +455,17 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A person's stop over a scope: who, why, since and until when (``None``: until resumed)."""
+    """A stop over a scope: who, why, since and until when (``None``: until resumed).
+
+    A person's, or with ``is_breaker`` the controller's own.
+    """
 
     scope: str
     by: str
     reason: str
     since_s: float
     until_s: float | None = None
+    is_breaker: bool = False
 
     def binds(self, now_s: float) -> bool:
         """Return whether it is in force."""

@@ -1,7 +1,7 @@
 """What is frozen, read from every place a stop can come from; unreadable means frozen (S16)."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
@@ -12,24 +12,34 @@ from django.db.models.functions import Now
 from controller.core.overrides import OverrideKind
 from controller.core.types import Hold
 from controller.core.words import clean
-from controller.models.overriding import Override
-from controller.models.scopes import FLEET, covering, in_time
+from controller.models.overriding import Breaker, Override
+from controller.models.scopes import FLEET, Scoped, covering, in_time
 from controller.models.steering import Freeze
 from inventory.models import Service
 
 FLAG_FILE = "FREEZE"
+BY_ITSELF = "the controller"
 
 
 @dataclass(frozen=True, slots=True)
 class Holds:
-    """The fleet's hold, if any, and those of single services by slug, whatever their scope."""
+    """The fleet's hold, if any, and those of single services by slug, whatever their scope.
+
+    Open breakers are kept apart: they stop what nobody approved, and nothing else.
+    """
 
     fleet: Hold | None
     services: Mapping[str, Hold]
+    breaker: Hold | None = None
+    broken: Mapping[str, Hold] = field(default_factory=dict)
 
     def over(self, service: str) -> Hold | None:
         """Return the hold a service is under; that of the widest scope comes first."""
         return self.fleet or self.services.get(service)
+
+    def automatic_over(self, service: str) -> Hold | None:
+        """Return what keeps the controller from acting by itself: a hold or an open breaker."""
+        return self.over(service) or self.breaker or self.broken.get(service)
 
 
 def held(service: str = "service") -> Q:
@@ -43,24 +53,39 @@ def held(service: str = "service") -> Q:
     return Q(Exists(freezes)) | Q(Exists(timed))
 
 
+def tripped(service: str = "service") -> Q:
+    """Return whether a breaker is open over the service that an outer query names."""
+    return Q(Exists(Breaker.objects.filter(covering(service), ended_at=None)))
+
+
 def read() -> Holds:
     """Read the environment, the flag file and the rows.
 
-    Two queries, and one more while a region or a cluster is frozen.
+    Three queries, and one more while something is stopped in a region or a cluster.
     """
-    fleet = by_environment() or by_file()
-    found = [*_rows()]
-    members = _members() if any(row.region_id or row.cluster_id for row, _ in found) else ()
-    services: dict[str, Hold] = {}
+    found, open_ones = [*_rows()], [*_breakers()]
+    wide = any(row.region_id or row.cluster_id for row, _ in (*found, *open_ones))
+    members = _members() if wide else []
+    fleet, services = _spread(found, members)
+    return Holds(by_environment() or by_file() or fleet, services, *_spread(open_ones, members))
+
+
+def _spread(
+    found: Iterable[tuple[Scoped, Hold]], members: Iterable[tuple[str, UUID, UUID]]
+) -> tuple[Hold | None, dict[str, Hold]]:
+    """Return the fleet's hold and those of services, that of the widest scope first."""
+    fleet, services = None, dict[str, Hold]()
     for row, hold in sorted(found, key=lambda one: WIDTH[one[0].scope_kind]):
         if row.scope_kind == "fleet":
             fleet = fleet or hold
         elif row.service is not None:
             services.setdefault(row.service.slug, hold)
         for slug, cluster, region in members:
-            if row.cluster_id == cluster or row.region_id == region:
+            if cluster == getattr(row.cluster, "pk", None) or region == getattr(
+                row.region, "pk", None
+            ):
                 services.setdefault(slug, hold)
-    return Holds(fleet, services)
+    return fleet, services
 
 
 WIDTH = {"fleet": 0, "region": 1, "cluster": 2, "service": 3}
@@ -75,6 +100,13 @@ def _rows() -> Iterator[tuple[Freeze | Override, Hold]]:
     for one in timed.select_related(*parts):
         since_s, until_s = one.starts_at.timestamp(), one.ends_at.timestamp()
         yield one, Hold(one.scope, one.by_name, one.reason, since_s, until_s)
+
+
+def _breakers() -> Iterator[tuple[Breaker, Hold]]:
+    found = Breaker.objects.filter(ended_at=None)
+    for row in found.select_related("service", "cluster", "region"):
+        since_s = row.opened_at.timestamp()
+        yield row, Hold(row.scope, BY_ITSELF, row.cause, since_s, is_breaker=True)
 
 
 def _members() -> list[tuple[str, UUID, UUID]]:

@@ -136,7 +136,7 @@ def _stops(strip: StripState) -> Iterator[Item]:
         subject, address = stop.subject, stop.resume
         if stop.is_breaker:
             sentence = f"is stopped: its circuit breaker opened. {stop.reason}"
-            yield Item(_ACTION, "crit", subject, sentence, stop.since, address, "Resume…")
+            yield Item(_ACTION, "crit", subject, sentence, stop.since, address, "Reset…")
         elif stop.part in {"region", "cluster"}:
             sentence = f"is frozen by {stop.by}: {stop.reason}."
             yield Item(_FROZEN, "frozen", subject, sentence, stop.since, address, "Resume…")

@@ -12,7 +12,6 @@ from controller.core.lifecycle import ActionState
 from controller.core.reasons import Code
 from controller.core.types import Hold, Role
 from controller.models import Action, Freeze, ServiceStatus, holds
-from controller.models.holds import Holds
 from controller.models.scopes import About, chain_of, key_of, keys_of, within
 from controller.selectors.stops import Stop, StopKind, read_stops
 from inventory.models import Service
@@ -21,6 +20,7 @@ OUTSTANDING: Final = (ActionState.SENT, ActionState.UNKNOWN)
 """Sent and not answered: a freeze is complete once none of these is left (S16)."""
 
 FREEZE: Final = StopKind.FREEZE
+STOPPED: Final = (Code.FROZEN, Code.BREAKER_OPEN)
 Counts = tuple[int, int]
 """Prefill and decode [instances]."""
 
@@ -76,6 +76,10 @@ class Preview:
     @property
     def _scope(self) -> str:
         return phrases.plural(self.services, "service")
+
+
+Holds = holds.Holds
+"""All that is frozen, as a tick reads it."""
 
 
 def in_force() -> Holds:
@@ -154,7 +158,7 @@ def preview(about: About) -> Preview:
 def _held_back(row: ServiceStatus) -> Counts | None:
     """Return the (prefill, decode) the freeze held back, ``None`` when it held nothing back."""
     steps = row.decision.steps if row.decision is not None else []
-    held = next((step for step in steps if step.get("code") == Code.FROZEN), None)
+    held = next((step for step in steps if step.get("code") in STOPPED), None)
     if held is None:
         return None
     wanted = (int(held["before"]["prefill"]), int(held["before"]["decode"]))

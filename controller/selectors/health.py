@@ -13,6 +13,7 @@ from controller.core.decision_plain import stage_from
 from controller.core.lifecycle import ActionState, ProposalState, SuggestionState
 from controller.models import (
     Action,
+    Breaker,
     DecisionTally,
     PolicySuggestion,
     Proposal,
@@ -55,7 +56,7 @@ def loop_age_s() -> float | None:
 
 
 class FleetCollector:
-    """Figures read from the rows at each scrape; eight queries however large the fleet is."""
+    """Figures read from the rows at each scrape; nine queries however large the fleet is."""
 
     def collect(self) -> Iterator[Metric]:
         """Return every family of ``/metrics``."""
@@ -69,6 +70,11 @@ class FleetCollector:
             "heteroscale_policy_suggestions_open",
             "Open policy suggestions.",
             suggestions.count(),
+        )
+        yield _gauge(
+            "heteroscale_breakers_open",
+            "Open circuit breakers.",
+            Breaker.objects.filter(ended_at=None).count(),
         )
         yield _states("heteroscale_actions", "Actions by state.", _by_state())
         yield from _services()

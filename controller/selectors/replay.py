@@ -31,7 +31,8 @@ from controller.core.types import (
     Signal,
     Wish,
 )
-from controller.models import Action, Decision, Freeze, PoolSample, Proposal, Sample
+from controller.models import Action, Breaker, Decision, Freeze, PoolSample, Proposal, Sample
+from controller.models.holds import BY_ITSELF
 from controller.models.scopes import chain_of
 from controller.selectors.decisions import may_be_joined
 from controller.selectors.memory import REFUSED_FOR_S
@@ -327,8 +328,26 @@ def _hold(row: Decision) -> Hold | None:
         .first()
     )
     if freeze is None:
-        return None
+        return _breaker(row)
     return Hold(freeze.scope, freeze.by_name, freeze.reason, freeze.since.timestamp())
+
+
+def _breaker(row: Decision) -> Hold | None:
+    """Return the breaker a decision was made under, the fleet's first."""
+    found = (
+        Breaker.objects.filter(
+            chain_of(row.service).covering,
+            Q(ended_at__isnull=True) | Q(ended_at__gt=row.last_at),
+            opened_at__lte=row.last_at,
+        )
+        .select_related("service")
+        .order_by(F("service").asc(nulls_first=True))
+        .first()
+    )
+    if found is None:
+        return None
+    since_s = found.opened_at.timestamp()
+    return Hold(found.scope, BY_ITSELF, found.cause, since_s, is_breaker=True)
 
 
 def _gpus_free(row: Decision, spec: ServiceSpec, gaps: list[str]) -> dict[str, int]:

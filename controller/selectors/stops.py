@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -17,10 +17,9 @@ from django.urls import reverse
 from controller.core import phrases
 from controller.core.overrides import OverrideKind
 from controller.models import Breaker, Freeze, Override
+from controller.models.holds import BY_ITSELF
 from controller.models.scopes import FLEET, PARTS, in_time
 from inventory.models import Service
-
-BY_ITSELF: Final = "the controller"
 
 
 class StopKind(StrEnum):
@@ -89,6 +88,8 @@ class Stop:
     @property
     def resume(self) -> str:
         """The address of the page that ends it."""
+        if self.is_breaker:
+            return reverse("breaker-reset", args=[self.pk])
         if self.is_own:
             return reverse("resume-service", args=[self.slug])
         return f"{reverse('resume')}?{urlencode({'scope': self.key})}"

@@ -162,7 +162,12 @@ def _mode(
         return FleetMode.STOPPED, f"no tick for {STOPPED_PERIODS} periods"
     if freeze is not None:
         return FleetMode.FROZEN, freeze.reason
-    return _sight(tick) or _intent(fleet)
+    return _tripped(fleet) or _sight(tick) or _intent(fleet)
+
+
+def _tripped(fleet: Fleet) -> tuple[FleetMode, str] | None:
+    found = next((one for one in fleet.stops if one.part == "fleet" and one.is_breaker), None)
+    return None if found is None else (FleetMode.DEGRADED, f"breaker open: {found.reason}")
 
 
 def _sight(tick: LastTick) -> tuple[FleetMode, str] | None:

@@ -149,7 +149,9 @@ def _obstacles(proposal: Proposal) -> Iterator[Obstacle]:
     if reason is not None:
         late = reason.code is Code.EXPIRED
         yield (ProposalState.EXPIRED if late else ProposalState.STALE), reason.text
-    hold = holds.read().over(spec.key)
+    stops = holds.read()
+    over = stops.over if proposal.decided_by_id else stops.automatic_over
+    hold = over(spec.key)
     if hold is not None:
         yield ProposalState.STALE, _frozen(hold)
     for words in approvers.objections(proposal, now):
@@ -266,8 +268,9 @@ def run(pk: UUID, *, actuator_of: ActuatorOf) -> ActionState:
         _end(action, ActionState.CANCELLED, refused, ends)
         return ActionState.CANCELLED
     in_mode = Service.objects.filter(pk=OuterRef("service"), mode__in=_modes(action))
+    stopped = holds.held() | holds.tripped() if _by_itself(action) else holds.held()
     claimed = Action.objects.filter(
-        *(~holds.held(), ~orders.advisory(), Exists(in_mode), PLACED),
+        *(~stopped, ~orders.advisory(), Exists(in_mode), PLACED),
         pk=pk,
         state=ActionState.RECORDED,
     ).update(state=ActionState.SENT, sent_at=Now(), attempts=F("attempts") + 1)
@@ -298,7 +301,9 @@ def _may_not_send(action: Action) -> str:
 
 def _objections(action: Action) -> Iterator[str]:
     service, now = action.service, database_now()
-    hold = holds.read().over(service.slug)
+    stops = holds.read()
+    over = stops.automatic_over if _by_itself(action) else stops.over
+    hold = over(service.slug)
     if hold is not None:
         yield _frozen(hold)
     if now - action.recorded_at > timedelta(seconds=SEND_WITHIN_S):
@@ -362,7 +367,16 @@ def _modes(action: Action) -> tuple[str, ...]:
     return (decided,) if decided != Service.Mode.OBSERVE else ()
 
 
+def _by_itself(action: Action) -> bool:
+    """Return whether no person approved the action: an open breaker stops such ones alone."""
+    if action.rearrangement is not None:
+        return action.rearrangement.decided_by_id is None
+    return action.proposal is None or action.proposal.decided_by_id is None
+
+
 def _frozen(hold: Hold) -> str:
+    if hold.is_breaker:
+        return f"The circuit breaker of {hold.scope} is open: {hold.reason}"
     return f"Frozen ({hold.scope}) by {hold.by}: {hold.reason}"
 
 
@@ -458,11 +472,15 @@ def call_off(action: Action, text: str) -> None:
     _end(action, ActionState.CANCELLED, text, ProposalState.STALE)
 
 
-def call_off_within(about: About, text: str) -> None:
-    """Cancel what is recorded in a scope and not sent; what a person approved ends as stale."""
+def call_off_within(about: About, text: str, *, approved: bool = True) -> None:
+    """Cancel what is recorded in a scope and not sent; what was approved ends as stale.
+
+    Without ``approved`` what a person approved stays.
+    """
     waiting = Action.objects.filter(within(about), state=ActionState.RECORDED)
-    for action in waiting.order_by("recorded_at", "pk"):
-        _end(action, ActionState.CANCELLED, text, ProposalState.STALE)
+    for action in waiting.select_related("proposal", "rearrangement").order_by("recorded_at"):
+        if approved or _by_itself(action):
+            _end(action, ActionState.CANCELLED, text, ProposalState.STALE)
 
 
 def _end(

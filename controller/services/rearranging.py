@@ -100,7 +100,7 @@ def _goes_by_rule(row: Rearrangement, advice: Advice, failed: Collection[str]) -
         and row.service is not None
         and row.service.mode == Service.Mode.AUTOMATIC
         and advice.key not in failed
-        and not _frozen(row)
+        and not _frozen(row, by_rule=True)
     )
 
 
@@ -307,7 +307,7 @@ def _begin(row: Rearrangement) -> None:
     if row.expires_at <= database_now():
         _close(row, ProposalState.EXPIRED, "Approved, but not begun before it expired.")
         return
-    said = _frozen(row) or _without_right(row)
+    said = _frozen(row, by_rule=row.decided_by is None) or _without_right(row)
     if not said and row.touched != _touched(row.body):
         said = CHANGED
     if said:
@@ -317,10 +317,14 @@ def _begin(row: Rearrangement) -> None:
     row.save(update_fields=["state"])
 
 
-def _frozen(row: Rearrangement) -> str:
+def _frozen(row: Rearrangement, *, by_rule: bool = False) -> str:
+    """Return what stops the moves; an open breaker stops those that nobody approved."""
     found = holds.read()
+    over = found.automatic_over if by_rule else found.over
     for slug in services_of(row.body):
-        hold = found.over(slug)
+        hold = over(slug)
+        if hold is not None and hold.is_breaker:
+            return f"The circuit breaker of {hold.scope} is open: {hold.reason}"
         if hold is not None:
             return f"Frozen ({hold.scope}) by {hold.by}: {hold.reason}"
     return ""
@@ -365,7 +369,7 @@ def _step(row: Rearrangement) -> None:
 
 
 def _begin_steps(row: Rearrangement, due: Sequence[str]) -> None:
-    said = _frozen(row) if due else ""
+    said = _frozen(row, by_rule=row.decided_by is None) if due else ""
     if said:
         _close(row, ProposalState.STALE, f"{said} What was moved before stays so.")
         return

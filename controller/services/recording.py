@@ -12,6 +12,7 @@ from uuid import UUID
 
 from django.db import transaction
 
+from controller.core.breaker import Trip
 from controller.core.decision_plain import stage_plain
 from controller.core.exchange import lasts
 from controller.core.memory import Head, joins, learnt
@@ -29,7 +30,7 @@ from controller.models import (
 )
 from controller.models import Decision as DecisionRow
 from controller.models.clock import database_now
-from controller.services import approval_rules, leadership, proposing, suggesting
+from controller.services import approval_rules, breakers, leadership, proposing, suggesting
 from controller.services.leadership import Lease
 from controller.services.rows import (
     COUNTS,
@@ -88,6 +89,7 @@ class Page:
     entries: Sequence[Entry]
     failures: Mapping[str, str]
     fresh: int
+    trips: Sequence[Trip] = ()
 
 
 def claim_slot(lease: Lease, *, tick_s: float) -> int | None:
@@ -126,12 +128,15 @@ def record(page: Page, *, lease: Lease, slot: int) -> list[UUID]:
         _note_binding(page)
         _count(page)
         actions = _write_actions(page, rows, lease.epoch)
+        opened = breakers.open_all(page.trips, page.now)
         Tick.objects.filter(slot=slot).update(
             finished_at=database_now(),
             services=len(page.entries),
             fresh=page.fresh,
             failures=dict(page.failures),
         )
+    # Each on its own: a worker may hold an action and wait for what this tick wrote.
+    breakers.call_off(opened)
     return actions
 
 

@@ -16,7 +16,7 @@ from django.urls import URLPattern, reverse
 from django.utils import timezone
 
 from controller import urls
-from controller.models import Grant, Override, Rearrangement
+from controller.models import Breaker, Grant, Override, Rearrangement
 from controller.services import people
 from controller.services.accounts import ROLES, ensure_roles
 from inventory.models import Cluster, Node, Region, Service
@@ -110,6 +110,7 @@ DOORS: Final[dict[str, Door]] = {
     "person-reset-factor": Door(people.PEOPLE, lambda _side: {"name": "x"}, scoped=False),
     "freeze": Door(people.FREEZE, body=_answer(reason="why"), scoped=False),
     "resume": Door(people.RESUME, body=_answer(reason="why"), scoped=False),
+    "breaker-reset": Door(people.RESUME, _pk("breaker"), _answer(reason="why")),
     "freeze-service": Door(people.FREEZE, _slug, _answer(reason="why")),
     "resume-service": Door(people.RESUME, _slug, _answer(reason="why")),
     "approve": Door(people.APPROVE, _pk("proposal"), _answer()),
@@ -207,6 +208,7 @@ def _side(name: str) -> Side:
         "grant": grant.pk,
         "proposal": proposal.pk,
         "moves": moves.pk,
+        "breaker": Breaker.objects.create(service=service, opened_at=now, cause="why").pk,
         "suggestion": make_suggestion(service).pk,
         "rack": node.rack_id,
         "backtest": uuid.uuid4(),

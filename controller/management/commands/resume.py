@@ -7,7 +7,9 @@ from django.db import DatabaseError
 
 from controller.management import stopping
 from controller.management.answering import FAILED, AnswerError, AnsweringCommand, document
-from controller.services import freezes
+from controller.selectors.breakers import open_of
+from controller.selectors.scopes import Scope
+from controller.services import breakers, freezes
 from controller.services.errors import ConflictError, SteeringError
 
 
@@ -19,6 +21,9 @@ class Command(AnsweringCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the scope, the reason, and whether the file is meant."""
         stopping.add_arguments(parser)
+        parser.add_argument(
+            "--breaker", action="store_true", help="reset the circuit breaker of the scope instead"
+        )
         parser.add_argument(
             "--file", action="store_true", help="remove the file FREEZE of this host, nothing else"
         )
@@ -45,9 +50,20 @@ def _lower(options: dict[str, Any]) -> dict[str, Any]:
     return {"resumed": None, "file": str(stopping.flag()), "sentence": sentence}
 
 
+def _reset(scope: Scope, options: dict[str, Any]) -> dict[str, Any]:
+    found = open_of(scope.about)
+    if found is None:
+        raise ConflictError(f"No breaker of {scope.name} is open.")
+    done = breakers.reset(found.pk, user=stopping.person(), reason=options["reason"])
+    sentence = f"Reset the breaker of {done.scope}."
+    return {"resumed": scope.key, "file": None, "sentence": sentence}
+
+
 def _resume(options: dict[str, Any]) -> dict[str, Any]:
     try:
         scope = stopping.scope(options)
+        if options["breaker"]:
+            return _reset(scope, options)
         done = freezes.resume(about=scope.about, user=stopping.person(), reason=options["reason"])
     except DatabaseError as fault:
         text = f"The database can't keep it ({fault}): nothing was resumed."
