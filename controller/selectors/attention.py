@@ -15,7 +15,7 @@ from controller.core.lifecycle import ActionState, ProposalState
 from controller.core.override_words import title_of
 from controller.core.reasons import PASSING
 from controller.core.types import Move
-from controller.models import Action, Override, Rearrangement
+from controller.models import Action, Override, Proposal, Rearrangement
 from controller.selectors.services import DecisionLine, Latency, ServiceRow
 from controller.selectors.strip import FleetMode, StripState
 from controller.selectors.suggestions import Card
@@ -23,6 +23,9 @@ from controller.selectors.suggestions import Card
 MOST: Final = 7
 FOUND_LATELY: Final = timedelta(minutes=3)
 """A loss that was not found again since has been replaced, or is no more."""
+
+TOLD_FOR: Final = timedelta(hours=24)
+"""How long the overview tells of a broken glass."""
 
 QUALITY_WORDS: Final = {
     "stale": "has stale metrics",
@@ -95,11 +98,11 @@ def attention(
     actions: Mapping[str, LatestAction],
     suggestions: Mapping[str, Card],
     strip: StripState,
-    others: Iterable[Rearrangement | Override] = (),
+    others: Iterable[Rearrangement | Override | Proposal] = (),
 ) -> Attention:
     """Judge what needs a person; pure, so every source has its own test.
 
-    ``others`` are moves that wait or failed, and overrides that end soon.
+    ``others`` are moves that wait or failed, overrides that end soon, and broken glass.
     """
     rows = tuple(rows)
     found = [*_loop(strip), *map(_other, others), *_stops(strip)]
@@ -168,8 +171,10 @@ def _suggested(service: str, card: Card) -> Item:
     return Item(_SUGGESTED, "busy", service, sentence, row.opened_at, address, "Review…")
 
 
-def _other(row: Rearrangement | Override) -> Item:
-    return _ending(row) if isinstance(row, Override) else _moves(row)
+def _other(row: Rearrangement | Override | Proposal) -> Item:
+    if isinstance(row, Override):
+        return _ending(row)
+    return _glass(row) if isinstance(row, Proposal) else _moves(row)
 
 
 def _ending(row: Override) -> Item:
@@ -181,6 +186,20 @@ def _ending(row: Override) -> Item:
     return Item(
         _ENDING, "warn", subject, sentence, row.starts_at, row.get_absolute_url(), "Extend…"
     )
+
+
+def _glass(row: Proposal) -> Item:
+    """Return that somebody let a change through without waiting for others (A11)."""
+    who = row.decided_by.get_username() if row.decided_by else "the command line"
+    sentence = f"was let through by {who} without waiting for others: {row.decided_reason}."
+    address = row.get_absolute_url()
+    return Item(_ACTION, "warn", row.service.slug, sentence, row.decided_at, address, "Open")
+
+
+def read_broken_glass(now: datetime) -> list[Proposal]:
+    """Return what somebody let through alone within a day; one query."""
+    alone = Proposal.objects.filter(is_break_glass=True, decided_at__gt=now - TOLD_FOR)
+    return list(alone.select_related("service", "decided_by").order_by("-decided_at"))
 
 
 def _moves(row: Rearrangement) -> Item:

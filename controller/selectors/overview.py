@@ -11,10 +11,11 @@ from django.db.models import Q
 
 from controller.core.reasons import PASSING
 from controller.core.types import Move
-from controller.models import Decision, Override, PoolSample, Rearrangement
+from controller.models import Decision, Override, PoolSample, Proposal, Rearrangement
 from controller.selectors.attention import (
     Attention,
     attention,
+    read_broken_glass,
     read_latest_actions,
     read_moves,
 )
@@ -75,12 +76,16 @@ class State:
 
 
 def read_state(strip: StripState, now: datetime) -> State:
-    """Return what needs attention and every service, worst first; eight queries for any fleet."""
+    """Return what needs attention and every service, worst first; nine queries for any fleet."""
     services = read_services(now)
     actions, suggestions = read_latest_actions(), suggested(now)
     next_end = strip.fleet.overrides.ends_at
     ending = ending_soon(now) if next_end and next_end < now + SOON else []
-    others: list[Rearrangement | Override] = [*read_moves(now), *ending]
+    others: list[Rearrangement | Override | Proposal] = [
+        *read_broken_glass(now),
+        *read_moves(now),
+        *ending,
+    ]
     return State(attention(services.rows, actions, suggestions, strip, others), services)
 
 

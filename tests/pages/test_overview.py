@@ -12,6 +12,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from controller.models import Action, Freeze, Sample, ServiceStatus, Tick
+from controller.selectors.attention import read_broken_glass
 from controller.selectors.overview import read_recent_decisions, read_state
 from controller.selectors.sparklines import BINS, bin_start, draw, read_sparklines
 from controller.selectors.strip import StripState, read_strip
@@ -281,3 +282,18 @@ def test_a_wait_that_passes_by_itself_needs_nobody(
     assert sentences(person, now) == (["chat Wanted decode 4 → 6."] if shown else [])
     listed = [line.code for line in read_recent_decisions()]
     assert listed == ([code] if shown else [])
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("hours", "told"), [pytest.param(23, True, id="23 h"), pytest.param(25, False, id="25 h")]
+)
+def test_a_broken_glass_is_told_for_a_day_a11(now: datetime, hours: int, *, told: bool) -> None:
+    proposal = factories.make_proposal(
+        factories.make_service(), state="applied", is_break_glass=True,
+        decided_at=now - timedelta(hours=hours), decided_reason="users wait",
+    )  # fmt: skip
+
+    found = [f"{row.service} {row.pk}" for row in read_broken_glass(now)]
+
+    assert found == ([f"{proposal.service} {proposal.pk}"] if told else [])
