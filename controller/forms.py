@@ -20,6 +20,8 @@ from inventory.transitions import ACTIONS, NodeChange
 LONGEST_REASON: Final = 1000
 MOST_NODES: Final = 2_001
 """One more than may change at once, so that too many are refused and not cut."""
+MOST_ITEMS: Final = 50
+"""As many as one page of the queue shows."""
 HOLDS: Final = (
     ("4", "4 hours"),
     ("24", "1 day"),
@@ -50,6 +52,84 @@ class ApproveForm(forms.Form):
     version = forms.IntegerField(min_value=1, max_value=2**31 - 1)
     fingerprint = forms.RegexField(r"^[0-9a-f]{64}\Z")
     reason = _reason(required=False)
+    typed = forms.IntegerField(min_value=0, max_value=10**6, required=False)
+
+    def check_typed(self, gpus: int) -> bool:
+        """Return whether a reason and exactly ``gpus`` were given; notes what is lacking."""
+        if not self.cleaned_data["reason"].strip():
+            self.add_error("reason", NO_REASON)
+        if self.cleaned_data["typed"] != gpus:
+            self.add_error("typed", f"Type the number of GPUs that change hands: {gpus}.")
+        return not self.errors
+
+    def said(self) -> dict[str, Any]:
+        """Return what the approval is given for and why."""
+        return {name: self.cleaned_data[name] for name in ("version", "fingerprint", "reason")}
+
+
+class BreakGlassForm(ApproveForm):
+    """An approval that waits for nobody else: with a reason and the number of GPUs typed."""
+
+    reason = _reason(required=True)
+
+
+class CommentForm(forms.Form):
+    """What somebody says about a proposal without deciding."""
+
+    text = forms.CharField(
+        max_length=LONGEST_REASON,
+        error_messages={
+            "required": "Write something: an empty comment says nothing.",
+            "max_length": "It has %(show_value)s characters; at most %(limit_value)s fit.",
+        },
+    )
+
+
+class BulkForm(forms.Form):
+    """One answer to several proposals: each as it was shown, the reason for all."""
+
+    verb = forms.ChoiceField(choices=[(verb, verb) for verb in ("approve", "reject")])
+    reason = _reason(required=False)
+
+    def clean(self) -> dict[str, Any]:
+        """Read the ticked ones, as ``pk`` or as ``pk:version:fingerprint``."""
+        given = self.data.getlist("item")  # type: ignore[attr-defined]  # it is a QueryDict
+        found = [_seen(text) for text in given[:MOST_ITEMS]]
+        if not found:
+            raise forms.ValidationError("Tick at least one proposal.")
+        self.cleaned_data["items"] = found
+        is_last = self.cleaned_data.get("verb") == "reject" and "confirm" in self.data
+        if is_last and not self.cleaned_data.get("reason"):
+            self.add_error("reason", NO_REASON)
+        return self.cleaned_data
+
+
+def _seen(text: str) -> tuple[int, int, str]:
+    key, _, rest = text.partition(":")
+    version, _, fingerprint = rest.partition(":")
+    try:
+        return int(key[:18]), int(version[:9] or 0), fingerprint[:64]
+    except ValueError:
+        raise forms.ValidationError("The form names a proposal that is none.") from None
+
+
+class ChangeForm(forms.Form):
+    """The counts a person wants of a service, and why; ``seen`` is what they looked at."""
+
+    prefill = forms.IntegerField(min_value=0, max_value=10**5, label="Prefill instances")
+    decode = forms.IntegerField(min_value=0, max_value=10**5, label="Decode instances")
+    reason = _reason(required=True)
+    seen = forms.CharField(max_length=64, required=False, widget=forms.HiddenInput)
+    version = forms.IntegerField(
+        min_value=1, max_value=2**31 - 1, required=False, widget=forms.HiddenInput
+    )
+
+
+class RollBackForm(forms.Form):
+    """Why a change is to be taken back, and whether also what came after it."""
+
+    reason = _reason(required=True)
+    anyway = forms.BooleanField(required=False)
 
 
 class RejectForm(forms.Form):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -13,13 +13,17 @@ from django.utils import timezone
 from controller.core import phrases
 from controller.core.lifecycle import OPEN_PROPOSALS, TERMINAL_PROPOSALS, ProposalState
 from controller.core.types import Role
-from controller.models import Action, Proposal
+from controller.models import Action, AuditEvent, Proposal, ProposalComment
 from controller.selectors.inputs import Input, inputs_of, that_mattered
 from controller.selectors.placed import Placed, placed_of
 from controller.selectors.progress import Milestone, milestones
+from controller.selectors.standing import Reader, Standing, standing, waiting_for
 from inventory.models import Policy, Service
 
 SHOWN_DECIDED: Final = 50
+SHOWN_COMMENTS: Final = 200
+TABS: Final = ("mine", "requests", "open", "decided")
+LATENCIES: Final = {"ttft_s": "TTFT", "tbt_s": "TBT"}
 
 WORDS: Final = {
     ProposalState.PENDING: "waits for approval",
@@ -113,6 +117,45 @@ class Card:
     action: Action | None
     progress: Sequence[Milestone]
     drift: Sequence[str]
+    standing: Standing | None = None
+    """What the reader may do about it; ``None`` where nobody in particular reads."""
+
+    @property
+    def may_decide(self) -> bool:
+        """Whether the reader may press anything but a comment."""
+        return self.is_pending and self.standing is not None
+
+    @property
+    def affected_gpus(self) -> int:
+        """The GPUs that change hands, either way, in both halves of an exchange."""
+        ends = (
+            (
+                role.gpus_before,
+                role.gpus_after,
+                role.gpus_after if role.gpus_then is None else role.gpus_then,
+            )
+            for role in self.roles
+        )
+        return sum(max(abs(end - before) for end in after) for before, *after in ends)
+
+    @property
+    def must_type(self) -> bool:
+        """Whether approving takes a reason and the GPUs typed: a large step that takes away."""
+        takes = any(role.after < role.before for role in self.roles)
+        return takes and self.proposal.needs > 1
+
+    @property
+    def asked_by(self) -> str:
+        """Who asked for it, in words; empty for the controller."""
+        body = self.proposal
+        if body.origin == Proposal.Origin.CONTROLLER and body.requested_by is None:
+            return ""
+        return body.requested_by.get_username() if body.requested_by else "the command line"
+
+    @property
+    def predicted(self) -> str:
+        """The latencies expected now and after it: "TTFT 1.2 s → 0.9 s"; empty: not told."""
+        return latencies(self.proposal.predicted)
 
     @property
     def placed(self) -> Placed | None:
@@ -236,6 +279,7 @@ class Queue:
     waiting: int
     open: int
     may_decide: bool
+    requests: int = 0
 
     @property
     def state(self) -> tuple[object, ...]:
@@ -243,6 +287,7 @@ class Queue:
         return (
             self.waiting,
             self.open,
+            self.requests,
             self.may_decide,
             *(
                 (
@@ -252,40 +297,87 @@ class Queue:
                     card.proposal.evidence_at,
                     card.drift,
                     card.action.state if card.action else "",
+                    card.standing and card.standing.words,
                 )
                 for card in self.cards
             ),
         )
 
 
-def queue(tab: str, *, mine: Q, may_decide: bool, now: datetime) -> Queue:
-    """Return the cards of a tab ("mine", "open" or "decided"), soonest expiry first.
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What of the queue is shown; empty is everything."""
 
-    ``mine`` are the proposals I hold the right over; a constant number of queries.
-    """
-    counts = Proposal.objects.filter(state__in=OPEN_PROPOSALS).values_list("state", "expires_at")
-    waiting = sum(
-        1 for state, expires in counts if state == ProposalState.PENDING and expires > now
-    )
-    if tab == "decided":
-        rows = _rows().filter(state__in=TERMINAL_PROPOSALS).order_by("-created_at", "-pk")
-    elif tab == "open":
-        rows = _rows().filter(state__in=OPEN_PROPOSALS).order_by("expires_at", "pk")
-    else:
-        rows = _rows().filter(mine, state=ProposalState.PENDING, expires_at__gt=now)
-        rows = rows.order_by("expires_at", "pk")
+    service: str = ""
+    cluster: str = ""
+
+
+def queue(tab: str, *, reader: Reader, now: datetime, only: Filters | None = None) -> Queue:
+    """Return the cards of a tab of :data:`TABS`, soonest expiry first; constant queries."""
+    only = only or Filters()
+    everything = _narrowed(Proposal.objects.all(), only)
+    counts = everything.filter(state__in=OPEN_PROPOSALS).values_list("requested_by", flat=True)
+    mine = set(waiting_for(reader.user, reader.decides, now).values_list("pk", flat=True))
+    rows = _narrowed(_rows(), only).filter(_of_tab(tab, reader, mine))
+    newest = ("-created_at", "-pk") if tab == "decided" else ("expires_at", "pk")
+    found = [card(row, now=now, reader=reader) for row in rows.order_by(*newest)[:SHOWN_DECIDED]]
     return Queue(
-        cards=[card(row, now=now) for row in rows[:SHOWN_DECIDED]],
-        waiting=waiting,
+        cards=found,
+        waiting=len(mine),
         open=len(counts),
-        may_decide=may_decide,
+        may_decide=reader.somewhere,
+        requests=sum(1 for key in counts if key == reader.user.pk),
     )
 
 
-def find(pk: int, *, now: datetime) -> Card | None:
+def _of_tab(tab: str, reader: Reader, mine: set[int]) -> Q:
+    if tab == "decided":
+        return Q(state__in=TERMINAL_PROPOSALS)
+    if tab == "requests":
+        return Q(requested_by=reader.user.pk)
+    return Q(state__in=OPEN_PROPOSALS) if tab == "open" else Q(pk__in=mine)
+
+
+def _narrowed(rows: QuerySet[Proposal], only: Filters) -> QuerySet[Proposal]:
+    if only.service:
+        rows = rows.filter(service__slug=only.service)
+    return rows.filter(service__cluster__slug=only.cluster) if only.cluster else rows
+
+
+def find(pk: int, *, now: datetime, reader: Reader | None = None) -> Card | None:
     """Return the card of one proposal, ``None`` when there is no such proposal."""
     row = _rows().filter(pk=pk).first()
-    return card(row, now=now) if row else None
+    return card(row, now=now, reader=reader) if row else None
+
+
+def found_of(pks: Sequence[int], *, now: datetime, reader: Reader) -> Sequence[Card]:
+    """Return the cards of several proposals, soonest expiry first; constant queries."""
+    rows = _rows().filter(pk__in=pks[:SHOWN_DECIDED]).order_by("expires_at", "pk")
+    return [card(row, now=now, reader=reader) for row in rows]
+
+
+def comments_of(pk: int) -> Sequence[ProposalComment]:
+    """Return what people said about a proposal, in their order; one query."""
+    return list(ProposalComment.objects.filter(proposal=pk)[:SHOWN_COMMENTS])
+
+
+def history_of(pk: int) -> Sequence[AuditEvent]:
+    """Return what people did about a proposal, the newest first; one query."""
+    rows = AuditEvent.objects.filter(object_type="proposal", object_id=str(pk))
+    return list(rows.order_by("-at", "-pk")[:SHOWN_DECIDED])
+
+
+def latencies(told: Mapping[str, Sequence[float | None]] | None) -> str:
+    """Return latencies [s] before and after in words: "TTFT 1.2 s → 0.9 s"; empty without."""
+    return ", ".join(
+        f"{name} {_latency(told[key][0])} → {_latency(told[key][1])}"
+        for key, name in LATENCIES.items()
+        if told and key in told
+    )
+
+
+def _latency(seconds: float | None) -> str:
+    return "no end of waiting" if seconds is None else f"{seconds:.3g} s"
 
 
 def open_of(service: Service, *, now: datetime) -> Card | None:
@@ -294,7 +386,7 @@ def open_of(service: Service, *, now: datetime) -> Card | None:
     return card(row, now=now) if row else None
 
 
-def card(proposal: Proposal, now: datetime | None = None) -> Card:
+def card(proposal: Proposal, now: datetime | None = None, *, reader: Reader | None = None) -> Card:
     """Return the card of a proposal at ``now``; rows not fetched before are fetched here."""
     service = proposal.service
     policy = getattr(service, "policy", None)
@@ -313,6 +405,7 @@ def card(proposal: Proposal, now: datetime | None = None) -> Card:
         action=action,
         progress=milestones(proposal, action),
         drift=_drift(proposal, service, policy),
+        standing=standing(proposal, reader) if reader else None,
     )
 
 
@@ -324,8 +417,10 @@ def _rows() -> QuerySet[Proposal]:
         "service__status",
         "decision",
         "decided_by",
+        "requested_by",
+        "rule",
         "action",
-    ).prefetch_related("service__roles__hardware")
+    ).prefetch_related("service__roles__hardware", "verdicts")
 
 
 def _roles(proposal: Proposal) -> tuple[RoleChange, ...]:

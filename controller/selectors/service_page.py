@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
+from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Q, Sum
@@ -120,6 +121,7 @@ class ActionLine:
     error: str
     way: tuple[Milestone, ...]
     waits: Waits | None = None
+    was_applied: bool = False
 
     @property
     def tone(self) -> str:
@@ -140,6 +142,11 @@ class Sizing:
 def find(slug: str) -> Service | None:
     """Return the service of a slug."""
     return Service.objects.select_related("cluster").filter(slug=slug).first()
+
+
+def action(pk: UUID) -> Action | None:
+    """Return one change with its service."""
+    return Action.objects.select_related("service__cluster__region").filter(pk=pk).first()
 
 
 def read_now(service: Service, strip: StripState, now: datetime) -> Now:
@@ -196,6 +203,7 @@ def read_actions(service: Service, now: datetime) -> tuple[ActionLine, ...]:
             error=row.error,
             way=milestones(None, row),
             waits=waits_of(row, now) if _is_starting(row) else None,
+            was_applied=row.applied_at is not None,
         )
         for row in rows
     )

@@ -10,13 +10,12 @@ from typing import Final
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
-from django.db.models import Count, Exists, OuterRef, Q, Value
+from django.db.models import Count, Exists, OuterRef, Q
 
 from controller.core.lifecycle import ProposalState, SuggestionState
 from controller.models import (
     Action,
     PolicySuggestion,
-    Proposal,
     Rearrangement,
     SimulatedFleet,
     Tick,
@@ -24,6 +23,7 @@ from controller.models import (
 )
 from controller.selectors.freezes import OUTSTANDING, host_hold
 from controller.selectors.overrides import Active, read_active
+from controller.selectors.standing import waiting_for
 from controller.selectors.stops import Stop, read_stops
 from inventory.models import Cluster, Service
 
@@ -230,37 +230,34 @@ def _fleet(reader: Reader, now: datetime, decides: Q) -> Fleet:
         service=OuterRef("pk"), state=SuggestionState.OPEN, expires_at__gt=now
     )
     breach = Q(status__ttft_breach_since__isnull=False) | Q(status__tbt_breach_since__isnull=False)
-    marked = Service.objects.annotate(held=holds.held("pk"), suggested_to=Exists(suggested))
+    # A service has one open proposal at most, so those that wait are counted by service.
+    asked = waiting_for(reader, decides, now).filter(service=OuterRef("pk"))
+    marked = Service.objects.annotate(
+        held=holds.held("pk"), suggested_to=Exists(suggested), asked_of=Exists(asked)
+    )
     counts = marked.aggregate(
         services=Count("pk"),
         steered=Count("pk", filter=~Q(mode=Service.Mode.OBSERVE)),
         frozen=Count("pk", filter=Q(held=True)),
         breaching=Count("pk", filter=breach),
         suggested=Count("pk", filter=Q(suggested_to=True)),
+        changes=Count("pk", filter=Q(asked_of=True)),
     )
+    changes = counts.pop("changes")
     suggestions = counts.pop("suggested")
     mine = suggestions if reader.has_perm("inventory.change_policy") else 0
     return Fleet(
         **counts,
-        waiting=mine + _waiting_for(decides, now),
+        waiting=mine + changes + _moves_for(decides, now),
         stops=read_stops(),
         outstanding=Action.objects.filter(state__in=OUTSTANDING).count(),
         overrides=read_active(now),
     )
 
 
-def _waiting_for(decides: Q, now: datetime) -> int:
+def _moves_for(decides: Q, now: datetime) -> int:
     waits = {"state": ProposalState.PENDING, "expires_at__gt": now}
-    moves = (
-        Rearrangement.objects.filter(decides, **waits)
-        .order_by()
-        .annotate(one=Value(1))
-        .values("one")
-    )
-    changes = (
-        Proposal.objects.filter(decides, **waits).order_by().annotate(one=Value(1)).values("one")
-    )
-    return changes.union(moves, all=True).count()
+    return Rearrangement.objects.filter(decides, **waits).count()
 
 
 def _simulation() -> Simulation | None:

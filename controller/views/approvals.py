@@ -1,37 +1,58 @@
-"""The queue of proposals and policy suggestions, one proposal, and the two answers to it."""
+"""The queue of proposals and policy suggestions, one proposal, and the answers to it."""
 
 from __future__ import annotations
 
 from typing import Final
+from urllib.parse import urlencode
 
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 
 from controller import forms
+from controller.core.lifecycle import ProposalState
+from controller.core.words import clean
 from controller.selectors import moves, proposals, suggestions
-from controller.selectors.proposals import Card
+from controller.selectors.proposals import TABS, Card, Filters
 from controller.services import approvals, people
 from controller.services.errors import ConflictError
-from controller.views import fragments, shell
+from controller.views import fragments, reading, shell
 from controller.views.chrome import rights_of
 
-TABS: Final = ("mine", "open", "decided")
+TAB_WORDS: Final = (
+    ("mine", "Mine to decide"),
+    ("requests", "My requests"),
+    ("open", "All open"),
+    ("decided", "Decided"),
+)
 
 
 @shell.page("GET")
 def index(request: HttpRequest) -> HttpResponse:
     """Show one tab of the queue; the list alone when the page asks again by itself."""
-    rights = rights_of(request)
-    may, mine = rights.somewhere(people.APPROVE), rights.reach(people.APPROVE)
-    asked = request.GET.get("tab", "")
-    tab = asked if asked in TABS else TABS[0] if may else TABS[1]
-    now = timezone.now()
-    queue = proposals.queue(tab, mine=mine, may_decide=may, now=now)
-    cards = suggestions.of_tab(tab, mine=rights.reach(people.EDIT_POLICY), now=now)
-    moving = moves.of_tab(tab, mine=mine, now=now)
-    values = {"queue": queue, "tab": tab, "suggestions": cards, "moves": moving, "now": now}
+    reader, now = reading.reader_of(request), timezone.now()
+    given = {
+        name: clean(request.GET.get(name, "")).strip()[:100] for name in ("service", "cluster")
+    }
+    only = Filters(**given)
+    tab = _tab(request, "mine" if reader.somewhere else "open")
+    queue = proposals.queue(tab, reader=reader, now=now, only=only)
+    is_whole = tab != "requests" and not any(given.values())
+    adopts = rights_of(request).reach(people.EDIT_POLICY)
+    cards = suggestions.of_tab(tab, mine=adopts, now=now) if is_whole else []
+    moving = moves.of_tab(tab, mine=reader.decides, now=now) if is_whole else []
+    values = {
+        "queue": queue,
+        "tab": tab,
+        "tabs": TAB_WORDS,
+        "only": only,
+        "query": "".join(f"&{urlencode({name: text})}" for name, text in given.items() if text),
+        "suggestions": cards,
+        "moves": moving,
+        "now": now,
+        "approvers": reading.who_may(*queue.cards),
+    }
     if request.headers.get("HX-Request"):
         shown = (*(card.shown for card in cards), *(card.shown for card in moving))
         state = (tab, queue.state, *shown)
@@ -39,25 +60,31 @@ def index(request: HttpRequest) -> HttpResponse:
     return render(request, "controller/approvals.html", values)
 
 
+def _tab(request: HttpRequest, usual: str) -> str:
+    asked = request.GET.get("tab", "mine" if request.GET.get("mine") else "")
+    return asked if asked in TABS else usual
+
+
 @shell.page("GET")
 def page(request: HttpRequest, pk: int) -> HttpResponse:
-    """Show one proposal with both answers, or with what became of it."""
-    card = _card(pk)
-    if request.headers.get("HX-Request"):
-        return fragments.answer(
-            request,
-            "controller/_proposal_live.html",
-            {"card": card, "now": card.now},
-            state=(
-                card.state,
-                card.proposal.version,
-                card.proposal.evidence_at,
-                card.drift,
-                card.progress,
-                card.placed,
-            ),
-        )
-    return _render(request, card)
+    """Show one proposal with every answer, or with what became of it."""
+    if not request.headers.get("HX-Request"):
+        return reading.proposal(request, pk)
+    card = reading.card_of(request, pk)
+    return fragments.answer(
+        request,
+        "controller/_proposal_live.html",
+        {"card": card, "now": card.now},
+        state=(
+            card.state,
+            card.proposal.version,
+            card.proposal.evidence_at,
+            card.drift,
+            card.progress,
+            card.placed,
+            card.standing and card.standing.words,
+        ),
+    )
 
 
 @shell.page("GET", "POST")
@@ -65,20 +92,46 @@ def approve(request: HttpRequest, pk: int) -> HttpResponse:
     """Approve what the form shows; asked any other way, show the proposal."""
     if request.method != "POST":
         return redirect("approval", pk=pk)
-    form = forms.ApproveForm(request.POST)
-    if not form.is_valid():
-        return _render(request, _card(pk), form=form, status=400)
-    before = _card(pk)
+    form, before = forms.ApproveForm(request.POST), reading.card_of(request, pk)
+    if not form.is_valid() or not _is_sure(form, before):
+        return reading.proposal(request, pk, form=form, status=400)
     try:
-        done = approvals.approve(pk, user=request.user, **form.cleaned_data)
+        done = approvals.approve(pk, user=request.user, **form.said())
     except ConflictError as conflict:
-        return _render(request, _card(pk), conflict=str(conflict), status=409)
-    repeated = before.proposal.decided_at is not None
+        return reading.proposal(request, pk, conflict=str(conflict), status=409)
+    if done.state == ProposalState.PENDING:
+        text = f"Your approval counts: one of {done.needs}. Another person approves it too."
+    elif before.proposal.decided_at is not None:
+        text = f"You had approved this already, at {done.decided_at:%H:%M:%S} UTC: it counts once."
+    else:
+        text = f"Approved {before.change} for {before.service.slug}."
+    messages.success(request, text)
+    return redirect("approval", pk=pk)
+
+
+def _is_sure(form: forms.ApproveForm, card: Card) -> bool:
+    """Return whether a large step that takes away was typed out; only while it can be given."""
+    asks = card.must_type and card.is_pending and bool(card.standing)
+    may = asks and card.standing is not None and card.standing.may_approve
+    return not may or form.check_typed(card.affected_gpus)
+
+
+@shell.page("GET", "POST")
+def break_glass(request: HttpRequest, pk: int) -> HttpResponse:
+    """Let a proposal through without waiting for others; asked any other way, show it."""
+    if request.method != "POST":
+        return redirect("approval", pk=pk)
+    form, card = forms.BreakGlassForm(request.POST), reading.card_of(request, pk)
+    may = card.standing is not None and card.standing.may_break and card.is_pending
+    if may and (not form.is_valid() or not form.check_typed(card.affected_gpus)):
+        return reading.proposal(request, pk, break_form=form, status=400)
+    said = form.said() if form.is_valid() else {"version": 0, "fingerprint": "", "reason": "—"}
+    try:
+        approvals.approve(pk, user=request.user, break_glass=True, **said)
+    except ConflictError as conflict:
+        return reading.proposal(request, pk, conflict=str(conflict), status=409)
     messages.success(
-        request,
-        f"You had approved this already, at {done.decided_at:%H:%M:%S} UTC: it counts once."
-        if repeated
-        else f"Approved {before.change} for {before.service.slug}.",
+        request, f"{card.change} for {card.service.slug} goes through on your word alone."
     )
     return redirect("approval", pk=pk)
 
@@ -90,24 +143,39 @@ def reject(request: HttpRequest, pk: int) -> HttpResponse:
         return redirect("approval", pk=pk)
     form = forms.RejectForm(request.POST)
     if not form.is_valid():
-        return _render(request, _card(pk), reject_form=form, status=400)
+        return reading.proposal(request, pk, reject_form=form, status=400)
     try:
         approvals.reject(pk, user=request.user, **form.cleaned_data)
     except ConflictError as conflict:
-        return _render(request, _card(pk), conflict=str(conflict), status=409)
+        return reading.proposal(request, pk, conflict=str(conflict), status=409)
     messages.success(request, "Rejected: nothing changes. The controller keeps watching.")
     return redirect("approval", pk=pk)
 
 
-def _card(pk: int) -> Card:
-    card = proposals.find(pk, now=timezone.now())
-    if card is None:
-        raise Http404(f"There is no proposal {pk}.")
-    return card
+@shell.page("GET", "POST")
+def withdraw(request: HttpRequest, pk: int) -> HttpResponse:
+    """Take back what a person proposed; asked any other way, show the proposal."""
+    if request.method != "POST":
+        return redirect("approval", pk=pk)
+    form = forms.RejectForm(request.POST)
+    if not form.is_valid():
+        return reading.proposal(request, pk, withdraw_form=form, status=400)
+    try:
+        approvals.withdraw(pk, user=request.user, **form.cleaned_data)
+    except ConflictError as conflict:
+        return reading.proposal(request, pk, conflict=str(conflict), status=409)
+    messages.success(request, "Withdrawn: nothing changes.")
+    return redirect("approval", pk=pk)
 
 
-def _render(
-    request: HttpRequest, card: Card, *, status: int = 200, **extra: object
-) -> HttpResponse:
-    values = {"card": card, "now": card.now} | extra
-    return render(request, "controller/approval.html", values, status=status)
+@shell.page("GET", "POST")
+def comment(request: HttpRequest, pk: int) -> HttpResponse:
+    """Say something about a proposal without deciding; asked any other way, show it."""
+    if request.method != "POST":
+        return redirect("approval", pk=pk)
+    form = forms.CommentForm(request.POST)
+    if not form.is_valid():
+        return reading.proposal(request, pk, comment_form=form, status=400)
+    approvals.comment(pk, user=request.user, text=form.cleaned_data["text"])
+    messages.success(request, "Your comment is there for whoever decides.")
+    return redirect("approval", pk=pk)

@@ -27,15 +27,17 @@ function tickOf(row) {
   return tick && !tick.disabled ? tick : null;
 }
 
+const ROW = "tr, [data-proposal]";
+
 function tick() {
-  const row = document.activeElement?.closest("tr");
+  const row = document.activeElement?.closest(ROW);
   tickOf(row)?.click();
   ticked = row;
 }
 
 function tickTo() {
-  const row = document.activeElement?.closest("tr");
-  const all = [...(row?.parentElement.children ?? [])];
+  const row = document.activeElement?.closest(ROW);
+  const all = [...(row?.parentElement.children ?? [])].filter((each) => each.matches(ROW));
   const [from, to] = [all.indexOf(ticked), all.indexOf(row)].sort((a, b) => a - b);
   if (from < 0) return tick();
   for (const each of all.slice(from, to + 1)) if (tickOf(each)?.checked === false) tickOf(each).click();

@@ -21,6 +21,7 @@ from controller.services import people
 from controller.services.accounts import ROLES, ensure_roles
 from inventory.models import Cluster, Node, Region, Service
 from tests.factories import (
+    make_action,
     make_decision,
     make_hardware,
     make_nodes,
@@ -115,6 +116,12 @@ DOORS: Final[dict[str, Door]] = {
     "resume-service": Door(people.RESUME, _slug, _answer(reason="why")),
     "approve": Door(people.APPROVE, _pk("proposal"), _answer()),
     "reject": Door(people.APPROVE, _pk("proposal"), _answer(reason="no")),
+    "break-glass": Door(people.BREAK_GLASS, _pk("proposal"), _answer(reason="why", typed=18)),
+    "withdraw": Door(people.APPROVE, _pk("proposal"), _answer(reason="no")),
+    "comment": Door(people.PROPOSE, _pk("proposal"), _answer(text="look")),
+    "counter": Door(people.PROPOSE, _pk("proposal"), _answer(prefill=3, decode=5, reason="why")),
+    "propose": Door(people.PROPOSE, _slug, _answer(prefill=3, decode=5, reason="why")),
+    "roll-back": Door(people.PROPOSE, _pk("action"), _answer(reason="why")),
     "moves-approve": Door(people.APPROVE, _pk("moves"), _answer()),
     "moves-reject": Door(people.APPROVE, _pk("moves"), _answer(reason="no")),
     "suggestion-adopt": Door(people.EDIT_POLICY, _pk("suggestion"), _answer()),
@@ -155,6 +162,9 @@ OWN: Final = frozenset(
     | {"second-factor", "second-factor-confirm", "second-factor-remove", "recovery-codes"}
 )
 """What changes nothing but what is one's own."""
+
+BY_ROW: Final = frozenset({"approvals-bulk"})
+"""What holds each of several things against the right for itself."""
 
 TOLD_BY_STATE: Final = frozenset(
     {"import-apply", "import-replan", "import-cancel", "import-revert"}
@@ -207,6 +217,7 @@ def _side(name: str) -> Side:
         "override": override.pk,
         "grant": grant.pk,
         "proposal": proposal.pk,
+        "action": make_action(service, state="ready", applied_at=now).pk,
         "moves": moves.pk,
         "breaker": Breaker.objects.create(service=service, opened_at=now, cause="why").pk,
         "suggestion": make_suggestion(service).pk,
@@ -270,7 +281,7 @@ def test_a_stranger_gets_through_no_door(sides: tuple[Side, Side]) -> None:
 
 
 def test_every_address_that_takes_a_change_is_known(sides: tuple[Side, Side]) -> None:
-    known = DOORS.keys() | OWN | TOLD_BY_STATE | SIGN_IN
+    known = DOORS.keys() | OWN | BY_ROW | TOLD_BY_STATE | SIGN_IN
     unknown = [name for name in _changing(sides[0]) if name not in known]
     assert unknown == []
 
