@@ -17,7 +17,7 @@ from controller.selectors import moves, proposals, suggestions
 from controller.selectors.proposals import TABS, Card, Filters
 from controller.services import approvals, people
 from controller.services.errors import ConflictError
-from controller.views import fragments, reading, shell
+from controller.views import fragments, fresh, reading, shell
 from controller.views.chrome import rights_of
 
 TAB_WORDS: Final = (
@@ -117,6 +117,7 @@ def _is_sure(form: forms.ApproveForm, card: Card) -> bool:
 
 
 @shell.page("GET", "POST")
+@fresh.needed
 def break_glass(request: HttpRequest, pk: int) -> HttpResponse:
     """Let a proposal through without waiting for others; asked any other way, show it."""
     if request.method != "POST":
