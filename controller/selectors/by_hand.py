@@ -29,7 +29,7 @@ from controller.core.types import (
     Signal,
     Signals,
 )
-from controller.models import Action, PoolSample, Proposal, ServiceStatus, holds
+from controller.models import Action, PoolSample, Proposal, ServiceStatus, holds, orders
 from controller.models.clock import database_now
 from controller.selectors import profiles
 from controller.selectors.situation import refused_in_a_row, situation
@@ -56,7 +56,8 @@ def ground(service: Service) -> Ground:
     status = ServiceStatus.objects.select_related("decision").filter(service=service).first()
     if status is None or status.observed_at is None:
         raise LookupError(f"The cluster has not shown {service.slug} yet.")
-    spec, now = _spec(service), database_now()
+    now = database_now()
+    spec = orders.read_for(service).steer(_spec(service), now.timestamp())
     ctx = Context(
         now_s=now.timestamp(),
         spec=spec,

@@ -1,9 +1,36 @@
 """What people set over services for a while, and what it does now."""
 
-from controller.models import orders
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from controller.core.overrides import Override as Value
+from controller.core.overrides_plain import plain_of
+from controller.models import Override, orders
 from controller.models.orders import Orders
+
+PARTS = ("region", "cluster__region", "service__cluster__region")
 
 
 def in_force() -> Orders:
     """Return what is in force over every service."""
     return orders.read()
+
+
+def one(pk: int) -> Override | None:
+    """Return an override, ``None`` when there is none of that number."""
+    return Override.objects.select_related(*PARTS).filter(pk=pk).first()
+
+
+def not_over(now: datetime) -> Sequence[Override]:
+    """Return what is in force or still to begin, by when it ends; one query."""
+    rows = Override.objects.filter(ended_at=None, ends_at__gt=now).select_related(*PARTS)
+    return list(rows.order_by("ends_at", "pk"))
+
+
+def plain(row: Override) -> dict[str, Any]:
+    """Return an override as commands and the API show it."""
+    value = orders.value_of(row)
+    known = plain_of(value) if isinstance(value, Value) else {"id": row.pk, "fault": value}
+    felt = row.bound_at and row.bound_at.isoformat()
+    return known | {"bound_at": felt}
