@@ -1,12 +1,15 @@
 """What people set over services for a while, and what it does now."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
+
+from django.db.models.functions import Now
 
 from controller.core.overrides import Override as Value
 from controller.core.overrides_plain import plain_of
 from controller.models import Override, orders
+from controller.models.clock import database_now
 from controller.models.orders import Orders
 
 PARTS = ("region", "cluster__region", "service__cluster__region")
@@ -22,9 +25,14 @@ def one(pk: int) -> Override | None:
     return Override.objects.select_related(*PARTS).filter(pk=pk).first()
 
 
-def not_over(now: datetime) -> Sequence[Override]:
+def from_now(length: timedelta) -> datetime:
+    """Return the time after a length of time from now."""
+    return database_now() + length
+
+
+def not_over() -> Sequence[Override]:
     """Return what is in force or still to begin, by when it ends; one query."""
-    rows = Override.objects.filter(ended_at=None, ends_at__gt=now).select_related(*PARTS)
+    rows = Override.objects.filter(ended_at=None, ends_at__gt=Now()).select_related(*PARTS)
     return list(rows.order_by("ends_at", "pk"))
 
 

@@ -15,7 +15,6 @@ from controller.core.overrides import (
 )
 from controller.management import stopping
 from controller.management.answering import AnswerError, AnsweringCommand, document
-from controller.models.clock import database_now
 from controller.selectors import overriding as selected
 from controller.selectors.scopes import FLEET
 from controller.services import overriding
@@ -64,7 +63,7 @@ class Command(AnsweringCommand):
 def _answer(options: dict[str, Any]) -> dict[str, Any]:
     match options["act"]:
         case "list":
-            rows = [selected.plain(row) for row in selected.not_over(database_now())]
+            rows = [selected.plain(row) for row in selected.not_over()]
             said = "\n".join(map(_line, rows)) or "No override is in force or still to begin."
             return {"overrides": rows, "sentence": said}
         case "end" | "extend" as act:
@@ -98,7 +97,7 @@ def _placed(kind: OverrideKind, options: dict[str, Any]) -> Any:  # noqa: ANN401
         kind,
         stopping.scope(options).about,
         {name: value for name, value in given.items() if value is not None},
-        ends_at=database_now() + _length(options["length"]),
+        ends_at=selected.from_now(_length(options["length"])),
         reason=options["reason"],
         user=stopping.person(),
     )
@@ -111,7 +110,7 @@ def _changed(act: str, options: dict[str, Any]) -> Any:  # noqa: ANN401 - a row
     seen = {"version": found.version, "reason": options["reason"], "user": who}
     if act == "end":
         return overriding.end(found.pk, **seen)
-    until = database_now() + _length(options["length"])
+    until = selected.from_now(_length(options["length"]))
     return overriding.extend(found.pk, ends_at=until, **seen)
 
 
