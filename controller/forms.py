@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -123,6 +123,57 @@ class ChangeForm(forms.Form):
     version = forms.IntegerField(
         min_value=1, max_value=2**31 - 1, required=False, widget=forms.HiddenInput
     )
+
+
+class RuleForm(forms.Form):
+    """A rule that approves by itself; ``opened`` is the revision that was seen, 0 for none."""
+
+    name = forms.SlugField(max_length=63, label="Name", help_text="Letters, digits, hyphens.")
+    scope = forms.ChoiceField(label="Within")
+    direction = forms.ChoiceField(
+        label="Lets through",
+        choices=(("out", "scale-out"), ("in", "scale-in"), ("any", "both directions")),
+    )
+    most_gpus = forms.IntegerField(
+        min_value=1,
+        max_value=10**6,
+        required=False,
+        label="At most so many GPUs",
+        help_text="Empty: no limit of its own.",
+    )
+    most_percent = forms.FloatField(
+        min_value=0.1,
+        max_value=100,
+        required=False,
+        label="At most of a role [%]",
+        help_text="Of the instances it has before; empty: no limit of its own.",
+    )
+    days = forms.TypedMultipleChoiceField(
+        choices=tuple(enumerate(("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"))),
+        coerce=int,
+        required=False,
+        label="On",
+        help_text="None ticked: every day.",
+        widget=forms.CheckboxSelectMultiple,
+    )
+    from_time = forms.TimeField(required=False, label="From", help_text="Such as 08:00.")
+    until_time = forms.TimeField(required=False, label="Until", help_text="Both, or neither.")
+    time_zone = forms.CharField(max_length=63, label="Time zone", initial="UTC")
+    is_enabled = forms.BooleanField(required=False, initial=True, label="In force")
+    reason = _reason(required=True)
+    opened = forms.IntegerField(
+        min_value=0, max_value=2**31 - 1, initial=0, widget=forms.HiddenInput
+    )
+
+    def __init__(
+        self,
+        data: Mapping[str, Any] | None = None,
+        *,
+        scopes: Sequence[tuple[str, str]],
+        initial: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(data, initial=dict(initial or {}))
+        self.fields["scope"].choices = scopes  # type: ignore[attr-defined]  # it is a choice
 
 
 class RollBackForm(forms.Form):

@@ -93,6 +93,7 @@ urlpatterns = [
     path("approvals/<int:pk>/comment/", approvals.comment, name="comment"),
     path("approvals/bulk/", bulk.bulk, name="approvals-bulk"),
     path("approvals/rules/", approval_rules.index, name="approval-rules"),
+    path("approvals/rules/<slug:name>/", approval_rules.page, name="approval-rule"),
     path("approvals/moves/<int:pk>/", moves.page, name="moves"),
     path("approvals/moves/<int:pk>/approve/", moves.approve, name="moves-approve"),
     path("approvals/moves/<int:pk>/reject/", moves.reject, name="moves-reject"),

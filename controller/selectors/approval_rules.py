@@ -10,6 +10,7 @@ from django.db.models import Count, QuerySet
 
 from controller.core import phrases
 from controller.models import ApprovalRule
+from controller.models.scopes import key_of
 
 SHOWN: Final = 200
 DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -43,6 +44,20 @@ class Line:
         if rule.days:
             found.append(f"on {', '.join(DAYS[day] for day in sorted(rule.days))}")
         return " ".join(found)
+
+    @property
+    def plain(self) -> dict[str, object]:
+        """What a form begins with; without the reason, which is of this revision alone."""
+        rule = self.rule
+        names = ("name", "direction", "most_gpus", "days", "time_zone", "is_enabled")
+        frac = rule.most_frac
+        return {name: getattr(rule, name) for name in names} | {
+            "scope": key_of(rule.about),
+            "most_percent": None if frac is None else round(100 * frac, 6),
+            "from_time": rule.from_time and f"{rule.from_time:%H:%M}",
+            "until_time": rule.until_time and f"{rule.until_time:%H:%M}",
+            "opened": rule.revision,
+        }
 
 
 def in_force() -> Sequence[Line]:

@@ -62,8 +62,9 @@ def save(named: Named, *, user: Person, reason: str) -> ApprovalRule:
     :class:`ConflictError` when another revision is in force than the one that was seen.
     """
     before = _in_force(named.name)
-    for about in (named.about, before):
-        people.require(user, people.RULE, about)
+    people.require(user, people.RULE, named.about)
+    if before is not None:
+        people.require(user, people.RULE, before)
     reason = people.reason_text(reason, needed=True)
     _check(named)
     try:

@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from controller.models import Proposal
+from controller.models import ApprovalRule, Proposal
 from tests import factories
 from tests.pages.reading import reading, words
 from tests.services.people import person, waiting
@@ -186,3 +186,52 @@ def test_a_change_is_rolled_back_by_a_proposal() -> None:
 
 def test_without_rules_the_page_says_that_people_decide() -> None:
     assert "No rule approves by itself" in reading(signed_in("ana"), "/approvals/rules/")
+
+
+RULE = {"name": "nights", "scope": "fleet", "direction": "out", "time_zone": "UTC", "opened": 0}
+
+
+def test_a_rule_is_made_and_changed_in_revisions_and_the_slower_reads_so() -> None:
+    root = signed_in("root", "Admin")
+    form = RULE | {"most_gpus": 16, "most_percent": 25, "days": [0, 1], "is_enabled": "on"}
+
+    made = root.post("/approvals/rules/", form | {"reason": "small steps"}, follow=True)
+
+    page = words(made.content.decode())
+    assert "scale-out, at most 16 GPUs, at most 25 % of a role" in page
+    assert "at any time on Mon, Tue" in page
+    assert ApprovalRule.objects.get().most_frac == 0.25
+    late = root.post("/approvals/rules/nights/", form | {"reason": "again"})
+    assert late.status_code == 409
+    assert "root saved revision 1 of rule nights: look again." in words(late.content.decode())
+
+    off = RULE | {"opened": 1, "reason": "too many at night"}
+    told = words(root.post("/approvals/rules/nights/", off, follow=True).content.decode())
+    assert "nights , revision 2 off" in told
+    assert "nights , revision 1 superseded" in told
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        pytest.param({"from_time": "08:00"}, "Give both times of the day", id="one time alone"),
+        pytest.param({"time_zone": "Mars/Base"}, "There is no time zone", id="unknown zone"),
+        pytest.param({"most_percent": 0}, "greater than or equal to 0.1", id="0 %"),
+        pytest.param({"reason": ""}, "Give a reason", id="no reason"),
+    ],
+)
+def test_a_rule_that_can_not_be_says_so_beside_the_field(more: dict[str, str], said: str) -> None:
+    root = signed_in("root", "Admin")
+    answer = root.post("/approvals/rules/", RULE | {"reason": "why"} | more)
+    assert answer.status_code == 400
+    assert said in words(answer.content.decode())
+    assert not ApprovalRule.objects.exists()
+
+
+def test_a_proposal_says_which_rule_let_it_through() -> None:
+    rule = ApprovalRule.objects.create(
+        name="nights", reason="why", by_name="root", made_at=timezone.now()
+    )
+    proposal = waiting(state="applied", rule=rule, decided_at=timezone.now())
+    page = reading(signed_in("ana"), f"/approvals/{proposal.pk}/")
+    assert "Let through by rule nights, revision 1" in page

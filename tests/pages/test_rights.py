@@ -16,7 +16,7 @@ from django.urls import URLPattern, reverse
 from django.utils import timezone
 
 from controller import urls
-from controller.models import Breaker, Grant, Override, Rearrangement
+from controller.models import ApprovalRule, Breaker, Grant, Override, Rearrangement
 from controller.services import people
 from controller.services.accounts import ROLES, ensure_roles
 from inventory.models import Cluster, Node, Region, Service
@@ -105,6 +105,21 @@ def _grant(side: Side) -> dict[str, Any]:
     return {"user": "vera", "role": "Viewer", "scope": scope, "reason": "why"}
 
 
+def _rule_name(side: Side) -> dict[str, Any]:
+    return {"name": f"nights-{side.cluster.slug}"}
+
+
+def _rule(name: str) -> Callable[[Side], dict[str, Any]]:
+    return lambda side: {
+        "name": name,
+        "scope": f"cluster:{side.cluster.slug}",
+        "direction": "out",
+        "time_zone": "UTC",
+        "opened": 1 if name.startswith("nights") else 0,
+        "reason": "why",
+    }
+
+
 DOORS: Final[dict[str, Door]] = {
     "door-lift": Door(people.PEOPLE, lambda _side: {"key": "0" * 64}, scoped=False),
     "person-end-sessions": Door(people.PEOPLE, lambda _side: {"name": "x"}, scoped=False),
@@ -122,6 +137,10 @@ DOORS: Final[dict[str, Door]] = {
     "counter": Door(people.PROPOSE, _pk("proposal"), _answer(prefill=3, decode=5, reason="why")),
     "propose": Door(people.PROPOSE, _slug, _answer(prefill=3, decode=5, reason="why")),
     "roll-back": Door(people.PROPOSE, _pk("action"), _answer(reason="why")),
+    "approval-rules": Door(people.RULE, body=_rule("small-steps")),
+    "approval-rule": Door(
+        people.RULE, _rule_name, lambda side: _rule(_rule_name(side)["name"])(side)
+    ),
     "moves-approve": Door(people.APPROVE, _pk("moves"), _answer()),
     "moves-reject": Door(people.APPROVE, _pk("moves"), _answer(reason="no")),
     "suggestion-adopt": Door(people.EDIT_POLICY, _pk("suggestion"), _answer()),
@@ -188,6 +207,9 @@ def _side(name: str) -> Side:
     decision = make_decision(service)
     now = timezone.now()
     proposal = make_proposal(service, decision=decision, expires_at=now + timedelta(minutes=9))
+    ApprovalRule.objects.create(
+        name=f"nights-{name}", cluster=cluster, reason="why", by_name="ana", made_at=now
+    )
     moves = Rearrangement.objects.create(
         kind="room",
         service=service,
