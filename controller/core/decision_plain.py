@@ -13,10 +13,14 @@ from controller.core.config_check import LONGEST_S, MOST_GPUS, validate_spec
 from controller.core.engine import Engine, Mix
 from controller.core.outlook import Learnt, Outlook
 from controller.core.outlook_plain import as_plain, fault_of, from_plain
+from controller.core.overrides import Override, OverrideKind, ScopeKind
+from controller.core.overrides import fault_of as fault_of_values
+from controller.core.overrides_plain import effects
 from controller.core.pairs import MOST_INSTANCES
 from controller.core.raw_values import shown
 from controller.core.schedule import ScheduleError, schedule_from_plain, schedule_plain
 from controller.core.signals import summarise
+from controller.core.steering import steered
 from controller.core.types import (
     NO_INSTANCES,
     ROLE_INDEX,
@@ -214,6 +218,8 @@ def context_from(
     if not 0.0 <= now_s <= LATEST_S:
         raise DocumentError("now_s", f"{now_s:g} is no time; give seconds since 1970")
     spec = _spec(whole.part("service"), engine, policy)
+    hold, overrides = _overrides(whole.parts("overrides"), spec.key, now_s)
+    spec = steered(spec, overrides, now_s)
     state = _state(whole.part("state"))
     free, left = whole.part("gpus_free"), whole.optional("gpus_left")
     starts = whole.part("usual_start_s")
@@ -223,7 +229,7 @@ def context_from(
         state=state,
         signals=_signals(whole.part("signals"), now_s, spec, state),
         history=_history(whole, now_s),
-        hold=_hold(whole.parts("overrides"), spec.key, now_s),
+        hold=hold,
         gpus_free={name: free.whole(name) for name in free.plain}
         if "gpus_free" in whole.plain
         else dict.fromkeys(spec.hardware.values(), MOST_GPUS),
@@ -585,27 +591,53 @@ def _refusal(one: _Part) -> Refusal:
     return Refusal(want, one.number("until_s"), one.text("by", ""), one.text("reason", ""))
 
 
-def _hold(overrides: Sequence[_Part], scope: str, now_s: float) -> Hold | None:
-    """Return the freeze in force; what is not a freeze does not exist yet."""
-    found = [_freeze(one, scope, now_s) for one in overrides]
-    return next((hold for hold in found if _in_force(hold, now_s)), None)
+def _overrides(
+    given: Sequence[_Part], scope: str, now_s: float
+) -> tuple[Hold | None, list[Override]]:
+    """Return the freeze in force and all other overrides; of several freezes the first."""
+    freezes = [one for one in given if one.plain.get("kind") == OverrideKind.FREEZE]
+    found = [_freeze(one, scope, now_s) for one in freezes]
+    hold = next((each for each in found if _in_force(each, now_s)), None)
+    others = (one for one in given if one.plain.get("kind") != OverrideKind.FREEZE)
+    return hold, [_override(one, scope, key, now_s) for key, one in enumerate(others, 1)]
 
 
 def _freeze(one: _Part, scope: str, now_s: float) -> Hold:
-    kind = one.text("kind", "")
-    if kind not in ("freeze", "breaker"):
-        raise DocumentError(one.path("kind"), f"{shown(kind)} is not supported; give freeze")
     one.only("kind", "by", "reason", "since_s", "until_s")
     by, reason = (one.named(name) for name in ("by", "reason"))
-    since_s, until_s = one.number("since_s", now_s), one.optional("until_s")
-    return Hold(scope, by, reason, since_s, until_s, is_breaker=kind == "breaker")
+    return Hold(scope, by, reason, one.number("since_s", now_s), one.optional("until_s"))
+
+
+def _override(one: _Part, scope: str, key: int, now_s: float) -> Override:
+    one.only("kind", "values", "by", "reason", "scope", "since_s", "until_s")
+    one.named("kind")
+    kind, values = one.choice("kind", OverrideKind, OverrideKind.PIN), one.part("values")
+    fault = fault_of_values(kind, values.plain)
+    if fault is not None:
+        raise DocumentError(values.path(fault[0]) if fault[0] else values.where, fault[1])
+    since_s, until_s = one.number("since_s", now_s), one.number("until_s")
+    if not 0.0 <= until_s <= LATEST_S:
+        raise DocumentError(one.path("until_s"), "give seconds since 1970")
+    return Override(
+        key,
+        kind,
+        one.choice("scope", ScopeKind, ScopeKind.SERVICE),
+        scope,
+        one.named("by"),
+        one.named("reason"),
+        since_s=since_s,
+        until_s=until_s,
+        values=dict(values.plain),
+    )
 
 
 def _in_force(hold: Hold, now_s: float) -> bool:
     return hold.since_s <= now_s and (hold.until_s is None or now_s < hold.until_s)
 
 
-def record_of(decision: Decision, hold: Hold | None = None) -> dict[str, Any]:
+def record_of(
+    decision: Decision, hold: Hold | None = None, overrides: Sequence[Override] = ()
+) -> dict[str, Any]:
     """Return the record of a decision as plain values; what isn't known of it is ``None``."""
     return {
         "id": None,
@@ -646,6 +678,7 @@ def record_of(decision: Decision, hold: Hold | None = None) -> dict[str, Any]:
         "placement": None,
         "proposal": None,
         "override": None if hold is None else {"scope": hold.scope} | _freeze_document(hold),
+        "overrides": effects(decision, overrides),
         "outcome": None,
     }
 
@@ -708,7 +741,14 @@ def document_of(context: Context) -> dict[str, Any]:
             | {"by": each.by, "reason": each.reason}
             for each in history.refusals
         ],
-        "overrides": [] if context.hold is None else [_freeze_document(context.hold)],
+        "overrides": [
+            *([] if context.hold is None else [_freeze_document(context.hold)]),
+            *(
+                _override_document(one)
+                for one in spec.overrides
+                if one.kind is not OverrideKind.FREEZE
+            ),
+        ],
         "gpus_free": dict(context.gpus_free),
         "gpus_left": context.gpus_left,
         "outlook": as_plain(history.outlook),
@@ -769,6 +809,12 @@ def terms_plain(spec: ServiceSpec) -> dict[str, Any]:
 def _signal_document(one: Signal) -> dict[str, object]:
     known = {name: getattr(one, name) for name in _SIGNAL}
     return known | {"quality": one.quality.value}
+
+
+def _override_document(one: Override) -> dict[str, object]:
+    said = {name: getattr(one, name) for name in ("by", "reason", "since_s", "until_s")}
+    scope = {"kind": one.kind.value, "scope": one.scope.value}
+    return scope | said | {"values": dict(one.values)}
 
 
 def _freeze_document(hold: Hold) -> dict[str, object]:

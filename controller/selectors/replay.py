@@ -13,6 +13,9 @@ from django.db.models import F, Q
 
 from controller.core.config_check import MOST_GPUS
 from controller.core.decision_plain import document_of, stage_from, with_terms
+from controller.core.overrides import Override, OverrideKind
+from controller.core.overrides_plain import from_plain
+from controller.core.steering import steered
 from controller.core.types import (
     SIGNAL_INDEX,
     SIGNALS,
@@ -97,6 +100,7 @@ def replayable(pk: int, policy: str) -> Replayable | None:
     if spec.further:
         gaps.append("What ran on weaker hardware is not kept: every instance counts as one.")
     at = row.last_at
+    spec = steered(spec, _overrides(row), at.timestamp())
     state = _state(row, gaps)
     ctx = Context(
         now_s=at.timestamp(),
@@ -316,6 +320,11 @@ def _refusals(row: Decision) -> tuple[Refusal, ...]:
     )
 
 
+def _overrides(row: Decision) -> tuple[Override, ...]:
+    """Return the overrides that ruled then."""
+    return from_plain(row.terms.get("overrides")) if isinstance(row.terms, Mapping) else ()
+
+
 def _hold(row: Decision) -> Hold | None:
     freeze = (
         Freeze.objects.filter(
@@ -327,6 +336,9 @@ def _hold(row: Decision) -> Hold | None:
         .order_by(*(F(part).asc(nulls_first=True) for part in ("service", "cluster", "region")))
         .first()
     )
+    timed = next((one for one in _overrides(row) if one.kind is OverrideKind.FREEZE), None)
+    if freeze is None and timed is not None:
+        return Hold(timed.scope_name, timed.by, timed.reason, timed.since_s, timed.until_s)
     if freeze is None:
         return _breaker(row)
     return Hold(freeze.scope, freeze.by_name, freeze.reason, freeze.since.timestamp())

@@ -4,12 +4,16 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from controller.core.overrides import OverrideKind, fault_of
+from controller.core.placement.excluding import excluding
+from controller.core.placement.layout import Facts
 from controller.core.placement.limiting import NO_ROOM
 from controller.core.placement.preview import Situation
-from controller.core.placement.values import Request
+from controller.core.placement.values import Request, Tenant
 from controller.core.types import Instances, Role
-from controller.models import ServiceStatus
-from controller.selectors.placing import rows_of, tenants_of
+from controller.models import ServiceStatus, orders
+from controller.models.clock import database_now
+from controller.selectors.placing import Nodes, rows_of, tenants_of
 from inventory.models import Service
 from inventory.snapshot import newest_version
 
@@ -41,9 +45,22 @@ def situation() -> Situation:
         if home.get(tenant.name) in known
     }
     unreadable = {slug: why for slug, why in found.unreadable.items() if home.get(slug) in known}
-    return Situation(
-        nodes.rows, tenants, nodes.facts, newest_version(), watched, unreadable, wished
-    )
+    tenants, facts = _excluded(nodes, tenants)
+    return Situation(nodes.rows, tenants, facts, newest_version(), watched, unreadable, wished)
+
+
+def _excluded(nodes: Nodes, tenants: dict[str, Tenant]) -> tuple[dict[str, Tenant], Facts]:
+    """Return services and facts under the exclusions in force; one query, two with clusters'."""
+    in_force = orders.read(OverrideKind.EXCLUDE)
+    ruled = {
+        slug: [one for one in in_force.over(slug) if fault_of(one.kind, one.values) is None]
+        for slug in tenants
+    }
+    exclusions = {slug: found for slug, found in ruled.items() if found}
+    if not exclusions:
+        return tenants, nodes.facts
+    now_s = database_now().timestamp()
+    return excluding(nodes.rows, tenants, nodes.facts, exclusions, now_s)
 
 
 def start_up_s() -> dict[str, float]:

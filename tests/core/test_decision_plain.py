@@ -130,7 +130,17 @@ def test_quality_follows_from_value_age_and_coverage(
         ),
         pytest.param({"signals": {"qps": {}}}, "signals.qps", id="an unknown signal"),
         pytest.param({"history": [{"at_s": 1.0}]}, "history[0].prefill", id="half a wish"),
-        pytest.param({"overrides": [{"kind": "pin"}]}, "overrides[0].kind", id="a pin"),
+        pytest.param({"overrides": [{"kind": "hover"}]}, "overrides[0].kind", id="no kind"),
+        pytest.param(
+            {"overrides": [{"kind": "pin", "values": {"prefill": 2}}]},
+            "overrides[0].values.decode",
+            id="a pin of one role",
+        ),
+        pytest.param(
+            {"overrides": [{"kind": "out_only", "by": "ana", "reason": "x"}]},
+            "overrides[0].until_s",
+            id="without an end",
+        ),
         pytest.param(
             {"overrides": [{"kind": "freeze", "reason": "x"}]}, "overrides[0].by", id="nobody's"
         ),
@@ -170,6 +180,15 @@ def test_a_value_that_cant_be_used_is_named(change: dict[str, object], where: st
     with pytest.raises(DocumentError) as fault:
         context_from(document() | change)
     assert fault.value.where == where
+
+
+def test_a_pin_of_a_document_rules_and_is_told() -> None:
+    pin = {"kind": "pin", "values": {"prefill": 2, "decode": 6}, "until_s": NOW_S + 60.0}
+    ctx = context_from(document() | {"overrides": [pin | {"by": "ana", "reason": "x"}]})
+    again = context_from(json.loads(json.dumps(document_of(ctx))))
+    assert again.spec.overrides == ctx.spec.overrides
+    record = record_of(decide(ctx), ctx.hold, ctx.spec.overrides)
+    assert (record["final"], record["overrides"][0]["binding"]) == (pin["values"], True)
 
 
 @pytest.mark.parametrize(

@@ -25,13 +25,15 @@ class Facts:
     """What nodes are beyond their arrays, by name: labels, taints, and why some may not be used.
 
     Nodes without any are left out. ``lost`` are those of which nothing is to be hoped for what
-    runs there; what is only closed to new instances, as a cordoned one, is not lost.
+    runs there; what is only closed to new instances, as a cordoned one, is not lost. ``excluded``
+    says of nodes that a person closed to some services by whom, as it follows a count.
     """
 
     labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)
     taints: Mapping[str, frozenset[str]] = field(default_factory=dict, hash=False)
     barred: Mapping[str, str] = field(default_factory=dict, hash=False)
     lost: frozenset[str] = frozenset()
+    excluded: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 NO_FACTS: Final = Facts()
@@ -47,6 +49,7 @@ class Fleet:
     at: Mapping[str, int]
     barred: Mapping[str, str]
     lost: frozenset[str]
+    excluded: Mapping[str, str]
 
     def options(self, need: RoleNeed) -> tuple[Option, ...]:
         """Return the types a need may use, in its order of preference; none if no node has any."""
@@ -125,7 +128,7 @@ def fleet_of(rows: Sequence[NodeRow], tenants: Sequence[Tenant], facts: Facts = 
         hardware = topology.hardware_name(kind)
         kinds[hardware, name[len(hardware) + 1 :]] = kind
     at = dict(zip(topology.names, range(len(topology.names)), strict=True))
-    return Fleet(view, admits, kinds, at, facts.barred, facts.lost)
+    return Fleet(view, admits, kinds, at, facts.barred, facts.lost, facts.excluded)
 
 
 def _varied(

@@ -9,11 +9,11 @@ import numpy as np
 
 from controller.core.fleet import Ints, Level, Scarcity
 from controller.core.placement.choose import Ask, Choosing, Share, is_within
-from controller.core.placement.layout import SUBGROUPS, Fleet
+from controller.core.placement.layout import SUBGROUPS, Fleet, needs_of
 from controller.core.placement.slots import ONE, Part
 from controller.core.placement.values import Candidate, Tenant, Unplaced
 from controller.core.reasons import Code
-from controller.core.types import Floats, Instances, Role
+from controller.core.types import Flags, Floats, Instances, Role
 
 MOST_CANDIDATES: Final = 4
 WORDS: Final = {Level.S1: "S1", Level.S2: "S2", Level.CLUSTER: "cluster"}
@@ -104,7 +104,12 @@ def refusal(
     code, sentence, would = _reason(fleet, choosing, tenant, ask)
     asked, placed = told
     return Unplaced(
-        tenant.name, asked, placed, code, f"{sentence} {_nodes(fleet, choosing, ask)}", would
+        tenant.name,
+        asked,
+        placed,
+        code,
+        f"{sentence} {_nodes(fleet, choosing, tenant, ask)}",
+        would,
     )
 
 
@@ -267,7 +272,7 @@ def _more_nodes(fleet: Fleet, missing: Sequence[tuple[Part, int]]) -> list[str]:
     ]
 
 
-def _nodes(fleet: Fleet, choosing: Choosing, ask: Ask) -> str:
+def _nodes(fleet: Fleet, choosing: Choosing, tenant: Tenant, ask: Ask) -> str:
     """Return how many nodes are ruled out by what; the figures add up to all nodes."""
     view, slots = fleet.view, choosing.slots
     topology = view.topology
@@ -294,8 +299,11 @@ def _nodes(fleet: Fleet, choosing: Choosing, ask: Ask) -> str:
     )
     known = ", ".join(f"{count} {why}" for why, count in sorted(reasons.items()))
     told = f"{barred} may not be used" + (f" ({known})" if known else "")
+    excluded = _excluded(fleet, names, (code == 1)[mine] & _alike(fleet, tenant)[mine])
+    other -= excluded.total()
     parts = [
         (barred, told),
+        *((count, f"{count} {_have(count, 'is')} {why}") for why, count in excluded.items()),
         (other, f"{other} {_have(other)} other hardware, labels or taints"),
         (full, f"{full} {_have(full)} too few free GPUs"),
         (room, f"{room} {_have(room)} room"),
@@ -309,5 +317,24 @@ def _members(fleet: Fleet, cluster: int) -> slice:
     return fleet.view.topology.members(Level.CLUSTER, cluster) if cluster >= 0 else slice(0, 0)
 
 
-def _have(count: int) -> str:
-    return "has" if count == 1 else "have"
+def _alike(fleet: Fleet, tenant: Tenant) -> Flags:
+    """Return which nodes are of a hardware the service may run on, labels and taints aside."""
+    topology = fleet.view.topology
+    named = {choice.type for need in needs_of(tenant) for choice in need.hardware}
+    kinds = range(len(topology.types))
+    alike = np.array([topology.hardware_name(kind) in named for kind in kinds], np.bool_)
+    return alike[topology.hardware]
+
+
+def _excluded(fleet: Fleet, names: Sequence[str], is_out: Flags) -> Counter[str]:
+    """Return how many of the nodes that are out a person excluded, by whom."""
+    if not fleet.excluded:
+        return Counter()
+    others = (name for name, out in zip(names, is_out.tolist(), strict=True) if out)
+    found = Counter(fleet.excluded[name] for name in others if name in fleet.excluded)
+    return Counter(dict(sorted(found.items())))
+
+
+def _have(count: int, one: str = "has") -> str:
+    several = {"has": "have", "is": "are"}
+    return one if count == 1 else several[one]

@@ -53,7 +53,7 @@ class Command(AnsweringCommand):
                 self.stdout.write(error_document(fault))
                 sys.exit(fault.status)
             raise CommandError(str(fault), returncode=fault.status) from fault
-        record = record_of(decide(context), context.hold)
+        record = record_of(decide(context), context.hold, context.spec.overrides)
         self.stdout.write(document(record) if options["json"] else "\n".join(_lines(record)))
 
 
