@@ -179,7 +179,7 @@ def test_no_page_shuts_anybody_out(  # noqa: PLR0913, PLR0917 - fixtures and the
     theme: str,
     width: int,
 ) -> None:
-    proposal = waiting()
+    proposal = waiting(needs=2, needs_why="it is large", from_decode=8)
     done = waiting("other", state="rejected", closed_at=timezone.now())
     waiting("late", state="expired", expires_at=timezone.now() - timedelta(hours=1))
     Preference.objects.create(user=ana, theme=theme)
@@ -193,6 +193,11 @@ def test_no_page_shuts_anybody_out(  # noqa: PLR0913, PLR0917 - fixtures and the
         "/approvals/?tab=decided",
         f"/approvals/{proposal.pk}/",
         f"/approvals/{done.pk}/",
+        f"/approvals/{proposal.pk}/change/",
+        "/approvals/?tab=open",
+        "/approvals/?tab=requests",
+        "/approvals/rules/",
+        "/services/chat/propose/?prefill=3&decode=6",
         "/decisions/",
         "/decisions/?move=rebalance",
         f"/decisions/{proposal.decision_id}/",
