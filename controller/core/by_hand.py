@@ -6,6 +6,8 @@ from typing import Final
 
 from controller.core.approval import Change
 from controller.core.guards import hard_limits, steps
+from controller.core.orders import banned, pinned_counts
+from controller.core.overrides import OverrideKind, told
 from controller.core.pairs import larger, smaller
 from controller.core.placement.plan_plain import PlainPlacement
 from controller.core.placement.preview import Situation, preview
@@ -103,7 +105,7 @@ def _refusals(want: Instances, ground: Ground) -> Iterator[Reason]:
     if want == current:
         yield Reason(Code.UNCHANGED, f"the service stands at {counts(current)} already")
         return
-    for guard in (hard_limits, _one_step, gpu_budget, capacity):
+    for guard in (_pinned, hard_limits, _one_step, banned, gpu_budget, capacity):
         yield from _stopped(guard, want, ctx)
 
 
@@ -112,6 +114,15 @@ def _stopped(guard: Guard, want: Instances, ctx: Context) -> Iterator[Reason]:
     if after.want != want:
         step = after.steps[-1]
         yield Reason(step.code, step.detail)
+
+
+def _pinned(target: Target, ctx: Context) -> Target:
+    """Stop what a pin would take back at the next look."""
+    one = ctx.spec.override(OverrideKind.PIN)
+    if one is None or pinned_counts(one) == target.want:
+        return target
+    said = f"the counts are pinned by {told(one, ctx.now_s)}: end the pin first"
+    return target.blocked_at(ctx.state.desired, "override", Code.PINNED, said)
 
 
 def _one_step(target: Target, ctx: Context) -> Target:

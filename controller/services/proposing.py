@@ -15,7 +15,7 @@ from controller.core.lifecycle import ProposalState
 from controller.core.placement.plan_plain import what_matters
 from controller.core.reasons import UNJUDGED, Code
 from controller.core.types import Gate, Instances, Mode, Role
-from controller.models import Proposal, ServiceStatus
+from controller.models import Override, Proposal, ServiceStatus
 from controller.services import approvals, approvers, audit
 from controller.services.rows import Entry, basis_of, known, proposal_row
 from inventory.services import bulk
@@ -33,6 +33,7 @@ BODY: Final = (
     "predicted",
     "needs",
     "needs_why",
+    "requested_by_id",
     "resource_version",
     "policy_revision",
     "fingerprint",
@@ -165,6 +166,7 @@ def _compare(
             changes.dropped.append((row.pk, now, reason))
         return
     wanted = proposal_row(entry, service=service, decision=decision, now=now)
+    wanted.requested_by_id = _pinned_by(entry)
     if row is None:
         first = _first_half(wanted, entry)
         if first is not None:
@@ -198,6 +200,15 @@ def _stands(row: Proposal, entry: Entry) -> bool:
 
 def _confirmed(row: Proposal, wanted: Proposal, now: datetime) -> tuple[object, ...]:
     return (row.pk, now, *(getattr(wanted, name) for name in CONFIRMED[1:]))
+
+
+def _pinned_by(entry: Entry) -> int | None:
+    """Return the account whose pin a decision carries out: they don't approve it themselves."""
+    steps = entry.decision.steps
+    keys = [one.override for one in steps if one.code is Code.PINNED and one.override is not None]
+    if not keys:
+        return None
+    return Override.objects.filter(pk=keys[0]).values_list("by_id", flat=True).first()
 
 
 def _is_placed_alike(row: Proposal, wanted: Proposal) -> bool:

@@ -14,6 +14,7 @@ from controller.models import (
     AuditEvent,
     Breaker,
     Freeze,
+    Override,
     Proposal,
 )
 from controller.models.clock import database_now
@@ -232,3 +233,18 @@ def test_what_a_rule_let_go_counts_as_removed_without_a_person_s4() -> None:
 
     specs = [service_spec(Service.objects.get())]
     assert removed_gpus(specs, now, USUAL) == 4
+
+
+@pytest.mark.django_db
+def test_whoever_pinned_the_counts_does_not_approve_what_follows() -> None:
+    service, ana, now = make_service("chat", mode="approve"), person("ana"), database_now()
+    Override.objects.create(
+        service=service, kind="pin", values={"prefill": 2, "decode": 5}, reason="launch", by=ana,
+        by_name="ana", made_at=now, starts_at=now, ends_at=now + timedelta(hours=1),
+    )  # fmt: skip
+    run(ArraySource())
+    found = Proposal.objects.get()
+
+    assert (found.to_decode, found.requested_by) == (5, ana)
+    with pytest.raises(ForbiddenError, match="another person approves it"):
+        approvals.approve(found.pk, user=ana, version=found.version, fingerprint=found.fingerprint)

@@ -9,9 +9,9 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from controller.core.types import Instances
-from controller.models import Action, AuditEvent, Proposal, ServiceStatus
+from controller.models import Action, AuditEvent, Override, Proposal, ServiceStatus
 from controller.selectors import by_hand
-from controller.services import approvals, freezes, manual
+from controller.services import actions, approvals, freezes, manual
 from controller.services.errors import (
     ConflictError,
     ForbiddenError,
@@ -261,3 +261,43 @@ def test_what_was_never_applied_is_not_rolled_back() -> None:
         manual.roll_back(action.pk, user=olga, reason="x", look=by_hand.ground)
     with pytest.raises(MissingError):
         manual.roll_back(service.pk, user=olga, reason="x", look=by_hand.ground)
+
+
+def ruled(service: Service, kind: str, **values: object) -> None:
+    """Let an override of ana rule the service for an hour."""
+    now = timezone.now()
+    Override.objects.create(
+        service=service, kind=kind, values=values, reason="load test", by_name="ana",
+        made_at=now, starts_at=now, ends_at=now + timedelta(hours=1),
+    )  # fmt: skip
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("kind", "values", "words"),
+    [
+        pytest.param("pin", {"prefill": 2, "decode": 4}, "pinned by ana", id="pin"),
+        pytest.param("out_only", {}, "(?i)scale-out only, set by ana", id="out only"),
+        pytest.param("bounds", {"decode_min": 4}, "below the minimum", id="bounds"),
+    ],
+)
+def test_overrides_in_force_hold_for_people_too(
+    kind: str, values: dict[str, object], words: str
+) -> None:
+    service = served()
+    ruled(service, kind, **values)
+
+    with pytest.raises(InvalidError, match=words):
+        propose(service, person("olga", "Operator"), (2, 3))
+
+
+@pytest.mark.django_db
+def test_a_change_under_an_override_is_started_while_that_rules_a03() -> None:
+    service = served()
+    ruled(service, "out_only")
+    made = propose(service, person("olga", "Operator"), (2, 5))
+    approvals.approve(made.pk, user=person("ben"), version=1, fingerprint=made.fingerprint)
+    Override.objects.update(ended_at=timezone.now())
+    start = actions.start_approved(made.pk)
+
+    assert (start.action, Proposal.objects.get().state) == (None, "stale")
