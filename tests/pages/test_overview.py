@@ -199,7 +199,7 @@ def test_the_overview_costs_the_same_for_any_fleet(
     signed_in.get("/")
     # session, person, preferences, 6 for the strip, 5 for the rows, actions, suggestions,
     # pools, decisions
-    with django_assert_num_queries(21):
+    with django_assert_num_queries(22):
         assert signed_in.get("/").status_code == 200
 
 
