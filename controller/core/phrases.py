@@ -77,6 +77,7 @@ STEP_WORDS: Final[Mapping[str, str]] = {
     "outside": "outside change",
     "in_flight": "change under way",
     "freeze": "freeze",
+    "breaker": "breaker",
     "fleet": "fleet budget",
     "gate": "approval",
 }
