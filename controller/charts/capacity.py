@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from controller.charts.plot import Plot, Trace, axis, escape, layout, nothing, titled, token
+from controller.charts.plot import (
+    Plot,
+    Trace,
+    axis,
+    escape,
+    layout,
+    legend,
+    nothing,
+    titled,
+    token,
+)
 
 if TYPE_CHECKING:
     from controller.charts.clock import Clock
@@ -58,18 +68,7 @@ def capacity(pools: Pools, clock: Clock) -> Plot:
             bargap=GAP,
             hovermode="closest",
             showlegend=True,
-            legend={
-                "orientation": "h",
-                "x": 0,
-                "y": 1,
-                "xanchor": "left",
-                "traceorder": "normal",
-                "font": {"color": token("text")},
-                "itemclick": False,
-                "itemdoubleclick": False,
-                "yref": "container",
-                "yanchor": "top",
-            },
+            legend=legend(),
             margin={"l": 16, "r": 20, "t": 56, "b": 40},
             height=56 + 40 + ROW_PX * max(2, len(rows)),
             xaxis=axis(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from controller.charts.panels import Panel, height_of, stack, time_axis
-from controller.charts.plot import Plot, Trace, axis, layout, nothing, token
+from controller.charts.plot import Plot, Trace, axis, layout, legend, nothing, token
 from controller.core.types import Move
 
 if TYPE_CHECKING:
@@ -53,18 +53,7 @@ def decision_counts(found: DecisionCounts, clock: Clock) -> Plot:
         "layout": layout(
             barmode="stack",
             showlegend=True,
-            legend={
-                "orientation": "h",
-                "x": 1,
-                "y": 1,
-                "xanchor": "right",
-                "yanchor": "top",
-                "yref": "container",
-                "traceorder": "normal",
-                "font": {"color": token("text")},
-                "itemclick": False,
-                "itemdoubleclick": False,
-            },
+            legend=legend("right"),
             margin={"l": 56, "r": 16, "t": 24, "b": 52},
             height=round(height_of((upper, lower))) + 76,
             xaxis=time_axis(clock, found.since_s, found.until_s, anchor=lower.axis),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from controller.charts.plot import Plot, Trace, axis, layout, nothing, titled, token
+from controller.charts.plot import Plot, Trace, axis, layout, legend, nothing, titled, token
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,18 +45,7 @@ def fragmentation(found: Fits, _clock: Clock) -> Plot:
             bargap=0.35,
             hovermode="x unified",
             showlegend=True,
-            legend={
-                "orientation": "h",
-                "x": 0,
-                "y": 1,
-                "xanchor": "left",
-                "yanchor": "top",
-                "yref": "container",
-                "traceorder": "normal",
-                "font": {"color": token("text")},
-                "itemclick": False,
-                "itemdoubleclick": False,
-            },
+            legend=legend(),
             margin={"l": 56, "r": 16, "t": 52, "b": 48},
             height=HEIGHT_PX,
             xaxis=axis(

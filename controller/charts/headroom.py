@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from controller.charts.plot import Plot, Trace, axis, escape, layout, nothing, titled, token
+from controller.charts.plot import (
+    Plot,
+    Trace,
+    axis,
+    escape,
+    layout,
+    legend,
+    nothing,
+    titled,
+    token,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,18 +65,7 @@ def headroom(found: Headrooms, _clock: Clock) -> Plot:
             bargroupgap=0.12,
             hovermode="closest",
             showlegend=True,
-            legend={
-                "orientation": "h",
-                "x": 0,
-                "y": 1,
-                "xanchor": "left",
-                "yanchor": "top",
-                "yref": "container",
-                "traceorder": "reversed",
-                "font": {"color": token("text")},
-                "itemclick": False,
-                "itemdoubleclick": False,
-            },
+            legend=legend(traceorder="reversed"),
             margin={"l": 16, "r": 20, "t": 56, "b": 40},
             height=96 + ROW_PX * max(2, len(pools)),
             xaxis=axis(

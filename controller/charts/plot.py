@@ -106,6 +106,22 @@ def layout(**parts: Any) -> Layout:  # noqa: ANN401 - Plotly's own shapes
     } | parts
 
 
+def legend(side: str = "left", *, traceorder: str = "normal") -> Layout:
+    """Return a legend along the top, at its ``side``; a click hides nothing, so no figure lies."""
+    return {
+        "orientation": "h",
+        "x": 0 if side == "left" else 1,
+        "y": 1,
+        "xanchor": side,
+        "yanchor": "top",
+        "yref": "container",
+        "traceorder": traceorder,
+        "font": {"color": token("text")},
+        "itemclick": False,
+        "itemdoubleclick": False,
+    }
+
+
 def axis(**parts: Any) -> Layout:  # noqa: ANN401 - Plotly's own shapes
     """Return a quiet axis: thin grid, no zero line, labels that keep their room."""
     return {

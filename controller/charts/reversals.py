@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from controller.charts.plot import Plot, Trace, axis, escape, layout, nothing, titled, token
+from controller.charts.plot import (
+    Plot,
+    Trace,
+    axis,
+    escape,
+    layout,
+    legend,
+    nothing,
+    titled,
+    token,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,18 +52,7 @@ def reversals(found: Reversals, clock: Clock) -> Plot:
             bargap=0.35,
             hovermode="closest",
             showlegend=True,
-            legend={
-                "orientation": "h",
-                "x": 1,
-                "y": 1,
-                "xanchor": "right",
-                "yanchor": "top",
-                "yref": "container",
-                "traceorder": "normal",
-                "font": {"color": token("text")},
-                "itemclick": False,
-                "itemdoubleclick": False,
-            },
+            legend=legend("right"),
             margin={"l": 140, "r": 16, "t": 28, "b": 48},
             height=FRAME_PX + ROW_PX * len(rows),
             xaxis=axis(

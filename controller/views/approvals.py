@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode
 
@@ -137,46 +139,60 @@ def break_glass(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect("approval", pk=pk)
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """An answer in words alone: its form, under which name the page shows it, and what it does."""
+
+    form: type[forms.RejectForm | forms.CommentForm]
+    shown_as: str
+    give: Callable[..., object]
+    said: str
+
+
+_REJECT: Final = _Answer(
+    forms.RejectForm,
+    "reject_form",
+    approvals.reject,
+    "Rejected: nothing changes. The controller keeps watching.",
+)
+_WITHDRAW: Final = _Answer(
+    forms.RejectForm, "withdraw_form", approvals.withdraw, "Withdrawn: nothing changes."
+)
+_COMMENT: Final = _Answer(
+    forms.CommentForm,
+    "comment_form",
+    approvals.comment,
+    "Your comment is there for whoever decides.",
+)
+
+
 @shell.page("GET", "POST")
 def reject(request: HttpRequest, pk: int) -> HttpResponse:
     """Reject with a reason; asked any other way, show the proposal."""
-    if request.method != "POST":
-        return redirect("approval", pk=pk)
-    form = forms.RejectForm(request.POST)
-    if not form.is_valid():
-        return reading.proposal(request, pk, reject_form=form, status=400)
-    try:
-        approvals.reject(pk, user=request.user, **form.cleaned_data)
-    except ConflictError as conflict:
-        return reading.proposal(request, pk, conflict=str(conflict), status=409)
-    messages.success(request, "Rejected: nothing changes. The controller keeps watching.")
-    return redirect("approval", pk=pk)
+    return _answered(request, pk, _REJECT)
 
 
 @shell.page("GET", "POST")
 def withdraw(request: HttpRequest, pk: int) -> HttpResponse:
     """Take back what a person proposed; asked any other way, show the proposal."""
-    if request.method != "POST":
-        return redirect("approval", pk=pk)
-    form = forms.RejectForm(request.POST)
-    if not form.is_valid():
-        return reading.proposal(request, pk, withdraw_form=form, status=400)
-    try:
-        approvals.withdraw(pk, user=request.user, **form.cleaned_data)
-    except ConflictError as conflict:
-        return reading.proposal(request, pk, conflict=str(conflict), status=409)
-    messages.success(request, "Withdrawn: nothing changes.")
-    return redirect("approval", pk=pk)
+    return _answered(request, pk, _WITHDRAW)
 
 
 @shell.page("GET", "POST")
 def comment(request: HttpRequest, pk: int) -> HttpResponse:
     """Say something about a proposal without deciding; asked any other way, show it."""
+    return _answered(request, pk, _COMMENT)
+
+
+def _answered(request: HttpRequest, pk: int, answer: _Answer) -> HttpResponse:
     if request.method != "POST":
         return redirect("approval", pk=pk)
-    form = forms.CommentForm(request.POST)
+    form = answer.form(request.POST)
     if not form.is_valid():
-        return reading.proposal(request, pk, comment_form=form, status=400)
-    approvals.comment(pk, user=request.user, text=form.cleaned_data["text"])
-    messages.success(request, "Your comment is there for whoever decides.")
+        return reading.proposal(request, pk, status=400, **{answer.shown_as: form})
+    try:
+        answer.give(pk, user=request.user, **form.cleaned_data)
+    except ConflictError as conflict:
+        return reading.proposal(request, pk, conflict=str(conflict), status=409)
+    messages.success(request, answer.said)
     return redirect("approval", pk=pk)
