@@ -193,7 +193,7 @@ def _tone(age_s: float | None, period_s: int) -> str:
 
 
 def read_strip(reader: Reader, now: datetime, *, mine: Q | None = None) -> StripState:
-    """Return the strip for one reader; seven queries whatever the size of the fleet.
+    """Return the strip for one reader; eight queries whatever the size of the fleet.
 
     ``mine`` are the proposals the reader may decide; without it those of a right everywhere.
     """

@@ -328,7 +328,7 @@ def test_others_see_and_do_none_of_that(client: Client, role: str) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    ("path", "queries"), [("/me/", 14), ("/people/doors/", 14), ("/me/second-factor/", 12)]
+    ("path", "queries"), [("/me/", 15), ("/people/doors/", 15), ("/me/second-factor/", 13)]
 )
 @pytest.mark.parametrize("others", [1, 3])
 def test_the_pages_ask_the_same_however_many_there_are(

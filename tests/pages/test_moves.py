@@ -245,10 +245,14 @@ def test_without_the_right_the_buttons_say_what_is_needed(client: Client) -> Non
     assert row.state == "pending"
 
 
-def test_signed_out_there_is_nothing_to_read(client: Client) -> None:
+def test_signed_out_there_is_nothing_to_read_and_a_form_waits_for_the_sign_in_a05(
+    client: Client,
+) -> None:
     row = proposed()
     assert client.get(row.get_absolute_url()).status_code == 302
-    assert client.post(f"{row.get_absolute_url()}approve/", {"version": 1}).status_code == 302
+    asked = client.post(f"{row.get_absolute_url()}approve/", {"version": 1})
+    assert asked.status_code == 403
+    assert "what you typed is kept: sign in, then send it" in words(asked.content.decode())
     row.refresh_from_db()
     assert row.state == "pending"
 
