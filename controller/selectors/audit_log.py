@@ -12,6 +12,7 @@ from io import StringIO
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
 
@@ -25,7 +26,7 @@ from controller.models import (
     Proposal,
     Rearrangement,
 )
-from inventory.models import HardwareType, ImportRun, Node, Service
+from inventory.models import Cluster, HardwareType, ImportRun, Node, Region, Service
 
 PAGE: Final = 50
 MOST_EXPORTED: Final = 100_000
@@ -33,18 +34,23 @@ AT_ONCE: Final = 1_000
 LARGEST_ID: Final = 2**63 - 1
 LONGEST: Final = 160
 
-_WITH_PAGES: Final[Mapping[str, tuple[type[Model], tuple[str, ...]]]] = {
+_KNOWN: Final[Mapping[str, tuple[type[Model], tuple[str, ...]]]] = {
     "backtest": (Backtest, ()),
+    "cluster": (Cluster, ()),
     "hardwaretype": (HardwareType, ()),
     "importrun": (ImportRun, ()),
     "node": (Node, ("cluster",)),
     "override": (Override, ()),
     "policysuggestion": (PolicySuggestion, ()),
     "proposal": (Proposal, ()),
+    "region": (Region, ()),
     "rearrangement": (Rearrangement, ()),
     "service": (Service, ()),
+    "user": (User, ()),
 }
-"""Objects that have a page, and what its address is made of beside their own row."""
+"""Objects that have a page or a name, and what it is made of beside their own row."""
+
+_NAMES: Final = ("slug", "name", "username")
 
 _WORDS: Final[Mapping[str, str]] = {
     "auditevent": "audit",
@@ -213,14 +219,14 @@ def _rows(events: Sequence[AuditEvent]) -> list[Row]:
     known = {
         (kind, str(row.pk)): row
         for kind, keys in asked.items()
-        if kind in _WITH_PAGES
+        if kind in _KNOWN
         for row in _present(kind, keys)
     }
     return [_row(event, known.get((event.object_type, event.object_id))) for event in events]
 
 
 def _present(kind: str, keys: Iterable[str]) -> QuerySet[Model]:
-    model, beside = _WITH_PAGES[kind]
+    model, beside = _KNOWN[kind]
     rows = model._default_manager.select_related(*beside)  # noqa: SLF001 - public by custom
     return rows.filter(pk__in=[key for key in keys if _is_key(model, key)])
 
@@ -235,10 +241,10 @@ def _is_key(model: type[Model], text: str) -> bool:
 
 def _row(event: AuditEvent, found: Model | None) -> Row:
     kind = _WORDS.get(event.object_type, event.object_type)
-    named = getattr(found, "slug", "") or getattr(found, "name", "")
+    named = next(filter(None, (getattr(found, name, "") for name in _NAMES)), "")
     known = named or (event.service if event.object_type == "service" else "") or event.object_id
-    address = found.get_absolute_url() if found is not None else ""  # type: ignore[attr-defined]
-    return Row(event, f"{kind} {known}".strip(), str(address))
+    address = found.get_absolute_url() if hasattr(found, "get_absolute_url") else ""
+    return Row(event, f"{kind} {known}".strip(), address)
 
 
 def _told(value: object) -> object:

@@ -327,9 +327,11 @@ def changes(event: Event) -> list[tuple[str, str, str]]:
 
 def _told(name: str, value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key}={one}" for key, one in sorted(value.items())) or "none"
+        return (
+            ", ".join(f"{key} {_told(key, one)}" for key, one in sorted(value.items())) or "none"
+        )
     if isinstance(value, list):
-        return ", ".join(map(str, value)) or "none"
+        return "; ".join(_told("", one) for one in value) or "none"
     if value in {None, ""}:
         return "—"
     # The words of states; a name keeps its underscores.

@@ -137,10 +137,14 @@ class OverrideForm(LastsForm):
         """Take the kind, what may be chosen as scope, and what was sent or it begins with."""
         super().__init__(sent, initial=initial)
         self.kind = kind
+        strange = "There is no such scope: choose one of the list."
+        if kind is OverrideKind.PIN:
+            strange = "A pin names the counts of one service: choose one."
+            scopes = [(key, name) for key, name in scopes if key.startswith("service:")]
         self.fields["scope"] = forms.ChoiceField(
             label="Holds for",
             choices=scopes,
-            error_messages={"required": "Say what it holds for."},
+            error_messages={"required": "Say what it holds for.", "invalid_choice": strange},
         )
         self.fields.update(VALUES.get(kind, {}))
         order = ("scope", *VALUES.get(kind, {}), "starts", "lasts", "ends", "reason")

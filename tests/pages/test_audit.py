@@ -68,6 +68,16 @@ def test_an_object_is_a_link_as_long_as_it_has_a_page(vera: Client) -> None:
 
 
 @pytest.mark.django_db
+def test_clusters_and_accounts_are_called_by_their_names(vera: Client) -> None:
+    cluster = factories.make_service("chat").cluster
+    audit.record(actor="ana", verb="froze", obj=cluster)
+    audit.record(actor="ana", verb="signed in", obj=person("ana", "Viewer"))
+    page = reading(vera, "/audit/")
+    assert f"froze cluster {cluster.slug}" in page
+    assert "signed in account ana" in page
+
+
+@pytest.mark.django_db
 def test_what_people_wrote_is_shown_as_text(vera: Client) -> None:
     audit.record(actor="<b>x</b>", verb="froze", obj=None, reason='"><img src=x onerror=y>')
     page = vera.get("/audit/").content
