@@ -54,7 +54,12 @@ def tick() -> str:
         report = loop.run(
             lease,
             source_of=wiring.metrics_source,
-            settings=loop.LoopSettings(settings.TICK_S, settings.MAX_AGE_S, wiring.fleet_rules()),
+            settings=loop.LoopSettings(
+                settings.TICK_S,
+                settings.MAX_AGE_S,
+                wiring.fleet_rules(),
+                wiring.breaker_thresholds(),
+            ),
         )
     except NotLeadingError as fault:
         log.warning("epoch refused", epoch=lease.epoch, fault=str(fault))

@@ -7,6 +7,7 @@ from django.conf import settings
 
 from controller.adapters.actuators.record import RecordOnly
 from controller.adapters.metrics.nothing import NoSource
+from controller.core.breaker import Thresholds
 from controller.core.budgets import FleetRules
 from controller.core.ports import Actuator, MetricsSource, Pool, View
 from controller.core.types import Observation, ServiceSpec
@@ -70,6 +71,11 @@ def metrics_source(
 def fleet_rules() -> FleetRules:
     """Return what the settings allow all services together."""
     return FleetRules(settings.REMOVAL_FRAC, settings.REMOVAL_WINDOW_S, settings.MAX_GPUS or None)
+
+
+def breaker_thresholds() -> Thresholds:
+    """Return from when on the settings let the controller stop itself."""
+    return Thresholds(**settings.BREAKER)
 
 
 def simulated_cluster(lend: OpenEngines) -> Actuator:

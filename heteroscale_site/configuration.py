@@ -140,6 +140,13 @@ def _share(raw: str) -> float:
     return number
 
 
+def _count(raw: str) -> int:
+    number = int(raw)
+    if not 1 <= number <= 100_000:  # noqa: PLR2004 - more than any fleet counts
+        raise _UnusableError("write a whole number from 1 to 100000")
+    return number
+
+
 def _gpus(raw: str) -> int:
     number = int(raw)
     if not 0 <= number <= 10_000_000:  # noqa: PLR2004 - more than anybody has
@@ -541,6 +548,102 @@ class Configuration:
         shown_default="not frozen",
         help="Stops every write to a cluster from these processes.",
     )
+    breaker_failed: int = _setting(
+        "HETEROSCALE_BREAKER_FAILED",
+        _count,
+        kind="number",
+        group="Circuit breakers",
+        default="3",
+        help="Automatic changes of a service that failed, of its last few, which stop it.",
+    )
+    breaker_of: int = _setting(
+        "HETEROSCALE_BREAKER_OF",
+        _count,
+        kind="number",
+        group="Circuit breakers",
+        default="5",
+        help="How many of its last automatic changes these are.",
+    )
+    breaker_failed_s: int = _setting(
+        "HETEROSCALE_BREAKER_FAILED_S",
+        _seconds,
+        kind="seconds",
+        group="Circuit breakers",
+        default="1800",
+        help="Time within which they are counted.",
+    )
+    breaker_reversals: int = _setting(
+        "HETEROSCALE_BREAKER_REVERSALS",
+        _count,
+        kind="number",
+        group="Circuit breakers",
+        default="4",
+        help="Changes of direction of a service that stop it.",
+    )
+    breaker_reversals_s: int = _setting(
+        "HETEROSCALE_BREAKER_REVERSALS_S",
+        _seconds,
+        kind="seconds",
+        group="Circuit breakers",
+        default="1800",
+        help="Time within which they are counted.",
+    )
+    breaker_fleet_failed: int = _setting(
+        "HETEROSCALE_BREAKER_FLEET_FAILED",
+        _count,
+        kind="number",
+        group="Circuit breakers",
+        default="5",
+        help="Services with a failed change that stop the whole fleet.",
+    )
+    breaker_fleet_failed_frac: float = _setting(
+        "HETEROSCALE_BREAKER_FLEET_FAILED_FRAC",
+        _share,
+        kind="share",
+        group="Circuit breakers",
+        default="0.3",
+        help="The same as a share of all services, and at least 3; what is reached first counts.",
+    )
+    breaker_fleet_failed_s: int = _setting(
+        "HETEROSCALE_BREAKER_FLEET_FAILED_S",
+        _seconds,
+        kind="seconds",
+        group="Circuit breakers",
+        default="600",
+        help="Time within which they are counted.",
+    )
+    breaker_fresh_before_frac: float = _setting(
+        "HETEROSCALE_BREAKER_FRESH_BEFORE_FRAC",
+        _share,
+        kind="share",
+        group="Circuit breakers",
+        default="0.8",
+        help="Share of services with fresh metrics from which a loss of metrics begins.",
+    )
+    breaker_fresh_after_frac: float = _setting(
+        "HETEROSCALE_BREAKER_FRESH_AFTER_FRAC",
+        _share,
+        kind="share",
+        group="Circuit breakers",
+        default="0.5",
+        help="Below this share it has ended, and the whole fleet stops.",
+    )
+    breaker_fresh_ticks: int = _setting(
+        "HETEROSCALE_BREAKER_FRESH_TICKS",
+        _count,
+        kind="ticks",
+        group="Circuit breakers",
+        default="2",
+        help="Ticks within which the share has to fall.",
+    )
+    breaker_load_drop_frac: float = _setting(
+        "HETEROSCALE_BREAKER_LOAD_DROP_FRAC",
+        _share,
+        kind="share",
+        group="Circuit breakers",
+        default="0.6",
+        help="Share of the load that stops the whole fleet when more is lost within one tick; 1: never.",
+    )
     keep_backtests_d: int = _setting(
         "HETEROSCALE_KEEP_BACKTESTS_D",
         _days,
@@ -603,6 +706,16 @@ class Configuration:
         return self.broker is None
 
 
+def breaker_thresholds(configuration: Configuration) -> dict[str, Any]:
+    """Return from when on the controller stops itself, by the names the breakers know."""
+    prefix = "breaker_"
+    return {
+        each.name.removeprefix(prefix): getattr(configuration, each.name)
+        for each in dataclasses.fields(Configuration)
+        if each.name.startswith(prefix)
+    }
+
+
 def declared() -> tuple[Setting, ...]:
     """Every setting, in the order of the declarations."""
     fields = dataclasses.fields(Configuration)
@@ -660,6 +773,18 @@ def _check_together(configuration: Configuration) -> None:
         raise ConfigurationError(
             f"HETEROSCALE_MAX_AGE_S: samples would be too old after {configuration.max_age_s} s "
             f"with a tick of {configuration.tick_s} s, write at least HETEROSCALE_TICK_S."
+        )
+    if configuration.breaker_of < configuration.breaker_failed:
+        raise ConfigurationError(
+            f"HETEROSCALE_BREAKER_OF: of {configuration.breaker_of} changes never "
+            f"{configuration.breaker_failed} fail, write at least HETEROSCALE_BREAKER_FAILED."
+        )
+    if configuration.breaker_fresh_after_frac > configuration.breaker_fresh_before_frac:
+        raise ConfigurationError(
+            "HETEROSCALE_BREAKER_FRESH_AFTER_FRAC: a share does not fall to "
+            f"{configuration.breaker_fresh_after_frac} from "
+            f"{configuration.breaker_fresh_before_frac}, write at most "
+            "HETEROSCALE_BREAKER_FRESH_BEFORE_FRAC."
         )
     if configuration.database is not None and configuration.secret_key is None:
         raise ConfigurationError(

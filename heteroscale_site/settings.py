@@ -9,7 +9,7 @@ from typing import Any
 from csp.constants import NONE, SELF
 
 from heteroscale_site import connections, logs
-from heteroscale_site.configuration import BASE_DIR, ProcessRole, load
+from heteroscale_site.configuration import BASE_DIR, ProcessRole, breaker_thresholds, load
 from heteroscale_site.home import Home
 
 CONFIGURATION = load(os.environ)
@@ -28,6 +28,7 @@ REMOVAL_WINDOW_S = CONFIGURATION.removal_window_s
 MAX_GPUS = CONFIGURATION.max_gpus
 SECOND_APPROVER_GPUS = CONFIGURATION.second_approver_gpus
 FREEZE_FLAG = CONFIGURATION.freeze
+BREAKER = breaker_thresholds(CONFIGURATION)
 KEEP_BACKTESTS_D = CONFIGURATION.keep_backtests_d
 DEMO_SPEED = CONFIGURATION.demo_speed
 IDLE_S = CONFIGURATION.idle_s

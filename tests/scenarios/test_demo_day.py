@@ -1,14 +1,16 @@
 """A demonstration day of two hours: what a visitor sees, held as properties."""
 
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import pytest
 
+from controller.core.breaker import USUAL, Attempt, Sight, judge
 from controller.core.reasons import Code
 from controller.core.types import Decision, Gate, Instances, Mode
 from controller.simulator.demo import DEMO_SERVICES
 from controller.simulator.model import Fault
-from tests.scenarios.drive import Drive
+from controller.selectors.breakers import sight_of
+from tests.scenarios.drive import BEGIN_S, Drive
 
 DAY_S = 7200.0
 SERVICES = {service.slug: service for service in DEMO_SERVICES}
@@ -59,6 +61,27 @@ def test_reversals_within_ten_minutes_are_rare(day: Drive, key: str) -> None:
     turns = [(b[0] - a[0]) for a, b in pairwise(signs) if a[1] * b[1] < 0]
     assert len(turns) <= DAY_S / 600 / 2, turns
     assert sum(gap < 600 for gap in turns) <= 3, turns
+
+
+def _added(one: Decision) -> Instances:
+    was, will = one.current, one.final
+    return Instances(will.prefill - was.prefill, will.decode - was.decode)
+
+
+def test_an_ordinary_day_opens_no_breaker(day: Drive) -> None:
+    tried = [
+        Attempt(one.service, one.now_s, _added(one), failed=False)
+        for one in day.decisions
+        if one.gate in (Gate.ACT, Gate.PROPOSE)
+    ]
+    before: list[Sight] = []
+    for now_s, group in groupby(day.decisions, key=lambda one: one.now_s):
+        decisions = list(group)
+        ready = {one.service: sum(one.current) for one in decisions}
+        now = sight_of(decisions, ready)
+        assert judge(tried, now, before, now_s=now_s) == (), now_s - BEGIN_S
+        before = [now, *before][: USUAL.fresh_ticks]
+    assert len(tried) > len(DEMO_SERVICES)
 
 
 def test_most_samples_keep_the_slo(day: Drive) -> None:

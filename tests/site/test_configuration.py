@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from controller.core.breaker import Thresholds
 from heteroscale_site.configuration import (
     BASE_DIR,
     Broker,
     ConfigurationError,
+    breaker_thresholds,
     declared,
     load,
 )
@@ -40,6 +42,8 @@ KEY = "k" * 50
         pytest.param("HETEROSCALE_REMOVAL_FRAC", "nan", "0 to 1", id="no share at all"),
         pytest.param("HETEROSCALE_MAX_GPUS", "-1", "0 for no limit", id="fewer GPUs than none"),
         pytest.param("HETEROSCALE_MAX_GPUS", "many", "GPUs", id="a word for GPUs"),
+        pytest.param("HETEROSCALE_BREAKER_FAILED", "0", "1 to", id="stopped by no failure"),
+        pytest.param("HETEROSCALE_BREAKER_LOAD_DROP_FRAC", "60", "0 to 1", id="per cent lost"),
         pytest.param("LOG_LEVEL", "LOUD", "DEBUG", id="no such level"),
     ],
 )
@@ -75,6 +79,16 @@ def test_a_wrong_value_is_named_with_its_fix(name: str, value: str, fix: str) ->
             {"HETEROSCALE_TICK_S": "50", "HETEROSCALE_MAX_AGE_S": "45"},
             "HETEROSCALE_MAX_AGE_S",
             id="every sample would be too old at the next tick",
+        ),
+        pytest.param(
+            {"HETEROSCALE_BREAKER_FAILED": "6"},
+            "HETEROSCALE_BREAKER_OF",
+            id="six of five changes never fail",
+        ),
+        pytest.param(
+            {"HETEROSCALE_BREAKER_FRESH_AFTER_FRAC": "0.9"},
+            "HETEROSCALE_BREAKER_FRESH_AFTER_FRAC",
+            id="nothing falls from 80 % to 90 %",
         ),
     ],
 )
@@ -134,6 +148,12 @@ def test_only_a_clear_no_does_not_freeze(raw: str, frozen: bool) -> None:  # noq
 def test_the_broker_address_is_taken_apart() -> None:
     found = load({"REDIS_URL": "rediss://me:p%40ss@cache.example:6380/3"})
     assert found.broker == Broker("cache.example", 6380, 3, "me", "p@ss", encrypted=True)
+
+
+def test_breakers_are_what_they_are_unless_a_setting_says_otherwise() -> None:
+    assert Thresholds(**breaker_thresholds(load({}))) == Thresholds()
+    strict = load({"HETEROSCALE_BREAKER_FAILED": "2", "HETEROSCALE_BREAKER_OF": "2"})
+    assert Thresholds(**breaker_thresholds(strict)) == Thresholds(failed=2, of=2)
 
 
 def test_every_setting_explains_itself() -> None:
