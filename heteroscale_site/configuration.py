@@ -642,7 +642,8 @@ class Configuration:
         kind="share",
         group="Circuit breakers",
         default="0.6",
-        help="Share of the load that stops the whole fleet when more is lost within one tick; 1: never.",
+        help="Share of the load that stops the whole fleet when more is lost within one tick; "
+        "1: never.",
     )
     keep_backtests_d: int = _setting(
         "HETEROSCALE_KEEP_BACKTESTS_D",
@@ -734,6 +735,7 @@ def load(environment: Mapping[str, str]) -> Configuration:
     }
     configuration = Configuration(**values, role=_role(environment))
     _check_together(configuration)
+    _check_breakers(configuration)
     return configuration
 
 
@@ -774,18 +776,6 @@ def _check_together(configuration: Configuration) -> None:
             f"HETEROSCALE_MAX_AGE_S: samples would be too old after {configuration.max_age_s} s "
             f"with a tick of {configuration.tick_s} s, write at least HETEROSCALE_TICK_S."
         )
-    if configuration.breaker_of < configuration.breaker_failed:
-        raise ConfigurationError(
-            f"HETEROSCALE_BREAKER_OF: of {configuration.breaker_of} changes never "
-            f"{configuration.breaker_failed} fail, write at least HETEROSCALE_BREAKER_FAILED."
-        )
-    if configuration.breaker_fresh_after_frac > configuration.breaker_fresh_before_frac:
-        raise ConfigurationError(
-            "HETEROSCALE_BREAKER_FRESH_AFTER_FRAC: a share does not fall to "
-            f"{configuration.breaker_fresh_after_frac} from "
-            f"{configuration.breaker_fresh_before_frac}, write at most "
-            "HETEROSCALE_BREAKER_FRESH_BEFORE_FRAC."
-        )
     if configuration.database is not None and configuration.secret_key is None:
         raise ConfigurationError(
             "SECRET_KEY: not set, and with DATABASE_URL every machine must share one; write at "
@@ -806,4 +796,19 @@ def _check_together(configuration: Configuration) -> None:
     if configuration.debug and configuration.secure:
         raise ConfigurationError(
             "DEBUG: tracebacks must not be shown behind HTTPS, unset DEBUG or HETEROSCALE_SECURE."
+        )
+
+
+def _check_breakers(configuration: Configuration) -> None:
+    if configuration.breaker_of < configuration.breaker_failed:
+        raise ConfigurationError(
+            f"HETEROSCALE_BREAKER_OF: of {configuration.breaker_of} changes never "
+            f"{configuration.breaker_failed} fail, write at least HETEROSCALE_BREAKER_FAILED."
+        )
+    if configuration.breaker_fresh_after_frac > configuration.breaker_fresh_before_frac:
+        raise ConfigurationError(
+            "HETEROSCALE_BREAKER_FRESH_AFTER_FRAC: a share does not fall to "
+            f"{configuration.breaker_fresh_after_frac} from "
+            f"{configuration.breaker_fresh_before_frac}, write at most "
+            "HETEROSCALE_BREAKER_FRESH_BEFORE_FRAC."
         )

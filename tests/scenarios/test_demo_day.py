@@ -7,9 +7,9 @@ import pytest
 from controller.core.breaker import USUAL, Attempt, Sight, judge
 from controller.core.reasons import Code
 from controller.core.types import Decision, Gate, Instances, Mode
+from controller.selectors.breakers import sight_of
 from controller.simulator.demo import DEMO_SERVICES
 from controller.simulator.model import Fault
-from controller.selectors.breakers import sight_of
 from tests.scenarios.drive import BEGIN_S, Drive
 
 DAY_S = 7200.0
