@@ -54,17 +54,11 @@ class ApproveForm(forms.Form):
     reason = _reason(required=False)
     typed = forms.IntegerField(min_value=0, max_value=10**6, required=False)
 
-    def check_typed(self, gpus: int) -> bool:
-        """Return whether a reason and exactly ``gpus`` were given; notes what is lacking."""
-        if not self.cleaned_data["reason"].strip():
-            self.add_error("reason", NO_REASON)
-        if self.cleaned_data["typed"] != gpus:
-            self.add_error("typed", f"Type the number of GPUs that change hands: {gpus}.")
-        return not self.errors
-
     def said(self) -> dict[str, Any]:
         """Return what the approval is given for and why."""
-        return {name: self.cleaned_data[name] for name in ("version", "fingerprint", "reason")}
+        names = ("version", "fingerprint", "reason")
+        given = {name: self.cleaned_data[name] for name in names}
+        return given | {"typed_gpus": self.cleaned_data["typed"]}
 
 
 class BreakGlassForm(ApproveForm):

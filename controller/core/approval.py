@@ -85,6 +85,11 @@ def approvers_needed(
     return (2, "; ".join(why)) if why else (1, "")
 
 
+def must_type(change: Change, needs: int) -> bool:
+    """Return whether approving takes the GPUs typed out: a large step that takes away."""
+    return change.shrinks and needs > 1
+
+
 def _why_second(change: Change, most_gpus: int | None) -> Iterator[str]:
     if most_gpus is not None and change.gpus > most_gpus:
         yield f"it changes {change.gpus:,} GPUs, more than {most_gpus:,}"

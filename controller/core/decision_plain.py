@@ -782,7 +782,7 @@ def _service_document(spec: ServiceSpec) -> dict[str, Any]:
     document = {
         "name": spec.key,
         "cluster": spec.cluster,
-        "mode": spec.mode.value,
+        "mode": (spec.mode_set or spec.mode).value,  # the overrides beside it steer it again
         **terms_plain(spec),
         "further": {role.value: dict(kinds) for role, kinds in spec.further.items()},
         "policy": policy

@@ -5,6 +5,7 @@ from django.db import models
 from django.db.models.functions import Lower
 
 from controller.core import lifecycle
+from controller.core.approval import Change
 from controller.core.lifecycle import ActionState, ProposalState, SuggestionState
 from controller.core.types import Instances
 from controller.models.loop import Decision, pair_of
@@ -119,6 +120,16 @@ class Proposal(models.Model):
         return (
             f"{self.service_id}: prefill {self.from_prefill} → {self.to_prefill}, "
             f"decode {self.from_decode} → {self.to_decode}"
+        )
+
+    def change(self) -> Change:
+        """Return what people approve, in GPUs by what an instance takes now."""
+        per = {spec.role: spec.gpus_per_instance for spec in self.service.roles.all()}
+        return Change(
+            before=Instances(self.from_prefill, self.from_decode),
+            after=Instances(self.to_prefill, self.to_decode),
+            gpus_per_instance=Instances(per.get("prefill", 0), per.get("decode", 0)),
+            then=self.then,
         )
 
     def get_absolute_url(self) -> str:

@@ -11,6 +11,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from controller.core import phrases
+from controller.core.approval import must_type
 from controller.core.lifecycle import OPEN_PROPOSALS, TERMINAL_PROPOSALS, ProposalState
 from controller.core.types import Role
 from controller.models import Action, AuditEvent, Proposal, ProposalComment
@@ -128,21 +129,12 @@ class Card:
     @property
     def affected_gpus(self) -> int:
         """The GPUs that change hands, either way, in both halves of an exchange."""
-        ends = (
-            (
-                role.gpus_before,
-                role.gpus_after,
-                role.gpus_after if role.gpus_then is None else role.gpus_then,
-            )
-            for role in self.roles
-        )
-        return sum(max(abs(end - before) for end in after) for before, *after in ends)
+        return self.proposal.change().gpus
 
     @property
     def must_type(self) -> bool:
         """Whether approving takes a reason and the GPUs typed: a large step that takes away."""
-        takes = any(role.after < role.before for role in self.roles)
-        return takes and self.proposal.needs > 1
+        return must_type(self.proposal.change(), self.proposal.needs)
 
     @property
     def asked_by(self) -> str:

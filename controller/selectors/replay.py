@@ -193,7 +193,10 @@ def _under_terms(row: Decision, gaps: list[str]) -> ServiceSpec:
 
 
 def _mode(row: Decision) -> Mode:
-    return Mode(row.mode) if row.mode in set(Mode) else Mode.OBSERVE
+    """Return the mode that was set then: overrides steer it again."""
+    kept = row.terms.get("mode_set") if isinstance(row.terms, Mapping) else None
+    mode = row.mode if kept is None else kept
+    return Mode(mode) if mode in set(Mode) else Mode.OBSERVE
 
 
 @dataclass(frozen=True, slots=True)

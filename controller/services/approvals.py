@@ -11,6 +11,7 @@ from django.db.models import Case, Value, When
 from django.db.models.functions import Now
 
 from controller.core import phrases
+from controller.core.approval import must_type
 from controller.core.lifecycle import ProposalState
 from controller.models import Proposal, ProposalComment, Verdict, holds
 from controller.models.clock import database_now
@@ -45,14 +46,16 @@ def approve(  # noqa: PLR0913 - what the person saw, said and asked for
     fingerprint: str,
     reason: str = "",
     break_glass: bool = False,
+    typed_gpus: int | None = None,
 ) -> Proposal:
     """Let the proposal be carried out, as far as one person can; returns it.
 
     Counts only while the proposal waits unexpired, in exactly the ``version`` and with the
     ``fingerprint`` the person saw, and nothing is frozen. It is approved once as many people as
     it needs have done so; nobody counts twice, and nobody approves their own. ``break_glass``
-    takes a right of its own and a reason, waits for nobody, and is announced (A11). The same
-    person's second request changes nothing and returns the proposal. Raises
+    takes a right of its own and a reason, waits for nobody, and is announced (A11). It and a large
+    step that takes away need ``typed_gpus``, exactly the GPUs that change hands, and a reason. The
+    same person's second request changes nothing and returns the proposal. Raises
     :class:`ForbiddenError`, :class:`InvalidError`, :class:`ConflictError`, :class:`MissingError`.
     """
     proposal = _find(pk)
@@ -60,7 +63,7 @@ def approve(  # noqa: PLR0913 - what the person saw, said and asked for
     reason = people.reason_text(reason, needed=break_glass)
     if approvers.is_own(proposal, user) and not break_glass:
         raise _own(proposal, user)
-    said = _Said(user, version, fingerprint, reason, break_glass)
+    said = _Said(user, version, fingerprint, reason, break_glass, typed_gpus)
     if not (holds.by_environment() or holds.by_file()) and _count_in(pk, said):
         return _find(pk)
     found = _find(pk)
@@ -73,13 +76,14 @@ def approve(  # noqa: PLR0913 - what the person saw, said and asked for
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """One person's approval: of what, why, and whether it waits for others."""
+    """One person's approval: of what, why, whether it waits for others, and the GPUs typed."""
 
     user: Person
     version: int
     fingerprint: str
     reason: str
     break_glass: bool
+    typed_gpus: int | None
 
 
 def _count_in(pk: int, said: _Said) -> bool:
@@ -100,6 +104,7 @@ def _count_in(pk: int, said: _Said) -> bool:
         row = waiting.select_for_update().first()
         if row is None:
             return False
+        _require_typed(row, said)
         _, is_new = Verdict.objects.get_or_create(
             proposal=row,
             version=said.version,
@@ -129,6 +134,16 @@ def _count_in(pk: int, said: _Said) -> bool:
         _announce(row, said, broke=lacking > 0)
         transaction.on_commit(lambda: actions.enqueue_approved(pk), robust=True)
         return True
+
+
+def _require_typed(row: Proposal, said: _Said) -> None:
+    """Refuse what takes a second look and was not given it: the GPUs typed, and a reason."""
+    change = row.change()
+    if not (said.break_glass or must_type(change, row.needs)):
+        return
+    if said.typed_gpus != change.gpus:
+        raise InvalidError("typed", f"Type the number of GPUs that change hands: {change.gpus}.")
+    people.reason_text(said.reason, needed=True)
 
 
 def _announce(row: Proposal, said: _Said, *, broke: bool) -> None:

@@ -168,15 +168,18 @@ def terms_of(entry: Entry) -> dict[str, object]:
 
     It is kept with each row like its inputs: a digest would need a place to be looked up, and
     this is a small part of what a row holds anyway. ``exchange`` is the half of one that waits,
-    ``overrides`` are those that ruled and what they did.
+    ``overrides`` are those that ruled and what they did, ``mode_set`` the mode that is set where
+    one of them took its place.
     """
     if entry.spec is None:
         return {}
     stage, overrides = entry.memory.history.stage, effects_of(entry)
+    mode_set = entry.spec.mode_set
     return (
         terms_plain(entry.spec)
         | ({"exchange": stage_plain(stage)} if stage else {})
         | ({"overrides": overrides} if overrides else {})
+        | ({"mode_set": mode_set.value} if mode_set else {})
     )
 
 

@@ -16,9 +16,9 @@ from controller import forms
 from controller.core.lifecycle import ProposalState
 from controller.core.words import clean
 from controller.selectors import moves, proposals, suggestions
-from controller.selectors.proposals import TABS, Card, Filters
+from controller.selectors.proposals import TABS, Filters
 from controller.services import approvals, people
-from controller.services.errors import ConflictError
+from controller.services.errors import ConflictError, InvalidError
 from controller.views import fragments, fresh, reading, shell
 from controller.views.chrome import rights_of
 
@@ -95,10 +95,13 @@ def approve(request: HttpRequest, pk: int) -> HttpResponse:
     if request.method != "POST":
         return redirect("approval", pk=pk)
     form, before = forms.ApproveForm(request.POST), reading.card_of(request, pk)
-    if not form.is_valid() or not _is_sure(form, before):
+    if not form.is_valid():
         return reading.proposal(request, pk, form=form, status=400)
     try:
         done = approvals.approve(pk, user=request.user, **form.said())
+    except InvalidError as refusal:
+        form.add_error(refusal.field, str(refusal))
+        return reading.proposal(request, pk, form=form, status=400)
     except ConflictError as conflict:
         return reading.proposal(request, pk, conflict=str(conflict), status=409)
     if done.state == ProposalState.PENDING:
@@ -111,13 +114,6 @@ def approve(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect("approval", pk=pk)
 
 
-def _is_sure(form: forms.ApproveForm, card: Card) -> bool:
-    """Return whether a large step that takes away was typed out; only while it can be given."""
-    asks = card.must_type and card.is_pending and bool(card.standing)
-    may = asks and card.standing is not None and card.standing.may_approve
-    return not may or form.check_typed(card.affected_gpus)
-
-
 @shell.page("GET", "POST")
 @fresh.needed
 def break_glass(request: HttpRequest, pk: int) -> HttpResponse:
@@ -126,11 +122,14 @@ def break_glass(request: HttpRequest, pk: int) -> HttpResponse:
         return redirect("approval", pk=pk)
     form, card = forms.BreakGlassForm(request.POST), reading.card_of(request, pk)
     may = card.standing is not None and card.standing.may_break and card.is_pending
-    if may and (not form.is_valid() or not form.check_typed(card.affected_gpus)):
+    if may and not form.is_valid():
         return reading.proposal(request, pk, break_form=form, status=400)
     said = form.said() if form.is_valid() else {"version": 0, "fingerprint": "", "reason": "—"}
     try:
         approvals.approve(pk, user=request.user, break_glass=True, **said)
+    except InvalidError as refusal:
+        form.add_error(refusal.field, str(refusal))
+        return reading.proposal(request, pk, break_form=form, status=400)
     except ConflictError as conflict:
         return reading.proposal(request, pk, conflict=str(conflict), status=409)
     messages.success(

@@ -52,7 +52,10 @@ def test_the_command_line_approves_nothing_it_proposed_but_by_breaking_the_glass
 
     with pytest.raises(CommandError, match="another person approves it"):
         call_command("approve", pk, "--seen", "1", "--reason", "now")
-    done = answer("approve", pk, "--seen", "1", "--reason", "now", "--break-glass")
+    breaking = ("approve", pk, "--seen", "1", "--reason", "now", "--break-glass")
+    with pytest.raises(CommandError, match="Type the number of GPUs that change hands: 6"):
+        call_command(*breaking)
+    done = answer(*breaking, "--gpus", "6")
 
     assert done["state"] == "approved"
     assert Proposal.objects.get().is_break_glass

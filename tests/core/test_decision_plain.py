@@ -15,7 +15,7 @@ from controller.core.decision_plain import (
     document_of,
     record_of,
 )
-from controller.core.types import Context, Instances, Quality
+from controller.core.types import Context, Instances, Mode, Quality
 from tests.core.build import NOW_S, context
 from tests.core.strategies import contexts
 
@@ -189,6 +189,17 @@ def test_a_pin_of_a_document_rules_and_is_told() -> None:
     assert again.spec.overrides == ctx.spec.overrides
     record = record_of(decide(ctx), ctx.hold, ctx.spec.overrides)
     assert (record["final"], record["overrides"][0]["binding"]) == (pin["values"], True)
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_a_document_keeps_the_mode_that_advisory_takes_the_place_of(mode: Mode) -> None:
+    advisory = {"kind": "advisory", "until_s": NOW_S + 60.0, "by": "ana", "reason": "x"}
+    plain = document() | {"overrides": [advisory]}
+    plain["service"]["mode"] = mode.value
+    ctx = context_from(plain)
+    again = context_from(json.loads(json.dumps(document_of(ctx))))
+    set_before = None if mode is Mode.OBSERVE else mode
+    assert (again.spec.mode, again.spec.mode_set) == (Mode.OBSERVE, set_before)
 
 
 @pytest.mark.parametrize(

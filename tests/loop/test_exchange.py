@@ -70,6 +70,8 @@ def agree(proposal: Proposal) -> None:
             user=User.objects.filter(username=name).first() or approver(name),
             version=proposal.version,
             fingerprint=proposal.fingerprint,
+            reason="agreed",
+            typed_gpus=proposal.change().gpus,
         )
 
 

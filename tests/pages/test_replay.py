@@ -15,7 +15,8 @@ from controller.core.decide import decide
 from controller.core.decision_plain import context_from
 from controller.core.outlook import Learnt
 from controller.core.surprises import margin
-from controller.models import Action, AuditEvent, Decision, Freeze, Proposal
+from controller.models import Action, AuditEvent, Decision, Freeze, Override, Proposal
+from controller.models.clock import database_now
 from controller.selectors import replay, replay_steps
 from controller.selectors.replay_outlook import outran_of
 from controller.services import demo
@@ -93,6 +94,26 @@ def test_margins_are_read_back_as_they_were(frac: float, late_frac: float) -> No
         frac = 0.4
     learnt = Learnt(outran=outran_of(frac, late_frac))
     assert margin(learnt, late_frac) == pytest.approx(frac, abs=1e-9)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("mode", ["approve", "automatic"])
+@pytest.mark.parametrize("tps", [4000.0, 8000.0])
+def test_a_replay_names_who_lets_the_service_only_be_observed(
+    vera: Client, mode: str, tps: float
+) -> None:
+    service, now = factories.make_service("chat", mode=mode), database_now()
+    Override.objects.create(
+        service=service, kind="advisory", values={}, reason="trial", by=person("otto", "Operator"),
+        by_name="otto", made_at=now, starts_at=now, ends_at=now + timedelta(hours=1),
+    )  # fmt: skip
+    decision = decided(decode_tps=tps)
+
+    page = reading(vera, address(decision, "decode_tps=7000"))
+
+    assert SAME in page
+    assert "Advisory only, set by otto" in page
+    assert "Observing" not in page
 
 
 # Other values.

@@ -18,6 +18,8 @@ from tests.services.people import at_once, person, waiting
 
 SEEN = "0" * 64
 MANY = 50
+GPUS = 6
+"""What changes hands from 2 prefill, 4 decode to 3 and 6, two GPUs each."""
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +46,26 @@ def test_two_people_approve_what_needs_two() -> None:
     assert (done.state, approvers.names(done)) == ("approved", "ana and ben")
     verbs = AuditEvent.objects.order_by("pk").values_list("actor", "verb")
     assert list(verbs) == [("ana", "gave one approval"), ("ben", "approved")]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("typed", [None, 0, 7, 9])
+def test_a_large_step_that_takes_away_is_typed_out(typed: int | None) -> None:
+    """Two approvers, 2 → 1 prefill and 4 → 1 decode of 2 GPUs each: 8 change hands."""
+    proposal, ana = waiting(needs=2, to_prefill=1, to_decode=1), person("ana")
+
+    with pytest.raises(InvalidError, match="change hands: 8") as refused:
+        approve(proposal, ana, reason="night", typed_gpus=typed)
+    assert refused.value.field == "typed"
+    with pytest.raises(InvalidError, match="reason"):
+        approve(proposal, ana, typed_gpus=8)
+    assert not Verdict.objects.exists()
+    (told,) = approvals.bulk(
+        [Item(proposal.pk, 1, SEEN)], user=ana, verb="approve", reason="night"
+    )
+    assert not told.is_done, "no way around it with others"
+    approve(proposal, ana, reason="night", typed_gpus=8)
+    assert Verdict.objects.get().by_name == "ana"
 
 
 @pytest.mark.django_db
@@ -106,8 +128,10 @@ def test_breaking_the_glass_waits_for_nobody_and_is_told_a11() -> None:
     proposal = waiting(needs=2, origin="person", requested_by=ana)
 
     with pytest.raises(InvalidError, match="reason"):
-        approve(proposal, ana, break_glass=True)
-    done = approve(proposal, ana, break_glass=True, reason="users wait")
+        approve(proposal, ana, break_glass=True, typed_gpus=GPUS)
+    with pytest.raises(InvalidError, match=f"Type the number of GPUs that change hands: {GPUS}"):
+        approve(proposal, ana, break_glass=True, reason="users wait")
+    done = approve(proposal, ana, break_glass=True, reason="users wait", typed_gpus=GPUS)
 
     assert (done.state, done.is_break_glass) == ("approved", True)
     event = AuditEvent.objects.get(verb="broke the glass")
@@ -131,7 +155,7 @@ def test_breaking_the_glass_needs_its_right_and_goes_around_nothing_else() -> No
 
 @pytest.mark.django_db
 def test_where_nobody_is_waited_for_no_glass_is_broken() -> None:
-    done = approve(waiting(), person("ana"), break_glass=True, reason="now")
+    done = approve(waiting(), person("ana"), break_glass=True, reason="now", typed_gpus=GPUS)
 
     assert (done.state, done.is_break_glass) == ("approved", False)
 

@@ -21,6 +21,9 @@ class Command(DecidingCommand):
         parser.add_argument(
             "--break-glass", action="store_true", help="wait for nobody; it is announced"
         )
+        parser.add_argument(
+            "--gpus", type=int, help="GPUs that change hands: typed where much is taken away"
+        )
 
     def decide(self, options: dict[str, Any]) -> int:
         """Approve it; returns its number."""
@@ -32,5 +35,6 @@ class Command(DecidingCommand):
             fingerprint=fingerprint_of(pk),
             reason=options["reason"],
             break_glass=options["break_glass"],
+            typed_gpus=options["gpus"],
         )
         return pk
