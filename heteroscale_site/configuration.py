@@ -351,6 +351,15 @@ class Configuration:
         help="Issuer of an OpenID Connect provider; `/.well-known/openid-configuration` under it "
         "tells the rest.",
     )
+    oidc_name: str = _setting(
+        "HETEROSCALE_OIDC_NAME",
+        _text,
+        kind="text",
+        group="Sign-in through an identity provider",
+        default="",
+        shown_default="the host of the issuer",
+        help="What people call the provider; the button of the sign-in page says it.",
+    )
     oidc_client_id: str = _setting(
         "HETEROSCALE_OIDC_CLIENT_ID",
         _text,

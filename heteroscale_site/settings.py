@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from typing import Any
+from urllib.parse import urlsplit
 
 from csp.constants import NONE, SELF
 
@@ -133,6 +134,7 @@ LOGIN_URL = "/sign-in/"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/sign-in/"
 OIDC_ISSUER = CONFIGURATION.oidc_issuer
+OIDC_NAME = OIDC_ISSUER and (CONFIGURATION.oidc_name or urlsplit(OIDC_ISSUER).hostname)
 OIDC_CLIENT_ID = CONFIGURATION.oidc_client_id
 OIDC_CLIENT_SECRET = CONFIGURATION.oidc_client_secret
 OIDC_SCOPES = CONFIGURATION.oidc_scopes

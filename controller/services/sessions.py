@@ -18,6 +18,7 @@ SIGNED_IN_AT: Final = "signed_in_at_s"
 ACTIVE_AT: Final = "active_at_s"
 PROVED_AT: Final = "proved_at_s"
 FACTOR_AT: Final = "second_factor_at_s"
+PROVIDED_AT: Final = "provider_proved_at_s"
 ADDRESS: Final = "address"
 BROWSER: Final = "browser"
 LONGEST_BROWSER: Final = 200
@@ -45,7 +46,28 @@ def prove(request: HttpRequest, *, by_factor: bool) -> None:
     request.session[PROVED_AT] = now_s
     if by_factor:
         request.session[FACTOR_AT] = now_s
+    request.session.pop(PROVIDED_AT, None)
     request.session.cycle_key()
+
+
+def prove_elsewhere(session: SessionBase, at_s: float | None) -> None:
+    """Note that the proof of this sign-in was given to the identity provider at ``at_s``.
+
+    Its own session may be a day old, so coming in through it proves nothing of now; ``None`` is
+    a provider that does not say.
+    """
+    session[PROVED_AT] = 0.0 if at_s is None else min(at_s, timezone.now().timestamp())
+
+
+def provide(session: SessionBase) -> None:
+    """Note that the identity provider has just seen the person prove who they are."""
+    session[PROVIDED_AT] = timezone.now().timestamp()
+
+
+def is_provided(session: SessionBase, *, within_s: float) -> bool:
+    """Return whether the identity provider saw a proof that still waits for the code."""
+    at_s = float(session.get(PROVIDED_AT, -float("inf")))
+    return timezone.now().timestamp() - at_s <= within_s
 
 
 def proof_age_s(session: SessionBase) -> float:

@@ -8,6 +8,7 @@ from typing import cast
 
 from django import forms
 from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
@@ -22,13 +23,17 @@ from controller.views.landing import landing
 View = Callable[..., HttpResponse]
 WRONG_PASSWORD = "That is not your password."  # noqa: S105 - the sentence that says so
 WRONG_CODE = "That is not a code of now, nor an unused recovery code."
+ELSEWHERE = "You have no password here: prove it to the identity provider."
 UNREADABLE = (
     "Your second factor can't be read: SECRET_KEY was changed. An administrator has to reset it."
 )
 
 
 class ProofForm(forms.Form):
-    """A password, and a code from those who have an authenticator."""
+    """A password, and a code from those who have an authenticator.
+
+    Whoever has no password proves it to the identity provider, and gives the code afterwards.
+    """
 
     password = forms.CharField(
         label="Password",
@@ -45,7 +50,13 @@ class ProofForm(forms.Form):
         super().__init__(request.POST if is_sent else None)
         self.user = cast("User", request.user)
         self.door = Door.of(self.user.username)
-        if not second_factor.is_enrolled(self.user):
+        has_password = self.user.has_usable_password()
+        self.is_elsewhere = not has_password and not sessions.is_provided(
+            request.session, within_s=settings.FRESH_S
+        )
+        if not has_password:
+            del self.fields["password"]
+        if self.is_elsewhere or not second_factor.is_enrolled(self.user):
             del self.fields["code"]
 
     def clean(self) -> dict[str, object]:
@@ -53,6 +64,8 @@ class ProofForm(forms.Form):
         given = super().clean() or {}
         if self.errors:
             return given
+        if self.is_elsewhere:
+            raise forms.ValidationError(ELSEWHERE)
         try:
             throttle.claim(self.door)
         except ShutError as shut:
@@ -63,7 +76,7 @@ class ProofForm(forms.Form):
         return given
 
     def _wrong(self, given: dict[str, str]) -> str:
-        if not self.user.check_password(given["password"]):
+        if "password" in self.fields and not self.user.check_password(given["password"]):
             return WRONG_PASSWORD
         return wrong_code(self.user, given["code"]) if "code" in self.fields else ""
 
@@ -120,9 +133,29 @@ def confirm(request: HttpRequest) -> HttpResponse:
     if not form.is_valid():
         return _ask(request, form, kept, status=403)
     sessions.prove(request, by_factor="code" in form.fields)
+    return go_on(request, kept, landing(request))
+
+
+def go_on(request: HttpRequest, kept: Kept | None, wanted: str) -> HttpResponse:
+    """After a proof: show what was kept, or go where the person was going."""
     if kept is None:
-        return HttpResponseRedirect(landing(request))
+        return HttpResponseRedirect(wanted)
     return again(request, kept, "You have just proved who you are.")
+
+
+def provided(request: HttpRequest, kept: Kept | None, wanted: str) -> HttpResponse:
+    """Take the identity provider's word for a proof of now; an authenticator's code follows."""
+    if second_factor.is_enrolled(cast("User", request.user)):
+        sessions.provide(request.session)
+        return _ask(request, ProofForm(request, is_sent=False), kept, wanted=wanted)
+    sessions.prove(request, by_factor=False)
+    return go_on(request, kept, wanted)
+
+
+def refused(request: HttpRequest, why: str, kept: Kept | None, wanted: str) -> HttpResponse:
+    """Ask again, and say why the proof is none."""
+    messages.error(request, why)
+    return _ask(request, ProofForm(request, is_sent=False), kept, wanted=wanted, status=403)
 
 
 def _ask(
@@ -133,5 +166,10 @@ def _ask(
     wanted: str = "",
     status: int = 200,
 ) -> HttpResponse:
-    values = {"form": form, "kept": kept, "next": wanted or landing(request)}
+    values = {
+        "form": form,
+        "kept": kept,
+        "next": wanted or landing(request),
+        "provider": settings.OIDC_NAME if form.is_elsewhere else "",
+    }
     return render(request, "controller/confirm.html", values, status=status)

@@ -70,7 +70,7 @@ def again(request: HttpRequest, kept: Kept, why: str) -> HttpResponse:
 def sign_in_first(request: HttpRequest) -> HttpResponse:
     """Ask a person whose session ended to sign in; what the form held comes along."""
     kept = Kept.of(request)
-    values = {"kept": kept, "next": "/"}
+    values = {"kept": kept, "next": "/", "provider": settings.OIDC_NAME}
     return render(request, "controller/sign_in.html", values, status=403)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from django import forms
+from django.conf import settings
 from django.contrib.auth import login
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.models import User
@@ -63,7 +64,8 @@ class SignIn(LoginView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - Django's
         """Add the form that could not be taken, if one comes along."""
         kept = Kept.unpacked(self.request.POST.get("kept", ""))
-        return super().get_context_data(**kwargs) | {"kept": kept}
+        more = {"kept": kept, "provider": settings.OIDC_NAME}
+        return super().get_context_data(**kwargs) | more
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         """Let the person in, or ask for the code first."""
@@ -73,13 +75,30 @@ class SignIn(LoginView):
             throttle.welcome(door)
             return _let_in(self.request, user)
         throttle.refund(door)
-        self.request.session[HALF_IN] = {
-            "account": user.pk,
-            "backend": user.backend,
-            "hash": user.get_session_auth_hash(),
-            "at_s": timezone.now().timestamp(),
-        }
-        return _ask_code(self.request)
+        return ask_code_first(self.request, user)
+
+
+def ask_code_first(
+    request: HttpRequest,
+    user: User,
+    *,
+    kept: Kept | None = None,
+    wanted: str = "",
+    proved_at_s: float | None = None,
+) -> HttpResponse:
+    """Ask somebody whose first proof was right for the code.
+
+    What was typed and where the person was going come with the form, or are given; a proof that
+    was not given here and now has its time with it.
+    """
+    request.session[HALF_IN] = {
+        "account": user.pk,
+        "backend": user.backend,
+        "hash": user.get_session_auth_hash(),
+        "at_s": timezone.now().timestamp(),
+        "proved_at_s": proved_at_s,
+    }
+    return _ask_code(request, kept=kept, wanted=wanted)
 
 
 class SignOut(LogoutView):
@@ -97,9 +116,12 @@ def code(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         return _ask_code(request)
     if wrong := _wrong_code(request, user):
-        return _ask_code(request, wrong)
-    del request.session[HALF_IN]
-    return _let_in(request, user, by_factor=True)
+        return _ask_code(request, wrong=wrong)
+    proved_at_s = request.session.pop(HALF_IN).get("proved_at_s")
+    answer = _let_in(request, user, by_factor=True)
+    if proved_at_s is not None:
+        sessions.prove_elsewhere(request.session, proved_at_s)
+    return answer
 
 
 def _wrong_code(request: HttpRequest, user: User) -> str:
@@ -127,9 +149,11 @@ def _half_in(request: HttpRequest) -> User | None:
     return user
 
 
-def _ask_code(request: HttpRequest, wrong: str = "") -> HttpResponse:
-    kept = Kept.unpacked(request.POST.get("kept", ""))
-    values = {"wrong": wrong, "kept": kept, "next": landing(request)}
+def _ask_code(
+    request: HttpRequest, *, wrong: str = "", kept: Kept | None = None, wanted: str = ""
+) -> HttpResponse:
+    kept = kept or Kept.unpacked(request.POST.get("kept", ""))
+    values = {"wrong": wrong, "kept": kept, "next": wanted or landing(request)}
     return render(request, "controller/sign_in_code.html", values)
 
 

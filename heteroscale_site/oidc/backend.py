@@ -76,7 +76,12 @@ class OidcBackend(OIDCAuthenticationBackend):
             raise SuspiciousOperation("The token was made for several, and not asked for by us.")
         if not claims.get("sub") or "exp" not in claims:
             raise SuspiciousOperation("The token names nobody, or has no end.")
+        self.request.proved_at_s = _time(claims.get("auth_time"))
         return claims
+
+    def get_user(self, user_id: int) -> User | None:
+        """Return who a session is of; a disabled account's counts no more, as with a password."""
+        return User.objects.filter(pk=user_id, is_active=True).first()
 
     def get_userinfo(
         self, access_token: str, id_token: str, payload: dict[str, Any]
@@ -107,6 +112,11 @@ class OidcBackend(OIDCAuthenticationBackend):
         """Give the account the roles the provider names today."""
         identities.set_roles(user, _roles(claims))
         return user
+
+
+def _time(told: object) -> float | None:
+    """Return when the person proved it to the provider, ``None`` where that is not told."""
+    return float(told) if isinstance(told, int) and told > 0 else None
 
 
 def _roles(claims: dict[str, Any]) -> frozenset[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,17 +14,21 @@ from urllib.parse import parse_qs, urlsplit
 
 import jwt
 import pytest
+import time_machine
 from cryptography.hazmat.primitives.asymmetric import rsa
 from django.contrib.auth.models import User
+from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
 from jwt.algorithms import RSAAlgorithm
 from pytest_django import Settings
 
-from controller.models import AuditEvent, Identity
+from controller.models import AuditEvent, Freeze, Identity
+from controller.services import second_factor
 from controller.services.accounts import ensure_roles
 from heteroscale_site.configuration import ConfigurationError, load
 from heteroscale_site.oidc.provider import _found
+from tests.services.test_second_factor import code_of
 
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 OTHER_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -86,6 +92,7 @@ def played(settings: Settings, db: None) -> Iterator[Played]:  # noqa: ARG001 - 
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     told.issuer = f"http://127.0.0.1:{server.server_port}"
     settings.OIDC_ISSUER = told.issuer
+    settings.OIDC_NAME = "Example ID"
     settings.OIDC_CLIENT_ID = "heteroscale"
     settings.OIDC_CLIENT_SECRET = "a secret"
     settings.OIDC_ROLES = {"sre": "Approver", "watch": "Viewer"}
@@ -106,7 +113,13 @@ def sent_away(client: Client, path: str = "/sign-in/provider/") -> dict[str, str
 
 def come_back(client: Client, played: Played, **claims: object) -> str:
     """Return where a browser ends that the provider sends back as ana of sre."""
-    taken = sent_away(client)
+    return str(answered(client, played, sent_away(client), **claims)["Location"])
+
+
+def answered(
+    client: Client, played: Played, taken: dict[str, str], **claims: object
+) -> HttpResponse:
+    """Return the answer to a browser that comes back with what it took to the provider."""
     now_s = int(timezone.now().timestamp())
     person = {"sub": "u-1", "preferred_username": "ana", "groups": ["sre"]}
     token = {
@@ -118,8 +131,7 @@ def come_back(client: Client, played: Played, **claims: object) -> str:
     }
     played.claims = {k: v for k, v in (token | person | claims).items() if v is not None}
     played.userinfo = played.userinfo or {"sub": "u-1"}
-    answer = client.get(BACK, {"code": "c", "state": taken["state"]})
-    return str(answer["Location"])
+    return client.get(BACK, {"code": "c", "state": taken["state"]})
 
 
 @pytest.mark.usefixtures("played")
@@ -203,8 +215,10 @@ def test_an_answer_nobody_asked_for_lets_nobody_in(played: Played) -> None:
 
 
 def test_a_disabled_account_stays_outside(played: Played) -> None:
-    come_back(Client(), played)
+    client = Client()
+    come_back(client, played)
     User.objects.update(is_active=False)
+    assert client.get("/services/").status_code == 302
     assert come_back(Client(), played) == "/sign-in/"
 
 
@@ -231,6 +245,146 @@ def test_passwords_go_on_while_the_provider_is_away(played: Played) -> None:
 def test_without_a_provider_there_is_no_such_way(db: None) -> None:  # noqa: ARG001 - opens it
     assert Client().get("/sign-in/provider/").status_code == 404
     assert Client().get(BACK).status_code == 404
+
+
+def test_the_sign_in_page_has_a_way_to_the_provider(played: Played) -> None:
+    page = Client().get("/sign-in/?next=/decisions/").text
+    assert 'href="/sign-in/provider/?next=%2Fdecisions%2F">Sign in with Example ID<' in page
+    client = Client()
+    taken = sent_away(client, "/sign-in/provider/?next=/decisions/")
+    assert answered(client, played, taken)["Location"] == "/decisions/"
+    stray = Client()
+    taken = sent_away(stray, "/sign-in/provider/?next=https://evil.example/")
+    assert answered(stray, played, taken)["Location"] == "/"
+
+
+def kept_in(page: str) -> str:
+    found = re.search(r'name="kept" value="([^"]+)"', page)
+    assert found
+    return html.unescape(found[1])
+
+
+def taken_along(client: Client, path: str, page: str) -> dict[str, str]:
+    """Return what the browser takes there that goes on from the form of a page."""
+    going = client.post(path, {"kept": kept_in(page), "next": "/"})
+    assert going.status_code == 200
+    query = parse_qs(urlsplit(going["Refresh"].partition("url=")[2]).query)
+    return {name: values[0] for name, values in query.items()}
+
+
+def test_a_form_whose_session_ended_is_kept_over_the_way_to_the_provider_a05(
+    played: Played,
+) -> None:
+    client = Client()
+    page = client.post("/freeze/", {"reason": "it burns"}).text
+    back = answered(client, played, taken_along(client, "/sign-in/provider/", page))
+    assert "You are signed in as ana now." in back.text
+    assert 'name="reason" value="it burns"' in back.text
+    assert not Freeze.objects.exists()
+
+
+@pytest.fixture
+def stale(played: Played, settings: Settings) -> Iterator[Client]:
+    """Ana of the provider, who froze the fleet and whose proof is older than FRESH_S since."""
+    client = Client()
+    come_back(client, played)
+    client.post("/freeze/", {"reason": "incident"})
+    later = timezone.now().timestamp() + settings.FRESH_S + 1
+    with time_machine.travel(later, tick=False):
+        yield client
+
+
+FRESH = "/sign-in/provider/?fresh=1"
+
+
+def test_who_has_no_password_proves_it_to_the_provider_and_the_form_is_kept(
+    stale: Client, played: Played
+) -> None:
+    asked = stale.post("/resume/", {"reason": "it is over"})
+    assert asked.status_code == 403
+    assert "Confirm with Example ID" in asked.text
+    assert "password" not in re.findall(r'type="(\w+)"', asked.text)
+    taken = taken_along(stale, FRESH, asked.text)
+    assert (taken["prompt"], taken["max_age"]) == ("login", "0")
+
+    now_s = int(timezone.now().timestamp())
+    back = answered(stale, played, taken, auth_time=now_s)
+    assert "You have just proved who you are." in back.text
+    assert 'name="reason" value="it is over"' in back.text
+    assert Freeze.objects.filter(ended_at=None).exists()
+    assert stale.post("/resume/", {"reason": "it is over"}).status_code == 302
+
+
+@pytest.mark.parametrize(
+    ("claims", "said"),
+    [
+        pytest.param({"auth_time": -61}, "did not ask you again", id="61 s before it was asked"),
+        pytest.param({}, "does not say when it did (auth_time)", id="no time"),
+        pytest.param(
+            {"auth_time": 0, "sub": "u-2", "preferred_username": "bob"},
+            "vouches for bob, and you are signed in as ana: nothing was proved",
+            id="another person",
+        ),
+    ],
+)
+def test_a_proof_that_is_none_of_now_and_of_this_person_is_refused_in_words(
+    stale: Client, played: Played, claims: dict[str, Any], said: str
+) -> None:
+    asked = stale.post("/resume/", {"reason": "it is over"})
+    taken = taken_along(stale, FRESH, asked.text)
+    told = dict(claims)
+    if "auth_time" in told:
+        told["auth_time"] += int(timezone.now().timestamp())
+    played.userinfo = {"sub": told.get("sub", "u-1")}
+    back = answered(stale, played, taken, **told)
+    assert back.status_code == 403
+    assert said in html.unescape(back.text)
+    assert kept_in(back.text)
+    assert stale.get("/me/").context["user"].username == "ana"
+    assert stale.post("/resume/", {"reason": "x"}).status_code == 403
+
+
+def test_giving_up_at_the_provider_ends_no_session(stale: Client) -> None:
+    taken = sent_away(stale, FRESH)
+    back = stale.get(BACK, {"error": "access_denied", "state": taken["state"]})
+    assert "did not confirm that it is you" in back.text
+    assert stale.get("/me/").status_code == 200
+
+
+def test_a_session_of_the_provider_from_yesterday_is_no_fresh_proof(played: Played) -> None:
+    for told in ({"auth_time": int(timezone.now().timestamp()) - 86_400}, {}):
+        client = Client()
+        come_back(client, played, **told)
+        assert client.post("/resume/", {"reason": "x"}).status_code == 403
+    now = Client()
+    come_back(now, played, auth_time=int(timezone.now().timestamp()))
+    assert now.post("/resume/", {"reason": "x"}).status_code != 403
+
+
+def test_who_has_an_authenticator_gives_its_code_after_the_provider(
+    played: Played, settings: Settings
+) -> None:
+    settings.SECOND_FACTOR = "approvers"
+    come_back(Client(), played)
+    ana = User.objects.get()
+    second_factor.start(ana)
+    codes = second_factor.confirm(ana, code_of(ana))
+    client = Client()
+    half = answered(client, played, sent_away(client))
+    assert "Code of your authenticator" in half.text
+    assert client.get("/services/").status_code == 302
+    assert client.post("/sign-in/code/", {"code": codes[0]})["Location"] == "/"
+    assert client.get("/services/").status_code == 200
+
+    asked = client.post("/freeze/", {"reason": "x"})
+    assert asked.status_code == 302
+    asked = client.post("/resume/", {"reason": "over"})
+    taken = taken_along(client, FRESH, asked.text)
+    back = answered(client, played, taken, auth_time=int(timezone.now().timestamp()))
+    assert "Code of your authenticator" in back.text
+    given = {"code": codes[1], "kept": kept_in(back.text)}
+    assert "You have just proved" in client.post("/sign-in/confirm/", given).text
+    assert client.post("/resume/", {"reason": "over"}).status_code == 302
 
 
 @pytest.mark.parametrize(
