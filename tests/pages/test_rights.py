@@ -16,7 +16,7 @@ from django.urls import URLPattern, reverse
 from django.utils import timezone
 
 from controller import urls
-from controller.models import ApprovalRule, Breaker, Grant, Override, Rearrangement
+from controller.models import ApprovalRule, AuditEvent, Breaker, Grant, Override, Rearrangement
 from controller.services import people
 from controller.services.accounts import ROLES, ensure_roles
 from inventory.models import Cluster, Node, Region, Service
@@ -300,6 +300,51 @@ def test_a_stranger_gets_through_no_door(sides: tuple[Side, Side]) -> None:
     # Sent to the sign-in page, or shown it with what the form held.
     found = {name: _status(Client(), name, sides[0]) for name in DOORS}
     assert {name: status for name, status in found.items() if status not in SIGN_IN_FIRST} == {}
+
+
+NOTHING_TO_CHANGE: Final = frozenset({"node-release"})
+"""What has nothing to do here: a node that no source keeps has no field to release."""
+
+
+def _written(client: Client, name: str, side: Side) -> tuple[int, list[tuple[str, str, str, str]]]:
+    """Return the answer of a door and what it wrote: actor, verb, reason, request."""
+    door, before = DOORS[name], AuditEvent.objects.count()
+    with transaction.atomic():
+        status = client.post(reverse(name, kwargs=door.names(side)), door.body(side)).status_code
+        rows = AuditEvent.objects.order_by("pk")[before:]
+        found = list(rows.values_list("actor", "verb", "reason", "request_id"))
+        transaction.set_rollback(True)
+    return status, found
+
+
+def test_who_did_what_why_and_in_which_request_is_written_down(sides: tuple[Side, Side]) -> None:
+    # Product, acceptance check 17: each change with its actor, reason and request.
+    own, wrong, changed = sides[0], [], 0
+    client = _client("Admin", None)
+    admin = User.objects.get(groups__name="Admin").username
+    for name in DOORS.keys() - NOTHING_TO_CHANGE:
+        status, events = _written(client, name, own)
+        changed += status == FOUND
+        reason = DOORS[name].body(own).get("reason")
+        told = [
+            actor == admin and request != "" and reason in {None, why}
+            for actor, _, why, request in events
+        ]
+        if (status == FOUND) != bool(told) or not all(told):
+            wrong.append(f"{name}: {status} {events}")
+    assert wrong == []
+    assert changed >= 20
+
+
+def test_what_was_refused_is_written_down_too(sides: tuple[Side, Side]) -> None:
+    own, wrong = sides[0], []
+    client = _client("Viewer", None)
+    for name in DOORS:
+        status, events = _written(client, name, own)
+        verbs = [verb for _, verb, why, request in events if why and request]
+        if status != FORBIDDEN or not [verb for verb in verbs if verb.startswith("was refused ")]:
+            wrong.append(f"{name}: {status} {events}")
+    assert wrong == []
 
 
 def test_every_address_that_takes_a_change_is_known(sides: tuple[Side, Side]) -> None:
