@@ -55,10 +55,9 @@ class ApproveForm(forms.Form):
     typed = forms.IntegerField(min_value=0, max_value=10**6, required=False)
 
     def said(self) -> dict[str, Any]:
-        """Return what the approval is given for and why."""
-        names = ("version", "fingerprint", "reason")
-        given = {name: self.cleaned_data[name] for name in names}
-        return given | {"typed_gpus": self.cleaned_data["typed"]}
+        """Return what the approval is given for and why; of a wrong form what approves nothing."""
+        given = {"version": 0, "fingerprint": "", "reason": "—", "typed": None} | self.cleaned_data
+        return {"typed_gpus": given.pop("typed"), **given}
 
 
 class BreakGlassForm(ApproveForm):

@@ -122,6 +122,10 @@ class Proposal(models.Model):
             f"decode {self.from_decode} → {self.to_decode}"
         )
 
+    def get_absolute_url(self) -> str:
+        """Return the page of the proposal."""
+        return f"/approvals/{self.pk}/"
+
     def change(self) -> Change:
         """Return what people approve, in GPUs by what an instance takes now."""
         per = {spec.role: spec.gpus_per_instance for spec in self.service.roles.all()}
@@ -131,10 +135,6 @@ class Proposal(models.Model):
             gpus_per_instance=Instances(per.get("prefill", 0), per.get("decode", 0)),
             then=self.then,
         )
-
-    def get_absolute_url(self) -> str:
-        """Return the page of the proposal."""
-        return f"/approvals/{self.pk}/"
 
     @property
     def then(self) -> Instances | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
 
 from django.contrib import messages
@@ -21,6 +21,9 @@ from controller.services import approvals, people
 from controller.services.errors import ConflictError, InvalidError
 from controller.views import fragments, fresh, reading, shell
 from controller.views.chrome import rights_of
+
+if TYPE_CHECKING:
+    from controller.models import Proposal
 
 TAB_WORDS: Final = (
     ("mine", "Mine to decide"),
@@ -95,15 +98,12 @@ def approve(request: HttpRequest, pk: int) -> HttpResponse:
     if request.method != "POST":
         return redirect("approval", pk=pk)
     form, before = forms.ApproveForm(request.POST), reading.card_of(request, pk)
-    if not form.is_valid():
-        return reading.proposal(request, pk, form=form, status=400)
     try:
-        done = approvals.approve(pk, user=request.user, **form.said())
-    except InvalidError as refusal:
-        form.add_error(refusal.field, str(refusal))
-        return reading.proposal(request, pk, form=form, status=400)
+        done = _given(form, pk, user=request.user) if form.is_valid() else None
     except ConflictError as conflict:
         return reading.proposal(request, pk, conflict=str(conflict), status=409)
+    if done is None:
+        return reading.proposal(request, pk, form=form, status=400)
     if done.state == ProposalState.PENDING:
         text = f"Your approval counts: one of {done.needs}. Another person approves it too."
     elif before.proposal.decided_at is not None:
@@ -114,6 +114,15 @@ def approve(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect("approval", pk=pk)
 
 
+def _given(form: forms.ApproveForm, pk: int, **said: object) -> Proposal | None:
+    """Return the proposal as approved; ``None`` where the form tells what lacks."""
+    try:
+        return approvals.approve(pk, **form.said() | said)
+    except InvalidError as refusal:
+        form.add_error(refusal.field, str(refusal))
+        return None
+
+
 @shell.page("GET", "POST")
 @fresh.needed
 def break_glass(request: HttpRequest, pk: int) -> HttpResponse:
@@ -122,16 +131,14 @@ def break_glass(request: HttpRequest, pk: int) -> HttpResponse:
         return redirect("approval", pk=pk)
     form, card = forms.BreakGlassForm(request.POST), reading.card_of(request, pk)
     may = card.standing is not None and card.standing.may_break and card.is_pending
-    if may and not form.is_valid():
-        return reading.proposal(request, pk, break_form=form, status=400)
-    said = form.said() if form.is_valid() else {"version": 0, "fingerprint": "", "reason": "—"}
     try:
-        approvals.approve(pk, user=request.user, break_glass=True, **said)
-    except InvalidError as refusal:
-        form.add_error(refusal.field, str(refusal))
-        return reading.proposal(request, pk, break_form=form, status=400)
+        done = None
+        if form.is_valid() or not may:
+            done = _given(form, pk, user=request.user, break_glass=True)
     except ConflictError as conflict:
         return reading.proposal(request, pk, conflict=str(conflict), status=409)
+    if done is None:
+        return reading.proposal(request, pk, break_form=form, status=400)
     messages.success(
         request, f"{card.change} for {card.service.slug} goes through on your word alone."
     )
