@@ -191,9 +191,20 @@ class AdoptForm(forms.Form):
 
 
 class FreezeForm(forms.Form):
-    """Why automatic change stops, or goes on."""
+    """Why automatic change stops."""
 
     reason = _reason(required=True)
+
+
+class ResumeForm(FreezeForm):
+    """Why automatic change goes on; what says nothing further is watched first (A09)."""
+
+    act_at_once = forms.BooleanField(required=False)
+
+    def clean(self) -> dict[str, Any]:
+        """Turn the box that skips the watching into whether to watch first."""
+        at_once = self.cleaned_data.pop("act_at_once")
+        return {**self.cleaned_data, "watch_first": not at_once}
 
 
 class FleetChangeForm(forms.Form):

@@ -29,10 +29,11 @@ ROLES: Final = ("decode", "prefill")
 
 @dataclass(frozen=True, slots=True)
 class Active:
-    """How many overrides are in force, and when the next of them ends."""
+    """How many overrides are in force, when the next ends, and the next that only observes."""
 
     count: int
     ends_at: datetime | None = None
+    watched_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +200,10 @@ def rows() -> QuerySet[Override]:
 def read_active(now: datetime) -> Active:
     """Return how many are in force and when the next ends; one query."""
     found = Override.objects.filter(_of_tab("active", now)).aggregate(
-        count=Count("pk"), ends_at=Min("ends_at")
+        count=Count("pk"),
+        # Before the next line takes the name of the column.
+        watched_until=Min("ends_at", filter=Q(kind=OverrideKind.ADVISORY)),
+        ends_at=Min("ends_at"),
     )
     return Active(**found)
 

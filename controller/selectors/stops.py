@@ -87,9 +87,10 @@ class Stop:
 
     @property
     def resume(self) -> str:
-        """The address of the page that ends it."""
-        if self.is_breaker:
-            return reverse("breaker-reset", args=[self.pk])
+        """The address of the page that ends it; a timed freeze ends as any override does."""
+        if self.kind is not StopKind.FREEZE:
+            name = "breaker-reset" if self.is_breaker else "override"
+            return reverse(name, args=[self.pk])
         if self.is_own:
             return reverse("resume-service", args=[self.slug])
         return f"{reverse('resume')}?{urlencode({'scope': self.key})}"

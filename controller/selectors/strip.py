@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
@@ -20,6 +20,7 @@ from controller.models import (
     SimulatedFleet,
     Tick,
     holds,
+    orders,
 )
 from controller.selectors.freezes import OUTSTANDING, host_hold
 from controller.selectors.overrides import Active, read_active
@@ -45,11 +46,15 @@ class FleetMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FleetFreeze:
-    """Who stopped automatic change, why and since when; ``since`` is unknown for a flag."""
+    """Who stopped automatic change, why and since when; ``resume`` is where that is ended.
+
+    Of a flag ``since`` is unknown, and no page ends it.
+    """
 
     by: str
     reason: str
     since: datetime | None
+    resume: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,14 @@ class Fleet:
     outstanding: int = 0
     stops: tuple[Stop, ...] = ()
     overrides: Active = NO_OVERRIDES
+
+    @property
+    def frozen_parts(self) -> str:
+        """What is frozen below the fleet: "FROZEN cluster eu-1-a", or how many and the widest."""
+        parts = [one.scope for one in self.stops if one.part != "fleet" and not one.is_breaker]
+        if len(parts) > 1:
+            return f"{len(parts)} freezes, widest: {parts[0]}"
+        return f"FROZEN {parts[0]}" if parts else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +195,14 @@ def _intent(fleet: Fleet) -> tuple[FleetMode, str]:
     if not fleet.services:
         return FleetMode.ADVISORY, "no service is configured"
     if not fleet.steered:
-        return FleetMode.ADVISORY, "every service is watched only"
+        return FleetMode.ADVISORY, _watched(fleet.overrides.watched_until)
     return FleetMode.ACTING, ""
+
+
+def _watched(until: datetime | None) -> str:
+    if until is None:
+        return "every service is watched only"
+    return f"decided and shown, nothing is carried out before {until.astimezone(UTC):%H:%M} UTC"
 
 
 def _tone(age_s: float | None, period_s: int) -> str:
@@ -213,7 +232,7 @@ def fleet_freeze(stops: Iterable[Stop]) -> FleetFreeze | None:
     """Return who froze the whole fleet; a person's freeze is told before the setting."""
     found = next((one for one in stops if one.part == "fleet" and not one.is_breaker), None)
     if found is not None:
-        return FleetFreeze(found.by, found.reason, found.since)
+        return FleetFreeze(found.by, found.reason, found.since, found.resume)
     hold = host_hold()
     return FleetFreeze(hold.by, hold.reason, None) if hold else None
 
@@ -233,11 +252,14 @@ def _fleet(reader: Reader, now: datetime, decides: Q) -> Fleet:
     # A service has one open proposal at most, so those that wait are counted by service.
     asked = waiting_for(reader, decides, now).filter(service=OuterRef("pk"))
     marked = Service.objects.annotate(
-        held=holds.held("pk"), suggested_to=Exists(suggested), asked_of=Exists(asked)
+        held=holds.held("pk"),
+        advised=orders.advisory("pk"),
+        suggested_to=Exists(suggested),
+        asked_of=Exists(asked),
     )
     counts = marked.aggregate(
         services=Count("pk"),
-        steered=Count("pk", filter=~Q(mode=Service.Mode.OBSERVE)),
+        steered=Count("pk", filter=~Q(mode=Service.Mode.OBSERVE) & Q(advised=False)),
         frozen=Count("pk", filter=Q(held=True)),
         breaching=Count("pk", filter=breach),
         suggested=Count("pk", filter=Q(suggested_to=True)),

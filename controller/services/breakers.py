@@ -13,7 +13,7 @@ from controller.models import Breaker
 from controller.models.clock import database_now
 from controller.models.holds import BY_ITSELF, Holds
 from controller.models.scopes import FLEET, keys_of
-from controller.services import actions, audit, people
+from controller.services import actions, audit, overriding, people
 from controller.services.errors import ConflictError, MissingError
 from controller.services.people import Person
 from inventory.models import Service
@@ -66,9 +66,10 @@ def call_off(opened: Sequence[Breaker]) -> None:
         actions.call_off_within(row.about, text, approved=False)
 
 
-def reset(pk: int, *, user: Person, reason: str) -> Breaker:
+def reset(pk: int, *, user: Person, reason: str, watch_first: bool = True) -> Breaker:
     """Let the controller act by itself again; returns the breaker as ended.
 
+    With ``watch_first`` the scope is only observed for a while, from the same moment on (A09).
     Raises :class:`ConflictError` naming who was faster, :class:`ForbiddenError`,
     :class:`MissingError`, and :class:`InvalidError` without a reason.
     """
@@ -89,6 +90,8 @@ def reset(pk: int, *, user: Person, reason: str) -> Breaker:
                 after={"breaker": pk, "open": False},
                 reason=reason,
             )
+            if watch_first:
+                overriding.watch(found.about, user=user, reason=f"Breaker reset: {reason}")
             found.refresh_from_db()
             return found
     found.refresh_from_db()

@@ -7,7 +7,7 @@ from controller.core import phrases
 from controller.models import Freeze, ServiceStatus
 from controller.models.clock import database_now
 from controller.models.scopes import About, keys_of, name_of, within
-from controller.services import actions, audit, exchanges, people
+from controller.services import actions, audit, exchanges, overriding, people
 from controller.services.errors import ConflictError
 from controller.services.people import Person
 
@@ -47,9 +47,10 @@ def freeze(*, about: About, user: Person, reason: str) -> Freeze:
     return made
 
 
-def resume(*, about: About, user: Person, reason: str) -> Freeze:
+def resume(*, about: About, user: Person, reason: str, watch_first: bool = True) -> Freeze:
     """End the freeze of exactly this scope; returns it as ended.
 
+    With ``watch_first`` the scope is only observed for a while, from the same moment on (A09).
     Raises :class:`ConflictError` when somebody was faster, :class:`ForbiddenError`, and
     :class:`InvalidError` without a reason.
     """
@@ -75,6 +76,8 @@ def resume(*, about: About, user: Person, reason: str) -> Freeze:
                 after={"frozen": False, "scope": found.scope},
                 reason=reason,
             )
+            if watch_first:
+                overriding.watch(about, user=user, reason=f"Resumed: {reason}")
             found.refresh_from_db()
             return found
     raise ConflictError(_not_frozen(about))

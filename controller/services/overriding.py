@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.db import connection, transaction
-from django.db.models import F, Model, Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils.timezone import is_naive
 
@@ -20,6 +20,7 @@ from controller.core.overrides import (
 from controller.core.words import capitalised
 from controller.models import Override
 from controller.models.clock import database_now
+from controller.models.scopes import in_time, keys_of
 from controller.services import audit, people
 from controller.services.errors import ConflictError, InvalidError, MissingError
 from controller.services.people import Person
@@ -30,6 +31,9 @@ LONGEST: Final = timedelta(days=7)
 
 FURTHEST: Final = timedelta(days=30)
 """How far ahead one may begin."""
+
+WATCH: Final = timedelta(minutes=10)
+"""How long what a person lets go on again is only watched at first (A09)."""
 
 LATE: Final = timedelta(minutes=1)
 """A beginning not longer ago than this is now: a form takes a moment to fill in."""
@@ -79,21 +83,50 @@ def place(  # noqa: PLR0913 - the columns of one row
     _check(kind, scope, values)
     with transaction.atomic():
         _one_at_a_time()
-        made = Override(
-            **_part(scope),
-            kind=kind,
-            values=dict(values),
-            reason=reason,
-            by=people.account_of(user),
-            by_name=user.get_username(),
-            made_at=now,
-            starts_at=times.starts_at,
-            ends_at=times.ends_at,
-        )
+        made = _made(kind, scope, times, user=user, reason=reason)
+        made.values = dict(values)
         _refuse_overlap(made)
         made.save()
         _record(made, user, "override set", before={}, reason=reason)
     return made
+
+
+def watch(scope: Scope, *, user: Person, reason: str) -> Override:
+    """Let a scope be only observed for :data:`WATCH`; returns the override that sees to it.
+
+    Call it inside the transaction that lets the scope go on: whoever may do that needs no further
+    right. One that lasts as long already is left as it is, a shorter one is lengthened.
+    """
+    _one_at_a_time()
+    kind, now = OverrideKind.ADVISORY, database_now()
+    times = _Times(now, now + WATCH)
+    same = Override.objects.filter(in_time(Now()), **keys_of(scope), kind=kind)
+    found = same.order_by("-ends_at").first()
+    if found is not None and found.ends_at >= times.ends_at:
+        return found
+    if found is None:
+        row, verb, before = _made(kind, scope, times, user=user, reason=reason), "set", {}
+    else:
+        row, verb, before = found, "extended", _body(found)
+        row.ends_at, row.version = times.ends_at, found.version + 1
+    row.save()
+    _record(row, user, f"override {verb}", before=before, reason=reason)
+    return row
+
+
+def _made(
+    kind: OverrideKind, scope: Scope, times: _Times, *, user: Person, reason: str
+) -> Override:
+    return Override(
+        **keys_of(scope),
+        kind=kind,
+        reason=reason,
+        by=people.account_of(user),
+        by_name=user.get_username(),
+        made_at=database_now(),
+        starts_at=times.starts_at,
+        ends_at=times.ends_at,
+    )
 
 
 def extend(pk: int, *, version: int, ends_at: datetime, reason: str, user: Person) -> Override:
@@ -323,19 +356,6 @@ def _one_at_a_time() -> None:
     """Wait until no other transaction sets an override; held until this one ends."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-
-
-def _part(scope: Scope) -> dict[str, Model]:
-    """Return the column that a scope fills; none for the fleet."""
-    match scope:
-        case Region():
-            return {"region": scope}
-        case Cluster():
-            return {"cluster": scope}
-        case Service():
-            return {"service": scope}
-        case None:
-            return {}
 
 
 def _find(pk: int) -> Override:

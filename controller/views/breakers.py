@@ -13,6 +13,7 @@ from controller.selectors import freezes
 from controller.selectors.scopes import Scope
 from controller.services import breakers, people
 from controller.services.errors import ConflictError
+from controller.views import freezes as freeze_views
 from controller.views import shell
 
 
@@ -22,7 +23,7 @@ def reset(request: HttpRequest, pk: int) -> HttpResponse:
     found = selectors.find(pk)
     if found is None:
         raise Http404(f"There is no breaker {pk}.")
-    form = forms.FreezeForm(request.POST or None)
+    form = forms.ResumeForm(request.POST or None)
     conflict, status = "", 200
     if request.method == "POST":
         status = 400
@@ -32,7 +33,8 @@ def reset(request: HttpRequest, pk: int) -> HttpResponse:
             except ConflictError as refusal:
                 conflict, status = str(refusal), 409
             else:
-                messages.success(request, f"Reset the breaker of {found.scope}.")
+                goes_on = freeze_views.goes_on(**form.cleaned_data)
+                messages.success(request, f"Reset the breaker of {found.scope}: {goes_on}")
                 return redirect(Scope(found.about).home)
     values = {
         "breaker": found,

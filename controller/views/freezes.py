@@ -19,6 +19,7 @@ from controller.selectors.scopes import Scope
 from controller.selectors.stops import outstanding_words
 from controller.services import freezes, people
 from controller.services.errors import ConflictError
+from controller.services.overriding import WATCH
 from controller.views import fragments, fresh, shell
 
 
@@ -88,16 +89,24 @@ def _freeze(request: HttpRequest, scope: Scope) -> HttpResponse:
 
 def _resume(request: HttpRequest, scope: Scope) -> HttpResponse:
     if request.method != "POST":
-        return _ask(request, scope, "resume", form=forms.FreezeForm())
-    form = forms.FreezeForm(request.POST)
+        return _ask(request, scope, "resume", form=forms.ResumeForm())
+    form = forms.ResumeForm(request.POST)
     if not form.is_valid():
         return _ask(request, scope, "resume", form=form, status=400)
     try:
         freezes.resume(about=scope.about, user=request.user, **form.cleaned_data)
     except ConflictError as conflict:
         return _ask(request, scope, "resume", conflict=str(conflict), status=409)
-    messages.success(request, f"Resumed {scope.name}: the next tick may change it again.")
+    messages.success(request, f"Resumed {scope.name}: {goes_on(**form.cleaned_data)}")
     return redirect(scope.home)
+
+
+def goes_on(*, watch_first: bool, **_rest: object) -> str:
+    """Return how what a person lets go on begins, for the message."""
+    if not watch_first:
+        return "the next tick may change it again."
+    minutes = WATCH.total_seconds() / 60
+    return f"it is only watched for {minutes:.0f} min, then it acts. Overrides ends that earlier."
 
 
 def _state(scope: Scope) -> dict[str, Any]:

@@ -132,6 +132,7 @@ def test_from_traffic_to_history(page: Page, live_server: object) -> None:  # no
     # Resumed, with a reason: the next tick acts again.
     page.goto(url + "/resume/")
     page.get_by_label("Reason").fill("incident is over")
+    page.get_by_label("Act at once").check()
     page.locator("main").get_by_role("button", name=re.compile("Resume")).click()
     page.goto(url + "/")
     expect(page.locator("[data-strip]")).to_contain_text("ACTING")

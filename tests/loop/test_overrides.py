@@ -15,7 +15,7 @@ from controller.core.lifecycle import ActionState
 from controller.core.overrides import OverrideKind
 from controller.models import Action, Decision, Override, Proposal, ServiceStatus, Tick
 from controller.models.clock import database_now
-from controller.services import actions, leadership, overriding
+from controller.services import actions, freezes, leadership, overriding
 from inventory.models import Node, RoleSpec, Service
 from tests.clusters import Cluster
 from tests.factories import make_cluster, make_hardware, make_nodes, make_service
@@ -107,6 +107,25 @@ def test_after_a_pin_the_counts_come_back_in_steps_s3() -> None:
     tick("chat")
     # 6 are wanted; a quarter of 4, and at least one, is one.
     assert final(chat)[1] == 5
+
+
+def test_after_a_freeze_it_watches_first_and_then_acts_in_steps_a09_s3() -> None:
+    chat = make_service("chat", mode="automatic", policy={"step_abs": 1, "step_out_frac": 0.25})
+    freezes.freeze(about=None, user=person("ana"), reason="incident")
+    tick("chat")
+    assert newest(chat).code == "FROZEN"
+
+    freezes.resume(about=None, user=person("ben"), reason="fixed")
+    tick("chat")
+    assert newest(chat).code == "ADVISORY_ONLY"
+    assert "Advisory only, set by ben until" in newest(chat).sentence
+    assert not Action.objects.exists()
+    assert not Proposal.objects.exists()
+
+    over()
+    tick("chat")
+    # 6 are wanted; a quarter of 4, and at least one, is one.
+    assert Action.objects.get().to_decode == 5
 
 
 def test_an_override_that_binds_nothing_is_told_so() -> None:

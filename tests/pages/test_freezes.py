@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
-from django.test import Client
+from datetime import timedelta
 
-from controller.models import AuditEvent, Freeze
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from controller.models import AuditEvent, Freeze, Override, Tick
+from inventory.models import Service
 from tests import factories
 from tests.pages.reading import reading, words
 from tests.services.people import person
@@ -61,10 +67,43 @@ def test_resuming_shows_what_the_next_tick_would_do(ana: Client) -> None:
     page = reading(ana, "/resume/")
     assert "would change 1 of 1 service: it would scale out 2 decode. " in page
     assert "chat decode 4 → 6 carried out" in page
+    assert "for 10 minutes it decides and shows" in page
     answer = ana.post("/resume/", {"reason": "fixed"}, follow=True)
 
-    assert "Resumed the fleet" in words(answer.content.decode())
+    assert "Resumed the fleet: it is only watched for 10 min" in words(answer.content.decode())
     assert Freeze.objects.get().end_reason == "fixed"
+    assert Override.objects.get().kind == "advisory"
+
+
+def pill_of(client: Client) -> str:
+    """The word of the pill in the strip."""
+    return words(client.get("/strip/").text).split()[0]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("fields", "pill", "says"),
+    [
+        pytest.param({}, "ADVISORY", "nothing is carried out before", id="watched first"),
+        pytest.param({"act_at_once": "on"}, "ACTING", "the next tick may change it", id="at once"),
+    ],
+)
+def test_the_strip_tells_whether_it_is_watched_first_a09(
+    ana: Client, fields: dict[str, str], pill: str, says: str
+) -> None:
+    factories.make_service("chat")
+    now = timezone.now()
+    Tick.objects.create(slot=1, at=now, epoch=1, finished_at=now, services=1, fresh=1)
+    ana.post("/freeze/", {"reason": "incident"})
+    assert pill_of(ana) == "FROZEN"
+
+    page = words(ana.post("/resume/", {"reason": "fixed"} | fields, follow=True).text)
+
+    assert says in page
+    assert pill_of(ana) == pill
+    if pill == "ADVISORY":
+        Override.objects.update(starts_at=now - timedelta(hours=1), ends_at=now)
+        assert pill_of(ana) == "ACTING"
 
 
 @pytest.mark.django_db
@@ -119,3 +158,93 @@ def test_no_service_of_that_name_is_not_found(ana: Client) -> None:
     for verb in ("freeze", "resume"):
         assert ana.post(f"/services/nobody/{verb}/", {"reason": "x"}).status_code == 404
     assert not Freeze.objects.exists()
+
+
+WIDE = ("region", "cluster", "service")
+
+
+def scope_of(kind: str) -> dict[str, object]:
+    """What a row is about: chat, its cluster, its region, or with "fleet" everything."""
+    chat = Service.objects.select_related("cluster__region").get(slug="chat")
+    about = {"service": chat, "cluster": chat.cluster, "region": chat.cluster.region}
+    return {kind: about[kind]} if kind in about else {}
+
+
+def stopped(kind: str, *, timed: bool = False) -> Freeze | Override:
+    """Freeze a scope, by hand or for an hour."""
+    now = timezone.now()
+    given = {"by_name": "ana", "reason": "incident 8812", **scope_of(kind)}
+    if not timed:
+        return Freeze.objects.create(since=now, **given)
+    return Override.objects.create(
+        kind="freeze", made_at=now, starts_at=now, ends_at=now + timedelta(hours=1), **given
+    )
+
+
+def strip_of(client: Client, path: str) -> str:
+    """What the strip on a page says."""
+    page = client.get(path).text
+    return words(page[page.index("data-strip") : page.index("Freeze…")])
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("timed", [False, True])
+@pytest.mark.parametrize(
+    ("kinds", "says"),
+    [
+        pytest.param(["region"], "FROZEN region eu-1 (2 services)", id="a region"),
+        pytest.param(["cluster"], "FROZEN cluster eu-1-a (1 service)", id="a cluster"),
+        pytest.param(["service"], "FROZEN chat (1 service)", id="a service"),
+        pytest.param(
+            ["service", "cluster", "region"],
+            "3 freezes, widest: region eu-1 (2 services)",
+            id="three of them",
+        ),
+    ],
+)
+def test_the_strip_names_what_is_frozen_below_the_fleet(
+    ana: Client, kinds: list[str], says: str, *, timed: bool
+) -> None:
+    factories.make_service("chat")
+    factories.make_service("far", cluster=factories.make_cluster("eu-1-b"))
+    for kind in kinds:
+        stopped(kind, timed=timed)
+
+    assert says in strip_of(ana, "/services/chat/")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["/", "/services/chat/", "/strip/"])
+def test_naming_what_is_frozen_costs_no_query(ana: Client, path: str) -> None:
+    """The fleet, a region, a cluster and a service: a page asks as often as with one of them."""
+    factories.make_service("chat")
+
+    def cost() -> int:
+        ana.get(path)
+        with CaptureQueriesContext(connection) as asked:
+            assert ana.get(path).status_code == 200
+        return len(asked)
+
+    stopped("service")
+    stopped("service", timed=True)
+    one = cost()
+    for kind in ("cluster", "region", "fleet"):
+        stopped(kind)
+        stopped(kind, timed=True)
+        assert cost() == one
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("kind", ["fleet", *WIDE])
+def test_a_timed_freeze_leads_to_where_it_can_be_ended(ana: Client, kind: str) -> None:
+    factories.make_service("chat")
+    made = stopped(kind, timed=True)
+
+    for path in ("/", "/services/chat/"):
+        page = ana.get(path).text
+        if kind == "fleet" or path != "/":
+            assert f'href="/overrides/{made.pk}/">Resume…' in page
+        assert "/resume/" not in page
+    ana.post(f"/overrides/{made.pk}/end/", {"version": 1, "reason": "fixed"})
+
+    assert "is frozen" not in reading(ana, "/services/chat/")

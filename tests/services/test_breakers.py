@@ -8,7 +8,7 @@ from django.test import Client
 
 from controller.core.breaker import Trip
 from controller.core.types import Hold
-from controller.models import Action, AuditEvent, Breaker, holds
+from controller.models import Action, AuditEvent, Breaker, Override, holds
 from controller.models.clock import database_now
 from controller.selectors.breakers import attempts
 from controller.services import breakers
@@ -73,7 +73,8 @@ def test_a_person_with_the_right_resets_it_once() -> None:
     row = opened()
     with pytest.raises(ForbiddenError):
         breakers.reset(row.pk, user=person("otto", "Operator"), reason="fixed")
-    ended = breakers.reset(row.pk, user=person("ana"), reason="fixed")
+    ended = breakers.reset(row.pk, user=person("ana"), reason="fixed", watch_first=False)
+    assert not Override.objects.exists()
 
     assert (ended.ended_by_name, ended.end_reason) == ("ana", "fixed")
     with pytest.raises(ConflictError, match="ana reset the breaker of the fleet"):
@@ -102,7 +103,9 @@ def test_the_page_says_why_and_the_post_resets(client: Client) -> None:
     assert CAUSE in words(client.get(f"/breakers/{row.pk}/reset/").content.decode())
     assert client.post(f"/breakers/{row.pk}/reset/", {"reason": " "}).status_code == 400
     answer = client.post(f"/breakers/{row.pk}/reset/", {"reason": "fixed"}, follow=True)
-    assert "Reset the breaker of chat." in words(answer.content.decode())
+    assert "Reset the breaker of chat: it is only watched" in words(answer.content.decode())
+    watched = Override.objects.get()
+    assert (watched.kind, watched.scope) == ("advisory", "chat")
     assert client.post(f"/breakers/{row.pk}/reset/", {"reason": "again"}).status_code == 409
     assert client.get("/breakers/0/reset/").status_code == 404
 

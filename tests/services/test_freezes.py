@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from unittest.mock import ANY
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.utils import timezone
 
+from controller.core.overrides import OverrideKind
 from controller.core.types import Hold
-from controller.models import Action, AuditEvent, Freeze, Grant, holds
+from controller.models import Action, AuditEvent, Freeze, Grant, Override, holds
+from controller.models.clock import database_now
 from controller.selectors.freezes import called_off, others, preview, requests_outstanding
-from controller.services import freezes
+from controller.services import freezes, overriding, people
 from controller.services.errors import ConflictError, ForbiddenError, InvalidError
 from inventory.models import Cluster, Region, Service
 from tests import factories
@@ -36,6 +40,7 @@ def test_a_freeze_and_its_end_are_audited(slug: str | None) -> None:
     assert list(AuditEvent.objects.order_by("pk").values_list("actor", "verb", "reason")) == [
         ("ana", "froze", "incident 8812"),
         ("ben", "resumed", "fixed"),
+        ("ben", "override set", "Resumed: fixed"),
     ]
 
 
@@ -227,3 +232,81 @@ def test_the_preview_tells_what_the_freeze_holds_back() -> None:
         "By the last decisions it would change 1 of 2 services: it would scale out 2 decode."
     )
     assert [(row.service.slug, row.change) for row in found.pending] == [("chat", "decode 4 → 6")]
+
+
+def left_min() -> list[tuple[str, str, int]]:
+    """What is only observed now: its scope, by whom, and for how long yet [min]."""
+    rows = Override.objects.filter(kind="advisory", ended_at=None).order_by("pk")
+    now = database_now()
+    return [
+        (row.scope, row.by_name, round((row.ends_at - now).total_seconds() / 60)) for row in rows
+    ]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("kind", "scope"),
+    [
+        ("fleet", "the fleet"),
+        ("region", "region eu-1"),
+        ("cluster", "cluster eu-1-a"),
+        ("service", "chat"),
+    ],
+)
+def test_what_is_resumed_is_only_watched_for_ten_minutes_a09(kind: str, scope: str) -> None:
+    factories.make_service("chat")
+    freezes.freeze(about=place(kind), user=person("ana"), reason="incident")
+
+    # Ben may resume there and set no override: what resuming brings along asks for no more.
+    ben = person("ben", "Viewer")
+    ben.user_permissions.add(Permission.objects.get(codename="resume"))
+    assert not people.may(ben, people.OVERRIDE, place(kind))
+    freezes.resume(about=place(kind), user=ben, reason="fixed")
+
+    assert left_min() == [(scope, "ben", 10)]
+    assert Override.objects.get().reason == "Resumed: fixed"
+
+
+@pytest.mark.django_db
+def test_who_wants_it_to_act_at_once_says_so_a09() -> None:
+    freezes.freeze(about=None, user=person("ana"), reason="incident")
+    freezes.resume(about=None, user=person("ben"), reason="fixed", watch_first=False)
+
+    assert left_min() == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("lasts_min", "left"),
+    [
+        pytest.param(60, ("cy", 60, 1), id="60 min are longer than 10: left as it is"),
+        pytest.param(4, ("cy", 10, 2), id="4 min are lengthened to 10: version 2"),
+    ],
+)
+def test_what_is_watched_already_is_no_conflict_a09(
+    lasts_min: int, left: tuple[str, int, int]
+) -> None:
+    factories.make_service("chat")
+    ana = person("ana")
+    freezes.freeze(about=None, user=ana, reason="incident")
+    overriding.place(
+        OverrideKind.ADVISORY,
+        None,
+        {},
+        ends_at=database_now() + timedelta(minutes=lasts_min),
+        reason="a new release",
+        user=person("cy"),
+    )
+
+    freezes.resume(about=None, user=ana, reason="fixed")
+
+    ((scope, by, minutes),) = left_min()
+    assert (scope, (by, minutes, Override.objects.get().version)) == ("the fleet", left)
+    assert Override.objects.get().reason == "a new release"
+
+
+@pytest.mark.django_db
+def test_a_resume_that_comes_too_late_watches_nothing_a09() -> None:
+    with pytest.raises(ConflictError):
+        freezes.resume(about=None, user=person("ana"), reason="fixed")
+    assert left_min() == []

@@ -11,6 +11,7 @@ from controller.selectors.breakers import open_of
 from controller.selectors.scopes import Scope
 from controller.services import breakers, freezes
 from controller.services.errors import ConflictError, SteeringError
+from controller.services.overriding import WATCH
 
 
 class Command(AnsweringCommand):
@@ -23,6 +24,11 @@ class Command(AnsweringCommand):
         stopping.add_arguments(parser)
         parser.add_argument(
             "--breaker", action="store_true", help="reset the circuit breaker of the scope instead"
+        )
+        parser.add_argument(
+            "--act-at-once",
+            action="store_true",
+            help="without watching first: else it decides and shows for 10 min, then acts",
         )
         parser.add_argument(
             "--file", action="store_true", help="remove the file FREEZE of this host, nothing else"
@@ -54,9 +60,19 @@ def _reset(scope: Scope, options: dict[str, Any]) -> dict[str, Any]:
     found = open_of(scope.about)
     if found is None:
         raise ConflictError(f"No breaker of {scope.name} is open.")
-    done = breakers.reset(found.pk, user=stopping.person(), reason=options["reason"])
-    sentence = f"Reset the breaker of {done.scope}."
+    done = breakers.reset(found.pk, user=stopping.person(), **_how(options))
+    sentence = f"Reset the breaker of {done.scope}.{_watched(options)}"
     return {"resumed": scope.key, "file": None, "sentence": sentence}
+
+
+def _how(options: dict[str, Any]) -> dict[str, Any]:
+    return {"reason": options["reason"], "watch_first": not options["act_at_once"]}
+
+
+def _watched(options: dict[str, Any]) -> str:
+    if options["act_at_once"]:
+        return ""
+    return f" It is only watched for {WATCH.total_seconds() / 60:.0f} min, then it acts."
 
 
 def _resume(options: dict[str, Any]) -> dict[str, Any]:
@@ -64,11 +80,11 @@ def _resume(options: dict[str, Any]) -> dict[str, Any]:
         scope = stopping.scope(options)
         if options["breaker"]:
             return _reset(scope, options)
-        done = freezes.resume(about=scope.about, user=stopping.person(), reason=options["reason"])
+        done = freezes.resume(about=scope.about, user=stopping.person(), **_how(options))
     except DatabaseError as fault:
         text = f"The database can't keep it ({fault}): nothing was resumed."
         raise AnswerError("database_away", text.strip(), status=FAILED) from fault
     path = stopping.flag()
     still = f" The file {path} still freezes everything on this host." if path.exists() else ""
-    sentence = f"Resumed: {done.scope}.{still}"
+    sentence = f"Resumed: {done.scope}.{_watched(options)}{still}"
     return {"resumed": scope.key, "file": str(path) if still else None, "sentence": sentence}
