@@ -121,13 +121,23 @@ def by_environment() -> Hold | None:
 
 
 def by_file() -> Hold | None:
-    """Return the hold that the file ``FREEZE`` in the data directory asks for; its text is why."""
+    """Return the hold that the file ``FREEZE`` in the data directory asks for; its text is why.
+
+    Whatever else bears that name is one that can't be read, a link to nothing too.
+    """
     path = Path(settings.HOME) / FLAG_FILE
     try:
-        if not path.exists():
-            return None
-        text = clean(path.read_text(encoding="utf-8", errors="replace")).strip()
-        since_s = path.stat().st_mtime
+        since_s = path.lstat().st_mtime
+    except FileNotFoundError:
+        return None
     except OSError as fault:
-        return Hold(FLEET, "an unreadable flag", f"{path.name}: {fault.strerror}", since_s=0.0)
+        return _unreadable(fault)
+    try:
+        text = clean(path.read_text(encoding="utf-8", errors="replace")).strip()
+    except OSError as fault:
+        return _unreadable(fault)
     return Hold(FLEET, f"the file {path.name}", text[:200] or "no reason given", since_s)
+
+
+def _unreadable(fault: OSError) -> Hold:
+    return Hold(FLEET, "an unreadable flag", f"{FLAG_FILE}: {fault.strerror}", since_s=0.0)

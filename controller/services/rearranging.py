@@ -15,7 +15,7 @@ from controller.core.lifecycle import IN_FLIGHT, ActionState, ProposalState
 from controller.core.placement.advice import Advice, services_of
 from controller.core.placement.plan_plain import NOWHERE, PlainMove, PlainPlacement, nodes_of
 from controller.core.words import clean
-from controller.models import Action, Rearrangement, ServiceStatus, holds
+from controller.models import Action, Rearrangement, ServiceStatus, holds, orders
 from controller.models.clock import database_now
 from controller.services import audit, leadership, people, placing
 from controller.services.actions import action_of
@@ -101,7 +101,13 @@ def _goes_by_rule(row: Rearrangement, advice: Advice, failed: Collection[str]) -
         and row.service.mode == Service.Mode.AUTOMATIC
         and advice.key not in failed
         and not _frozen(row, by_rule=True)
+        and not _is_watched(row.service)
     )
+
+
+def _is_watched(service: Service) -> bool:
+    """Return whether the service is only observed for a while: its turn comes after (S17)."""
+    return Service.objects.filter(orders.advisory("pk"), pk=service.pk).exists()
 
 
 def _approve_by_rule(row: Rearrangement, now: datetime) -> None:

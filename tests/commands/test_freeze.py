@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import django_rq
 import pytest
+from django.conf import settings as configured
 from django.core.management import CommandError, call_command
 from django.db import OperationalError
 from pytest_django import Settings
+from redis.exceptions import ConnectionError as BrokerError
 
-from controller.models import Action, AuditEvent, Freeze, holds
+from controller.models import Action, AuditEvent, Freeze, Override, holds
 from controller.services import freezes
 from tests import factories
 
@@ -53,7 +59,8 @@ def test_the_commands_use_the_same_door(capsys: pytest.CaptureFixture[str]) -> N
     assert Freeze.objects.get().by_name.startswith("command line (")
     with pytest.raises(CommandError, match="already froze chat"):
         call_command("freeze", service="chat", reason="again")
-    call_command("resume", service="chat", reason="done")
+    call_command("resume", service="chat", reason="done", act_at_once=True)
+    assert capsys.readouterr().out == "Resumed: chat.\n"
 
     assert not Freeze.objects.filter(ended_at=None).exists()
     assert AuditEvent.objects.count() == 2
@@ -74,6 +81,9 @@ def test_every_scope_has_its_option(answer: Answer, kind: str, slug: str) -> Non
     assert (frozen["frozen"], frozen["outstanding"], frozen["file"]) == (f"{kind}:{slug}", 1, None)
     assert "Stopping: 1 request outstanding." in frozen["sentence"]
     assert (resumed["resumed"], resumed["file"]) == (f"{kind}:{slug}", None)
+    # A09: what does not say that it acts at once is watched first.
+    assert "only watched for 10 min, then it acts" in resumed["sentence"]
+    assert [row.about.slug for row in Override.objects.filter(kind="advisory")] == [slug]
 
 
 @pytest.mark.django_db
@@ -153,3 +163,42 @@ def test_a_directory_that_can_not_be_written_is_told(
 
     with pytest.raises(CommandError, match=r"can't be written.*Nothing was frozen"):
         call_command("freeze", reason="incident")
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("home")
+def test_without_a_broker_it_freezes_and_calls_off_a07(
+    answer: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_name: str) -> None:
+        raise BrokerError("connection refused")
+
+    monkeypatch.setattr(django_rq, "get_queue", refuse)
+    action = factories.make_action(factories.make_service("chat"))
+
+    assert answer("freeze", reason="incident")["cancelled"] == [str(action.pk)]
+    assert holds.read().fleet is not None
+    assert answer("resume", reason="fixed")["resumed"] == "fleet"
+
+
+def test_with_nothing_running_at_all_the_command_writes_the_file_a07(tmp_path: Path) -> None:
+    """Product, check 8: neither pages, nor the broker, nor the database answers."""
+    nowhere = {
+        "HETEROSCALE_HOME": str(tmp_path),
+        "DATABASE_URL": "postgres://nobody@127.0.0.1:1/none",
+        "REDIS_URL": "redis://127.0.0.1:1/0",
+        "SECRET_KEY": "x" * 50,
+    }
+    done = subprocess.run(
+        [sys.executable, "manage.py", "freeze", "--reason", "incident 8812"],
+        cwd=configured.BASE_DIR,
+        env={"PATH": os.environ["PATH"], **nowhere},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Everything on this host is frozen by the file" in done.stdout
+    assert (tmp_path / "FREEZE").read_text().endswith("incident 8812\n")

@@ -10,6 +10,7 @@ from typing import Any
 import django_rq
 import pytest
 from django.contrib.auth.models import User
+from django.db import OperationalError
 from django.test import Client
 from redis.exceptions import ConnectionError as BrokerError
 
@@ -17,10 +18,17 @@ from controller import tasks
 from controller.core.placement.advice import Advice
 from controller.core.placement.values import Request
 from controller.core.types import Instances
-from controller.models import Action, AuditEvent, Freeze, Rearrangement, ServiceStatus
+from controller.models import (
+    Action,
+    AuditEvent,
+    Freeze,
+    Override,
+    Rearrangement,
+    ServiceStatus,
+)
 from controller.models.clock import database_now
 from controller.selectors.situation import situation
-from controller.services import actions, placing, rearranging
+from controller.services import actions, freezes, overriding, placing, rearranging
 from controller.services.errors import (
     ConflictError,
     ForbiddenError,
@@ -39,6 +47,7 @@ from tests.factories import (
     make_service,
     observe,
 )
+from tests.loop.test_freezing import away
 from tests.pages.reading import reading
 from tests.services.people import at_once, person
 
@@ -610,6 +619,77 @@ def test_a_freeze_after_approval_makes_it_stale_s16_a03() -> None:
     Freeze.objects.create(service=None, by_name="ben", reason="x", since=database_now())
     rearranging.advance()
     assert now_of(row) == ("stale", "Frozen (the fleet) by ben: x")
+
+
+@pytest.mark.usefixtures("nodes")
+@pytest.mark.parametrize(
+    ("kind", "scope"),
+    [
+        ("fleet", "the fleet"),
+        ("region", "region eu-1"),
+        ("cluster", "cluster eu-1-a"),
+        ("service", "code"),
+    ],
+)
+def test_a_freeze_while_moves_are_under_way_lets_no_further_one_begin_a06_s16(
+    kind: str, scope: str
+) -> None:
+    make_placed("chat", 0)
+    code = make_placed("code", 0)
+    busy = make_action(code, state="sent", sent_at=database_now())
+    row = approved(move("chat"), move("code", 2))
+    rearranging.advance()
+    cluster = Cluster(desired=Instances(1, 1))
+    assert _send(cluster) == ["applied"]
+    Action.objects.filter(pk=busy.pk).update(state="ready", ended_at=database_now())
+
+    about = {"region": code.cluster.region, "cluster": code.cluster, "service": code}.get(kind)
+    freezes.freeze(about=about, user=person("ben"), reason="smoke")
+    rearranging.advance()
+
+    told = f"Frozen ({scope}) by ben: smoke What was moved before stays so."
+    assert now_of(row) == ("stale", told)
+    assert (_send(cluster), len(cluster.writes), row.actions.count()) == ([], 1, 1)
+
+
+@pytest.mark.usefixtures("nodes")
+def test_a_move_recorded_and_not_sent_is_called_off_by_a_freeze_a06_s16() -> None:
+    chat = make_placed("chat", 0)
+    row = approved()
+    rearranging.advance()
+    placing.place_due(situation)
+    action = Action.objects.get()
+    assert (action.state, action.is_bound) == ("recorded", True)
+
+    freezes.freeze(about=chat.cluster, user=person("ben"), reason="smoke")
+
+    cluster = Cluster(desired=Instances(1, 1))
+    assert actions.run(action.pk, actuator_of=cluster.of) == "cancelled"
+    rearranging.advance()
+    assert now_of(row)[0] == "failed"
+    assert cluster.writes == []
+    assert not Binding.objects.filter(released_at=None, instance="").exists()
+
+
+@pytest.mark.usefixtures("nodes")
+def test_no_move_begins_while_the_freeze_can_not_be_read_a07_s16() -> None:
+    make_placed("chat", 0)
+    row = approved()
+    with away("controller_freeze"), pytest.raises(OperationalError):
+        rearranging.advance()
+    assert now_of(row)[0] == "approved"
+    assert not Action.objects.exists()
+
+
+@pytest.mark.usefixtures("nodes")
+def test_what_is_only_observed_for_a_while_is_replaced_after_it_s17_a09() -> None:
+    chat = make_placed("chat", 0, mode="automatic")
+    overriding.watch(chat.cluster, user=person("ben"), reason="Resumed: fixed")
+    rearranging.keep_up([REPAIR], version=1)
+    assert Rearrangement.objects.get().state == "pending"
+    Override.objects.update(ended_at=database_now())
+    rearranging.keep_up([REPAIR], version=1)
+    assert Rearrangement.objects.get().state == "approved"
 
 
 @pytest.mark.usefixtures("nodes")
