@@ -44,6 +44,16 @@ function tickTo() {
   ticked = row;
 }
 
+// The proposal that has the focus, else the first of the page; on its own page the form is there.
+const answer = (verb) => () => {
+  const card = document.activeElement?.closest("[data-proposal]");
+  const opener = (card ?? document).querySelector(`main [data-verb=${verb}]`);
+  if (opener) return opener.click();
+  document.querySelector(`form#${verb} input:not([type=hidden])`)?.focus();
+};
+const follow = (selector) => () => document.querySelector(selector)?.click();
+
+// Those without a function are the browser's own, or take more than one key.
 const KEYS = [
   ["g o", "Go to the overview", go("/")],
   ["g s", "Go to the services", go("/services/")],
@@ -59,13 +69,17 @@ const KEYS = [
   ["← ↑ → ↓", "Move along a topology or a rack", null],
   ["x", "Tick the row", tick],
   ["X", "Tick the rows up to this one", tickTo],
+  ["a", "Open the approval of the proposal", answer("approve")],
+  ["r", "Open the rejection of the proposal", answer("reject")],
+  ["Ctrl+Enter", "Confirm the sheet or the form", null],
+  ["Esc", "Close the sheet", null],
   ["1…7", "Open a line of the attention list", null],
-  ["f", "Open the freeze sheet", () => document.querySelector("main [data-dialog^=freeze], [data-dialog=freeze-fleet]")?.click()],
-  [".", "Pause or resume live updates", () => document.querySelector("[data-pause]")?.click()],
+  ["f", "Open the freeze sheet", follow("main [data-dialog^=freeze], [data-dialog=freeze-fleet]")],
+  [".", "Pause or resume live updates", follow("[data-pause]")],
   ["t", "Choose the time range", () => document.querySelector("[data-range] a")?.focus()],
-  ["[", "Earlier, or the previous one", () => document.querySelector("a[data-earlier]")?.click()],
-  ["]", "Later, or the next one", () => document.querySelector("a[data-later]")?.click()],
-  ["y", "Copy the permalink", () => document.querySelector("a[data-copy]")?.click()],
+  ["[", "Earlier, or the previous one", follow("a[data-earlier]")],
+  ["]", "Later, or the next one", follow("a[data-later]")],
+  ["y", "Copy the permalink", follow("a[data-copy]")],
   ["?", "Show this list", show("keys")],
 ];
 

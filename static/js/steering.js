@@ -1,6 +1,5 @@
-// Steering pages: keys for answers and neighbours, and what happens when a proposal runs out.
+// Steering pages: confirming a form by keys, and what happens when a proposal runs out.
 
-const KEYS_OFF = "heteroscale.keys.off";
 const aheadMs = Number(document.documentElement.dataset.nowS) * 1000 - Date.now();
 
 // Ctrl/⌘+Enter confirms the form one is in; the sheets of dialogs.js see to themselves.
@@ -9,47 +8,6 @@ document.addEventListener("keydown", (event) => {
   if (!form || form.closest("dialog")) return;
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
 });
-
-// Keys of these pages: each opens something, none changes anything.
-const near = (selector) => {
-  const card = document.activeElement?.closest("[data-proposal]");
-  return card?.querySelector(selector) ?? document.querySelector(`main ${selector}`);
-};
-const answer = (verb) => () => {
-  const opener = near(`[data-verb=${verb}]`);
-  if (opener) return opener.click();
-  document.querySelector(`form#${verb} input:not([type=hidden])`)?.focus();
-};
-const KEYS = [
-  ["a", "Open the approval of the proposal", answer("approve")],
-  ["r", "Open the rejection of the proposal", answer("reject")],
-  ["[", "Previous decision of the service", () => document.querySelector("a[rel=prev]")?.click()],
-  ["]", "Next decision of the service", () => document.querySelector("a[rel=next]")?.click()],
-];
-
-let after = "";
-document.addEventListener("keydown", (event) => {
-  const before = after;
-  after = event.key;
-  if (event.ctrlKey || event.metaKey || event.altKey || before === "g") return;
-  if (event.target.closest?.("input, select, textarea") || document.querySelector("dialog[open]")) return;
-  if (localStorage.getItem(KEYS_OFF)) return;
-  const found = KEYS.find(([key]) => key === event.key);
-  if (!found) return;
-  event.preventDefault();
-  found[2]();
-});
-
-const list = document.querySelector("[data-keys]");
-for (const [key, words] of list ? KEYS : []) {
-  const term = document.createElement("dt");
-  const cap = document.createElement("kbd");
-  cap.textContent = key;
-  term.append(cap);
-  const meaning = document.createElement("dd");
-  meaning.textContent = words;
-  list.append(term, meaning);
-}
 
 // A proposal that runs out while it is read: said at once, and its buttons go.
 let saidMinute = -1;

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from django.test import Client
 
 if TYPE_CHECKING:
+    from django.contrib.auth.models import User
     from playwright.sync_api import Browser, ConsoleMessage, Page
+    from pytest_django.live_server_helper import LiveServer
 
 OWN_HOST = ("http://localhost", "http://127.0.0.1", "data:", "blob:", "about:")
 
@@ -17,6 +20,14 @@ def is_fault(line: ConsoleMessage) -> bool:
     """Return whether a line of the console is an error other than Plotly's refused map style."""
     known = "plotly" in line.location["url"] and "inline style" in line.text
     return line.type == "error" and not known
+
+
+def enter(page: Page, live_server: LiveServer, user: User) -> None:
+    """Give a page the session of a person."""
+    client = Client()
+    client.force_login(user)
+    cookie = client.cookies["sessionid"].value
+    page.context.add_cookies([{"name": "sessionid", "value": cookie, "url": live_server.url}])
 
 
 @pytest.fixture

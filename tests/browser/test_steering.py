@@ -155,20 +155,6 @@ def test_a_proposal_that_runs_out_while_it_is_read_loses_its_buttons(
     assert page.locator("[data-verb]").count() == 0
 
 
-def test_brackets_walk_the_decisions_of_a_service(
-    page: Page, live_server: LiveServer, ana: User, enter: Callable[[Page, User], None]
-) -> None:
-    service = factories.make_service()
-    first, second = (factories.make_decision(service) for _ in range(2))
-    enter(page, ana)
-    page.goto(live_server.url + first.get_absolute_url())
-
-    page.keyboard.press("]")
-    page.wait_for_url(f"**{second.get_absolute_url()}")
-    page.keyboard.press("[")
-    page.wait_for_url(f"**{first.get_absolute_url()}")
-
-
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_no_page_shuts_anybody_out(  # noqa: PLR0913, PLR0917 - fixtures and the two axes

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from django.contrib.auth.models import User
-from django.test import Client
 from django.utils import timezone
 
 from controller.models import Freeze, Override, Proposal, ServiceStatus, Tick
 from tests import factories
-from tests.browser.conftest import is_fault
+from tests.browser.conftest import enter, is_fault
 from tests.services.people import person, waiting
 
 if TYPE_CHECKING:
@@ -48,14 +46,6 @@ def phone(browser: Browser) -> Iterator[Page]:
     yield opened
     context.close()
     assert not faults
-
-
-def enter(page: Page, live_server: LiveServer, user: User) -> None:
-    """Give a page the session of a person."""
-    client = Client()
-    client.force_login(user)
-    cookie = client.cookies["sessionid"].value
-    page.context.add_cookies([{"name": "sessionid", "value": cookie, "url": live_server.url}])
 
 
 def breaching() -> Proposal:
