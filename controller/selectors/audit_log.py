@@ -243,7 +243,9 @@ def _row(event: AuditEvent, found: Model | None) -> Row:
     kind = _WORDS.get(event.object_type, event.object_type)
     named = next(filter(None, (getattr(found, name, "") for name in _NAMES)), "")
     known = named or (event.service if event.object_type == "service" else "") or event.object_id
-    address = found.get_absolute_url() if hasattr(found, "get_absolute_url") else ""
+    address = ""
+    if found is not None and hasattr(found, "get_absolute_url"):
+        address = found.get_absolute_url()
     return Row(event, f"{kind} {known}".strip(), address)
 
 

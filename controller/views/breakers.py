@@ -14,10 +14,11 @@ from controller.selectors.scopes import Scope
 from controller.services import breakers, people
 from controller.services.errors import ConflictError
 from controller.views import freezes as freeze_views
-from controller.views import shell
+from controller.views import fresh, shell
 
 
 @shell.page("GET", "POST")
+@fresh.needed
 def reset(request: HttpRequest, pk: int) -> HttpResponse:
     """Say why the controller stopped itself, and let a person end that."""
     found = selectors.find(pk)

@@ -18,7 +18,7 @@ from controller.selectors.overrides import TABS, Filters, Row
 from controller.services import overriding, people
 from controller.services.errors import ConflictError, InvalidError
 from controller.services.overriding import Scope
-from controller.views import fragments, shell
+from controller.views import fragments, fresh, shell
 from controller.views.chrome import read_chrome, rights_of
 from controller.views.override_form import VALUES, EndForm, ExtendForm, OverrideForm
 
@@ -217,13 +217,19 @@ def _extend(request: HttpRequest, found: Row, form: ExtendForm) -> HttpResponse:
 
 @shell.page("GET", "POST")
 def end(request: HttpRequest, pk: int) -> HttpResponse:
-    """End one now; asked any other way, show it."""
+    """End one now, with a fresh proof if it is a freeze; asked any other way, show it."""
     if request.method != "POST":
         return redirect("override", pk=pk)
+    found = _find(pk)
+    is_freeze = found.override.kind == OverrideKind.FREEZE
+    return (fresh.require_fresh(request) if is_freeze else None) or _end(request, found)
+
+
+def _end(request: HttpRequest, found: Row) -> HttpResponse:
     form = EndForm(request.POST)
     if not form.is_valid():
-        return _page(request, _find(pk), status=400, end_form=form)
-    given = form.cleaned_data
+        return _page(request, found, status=400, end_form=form)
+    pk, given = found.override.pk, form.cleaned_data
     try:
         overriding.end(pk, version=given["version"], reason=given["reason"], user=request.user)
     except ConflictError as conflict:

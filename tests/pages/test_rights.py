@@ -9,6 +9,8 @@ from datetime import timedelta
 from typing import Any, Final
 
 import pytest
+import time_machine
+from django.conf import LazySettings
 from django.contrib.auth.models import Group, User
 from django.db import transaction
 from django.test import Client
@@ -182,6 +184,17 @@ OWN: Final = frozenset(
 )
 """What changes nothing but what is one's own."""
 
+MUST_BE_FRESH: Final = frozenset(
+    {people.BREAK_GLASS, people.RESUME, people.GRANT, people.PEOPLE, people.RULE}
+)
+"""Rights whose doors ask who is there, when the last proof is old (security checklist, 4)."""
+
+OWN_PROOFS: Final = (
+    "second-factor",
+    "second-factor-confirm",
+    "second-factor-remove",
+    "recovery-codes",
+)
 BY_ROW: Final = frozenset({"approvals-bulk"})
 """What holds each of several things against the right for itself."""
 
@@ -294,6 +307,35 @@ def test_only_who_has_the_right_gets_through_the_door(name: str, sides: tuple[Si
                 where = "in its cluster" if scope is side else where
                 wrong.append(f"{role} {where}: {status}, may: {expected}")
     assert wrong == []
+
+
+def test_what_matters_most_takes_a_fresh_proof_and_changes_nothing_without_one(
+    sides: tuple[Side, Side], settings: LazySettings
+) -> None:
+    own = sides[0]
+    root = User.objects.create_superuser("root", password="correct horse battery")
+    Override.objects.filter(service=own.service).update(kind="freeze")
+    asks = {
+        reverse(name, kwargs=door.names(own)): door.body(own)
+        for name, door in DOORS.items()
+        if door.right in MUST_BE_FRESH
+    }
+    asks[reverse("override-end", args=[own.keys["override"]])] = {"version": 1, "reason": "why"}
+    asks |= {reverse(name): {"code": "123456"} for name in OWN_PROOFS}
+    asks |= {reverse("admin:auth_user_add"): {}, reverse("admin:auth_group_add"): {}}
+    asks |= {reverse("admin:auth_user_change", args=[root.pk]): {"is_superuser": "on"}}
+    client = Client()
+    client.force_login(root)
+    known = AuditEvent.objects.count()
+    with time_machine.travel(timezone.now().timestamp() + settings.FRESH_S + 1, tick=False):
+        answers = {path: client.post(path, body) for path, body in asks.items()}
+    done = [
+        path
+        for path, answer in answers.items()
+        if answer.status_code != FORBIDDEN or "Confirm it is you" not in answer.text
+    ]
+    assert done == []
+    assert AuditEvent.objects.count() == known
 
 
 def test_a_stranger_gets_through_no_door(sides: tuple[Side, Side]) -> None:
