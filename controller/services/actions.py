@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 from controller.core import approval
 from controller.core.decision_plain import stage_from, stage_plain
 from controller.core.exchange import DRAIN_S, following
-from controller.core.lifecycle import IN_FLIGHT, ActionState, ProposalState
+from controller.core.lifecycle import IN_FLIGHT, ActionState, ProposalState, may_move
 from controller.core.overrides import OverrideKind, digest
 from controller.core.placement.plan_plain import PlainPlacement, nodes_of
 from controller.core.ports import (
@@ -458,6 +458,13 @@ def _promised(action: Action, seen: ScaleView) -> dict[str, object]:
 
 
 def _move(action: Action, state: ActionState, **fields: object) -> bool:
+    """Move an action on in one conditional update; returns whether it stood where it was read.
+
+    What has ended stays as it ended, and no move leaves the table (S18).
+    """
+    present = ActionState(action.state)
+    if present != state and not may_move(present, state):
+        return False
     moved = Action.objects.filter(pk=action.pk, state=action.state).update(state=state, **fields)
     if moved:
         action.state = state

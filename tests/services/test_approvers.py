@@ -8,8 +8,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, Group, User
 from django.utils import timezone
 
-from controller.core.lifecycle import TERMINAL_PROPOSALS, ProposalState
-from controller.models import Action, AuditEvent, Proposal, ProposalComment, Verdict
+from controller.models import AuditEvent, Proposal, ProposalComment, Verdict
 from controller.services import actions, approvals, approvers
 from controller.services.approvals import Item
 from controller.services.errors import ConflictError, ForbiddenError, InvalidError
@@ -279,25 +278,3 @@ def test_of_fifty_approvals_and_the_expiry_one_side_wins_a01(sent: list[int]) ->
     assert proposal.state in {"pending", "approved", "expired"}
     assert len(sent) == Verdict.objects.count() <= 1
     assert (proposal.decided_at is not None) == bool(sent)
-
-
-@pytest.mark.django_db
-@pytest.mark.parametrize("state", sorted(TERMINAL_PROPOSALS))
-def test_no_way_leads_from_an_ended_proposal_to_a_cluster_s18(state: ProposalState) -> None:
-    ana = person("ana")
-    proposal = waiting(state=state, origin="person", decided_by=ana)
-    Verdict.objects.create(
-        proposal=proposal, version=1, fingerprint=SEEN, user=ana, by_name="ana", at=timezone.now()
-    )
-
-    assert actions.start_approved(proposal.pk).action is None
-    approvals.bulk([Item(proposal.pk, 1, SEEN)], user=ana, verb="approve", reason="")
-    for break_glass in (False, True):
-        try:
-            approve(proposal, ana, break_glass=break_glass, reason="now")
-        except ConflictError:
-            continue
-    assert proposal.pk not in actions.due(timezone.now()).approved
-    assert actions.start_approved(proposal.pk).action is None
-    proposal.refresh_from_db()
-    assert (proposal.state, Action.objects.count()) == (state, 0)
