@@ -91,7 +91,7 @@ def reset(pk: int, *, user: Person, reason: str, watch_first: bool = True) -> Br
                 reason=reason,
             )
             if watch_first:
-                overriding.watch(found.about, user=user, reason=f"Breaker reset: {reason}")
+                overriding.watch(found.about, after="Breaker reset", user=user, reason=reason)
             found.refresh_from_db()
             return found
     found.refresh_from_db()

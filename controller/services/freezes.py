@@ -77,7 +77,7 @@ def resume(*, about: About, user: Person, reason: str, watch_first: bool = True)
                 reason=reason,
             )
             if watch_first:
-                overriding.watch(about, user=user, reason=f"Resumed: {reason}")
+                overriding.watch(about, after="Resumed", user=user, reason=reason)
             found.refresh_from_db()
             return found
     raise ConflictError(_not_frozen(about))

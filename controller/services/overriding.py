@@ -91,21 +91,23 @@ def place(  # noqa: PLR0913 - the columns of one row
     return made
 
 
-def watch(scope: Scope, *, user: Person, reason: str) -> Override:
+def watch(scope: Scope, *, after: str, user: Person, reason: str) -> Override:
     """Let a scope be only observed for :data:`WATCH`; returns the override that sees to it.
 
     Call it inside the transaction that lets the scope go on: whoever may do that needs no further
-    right. One that lasts as long already is left as it is, a shorter one is lengthened.
+    right. ``after`` is what they did, in a word. One that lasts as long already is left as it is,
+    a shorter one is lengthened.
     """
     _one_at_a_time()
     kind, now = OverrideKind.ADVISORY, database_now()
     times = _Times(now, now + WATCH)
     same = Override.objects.filter(in_time(Now()), **keys_of(scope), kind=kind)
-    found = same.order_by("-ends_at").first()
+    found = same.order_by("-ends_at").select_for_update().first()
     if found is not None and found.ends_at >= times.ends_at:
         return found
     if found is None:
-        row, verb, before = _made(kind, scope, times, user=user, reason=reason), "set", {}
+        told = f"{after}: {reason}"
+        row, verb, before = _made(kind, scope, times, user=user, reason=told), "set", {}
     else:
         row, verb, before = found, "extended", _body(found)
         row.ends_at, row.version = times.ends_at, found.version + 1
@@ -158,15 +160,16 @@ def extend(pk: int, *, version: int, ends_at: datetime, reason: str, user: Perso
 def end(pk: int, *, version: int, reason: str, user: Person) -> Override:
     """End an override now; what it held is approached again step by step, never at once.
 
-    To end a freeze takes the right to resume. Raises :class:`ForbiddenError`,
-    :class:`InvalidError` without a reason, :class:`MissingError`, and :class:`ConflictError` in
-    words when somebody was faster.
+    To end a freeze takes the right to resume, and its scope is only watched at first (A09).
+    Raises :class:`ForbiddenError`, :class:`InvalidError` without a reason,
+    :class:`MissingError`, and :class:`ConflictError` in words when somebody was faster.
     """
     found = _find(pk)
     right = people.RESUME if found.kind == OverrideKind.FREEZE else people.OVERRIDE
     people.require(user, right, _scope_of(found))
     reason = people.reason_text(reason, needed=True)
     with transaction.atomic():
+        _one_at_a_time()
         before = _body(found)
         if Override.objects.filter(
             pk=pk, version=version, ended_at=None, ends_at__gt=Now()
@@ -178,6 +181,8 @@ def end(pk: int, *, version: int, reason: str, user: Person) -> Override:
         ):
             ended = _find(pk)
             _record(ended, user, "override ended", before=before, reason=reason)
+            if found.kind == OverrideKind.FREEZE and found.starts_at <= database_now():
+                watch(_scope_of(found), after="Freeze ended", user=user, reason=reason)
             return ended
     raise _lost(pk, version)
 

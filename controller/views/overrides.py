@@ -20,6 +20,7 @@ from controller.services.errors import ConflictError, InvalidError
 from controller.services.overriding import Scope
 from controller.views import fragments, fresh, shell
 from controller.views.chrome import read_chrome, rights_of
+from controller.views.freezes import goes_on
 from controller.views.override_form import VALUES, EndForm, ExtendForm, OverrideForm
 
 WORDS: Final = {"active": "Active", "upcoming": "Upcoming", "past": "Past"}
@@ -231,10 +232,15 @@ def _end(request: HttpRequest, found: Row) -> HttpResponse:
         return _page(request, found, status=400, end_form=form)
     pk, given = found.override.pk, form.cleaned_data
     try:
-        overriding.end(pk, version=given["version"], reason=given["reason"], user=request.user)
+        ended = overriding.end(
+            pk, version=given["version"], reason=given["reason"], user=request.user
+        )
     except ConflictError as conflict:
         return _page(request, _find(pk), status=409, end_form=form, conflict=str(conflict))
-    messages.success(request, "Ended: automatic change goes on from here, a step at a time.")
+    on = "automatic change goes on from here, a step at a time."
+    if ended.kind == OverrideKind.FREEZE:
+        on = goes_on(watch_first=True)
+    messages.success(request, f"Ended: {on}")
     return redirect("override", pk=pk)
 
 

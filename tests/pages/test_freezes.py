@@ -245,6 +245,8 @@ def test_a_timed_freeze_leads_to_where_it_can_be_ended(ana: Client, kind: str) -
         if kind == "fleet" or path != "/":
             assert f'href="/overrides/{made.pk}/">Resume…' in page
         assert "/resume/" not in page
-    ana.post(f"/overrides/{made.pk}/end/", {"version": 1, "reason": "fixed"})
+    given = {"version": 1, "reason": "fixed"}
+    told = ana.post(f"/overrides/{made.pk}/end/", given, follow=True)
+    assert "Ended: it is only watched for 10 min" in words(told.text)
 
     assert "is frozen" not in reading(ana, "/services/chat/")

@@ -175,6 +175,24 @@ def test_the_right_is_of_the_scope(chat: Service) -> None:
         overriding.end(made.pk, version=1, reason="x", user=person("otto", "Operator"))
 
 
+@pytest.mark.parametrize(
+    ("kind", "begins", "watched"),
+    [
+        pytest.param(OverrideKind.FREEZE, 0 * HOUR, ["chat"], id="a freeze in force"),
+        pytest.param(OverrideKind.FREEZE, HOUR / 2, [], id="a freeze that never began"),
+        pytest.param(OverrideKind.OUT_ONLY, 0 * HOUR, [], id="what lets some changes through"),
+    ],
+)
+def test_after_a_timed_freeze_it_is_watched_first_a09(
+    chat: Service, kind: OverrideKind, begins: timedelta, watched: list[str]
+) -> None:
+    made = place(kind, chat, starts_at=database_now() + begins)
+    overriding.end(made.pk, version=1, reason="fixed", user=person("ana"))
+    advisory = Override.objects.filter(kind="advisory")
+    assert [row.scope for row in advisory] == watched
+    assert [row.reason for row in advisory] == ["Freeze ended: fixed"] * len(watched)
+
+
 def test_who_is_too_late_is_told_what_became_of_it(chat: Service) -> None:
     zoe = person("zoe", "Operator")
     made = place(PIN, chat, FOUR)

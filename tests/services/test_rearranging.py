@@ -684,7 +684,7 @@ def test_no_move_begins_while_the_freeze_can_not_be_read_a07_s16() -> None:
 @pytest.mark.usefixtures("nodes")
 def test_what_is_only_observed_for_a_while_is_replaced_after_it_s17_a09() -> None:
     chat = make_placed("chat", 0, mode="automatic")
-    overriding.watch(chat.cluster, user=person("ben"), reason="Resumed: fixed")
+    overriding.watch(chat.cluster, after="Resumed", user=person("ben"), reason="fixed")
     rearranging.keep_up([REPAIR], version=1)
     assert Rearrangement.objects.get().state == "pending"
     Override.objects.update(ended_at=database_now())
