@@ -28,8 +28,8 @@ ABOUT: Final[Mapping[OverrideKind, str]] = {
     OverrideKind.EXCLUDE: "Nothing new is placed on this part of the fleet; what runs stays.",
 }
 PRECEDENCE: Final = (
-    "Kill switch, then freeze, then pin, then a maintenance window, then bounds and ratio, then"
-    " automatic. Within a kind the narrower scope wins."
+    "Kill switch, then freeze, then pin, then bounds and ratio, then automatic. Within a kind the"
+    " narrower scope wins. Scale-out only and scale-in only just stop, so they hold for a pin too."
 )
 EXCLUDED_WORDS: Final[Mapping[str, str]] = {
     "s2": "S2 domain",

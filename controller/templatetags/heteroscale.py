@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime
+from contextlib import suppress
+from datetime import UTC, datetime
 from functools import cache
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo
@@ -327,12 +328,17 @@ def changes(event: Event) -> list[tuple[str, str, str]]:
 
 def _told(name: str, value: object) -> str:
     if isinstance(value, dict):
-        return (
-            ", ".join(f"{key} {_told(key, one)}" for key, one in sorted(value.items())) or "none"
-        )
+        return ", ".join(f"{key} {_told(key, value[key])}" for key in sorted(value)) or "none"
     if isinstance(value, list):
         return "; ".join(_told("", one) for one in value) or "none"
-    if value in {None, ""}:
-        return "—"
-    # The words of states; a name keeps its underscores.
-    return str(value).replace("_", " ") if name.endswith("state") else str(value)
+    return "—" if value in {None, ""} else _told_text(name, str(value))
+
+
+def _told_text(name: str, text: str) -> str:
+    if name.endswith("state"):
+        # The words of states; a name keeps its underscores.
+        return text.replace("_", " ")
+    if name.endswith("_at"):
+        with suppress(ValueError):
+            return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return text

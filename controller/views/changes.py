@@ -15,6 +15,7 @@ from django.shortcuts import redirect, render
 from controller import forms
 from controller.core import phrases
 from controller.core.by_hand import Judged
+from controller.core.reasons import Code
 from controller.core.types import ROLES, Instances
 from controller.core.words import capitalised
 from controller.selectors import by_hand, proposals, service_page
@@ -40,8 +41,14 @@ class Look:
 
     @property
     def refusals(self) -> list[str]:
-        """What stands against it."""
-        return [f"{capitalised(one.text)}." for one in self.judged.refusals] if self.judged else []
+        """What stands against it, beside that nothing would change."""
+        found = self.judged.refusals if self.judged else ()
+        return [f"{capitalised(one.text)}." for one in found if one.code is not Code.UNCHANGED]
+
+    @property
+    def is_same(self) -> bool:
+        """Whether these are the counts of now, as a form that was just opened has them."""
+        return self.judged is not None and self.judged.want == self.judged.current
 
     @property
     def change(self) -> str:

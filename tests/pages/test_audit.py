@@ -68,6 +68,21 @@ def test_an_object_is_a_link_as_long_as_it_has_a_page(vera: Client) -> None:
 
 
 @pytest.mark.django_db
+def test_what_changed_is_told_in_words(vera: Client) -> None:
+    until = "2026-11-27T04:02:37.626574+00:00"
+    audit.record(
+        actor="ana",
+        verb="override set",
+        obj=None,
+        after={"ends_at": until, "left_at": "soon", "moves": [{"node": "n-1", "gpus": 4}]},
+    )
+    page = reading(vera, "/audit/")
+    assert "ends at: — → 2026-11-27 04:02:37 UTC" in page
+    assert "left at: — → soon" in page
+    assert "moves: — → gpus 4, node n-1" in page
+
+
+@pytest.mark.django_db
 def test_clusters_and_accounts_are_called_by_their_names(vera: Client) -> None:
     cluster = factories.make_service("chat").cluster
     audit.record(actor="ana", verb="froze", obj=cluster)

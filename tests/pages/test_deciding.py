@@ -135,6 +135,9 @@ def test_a_change_by_hand_is_looked_at_and_then_proposed() -> None:
     served()
     olga = signed_in("olga", "Operator")
 
+    opened = reading(olga, "/services/chat/propose/")
+    assert "chat stands at these counts now: change one" in opened
+    assert "This can't be proposed" not in opened
     page = reading(olga, "/services/chat/propose/?prefill=3&decode=6")
     for said in ("decode 4 → 6, prefill 2 → 3 : 6 GPUs more", "1 other person", "In mode approve"):
         assert said in page, said
