@@ -31,6 +31,8 @@ def test_everything_starts_heals_stops_and_starts_again(product: Product) -> Non
     assert stat.S_IMODE(accounts.stat().st_mode) == 0o600
     assert first_passwords.split()[1] in product.output.read_text()
 
+    frozen = product.manage("freeze", "--reason", "incident 8812")
+    assert "Frozen: the fleet." in frozen.stdout
     _refuses_a_second(product)
     _heals_what_is_killed(product)
 
@@ -38,13 +40,25 @@ def test_everything_starts_heals_stops_and_starts_again(product: Product) -> Non
     assert product.processes() == {}
     assert product.process is not None
     assert product.process.returncode == 0
+    away = product.manage("freeze", "--reason", "nothing runs")
+    assert f"frozen by the file {product.home.root / 'FREEZE'}" in away.stdout
 
     product.start()
     assert product.answers()
+    _is_still_frozen(product)
     assert accounts.read_text() == first_passwords
     assert "First accounts" not in product.output.read_text()
 
     _leaves_nothing_when_killed_itself(product)
+
+
+def _is_still_frozen(product: Product) -> None:
+    """A07, A08: what was frozen before everything was stopped, and what was frozen meanwhile."""
+    lowered = product.manage("resume", "--file", "--reason", "it runs again")
+    assert "What people froze in the database stays frozen" in lowered.stdout
+    again = product.manage("freeze", "--reason", "me too")
+    assert again.returncode == 1
+    assert "incident 8812" in again.stderr
 
 
 def _refuses_a_second(product: Product) -> None:
