@@ -207,6 +207,16 @@ class ResumeForm(FreezeForm):
         return {**self.cleaned_data, "watch_first": not at_once}
 
 
+class OutsideForm(forms.Form):
+    """What is to become of counts that somebody else changed, and why."""
+
+    answer = forms.ChoiceField(
+        choices=[(name, name) for name in ("adopt", "restore", "freeze")],
+        error_messages={"required": "Choose one of the three.", "invalid_choice": "Choose one."},
+    )
+    reason = _reason(required=True)
+
+
 class FleetChangeForm(forms.Form):
     """A change of nodes: which, what, and with ``confirm`` the versions that were shown."""
 

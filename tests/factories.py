@@ -11,6 +11,7 @@ from django.utils import timezone
 from controller.models import (
     Action,
     Decision,
+    OutsideChange,
     PolicySuggestion,
     PoolSample,
     Proposal,
@@ -333,6 +334,19 @@ def make_action(service: Service, **fields: Any) -> Action:
         "recorded_at": NOW,
     } | fields
     return Action.objects.create(service=service, **given)
+
+
+def make_outside(service: Service, **fields: Any) -> OutsideChange:
+    """Return decode 5 → 4 of prefill 2, as somebody else wrote it and nobody answered."""
+    given = {
+        "seen_at": timezone.now() - timedelta(minutes=2),
+        "from_prefill": 2,
+        "from_decode": 5,
+        "to_prefill": 2,
+        "to_decode": 4,
+        "resource_version": "1",
+    } | fields
+    return OutsideChange.objects.create(service=service, **given)
 
 
 def make_samples(

@@ -198,6 +198,18 @@ def _signals_of(
     return {spec.key: signals for spec, signals in zip(seen, found, strict=True)}
 
 
+def moved_from(memory: Memory, state: ServiceState) -> Instances | None:
+    """Return the counts remembered, if somebody else wrote others in their place.
+
+    Under an action of ours each role may stand where it stood or where that wants it.
+    """
+    before, asked = memory.current, memory.asked or memory.current
+    if memory.resource_version in ("", state.resource_version) or not before or not asked:
+        return None
+    ours = all(state.desired.of(role) in (before.of(role), asked.of(role)) for role in Role)
+    return None if ours else before
+
+
 def _changed_from(memory: Memory, state: ServiceState) -> Instances | None:
     """Return the counts remembered, if the cluster's object moved without an action of ours."""
     same = memory.resource_version in ("", state.resource_version)

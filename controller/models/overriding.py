@@ -116,7 +116,7 @@ class OutsideChange(models.Model):
         ordering = ("-seen_at", "-id")
         constraints = (
             models.UniqueConstraint(
-                fields=("service", "resource_version"), name="one_outside_change_per_version"
+                fields=("service",), condition=Q(answer=""), name="one_open_outside_change"
             ),
         )
 
@@ -125,6 +125,10 @@ class OutsideChange(models.Model):
             f"{self.service_id}: prefill {self.from_prefill} → {self.to_prefill}, "
             f"decode {self.from_decode} → {self.to_decode} from outside"
         )
+
+    def get_absolute_url(self) -> str:
+        """Return the page of the change; read it with its service."""
+        return f"/services/{self.service.slug}/outside/{self.pk}/"
 
 
 class Grant(Scoped, models.Model):

@@ -15,7 +15,8 @@ from controller.core.lifecycle import ActionState, ProposalState
 from controller.core.override_words import title_of
 from controller.core.reasons import PASSING
 from controller.core.types import Move
-from controller.models import Action, Override, Proposal, Rearrangement
+from controller.models import Action, OutsideChange, Override, Proposal, Rearrangement
+from controller.selectors import outside
 from controller.selectors.services import DecisionLine, Latency, ServiceRow
 from controller.selectors.strip import FleetMode, StripState
 from controller.selectors.suggestions import Card
@@ -33,6 +34,9 @@ QUALITY_WORDS: Final = {
     "invalid": "has invalid metrics",
     "partial": "has partial metrics",
 }
+Other = Rearrangement | Override | Proposal | OutsideChange
+"""What is told beside the services and their suggestions."""
+
 # Ranks of the sources, worst first.
 _LOOP, _BREACH, _ACTION, _BLIND, _ASKS, _BLOCKED, _ENDING, _SUGGESTED, _FROZEN = range(9)
 
@@ -98,11 +102,12 @@ def attention(
     actions: Mapping[str, LatestAction],
     suggestions: Mapping[str, Card],
     strip: StripState,
-    others: Iterable[Rearrangement | Override | Proposal] = (),
+    others: Iterable[Other] = (),
 ) -> Attention:
     """Judge what needs a person; pure, so every source has its own test.
 
-    ``others`` are moves that wait or failed, overrides that end soon, and broken glass.
+    ``others`` are moves that wait or failed, overrides that end soon, broken glass, and
+    changes from outside.
     """
     rows = tuple(rows)
     found = [*_loop(strip), *map(_other, others), *_stops(strip)]
@@ -171,10 +176,23 @@ def _suggested(service: str, card: Card) -> Item:
     return Item(_SUGGESTED, "busy", service, sentence, row.opened_at, address, "Review…")
 
 
-def _other(row: Rearrangement | Override | Proposal) -> Item:
-    if isinstance(row, Override):
-        return _ending(row)
-    return _glass(row) if isinstance(row, Proposal) else _moves(row)
+def _other(row: Other) -> Item:
+    match row:
+        case Override():
+            return _ending(row)
+        case Proposal():
+            return _glass(row)
+        case OutsideChange():
+            return _outside(row)
+        case Rearrangement():
+            return _moves(row)
+
+
+def _outside(row: OutsideChange) -> Item:
+    """Return that somebody else changed counts, and nobody said what is to become of it."""
+    sentence = f"was changed by somebody else: {outside.Row(row).words}."
+    address = row.get_absolute_url()
+    return Item(_ASKS, "warn", row.service.slug, sentence, row.seen_at, address, "Answer…")
 
 
 def _ending(row: Override) -> Item:

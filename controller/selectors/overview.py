@@ -11,9 +11,11 @@ from django.db.models import Q
 
 from controller.core.reasons import PASSING
 from controller.core.types import Move
-from controller.models import Decision, Override, PoolSample, Proposal, Rearrangement
+from controller.models import Decision, PoolSample
+from controller.selectors import outside
 from controller.selectors.attention import (
     Attention,
+    Other,
     attention,
     read_broken_glass,
     read_latest_actions,
@@ -76,14 +78,15 @@ class State:
 
 
 def read_state(strip: StripState, now: datetime) -> State:
-    """Return what needs attention and every service, worst first; nine queries for any fleet."""
+    """Return what needs attention and every service, worst first; ten queries for any fleet."""
     services = read_services(now)
     actions, suggestions = read_latest_actions(), suggested(now)
     next_end = strip.fleet.overrides.ends_at
     ending = ending_soon(now) if next_end and next_end < now + SOON else []
-    others: list[Rearrangement | Override | Proposal] = [
+    others: list[Other] = [
         *read_broken_glass(now),
         *read_moves(now),
+        *outside.read_open(now),
         *ending,
     ]
     return State(attention(services.rows, actions, suggestions, strip, others), services)

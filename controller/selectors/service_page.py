@@ -14,7 +14,7 @@ from controller.core import wording
 from controller.core.lifecycle import ActionState
 from controller.core.types import SIGNALS, Gate
 from controller.models import Action, Decision
-from controller.selectors import overrides, proposals
+from controller.selectors import outside, overrides, proposals
 from controller.selectors.freezes import requests_outstanding
 from controller.selectors.in_use import InUse, in_use
 from controller.selectors.placement_seen import Seen, read_seen
@@ -82,6 +82,7 @@ class Now:
     seen: Seen
     outstanding: int = 0
     overrides: tuple[overrides.Row, ...] = ()
+    outside: outside.Row | None = None
 
     @property
     def gpus(self) -> int | None:
@@ -105,6 +106,7 @@ class Now:
             self.seen.line,
             self.outstanding,
             *(one.shown for one in self.overrides),
+            self.outside and self.outside.change.pk,
         )
 
 
@@ -164,6 +166,7 @@ def read_now(service: Service, strip: StripState, now: datetime) -> Now:
         seen=read_seen(service),
         outstanding=requests_outstanding(service) if row.freeze else 0,
         overrides=overrides.of_service(service, now),
+        outside=outside.open_of(service),
     )
 
 

@@ -18,7 +18,7 @@ from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Now
 from redis.exceptions import RedisError
 
-from controller.core import approval
+from controller.core import approval, phrases
 from controller.core.decision_plain import stage_from, stage_plain
 from controller.core.exchange import DRAIN_S, following
 from controller.core.lifecycle import IN_FLIGHT, ActionState, ProposalState, may_move
@@ -39,7 +39,7 @@ from controller.core.types import Hold, Instances, Mode, Role, ServiceSpec, Stag
 from controller.models import Action, Proposal, Rearrangement, ServiceStatus, holds, orders
 from controller.models.clock import database_now
 from controller.models.scopes import About, within
-from controller.services import approvers, audit, exchanges, leadership, people
+from controller.services import approvers, audit, exchanges, leadership, outside, people
 from controller.services.rows import basis_of, order_of
 from inventory.models import Policy, Service
 from inventory.services import bindings
@@ -417,6 +417,8 @@ def _applied(action: Action, seen: ScaleView) -> ActionState:
             ended_at=Now(), error="Overtaken by a later action before all of it was ready."
         )
         _close_proposal(action, ProposalState.APPLIED, "")
+        # Before the status, as a tick locks them.
+        outside.overtake(action.service_id, by=action.actor, why=_overtaking(action))
         ServiceStatus.objects.filter(service=action.service_id).update(
             prefill_desired=seen.desired.prefill,
             decode_desired=seen.desired.decode,
@@ -425,6 +427,11 @@ def _applied(action: Action, seen: ScaleView) -> ActionState:
             **_promised(action, seen),
         )
     return ActionState.APPLIED
+
+
+def _overtaking(action: Action) -> str:
+    before = Instances(action.from_prefill, action.from_decode)
+    return f"A change was applied since: {phrases.counts(before, _to(action))}."
 
 
 def _scaled_now(action: Action) -> dict[str, Now]:

@@ -59,6 +59,7 @@ def record_each(
             verb=verb[:40],
             object_type=obj._meta.model_name or "",  # noqa: SLF001 - public by custom
             object_id=str(obj.pk)[:64],
+            service=_service_of(obj),
             before=dict(before),
             after=dict(after),
             reason=clean(reason),

@@ -1,5 +1,7 @@
 """A person stops automatic change, and a person lets it go on."""
 
+from collections.abc import Callable
+
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
@@ -12,17 +14,21 @@ from controller.services.errors import ConflictError
 from controller.services.people import Person
 
 
-def freeze(*, about: About, user: Person, reason: str) -> Freeze:
+def freeze(
+    *, about: About, user: Person, reason: str, also: Callable[[], None] = lambda: None
+) -> Freeze:
     """Stop new actions of a service, a cluster, a region, or with ``None`` of the whole fleet.
 
-    What is recorded and not sent is cancelled; what was sent already is not called back. Raises
-    :class:`ConflictError` naming who froze it already, :class:`ForbiddenError`, and
-    :class:`InvalidError` without a reason.
+    What is recorded and not sent is cancelled; what was sent already is not called back. ``also``
+    is done in the same transaction: both are there or neither. Raises :class:`ConflictError`
+    naming who froze it already, :class:`ForbiddenError`, and :class:`InvalidError` without a
+    reason.
     """
     people.require(user, people.FREEZE, about)
     reason = people.reason_text(reason, needed=True)
     try:
         with transaction.atomic():
+            also()
             made = Freeze.objects.create(
                 **keys_of(about),
                 by=people.account_of(user),

@@ -30,7 +30,14 @@ from controller.models import (
 )
 from controller.models import Decision as DecisionRow
 from controller.models.clock import database_now
-from controller.services import approval_rules, breakers, leadership, proposing, suggesting
+from controller.services import (
+    approval_rules,
+    breakers,
+    leadership,
+    outside,
+    proposing,
+    suggesting,
+)
 from controller.services.leadership import Lease
 from controller.services.rows import (
     COUNTS,
@@ -124,6 +131,7 @@ def record(page: Page, *, lease: Lease, slot: int) -> list[UUID]:
         proposing.write(page.entries, rows, services=page.snapshot.services, now=page.now)
         approval_rules.let_through(page.entries, page.snapshot.services, page.now)
         suggesting.write(page.entries, services=page.snapshot.services, now=page.now)
+        outside.note(page.entries, page.snapshot.services, page.now)
         _write_statuses(page, rows)
         _note_binding(page)
         _count(page)

@@ -21,10 +21,12 @@ from controller.core.types import Instances, Mode
 from controller.core.words import clean
 from controller.models import (
     Action,
+    AuditEvent,
     ControllerLease,
     Decision,
     DecisionTally,
     Freeze,
+    OutsideChange,
     PoolSample,
     Proposal,
     Sample,
@@ -40,6 +42,7 @@ from controller.services.rows import basis_of
 from inventory.models import InventoryVersion, Service
 from inventory.services.versions import stamp
 from inventory.snapshot import service_spec
+from tests import factories
 from tests.clusters import Cluster
 from tests.factories import NOW, make_service
 from tests.sources import HEALTHY, ArraySource
@@ -447,6 +450,53 @@ def test_counts_changed_outside_are_not_overwritten_in_the_tick_they_are_seen_s2
     assert "decode 4" in first.sentence
     run(changed.now_reports("chat", decode_tps=6000.0))
     assert Action.objects.exists(), "the next tick acts"
+
+
+def outside_changes() -> list[tuple[int, int, str]]:
+    """Return decode before and after each change from outside, and its answer."""
+    rows = OutsideChange.objects.order_by("id")
+    return list(rows.values_list("from_decode", "to_decode", "answer"))
+
+
+@pytest.mark.django_db
+def test_a_change_from_outside_is_told_once_until_the_next_s25() -> None:
+    make_service("chat", policy={"theta_in": 0.9})
+    run(ArraySource())
+    seen = ArraySource(versions={"chat": "7"}, counts={"chat": Instances(2, 5)})
+    run(seen)
+    assert Decision.objects.order_by("-seq")[0].move == "hold", "also where nothing is wanted"
+    run(seen)
+    assert outside_changes() == [(4, 5, "")]
+    event = AuditEvent.objects.get(verb="changed from outside")
+    assert (event.service, event.before, event.after) == (
+        "chat",
+        {"prefill": 2, "decode": 4},
+        {"prefill": 2, "decode": 5},
+    )
+    run(ArraySource(versions={"chat": "8"}, counts={"chat": Instances(2, 5)}))
+    assert outside_changes() == [(4, 5, "")], "another version of the object, the same counts"
+    run(ArraySource(versions={"chat": "9"}, counts={"chat": Instances(2, 4)}))
+    assert outside_changes() == [(4, 5, "overtaken"), (5, 4, "")]
+    Service.objects.update(mode="observe")
+    run(ArraySource(versions={"chat": "10"}, counts={"chat": Instances(2, 6)}))
+    assert outside_changes() == [(4, 5, "overtaken"), (5, 4, "overtaken")], "only observed"
+
+
+@pytest.mark.django_db
+def test_what_an_action_of_ours_wrote_while_a_tick_looked_is_not_from_outside_s25() -> None:
+    service = make_service("chat")
+    run(ArraySource())
+
+    class Meanwhile(ArraySource):
+        def observe(self, services: object, *, now_s: float) -> object:  # type: ignore[override]
+            given = {"decision": None, "to_prefill": 2, "to_decode": 5, "recorded_at": NOW}
+            factories.make_action(service, state="sent", sent_at=NOW, **given)
+            return super().observe(services, now_s=now_s)  # type: ignore[arg-type]
+
+    run(Meanwhile(versions={"chat": "7"}, counts={"chat": Instances(2, 5)}))
+    assert outside_changes() == []
+    run(ArraySource(versions={"chat": "8"}, counts={"chat": Instances(2, 7)}))
+    assert outside_changes() == [(5, 7, "")], "5 was ours, under way; 7 is nobody's wish"
 
 
 @pytest.mark.django_db

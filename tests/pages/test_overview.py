@@ -196,10 +196,11 @@ def test_the_overview_costs_the_same_for_any_fleet(
         factories.make_samples(service, until=now)
         change(service)
         factories.make_suggestion(service)
+        factories.make_outside(service)
     signed_in.get("/")
     # session, person, preferences, 6 for the strip, 5 for the rows, actions, suggestions,
-    # pools, decisions
-    with django_assert_num_queries(22):
+    # changes from outside, pools, decisions
+    with django_assert_num_queries(23):
         assert signed_in.get("/").status_code == 200
 
 

@@ -27,6 +27,7 @@ from tests.factories import (
     make_decision,
     make_hardware,
     make_nodes,
+    make_outside,
     make_proposal,
     make_service,
     make_suggestion,
@@ -138,6 +139,11 @@ DOORS: Final[dict[str, Door]] = {
     "comment": Door(people.PROPOSE, _pk("proposal"), _answer(text="look")),
     "counter": Door(people.PROPOSE, _pk("proposal"), _answer(prefill=3, decode=5, reason="why")),
     "propose": Door(people.PROPOSE, _slug, _answer(prefill=3, decode=5, reason="why")),
+    "outside-change": Door(
+        people.OVERRIDE,
+        lambda side: {**_slug(side), **_pk("outside")(side)},
+        _answer(answer="adopt", reason="why"),
+    ),
     "roll-back": Door(people.PROPOSE, _pk("action"), _answer(reason="why")),
     "approval-rules": Door(people.RULE, body=_rule("small-steps")),
     "approval-rule": Door(
@@ -254,6 +260,7 @@ def _side(name: str) -> Side:
         "proposal": proposal.pk,
         "action": make_action(service, state="ready", applied_at=now).pk,
         "moves": moves.pk,
+        "outside": make_outside(service).pk,
         "breaker": Breaker.objects.create(service=service, opened_at=now, cause="why").pk,
         "suggestion": make_suggestion(service).pk,
         "rack": node.rack_id,
