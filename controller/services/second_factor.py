@@ -117,12 +117,14 @@ def check(user: User, code: str) -> bool:
     return is_spent == 1
 
 
-def remove(account: User, *, user: Person) -> None:
+def remove(account: User, *, user: Person, reason: str | None = None) -> None:
     """Take the second factor away; another person's takes the right to change people.
 
-    Another person's sessions end with it. Raises :class:`ForbiddenError`,
-    :class:`MissingError`, and :class:`ConflictError` where one's own is required.
+    Another person's sessions end with it. A ``reason`` that is given must not be empty. Raises
+    :class:`ForbiddenError`, :class:`InvalidError`, :class:`MissingError`, and
+    :class:`ConflictError` where one's own is required.
     """
+    said = "" if reason is None else people.reason_text(reason, needed=True)
     is_own = user == account
     if not is_own:
         people.require(user, people.PEOPLE, account)
@@ -133,7 +135,7 @@ def remove(account: User, *, user: Person) -> None:
         RecoveryCode.objects.filter(account=account).delete()
         if not removed:
             raise MissingError(f"{account.username} has no second factor.")
-        _record(user, account, "removed a second factor")
+        _record(user, account, "removed a second factor", reason=said)
         if not is_own:
             sessions.end_all(account, user=user)
 
@@ -168,7 +170,11 @@ def _digest(code: str) -> str:
     return salted_hmac("recovery code", plain, algorithm="sha256").hexdigest()
 
 
-def _record(user: Person, account: User, verb: str) -> None:
+def _record(user: Person, account: User, verb: str, *, reason: str = "") -> None:
     audit.record(
-        actor=user.get_username(), verb=verb, obj=account, after={"person": account.username}
+        actor=user.get_username(),
+        verb=verb,
+        obj=account,
+        after={"person": account.username},
+        reason=reason,
     )

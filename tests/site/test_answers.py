@@ -193,12 +193,58 @@ def test_a_session_ends_after_its_longest_time_however_busy(
         assert not _is_signed_in(client)
 
 
+PRODUCTION = {
+    "HETEROSCALE_SECURE": "1",
+    "HETEROSCALE_SECOND_FACTOR": "approvers",
+    "SECRET_KEY": "".join(chr(ord("!") + number % 90) for number in range(64)),
+    "ALLOWED_HOSTS": "scale.example.org",
+}
+
+
 def test_the_production_settings_pass_the_deployment_checks(product: Product) -> None:
-    said = product.manage(
-        *("check", "--deploy", "--fail-level", "WARNING"),
-        HETEROSCALE_SECURE="1",
-        HETEROSCALE_SECOND_FACTOR="approvers",
-        SECRET_KEY="".join(chr(ord("!") + number % 90) for number in range(64)),
-        ALLOWED_HOSTS="scale.example.org",
-    )
+    said = product.manage("check", "--deploy", "--fail-level", "WARNING", **PRODUCTION)
     assert said.returncode == 0, said.stderr
+
+
+ASKED = """
+from django.test import Client
+from django.conf import settings
+answer = Client(SERVER_NAME="scale.example.org").get("/sign-in/", secure=True)
+print(answer.cookies)
+print(
+    "Set-Cookie:",
+    *("session", settings.SESSION_COOKIE_NAME, settings.SESSION_COOKIE_SECURE),
+    *(settings.SESSION_COOKIE_HTTPONLY, settings.SESSION_COOKIE_SAMESITE),
+    *(settings.SESSION_COOKIE_PATH, settings.SESSION_COOKIE_DOMAIN),
+)
+plain = Client(SERVER_NAME="scale.example.org").get("/sign-in/")
+print(plain.status_code, plain["Location"], plain.cookies)
+"""
+
+
+def test_behind_https_no_cookie_can_be_planted_by_a_neighbouring_sub_domain(
+    product: Product,
+) -> None:
+    said = product.manage("shell", "--no-imports", "-c", ASKED, **PRODUCTION)
+    assert said.returncode == 0, said.stderr
+    token, session, plain = said.stdout.strip().splitlines()
+    assert token.startswith("Set-Cookie: __Host-csrf=")
+    parts = {part.strip() for part in token.split(";")[1:]}
+    assert {"Secure", "HttpOnly", "SameSite=Lax", "Path=/"} <= parts
+    assert not any(part.startswith("Domain") for part in parts)
+    assert session == "Set-Cookie: session __Host-session True True Lax / None"
+    assert plain.strip() == "301 https://scale.example.org/sign-in/"
+
+
+@pytest.mark.django_db
+def test_the_trial_over_http_has_cookies_that_scripts_and_other_sites_do_not_get(
+    client: Client, person: User
+) -> None:
+    del person
+    client.get("/sign-in/")
+    client.post("/sign-in/", {"username": "someone", "password": "correct-horse-battery"})
+    for name in ("csrftoken", "sessionid"):
+        cookie = client.cookies[name]
+        assert cookie["samesite"] == "Lax", name
+        assert not cookie["secure"], name
+        assert cookie["httponly"], name
