@@ -12,8 +12,9 @@ import pytest
 import time_machine
 from django.conf import LazySettings
 from django.contrib.auth.models import Group, User
-from django.db import transaction
+from django.db import connection, transaction
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import URLPattern, reverse
 from django.utils import timezone
 
@@ -39,6 +40,8 @@ FOUND: Final = 302
 FORBIDDEN: Final = 403
 NOT_ALLOWED: Final = 405
 SIGN_IN_FIRST: Final = frozenset({FOUND, FORBIDDEN})
+WRITES: Final = ("INSERT", "UPDATE", "DELETE", "WITH", "TRUNCATE")
+SESSIONS: Final = "controller_session"
 SIGN_IN: Final = frozenset({"sign-in", "sign-in-code", "confirm", "sign-out"})
 
 
@@ -402,21 +405,44 @@ def test_every_address_that_takes_a_change_is_known(sides: tuple[Side, Side]) ->
     assert unknown == []
 
 
+def test_looking_at_an_address_writes_nothing(sides: tuple[Side, Side]) -> None:
+    own, wrote = sides[0], []
+    client = Client(raise_request_exception=False)
+    client.force_login(User.objects.create_superuser("root"))
+    for name, converters in _addresses():
+        known = DOORS[name].names(own) if name in DOORS else {}
+        kwargs = {key: known.get(key, _some(kind, own)) for key, kind in converters.items()}
+        with CaptureQueriesContext(connection) as asked:
+            client.get(reverse(name, kwargs=kwargs))
+        said = [query["sql"].split(" SET ")[0][:80] for query in asked.captured_queries]
+        wrote += [(name, sql) for sql in said if sql.startswith(WRITES) and SESSIONS not in sql]
+    assert wrote == []
+
+
+def _addresses() -> list[tuple[str, dict[str, Any]]]:
+    """Return the name of every address of ours, and what it names."""
+    return [
+        (one.name, one.pattern.converters)
+        for one in urls.urlpatterns
+        if isinstance(one, URLPattern) and one.name is not None
+    ]
+
+
 def _changing(side: Side) -> list[str]:
     """Return the names of the addresses that answer a POST with something else than 405."""
     admin = User.objects.create_superuser("root")
     client = Client(raise_request_exception=False)
     client.force_login(admin)
     found = []
-    for one in urls.urlpatterns:
-        if not isinstance(one, URLPattern) or one.name is None or one.name.startswith("api-"):
+    for name, converters in _addresses():
+        if name.startswith("api-"):
             continue
-        kwargs = {key: _some(kind, side) for key, kind in one.pattern.converters.items()}
+        kwargs = {key: _some(kind, side) for key, kind in converters.items()}
         with transaction.atomic():
-            status = client.post(reverse(one.name, kwargs=kwargs)).status_code
+            status = client.post(reverse(name, kwargs=kwargs)).status_code
             transaction.set_rollback(True)
         if status != NOT_ALLOWED:
-            found.append(one.name)
+            found.append(name)
     return found
 
 
