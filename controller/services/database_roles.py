@@ -8,7 +8,7 @@ from django.db import connection, transaction
 from django.db.models import Model
 from psycopg import sql
 
-from controller.models import AuditEvent, Decision, Removal, Seal, ToSeal
+from controller.models import AuditEvent, Decision, Removal, Seal, ToSeal, Verdict
 from controller.services.recording import HEAD_COLUMNS
 
 ADDED: Final[tuple[type[Model], ...]] = (AuditEvent, Seal)
@@ -34,7 +34,7 @@ def grant(role: str) -> None:
         sql.SQL("REVOKE UPDATE, DELETE ON {added} FROM {0}"),
         sql.SQL("REVOKE INSERT, UPDATE, DELETE ON {removal}, {read} FROM {0}"),
         sql.SQL("REVOKE INSERT, UPDATE ON {queue} FROM {0}"),
-        sql.SQL("REVOKE UPDATE ON {decision} FROM {0}"),
+        sql.SQL("REVOKE UPDATE ON {decision}, {verdict} FROM {0}"),
         sql.SQL("GRANT UPDATE ({head}) ON {decision} TO {0}"),
     )
     named = {
@@ -43,6 +43,7 @@ def grant(role: str) -> None:
         "read": sql.SQL(", ").join(map(sql.Identifier, READ)),
         "queue": _table(ToSeal),
         "decision": _table(Decision),
+        "verdict": _table(Verdict),
         "head": head,
     }
     with transaction.atomic(), connection.cursor() as cursor:

@@ -2,8 +2,9 @@
 
 One service, two workers, two proposals one after the other, up to three epochs. Workers die
 anywhere, requests and answers are lost or arrive late, people freeze, resume, reject and withdraw
-at any time, somebody else writes to the cluster. Which state may follow which is read from
-``lifecycle.py``; the rest is what ``services/actions.py`` does, statement by statement.
+at any time, change the mode and back, somebody else writes to the cluster. Which state may follow
+which is read from ``lifecycle.py``; the rest is what ``services/actions.py`` does, statement by
+statement.
 
 Two things are taken as given. A request is sent no later than its claim promises: the claim is
 the moment that counts and that is shown. And a request arrives before its deadline or never: a
@@ -77,7 +78,10 @@ IDLE: Final = Worker()
 
 
 class State(NamedTuple):
-    """Everything: rows, workers, wire, cluster. ``freezes`` is odd while the service is frozen."""
+    """Everything: rows, workers, wire, cluster.
+
+    ``freezes`` is odd while the service is frozen, ``flips`` while it is only observed.
+    """
 
     proposals: tuple[Proposed, ...] = ()
     actions: tuple[Act, ...] = ()
@@ -88,11 +92,17 @@ class State(NamedTuple):
     written_epoch: int = 0
     freezes: int = 0
     outside: int = 0
+    flips: int = 0
 
     @property
     def frozen(self) -> bool:
         """Whether the freeze is in force."""
         return self.freezes % 2 == 1
+
+    @property
+    def observed(self) -> bool:
+        """Whether the service is only observed."""
+        return self.flips % 2 == 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +118,7 @@ class Rules:
     compares: bool = True
     records_first: bool = True
     looks_at_freeze: bool = True
+    looks_at_mode: bool = True
     waits_for_deadline: bool = True
     reads_back: bool = True
     one_in_flight: bool = True
@@ -115,6 +126,7 @@ class Rules:
     most_proposals: int = 2
     most_attempts: int = 1
     most_freezes: int = 1
+    most_flips: int = 0
     most_outside: int = 1
 
 
@@ -245,6 +257,8 @@ def _of_sending(before: State, after: State) -> Iterator[str]:
         if new.state == A.SENT != old.state:
             if before.frozen:
                 yield "S16: claimed for sending while frozen"
+            if before.observed:
+                yield "S17: claimed for sending while only observed"
             if after.proposals[new.proposal].state != P.APPLYING:
                 yield "S18: sent without an approval that holds"
     for request in set(after.wire) - set(before.wire):
@@ -332,6 +346,9 @@ def _people(state: State, rules: Rules) -> Iterator[Step]:
     if state.freezes < rules.most_freezes:
         word = "somebody resumes" if state.frozen else "somebody freezes"
         yield word, state._replace(freezes=state.freezes + 1)
+    if state.flips < rules.most_flips:
+        word = "approval is asked for" if state.observed else "the service is only observed"
+        yield word, state._replace(flips=state.flips + 1)
 
 
 def _start(state: State, rules: Rules) -> Iterator[Step]:
@@ -340,7 +357,7 @@ def _start(state: State, rules: Rules) -> Iterator[Step]:
     for i, one in enumerate(state.proposals):
         if P.APPLYING not in rules.proposals[one.state] or (flying and rules.one_in_flight):
             continue
-        if (state.frozen and rules.looks_at_freeze) or one.version != state.version:
+        if _held(state, rules) or one.version != state.version:
             yield f"proposal {i} is found stale", _changed(state, i, P.STALE)
             continue
         number = len(state.actions)
@@ -354,6 +371,12 @@ def _start(state: State, rules: Rules) -> Iterator[Step]:
                 f"proposal {i} becomes action {number} of epoch {epoch}",
                 _changed(state, i, P.APPLYING, actions=(*state.actions, act)),
             )
+
+
+def _held(state: State, rules: Rules) -> bool:
+    """Return whether a freeze or the mode is seen to hold everything."""
+    frozen, observed = state.frozen and rules.looks_at_freeze, state.observed
+    return frozen or (observed and rules.looks_at_mode)
 
 
 def _epochs(state: State) -> Iterator[int]:
@@ -405,7 +428,7 @@ def _run(state: State, place: int, number: int, rules: Rules) -> Iterator[Step]:
     act = state.actions[number]
     if A.CANCELLED in rules.actions[act.state]:
         yield f"action {number} is called off", _acted(state, number, A.CANCELLED, rules)
-    if act.attempts == rules.most_attempts or (state.frozen and rules.looks_at_freeze):
+    if act.attempts == rules.most_attempts or _held(state, rules):
         return
     claimed = _acted(state, number, A.SENT, rules, attempts=act.attempts + 1)
     ready = Worker("claimed", number, act.attempts + 1)

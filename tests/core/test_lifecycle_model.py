@@ -1,4 +1,4 @@
-"""S10-S16, S18, L2 and L7 in every order of events, and that the search finds what is broken."""
+"""S10-S18, L2 and L7 in every order of events, and that the search finds what is broken."""
 
 from __future__ import annotations
 
@@ -26,6 +26,11 @@ from tests.core.lifecycle_model import Rules, search
             3_000,
             id="three approvals of up to three epochs",
         ),
+        pytest.param(
+            {"most_proposals": 1, "most_flips": 2, "most_freezes": 0},
+            800,
+            id="one approval, only observed meanwhile and back",
+        ),
     ],
 )
 def test_no_order_of_events_breaks_a_rule(bounds: dict[str, int], at_least: int) -> None:
@@ -39,6 +44,12 @@ def test_no_order_of_events_breaks_a_rule(bounds: dict[str, int], at_least: int)
     [
         pytest.param({"compares": False}, "S13", "arrives: ok", id="no compare-and-set"),
         pytest.param({"records_first": False}, "S10", "is sent", id="recorded after the call"),
+        pytest.param(
+            {"looks_at_mode": False, "most_flips": 1, "most_freezes": 0},
+            "S17",
+            "claims",
+            id="no look at the mode",
+        ),
         pytest.param({"looks_at_freeze": False}, "S16", "claims", id="no look at the freeze"),
         pytest.param(
             {"waits_for_deadline": False},

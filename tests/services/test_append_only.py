@@ -8,7 +8,16 @@ import pytest
 from django.db import connection, transaction
 from django.db.utils import InternalError, ProgrammingError
 
-from controller.models import AuditEvent, Decision, Removal, Seal, SimulatedService, ToSeal
+from controller.models import (
+    AuditEvent,
+    Decision,
+    Proposal,
+    Removal,
+    Seal,
+    SimulatedService,
+    ToSeal,
+    Verdict,
+)
 from controller.services import audit, ledger, sealing
 from inventory.models import Service
 from tests import factories
@@ -32,6 +41,11 @@ def a_record() -> Service:
     service = factories.make_service("chat")
     for seq in (1, 2):
         factories.make_decision(service, seq=seq)
+    proposal = factories.make_proposal(service, decision=Decision.objects.get(seq=1))
+    Proposal.objects.update(decision=None)  # it holds no decision fast: triggers do
+    Verdict.objects.create(
+        proposal=proposal, version=1, fingerprint="0" * 64, by_name="ana", at=factories.NOW
+    )
     audit.record(actor="ana", verb="froze", obj=service, reason="incident")
     assert sealing.seal(10) == 2
     return service
@@ -55,6 +69,10 @@ CHANGES = [
     pytest.param("UPDATE controller_seal SET digest = 'x'", id="a seal"),
     pytest.param("DELETE FROM controller_seal", id="a seal gone"),
     pytest.param("TRUNCATE controller_seal", id="all seals gone"),
+    pytest.param("UPDATE controller_verdict SET by_name = 'bo'", id="who approved"),
+    pytest.param("UPDATE controller_verdict SET fingerprint = 'x'", id="what was approved"),
+    pytest.param("DELETE FROM controller_verdict", id="an approval gone"),
+    pytest.param("TRUNCATE controller_verdict", id="all approvals gone"),
     pytest.param("UPDATE controller_removal SET rows = 0", id="a removal"),
     pytest.param("TRUNCATE controller_removal", id="all removals gone"),
 ]
@@ -67,10 +85,11 @@ def test_the_application_changes_nothing_of_the_record_s22(statement: LiteralStr
     Removal.objects.create(
         service_id="0" * 32, service="x", rows=1, last_id=1, at=factories.NOW, role="x"
     )
-    before = list(Decision.objects.values()), list(AuditEvent.objects.values())
+    kept = (Decision, AuditEvent, Verdict)
+    before = [list(model.objects.values()) for model in kept]
     with pytest.raises(REFUSED), as_application():
         execute(statement)
-    assert (list(Decision.objects.values()), list(AuditEvent.objects.values())) == before
+    assert [list(model.objects.values()) for model in kept] == before
     assert Seal.objects.count() == 2
 
 
@@ -91,6 +110,9 @@ def test_neither_does_the_owner_of_the_tables_by_mistake(statement: LiteralStrin
     [
         "ALTER TABLE controller_auditevent DISABLE TRIGGER ALL",
         "DROP TRIGGER audit_append_only ON controller_auditevent",
+        "ALTER TABLE controller_decision DISABLE TRIGGER decision_closed",
+        "ALTER TABLE controller_verdict DISABLE TRIGGER ALL",
+        "DROP FUNCTION heteroscale_append_only() CASCADE",
         "SET session_replication_role = replica",
         pytest.param(
             "INSERT INTO controller_removal (service_id, service, rows, last_id, at, role,"
