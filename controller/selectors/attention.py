@@ -62,20 +62,29 @@ class Attention:
     more: int
     services: int
     breaching: int
+    unknown: int
     last_change_at: datetime | None
 
     @property
     def heading(self) -> str:
-        """What the list says in one line."""
+        """Whether anything is over its SLO, then how much there is; never calmer than known."""
+        one = self.breaching == 1
         if self.breaching:
-            one = self.breaching == 1
-            return (
-                "One service is over its SLO"
-                if one
-                else (f"{self.breaching} services are over their SLO")
-            )
+            return f"{_services(self.breaching)} {'is over its' if one else 'are over their'} SLO"
         count = len(self.items) + self.more
-        return "One thing needs attention" if count == 1 else f"{count} things need attention"
+        things = "one thing needs" if count == 1 else f"{count} things need"
+        return f"{self._slo}; {things} attention"
+
+    @property
+    def _slo(self) -> str:
+        if not self.unknown:
+            return "No service is over its SLO"
+        keep = "keeps its" if self.unknown == 1 else "keep their"
+        return f"Whether {_services(self.unknown).lower()} {keep} SLO is not known"
+
+
+def _services(count: int) -> str:
+    return "One service" if count == 1 else f"{count} services"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +131,7 @@ def attention(
         more=max(0, len(found) - MOST),
         services=len(rows),
         breaching=sum(any(each.tone == "crit" for each in row.latencies) for row in rows),
+        unknown=sum(any(each.tone == "muted" for each in row.latencies) for row in rows),
         last_change_at=max(changes, default=None),
     )
 
