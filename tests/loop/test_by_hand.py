@@ -20,7 +20,7 @@ from controller.models import (
 from controller.models.clock import database_now
 from controller.selectors import by_hand
 from controller.selectors.removals import removed_gpus
-from controller.services import actions, approval_rules, approvals, manual
+from controller.services import actions, approval_rules, approvals, approvers, manual
 from controller.services.approval_rules import Named
 from controller.services.errors import ConflictError, ForbiddenError, InvalidError
 from controller.services.manual import Asked
@@ -70,6 +70,26 @@ def test_a_persons_proposal_is_carried_out_in_both_modes(mode: str) -> None:
     assert cluster.desired == Instances(2, 5)
     assert Action.objects.get().actor == "ana"
     assert actions.start_approved(made.pk).action is None, "used once (A02)"
+
+
+@pytest.mark.django_db
+def test_a_refreshed_body_drops_the_approvals_of_the_one_before_s18() -> None:
+    make_service("chat", mode="approve")
+    run(busy())
+    Proposal.objects.update(needs=2)
+    approve(Proposal.objects.get())
+
+    run(busy())
+    same = Proposal.objects.get()
+    assert (same.version, [one.name for one in approvers.valid(same)]) == (1, ["ana"])
+
+    run(ArraySource().now_reports("chat", decode_tps=8000.0))
+    grown = Proposal.objects.get()
+    assert (grown.version, grown.state, approvers.valid(grown)) == (2, "pending", [])
+    with pytest.raises(ConflictError, match="look again"):
+        approvals.approve(
+            same.pk, user=person("ben"), version=same.version, fingerprint=same.fingerprint
+        )
 
 
 @pytest.mark.django_db

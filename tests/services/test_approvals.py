@@ -12,6 +12,7 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from controller.core.lifecycle import PROPOSAL_MOVES, TERMINAL_PROPOSALS, ProposalState
 from controller.models import AuditEvent, Freeze, Proposal
+from controller.models.clock import database_now
 from controller.services import actions, approvals, freezes
 from controller.services.errors import (
     ConflictError,
@@ -194,6 +195,25 @@ def test_a_clock_that_runs_ahead_expires_nothing_early() -> None:
     waiting(left_s=600)
 
     assert approvals.expire_due(timezone.now() + timedelta(hours=1)) == 0
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("ahead_s", [-3600, 3600])
+def test_expiry_goes_by_the_databases_clock_t01(
+    ahead_s: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_one, late, ana = waiting("open", left_s=60), waiting("late", left_s=-60), person("ana")
+    real = timezone.now
+    monkeypatch.setattr(timezone, "now", lambda: real() + timedelta(seconds=ahead_s))
+
+    with pytest.raises(ConflictError, match="expired at"):
+        approve(late, ana)
+    assert approve(open_one, ana).state == "approved"
+    assert approvals.expire_due(database_now()) == 1
+    assert actions.start_approved(late.pk).action is None
+    Proposal.objects.filter(pk=open_one.pk).update(expires_at=real() - timedelta(seconds=1))
+    assert actions.start_approved(open_one.pk).action is None
+    assert set(Proposal.objects.values_list("state", flat=True)) == {"expired"}
 
 
 def _race(
