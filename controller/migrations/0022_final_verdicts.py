@@ -31,5 +31,5 @@ DROP FUNCTION heteroscale_only_with_its_proposal();
 class Migration(migrations.Migration):
     """Add the triggers."""
 
-    dependencies = (("controller", "0020_sign_in"),)
+    dependencies = (("controller", "0021_one_open_outside_change"),)
     operations = (migrations.RunSQL(FORWARD, BACKWARD),)
