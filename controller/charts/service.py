@@ -147,7 +147,10 @@ def _limits(series: ServiceSeries) -> str:
 
 
 def _replicas(series: ServiceSeries, brush: Brush, panel: Panel) -> Part:
-    """F4: ready solid, desired dashed, limits thin if near, freezes and overrides shaded."""
+    """F4: ready solid, desired dashed, limits thin if near, stops and overrides shaded.
+
+    What somebody else changed is a mark at the count it came to, and leads to its page.
+    """
     top = top_of(series.ready, series.desired, floor=2.0, room=1.25)
     traces: list[Trace] = []
     labels: list[Label] = []
@@ -166,6 +169,8 @@ def _replicas(series: ServiceSeries, brush: Brush, panel: Panel) -> Part:
         labels.append(Label(ready[-1], f"{role} {ready[-1]:.0f}", color))
         if desired[-1] != ready[-1]:
             labels.append(Label(desired[-1], f"{desired[-1]:.0f} desired", color))
+    if series.outside:
+        traces.append(_outside_marks(series, brush.clock, panel))
     for word, bound in (("min", series.spec.limits.minimum), ("max", series.spec.limits.maximum)):
         for value, whose in _bounds(bound.prefill, bound.decode):
             if value <= top:
@@ -178,6 +183,29 @@ def _replicas(series: ServiceSeries, brush: Brush, panel: Panel) -> Part:
         [*frozen, *shapes],
         [*edge_labels(panel, labels, span=(0, top)), *words],
     )
+
+
+def _outside_marks(series: ServiceSeries, clock: Clock, panel: Panel) -> Trace:
+    changed = [
+        (one, role)
+        for one in series.outside
+        for role in ROLES
+        if one.before.of(role) != one.after.of(role)
+    ]
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": "changed from outside",
+        "x": clock.axes(one.at_s for one, _ in changed),
+        "y": [one.after.of(role) for one, role in changed],
+        "xaxis": "x",
+        "yaxis": panel.axis,
+        "marker": {"symbol": "star-diamond", "size": 12, "color": token("warn-fill")},
+        "text": [f"{role} {one.before.of(role)} → {one.after.of(role)}" for one, role in changed],
+        "hovertemplate": "%{text}",
+        "customdata": [one.url for one, _ in changed],
+        "cliponaxis": False,
+    }
 
 
 def _count_axis(panel: Panel, top: float) -> Layout:

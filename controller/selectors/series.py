@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from django.core.exceptions import ObjectDoesNotExist
 from django.db.models import Case, Exists, OuterRef, Q, Value, When
+from django.urls import reverse
 
 from controller.core.config_check import validate_policy
 from controller.core.lifecycle import ActionState
@@ -24,7 +25,7 @@ from controller.core.types import (
     Role,
     ServiceSpec,
 )
-from controller.models import Action, Decision, Freeze, Override, Sample
+from controller.models import Action, Decision, Freeze, OutsideChange, Override, Sample
 from controller.models.scopes import chain_of
 from controller.selectors.decision_filters import NONE, Filters
 from controller.selectors.in_use import InUse, in_use
@@ -124,6 +125,16 @@ class FreezeSpan:
 
 
 @dataclass(frozen=True, slots=True)
+class OutsideMark:
+    """Counts that somebody else changed, as first seen."""
+
+    at_s: float
+    before: Instances
+    after: Instances
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceSeries:
     """One service from ``since_s`` to ``until_s`` [s since the epoch], oldest first.
 
@@ -149,6 +160,7 @@ class ServiceSeries:
     signals: Mapping[str, Floats]
     decisions: tuple[DecisionMark, ...] = ()
     freezes: tuple[FreezeSpan, ...] = ()
+    outside: tuple[OutsideMark, ...] = ()
     left_out: int = 0
     in_use: InUse | None = None
 
@@ -293,6 +305,7 @@ def _series(service: Service, ask: Ask, decision: Decision | None = None) -> Ser
         signals={name: columns[first_signal + i] for i, name in enumerate(_SIGNAL_COLUMNS)},
         decisions=found,
         freezes=(*_freezes(service, ask), *_overrides(service, ask)) if decisions else (),
+        outside=_outside(service, ask) if decisions else (),
         left_out=more,
         in_use=in_use(service, decision),
     )
@@ -334,6 +347,21 @@ def _overrides(service: Service, ask: Ask) -> tuple[FreezeSpan, ...]:
             since_s=row.starts_at.timestamp(),
             until_s=(row.ended_at or row.ends_at).timestamp(),
             word=_word(row),
+        )
+        for row in rows
+    )
+
+
+def _outside(service: Service, ask: Ask) -> tuple[OutsideMark, ...]:
+    rows = OutsideChange.objects.filter(
+        service=service, seen_at__gte=ask.since, seen_at__lte=ask.until
+    )[:MAX_FREEZES]
+    return tuple(
+        OutsideMark(
+            row.seen_at.timestamp(),
+            Instances(row.from_prefill, row.from_decode),
+            Instances(row.to_prefill, row.to_decode),
+            reverse("outside-change", args=[service.slug, row.pk]),
         )
         for row in rows
     )

@@ -12,6 +12,7 @@ from controller.charts.clock import Clock
 from controller.charts.service import joined, pd_ratio, service
 from controller.core.types import Instances
 from controller.selectors.in_use import InUse
+from controller.selectors.series import OutsideMark
 from tests.charts.reading import numbers, texts, trace_named, validated
 from tests.charts.values import NOON_S, STEP_S, a_freeze, a_mark, a_series, a_spec
 
@@ -152,6 +153,15 @@ def test_latencies_are_in_milliseconds_with_breaches_tinted() -> None:
     assert tints == [("2026-03-01T12:00:30", "2026-03-01T12:01:00")]
     slo = [s["y0"] for s in plot["layout"]["shapes"] if s["yref"] == "y5" and s["type"] == "line"]
     assert slo == [1_000.0]
+
+
+def test_counts_changed_from_outside_are_a_mark_that_leads_to_its_page() -> None:
+    mark = OutsideMark(NOON_S + 60, Instances(2, 5), Instances(2, 4), "/services/chat/outside/1/")
+    plot = service(a_series(outside=(mark,)), UTC)
+    (found,) = [trace for trace in plot["data"] if trace["name"] == "changed from outside"]
+    assert found["y"] == [4]
+    assert found["text"] == ["decode 5 → 4"]
+    assert found["customdata"] == ["/services/chat/outside/1/"]
 
 
 def test_a_freeze_is_shaded_and_says_who() -> None:
