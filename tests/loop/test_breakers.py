@@ -9,7 +9,7 @@ from pytest_django import Settings
 from controller import loop, wiring
 from controller.core.breaker import Thresholds
 from controller.core.lifecycle import ActionState
-from controller.models import Action, Breaker, Decision
+from controller.models import Action, Breaker, Decision, Override
 from controller.services import actions, breakers
 from controller.services.leadership import Lease
 from tests.clusters import Cluster
@@ -70,6 +70,11 @@ def test_failures_of_many_services_stop_the_fleet_within_a_tick_until_a_person_r
     assert quota.writes == []
 
     reset()
+
+    assert run(source).actions == ()
+    assert set(codes().values()) == {"ADVISORY_ONLY"}, "watched first (A09)"
+
+    Override.objects.all().delete()  # the time of watching is over
 
     assert len(run(source).actions) == 4
     assert send("chat", quota) == ActionState.APPLIED
