@@ -8,7 +8,7 @@ from typing import Final
 
 from controller.core.lifecycle import ProposalState
 from controller.core.reasons import Code
-from controller.core.types import ROLES, Instances, Mode, Reason, Role
+from controller.core.types import ROLES, Instances, Mode, PolicyConfig, Reason, Role
 from controller.core.words import counts, seconds
 
 
@@ -70,6 +70,15 @@ class Change:
         """Whether any role gains instances, in either half."""
         end = self.then or self.after
         return any(end.of(role) > self.before.of(role) for role in ROLES)
+
+
+def lasts_s(change: Change, policy: PolicyConfig) -> float:
+    """Return how long a proposal waits for an answer [s]: by policy and direction.
+
+    What only takes instances away may wait longer than what the load asks for.
+    """
+    only_in = change.shrinks and not change.grows
+    return policy.proposal_ttl_in_s if only_in else policy.proposal_ttl_s
 
 
 def approvers_needed(

@@ -83,6 +83,7 @@ _POLICY_RANGES: Final = (
     _Range("slo_margin_frac", 0.0, 0.9),
     _Range("coverage_in_frac", 0.01, 1.0),
     _Range("proposal_ttl_s", 1.0, LONGEST_S, "s"),
+    _Range("proposal_ttl_in_s", 1.0, LONGEST_S, "s"),
 )
 _SLO_RANGES: Final = (
     _Range("ttft_s", 1e-6, LONGEST_GOAL_S, "s"),

@@ -89,7 +89,7 @@ GROUPS: Final = (
     Group(
         "Trust",
         "What must be known before anything is removed, and how long a proposal stands.",
-        ("coverage_in_frac", "proposal_ttl_s"),
+        ("coverage_in_frac", "proposal_ttl_s", "proposal_ttl_in_s"),
     ),
 )
 
@@ -288,6 +288,13 @@ _EVERY: Final = (
         "s",
         Kind.NUMBER,
         "A service in approve mode asks for a person's answer within this time.",
+    ),
+    PolicyField(
+        "proposal_ttl_in_s",
+        "A proposal to scale in expires after",
+        "s",
+        Kind.NUMBER,
+        "For changes that only take instances away: they can wait longer.",
     ),
 )
 FIELDS: Final[Mapping[str, PolicyField]] = {field.name: field for field in _EVERY}

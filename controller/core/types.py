@@ -248,6 +248,7 @@ class PolicyConfig:
     damp_frac: float = 1.0
     coverage_in_frac: float = 0.90
     proposal_ttl_s: float = 600.0
+    proposal_ttl_in_s: float = 1800.0
     force_driver: bool = False
     latency_severe: float = 1.5
     latency_moderate: float = 1.1

@@ -283,7 +283,11 @@ def _policy_facts(policy: Policy, used: InUse | None) -> tuple[Fact, ...]:
         ),
         Fact("scales in", f"after {wording.duration(policy.stabilisation_s)} under target"),
         Fact("needs", f"{wording.percent(policy.coverage_in_frac)} of instances reporting"),
-        Fact("proposals expire", f"after {wording.duration(policy.proposal_ttl_s)}"),
+        Fact(
+            "proposals expire",
+            f"after {wording.duration(policy.proposal_ttl_s)}, "
+            f"{wording.duration(policy.proposal_ttl_in_s)} to scale in",
+        ),
     )
 
 

@@ -10,7 +10,7 @@ from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
 from controller.core import phrases
-from controller.core.approval import fingerprint
+from controller.core.approval import fingerprint, lasts_s
 from controller.core.by_hand import Ground, Judged, judge
 from controller.core.lifecycle import OPEN_PROPOSALS, ProposalState
 from controller.core.reasons import Code
@@ -243,7 +243,7 @@ def _row(service: Service, asked: Asked, ground: Ground, judged: Judged) -> Prop
         **needs_of(judged.change),
         created_at=now,
         evidence_at=now,
-        expires_at=now + timedelta(seconds=spec.policy.proposal_ttl_s),
+        expires_at=now + timedelta(seconds=lasts_s(judged.change, spec.policy)),
     )
 
 

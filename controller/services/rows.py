@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from controller.core.approval import Basis, Change, approvers_needed, fingerprint
+from controller.core.approval import Basis, Change, approvers_needed, fingerprint, lasts_s
 from controller.core.decision_plain import forecast_plain, stage_plain, terms_plain
 from controller.core.lifecycle import ActionState
 from controller.core.memory import Memory
@@ -306,6 +306,7 @@ def _predicted(entry: Entry) -> dict[str, list[float | None]] | None:
 def proposal_row(entry: Entry, *, service: UUID, decision: int | None, now: datetime) -> Proposal:
     """Return a decision that asks for a person as a pending proposal."""
     wanted, spec, version = entry.decision, *known(entry)
+    change = change_of(entry)
     return Proposal(
         service_id=service,
         decision_id=decision,
@@ -318,7 +319,7 @@ def proposal_row(entry: Entry, *, service: UUID, decision: int | None, now: date
         sentence=wanted.sentence,
         placement=entry.placement,
         predicted=_predicted(entry),
-        **needs_of(change_of(entry)),
+        **needs_of(change),
         resource_version=version,
         policy_revision=wanted.policy_version,
         fingerprint=fingerprint(
@@ -326,7 +327,7 @@ def proposal_row(entry: Entry, *, service: UUID, decision: int | None, now: date
         ),
         created_at=now,
         evidence_at=now,
-        expires_at=now + timedelta(seconds=spec.policy.proposal_ttl_s),
+        expires_at=now + timedelta(seconds=lasts_s(change, spec.policy)),
     )
 
 

@@ -362,6 +362,11 @@ class Policy(Record):
         default=0.90, verbose_name="coverage needed to scale in [share]"
     )
     proposal_ttl_s = models.FloatField(default=600, verbose_name="proposal expires after [s]")
+    proposal_ttl_in_s = models.FloatField(
+        default=1800,
+        verbose_name="proposal to scale in expires after [s]",
+        help_text="For changes that only take instances away: they can wait longer.",
+    )
     force_driver = models.BooleanField(
         default=False,
         verbose_name="take the driver as it is",

@@ -26,6 +26,7 @@ KEPT: Final = (
     "damp_frac",
     "coverage_in_frac",
     "proposal_ttl_s",
+    "proposal_ttl_in_s",
     "force_driver",
     "latency_severe",
     "latency_moderate",

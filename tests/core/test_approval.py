@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from controller.core.approval import Basis, check_runnable, fingerprint
+from controller.core.approval import Basis, Change, check_runnable, fingerprint, lasts_s
 from controller.core.lifecycle import ProposalState
 from controller.core.reasons import Code
-from controller.core.types import Instances, Mode
+from controller.core.types import Instances, Mode, PolicyConfig
 from tests.core.build import NOW_S
 
 BASIS = Basis("chat", "7", Instances(2, 4), policy_version=3, hold=None, mode=Mode.APPROVE)
@@ -93,3 +93,24 @@ def test_a_fingerprint_keeps_neighbouring_fields_apart() -> None:
     )
     assert fingerprint(BASIS, Instances(1, 11)) != fingerprint(BASIS, Instances(11, 1))
     assert len(fingerprint(BASIS, BODY)) == 64
+
+
+@pytest.mark.parametrize(
+    ("after", "lasts"),
+    [
+        pytest.param(Instances(3, 6), 600.0, id="2/4 -> 3/6 grows"),
+        pytest.param(Instances(1, 3), 1800.0, id="2/4 -> 1/3 only takes away"),
+        pytest.param(Instances(2, 3), 1800.0, id="2/4 -> 2/3 takes from one role"),
+        pytest.param(Instances(1, 5), 600.0, id="2/4 -> 1/5 moves from role to role"),
+    ],
+)
+def test_a_proposal_waits_by_policy_and_direction(after: Instances, lasts: float) -> None:
+    config = PolicyConfig("p", "decode_tps", 1000.0, 0.5)
+    change = Change(Instances(2, 4), after, Instances(2, 2))
+    assert lasts_s(change, config) == lasts
+
+
+def test_an_exchange_waits_as_what_grows_does() -> None:
+    config = PolicyConfig("p", "decode_tps", 1000.0, 0.5)
+    change = Change(Instances(2, 4), Instances(2, 3), Instances(2, 2), then=Instances(3, 3))
+    assert lasts_s(change, config) == config.proposal_ttl_s

@@ -367,6 +367,7 @@ NONSENSE: st.SearchStrategy[object] = st.sampled_from(
 )
 FIELDS = ["name", "driver", "target", "pd_ratio", "theta_out", "theta_in", "ratio_tolerance"]
 FIELDS += ["cooldown_out_s", "stabilisation_s", "step_abs", "step_frac", "proposal_ttl_s"]
+FIELDS += ["proposal_ttl_in_s"]
 
 
 @SOME

@@ -33,6 +33,7 @@ POLICY = {
     "step_frac": "0.25",
     "coverage_in_frac": "0.9",
     "proposal_ttl_s": "600",
+    "proposal_ttl_in_s": "1800",
     "step_out_frac": "1",
     "damp_frac": "1",
     "latency_severe": "1.5",

@@ -30,7 +30,9 @@ OURS: Final[Mapping[str, str]] = {
 }
 POLICY_NAMES: Final = (*OURS, *REFERENCES)
 
-_FIXED: Final = frozenset({"version", "proposal_ttl_s", "schedule", "time_zone"})
+_FIXED: Final = frozenset(
+    {"version", "proposal_ttl_s", "proposal_ttl_in_s", "schedule", "time_zone"}
+)
 """Fields of a policy that a backtest has no use for."""
 
 PARAMETERS: Final = tuple(f.name for f in fields(PolicyConfig) if f.name not in _FIXED)
