@@ -141,6 +141,12 @@ class RuleForm(forms.Form):
         label="At most of a role [%]",
         help_text="Of the instances it has before; empty: no limit of its own.",
     )
+    within = forms.ChoiceField(
+        required=False,
+        label="Stays together within",
+        choices=(("", "any domain"), ("s1", "one S1 domain"), ("s2", "one S2 domain")),
+        help_text="Of groups that gain instances.",
+    )
     days = forms.TypedMultipleChoiceField(
         choices=tuple(enumerate(("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"))),
         coerce=int,

@@ -17,6 +17,14 @@ class Direction(StrEnum):
     ANY = "any"
 
 
+class Within(StrEnum):
+    """The network domain that what is added may not leave; empty: any."""
+
+    ANYWHERE = ""
+    S1 = "s1"
+    S2 = "s2"
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """What passes: each limit that is given must hold.
@@ -24,6 +32,7 @@ class Rule:
     ``most_gpus`` is of the GPUs that change, ``most_frac`` of what a role has before, relative.
     The time of day runs from ``begin`` to ``end`` in ``time_zone``, over midnight where it ends
     no later than it begins; ``days`` are those on which it begins, Monday is 0, and none are all.
+    ``within`` is the domain in which each group that gains an instance stays together.
     """
 
     direction: Direction = Direction.OUT
@@ -33,6 +42,7 @@ class Rule:
     begin: time | None = None
     end: time | None = None
     time_zone: str = "UTC"
+    within: Within = Within.ANYWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +50,14 @@ class Facts:
     """What a rule is held against beside the change itself.
 
     ``is_beyond_budget`` is whether a person was asked because the fleet gave up all it may.
+    ``levels`` are how near each added instance is to its group: "s1", "s2" or "cluster".
     """
 
     change: Change
     needs: int = 1
     breaker_open: bool = False
     is_beyond_budget: bool = False
+    levels: tuple[str, ...] = ()
 
 
 def passes(rule: Rule, facts: Facts, now: datetime) -> bool:
@@ -58,6 +70,7 @@ def passes(rule: Rule, facts: Facts, now: datetime) -> bool:
         not _is_for_people(facts)
         and _is_its_way(rule.direction, facts.change)
         and _is_small(rule, facts.change)
+        and _is_near(rule.within, facts)
         and _is_its_time(rule, now)
     )
 
@@ -80,6 +93,14 @@ def _is_small(rule: Rule, change: Change) -> bool:
     if rule.most_frac is None:
         return True
     return all(change.moved(r) <= rule.most_frac * change.before.of(r) for r in ROLES)
+
+
+def _is_near(within: Within, facts: Facts) -> bool:
+    """Return whether nothing leaves the domain; what nobody placed is not known to stay in it."""
+    if within is Within.ANYWHERE or not facts.change.grows:
+        return True
+    near = {Within.S1: {"s1"}, Within.S2: {"s1", "s2"}}[within]
+    return bool(facts.levels) and set(facts.levels) <= near
 
 
 def _is_its_time(rule: Rule, now: datetime) -> bool:

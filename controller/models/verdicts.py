@@ -32,6 +32,11 @@ class ApprovalRule(Scoped, models.Model):
         IN = "in", "scale-in"
         ANY = "any", "both directions"
 
+    class Within(models.TextChoices):
+        ANYWHERE = "", "any domain"
+        S1 = "s1", "one S1 domain"
+        S2 = "s2", "one S2 domain"
+
     name = models.SlugField(max_length=63)
     revision = models.PositiveIntegerField(default=1)
     is_enabled = models.BooleanField(default=True)
@@ -42,6 +47,7 @@ class ApprovalRule(Scoped, models.Model):
     from_time = models.TimeField(null=True, blank=True)
     until_time = models.TimeField(null=True, blank=True)
     time_zone = models.CharField(max_length=63, default="UTC")
+    within = models.CharField(max_length=2, choices=Within, default=Within.ANYWHERE, blank=True)
     reason = models.TextField()
     by_name = models.CharField(max_length=150)
     made_at = models.DateTimeField()

@@ -32,6 +32,8 @@ class Line:
             found.append(f"at most {phrases.plural(rule.most_gpus, 'GPU')}")
         if rule.most_frac is not None:
             found.append(f"at most {100 * rule.most_frac:.3g} % of a role")
+        if rule.within:
+            found.append(f"within one {rule.within.upper()} domain")
         return ", ".join(found)
 
     @property
@@ -49,7 +51,7 @@ class Line:
     def plain(self) -> dict[str, object]:
         """What a form begins with; without the reason, which is of this revision alone."""
         rule = self.rule
-        names = ("name", "direction", "most_gpus", "days", "time_zone", "is_enabled")
+        names = ("name", "direction", "most_gpus", "days", "time_zone", "is_enabled", "within")
         frac = rule.most_frac
         return {name: getattr(rule, name) for name in names} | {
             "scope": key_of(rule.about),

@@ -13,7 +13,7 @@ from django.db.models import Exists
 from django.db.models.functions import Now
 
 from controller.core.approval import Change
-from controller.core.approval_rules import Direction, Facts, Rule, passes
+from controller.core.approval_rules import Direction, Facts, Rule, Within, passes
 from controller.core.lifecycle import ProposalState
 from controller.core.reasons import Code
 from controller.core.types import Gate, Instances
@@ -36,6 +36,7 @@ COLUMNS: Final = {
     "begin": "from_time",
     "end": "until_time",
     "time_zone": "time_zone",
+    "within": "within",
 }
 """Fields of a rule by the columns that keep them."""
 
@@ -94,7 +95,8 @@ def set_enabled(
 def rule_of(row: ApprovalRule) -> Rule:
     """Return a row as the value that proposals are held against."""
     plain = {field: getattr(row, column) for field, column in COLUMNS.items()}
-    return Rule(**plain | {"direction": Direction(row.direction), "days": tuple(row.days)})
+    kinds = {"direction": Direction(row.direction), "within": Within(row.within)}
+    return Rule(**plain | kinds | {"days": tuple(row.days)})
 
 
 def _in_force(name: str) -> ApprovalRule | None:
@@ -252,6 +254,7 @@ def _first_passed(
         needs=row.needs,
         breaker_open=row.breaker_open,  # type: ignore[attr-defined]
         is_beyond_budget=entry.decision.code is Code.REMOVAL_BUDGET,
+        levels=tuple(one["level"] for one in (row.placement or {}).get("places", ())),
     )
     fitting = (rule for rule in rules if _covers(rule, row) and passes(rule_of(rule), facts, now))
     return next(fitting, None)

@@ -10,7 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
 from controller import forms
-from controller.core.approval_rules import Direction, Rule
+from controller.core.approval_rules import Direction, Rule, Within
 from controller.selectors import approval_rules as selectors
 from controller.selectors import scopes
 from controller.services import approval_rules, people
@@ -73,6 +73,7 @@ def _named(form: forms.RuleForm) -> Named:
         begin=given["from_time"],
         end=given["until_time"],
         time_zone=given["time_zone"],
+        within=Within(given["within"]),
     )
     about = scopes.find(given["scope"])
     return Named(given["name"], rule, about, given["opened"], given["is_enabled"])

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, time
 import pytest
 
 from controller.core.approval import Change, approvers_needed
-from controller.core.approval_rules import Direction, Facts, Rule, passes
+from controller.core.approval_rules import Direction, Facts, Rule, Within, passes
 from controller.core.types import Instances
 
 SUNDAY_NIGHT = datetime(2026, 3, 1, 23, 30, tzinfo=UTC)
@@ -45,6 +45,7 @@ def test_without_a_limit_any_number_of_gpus_takes_one() -> None:
     assert approvers_needed(change((200, 400), (200, 600)), most_gpus=None) == (1, "")
 
 
+S1, S2 = Rule(within=Within.S1), Rule(within=Within.S2)
 OUT = change((4, 8), (4, 10))
 IN = change((4, 8), (4, 7))
 
@@ -54,6 +55,14 @@ IN = change((4, 8), (4, 7))
     [
         pytest.param(Rule(), Facts(OUT), True, id="scale-out"),
         pytest.param(Rule(), Facts(IN), False, id="scale-in under a rule of scale-out"),
+        pytest.param(S1, Facts(OUT, levels=("s1", "s1")), True, id="both under one S1"),
+        pytest.param(S1, Facts(OUT, levels=("s1", "s2")), False, id="one of them under the S2"),
+        pytest.param(S1, Facts(OUT), False, id="placed nowhere is not known to be under one S1"),
+        pytest.param(S2, Facts(OUT, levels=("s1", "s2")), True, id="S1 is within S2"),
+        pytest.param(S2, Facts(OUT, levels=("cluster",)), False, id="across S2 domains"),
+        pytest.param(
+            Rule(Direction.IN, within=Within.S1), Facts(IN), True, id="what goes leaves no domain"
+        ),
         pytest.param(Rule(Direction.IN), Facts(IN), True, id="scale-in"),
         pytest.param(Rule(Direction.IN), Facts(OUT), False, id="out under a rule of scale-in"),
         pytest.param(Rule(Direction.ANY), Facts(IN), True, id="both ways"),
