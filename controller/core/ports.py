@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from controller.core.registration import InStep
 from controller.core.types import (
@@ -13,6 +13,9 @@ from controller.core.types import (
     Role,
     ServiceSpec,
 )
+
+EFFECT_WITHIN_S: Final = 30.0
+"""After this long an order takes no effect any more: meanwhile it may have been given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +122,10 @@ class Actuator(Protocol):
         ...
 
     def apply(self, order: ScaleOrder, *, now_s: float) -> None:
-        """Ask the cluster for ``order.want``.
+        """Ask the cluster for ``order.want``, to take effect before ``now_s`` + EFFECT_WITHIN_S.
 
+        What goes over a network gives its request a time-out below what is left of that, and
+        sends none that has no time left: an order given up must never take effect (S16, P02).
         Instances wait for ``order.in_step`` instead of whatever the order before said. Sending the
         same ``order.action`` again changes nothing. Raises :class:`ConflictError`
         when ``resource_version`` is no longer the cluster's, :class:`RefusedError` when the

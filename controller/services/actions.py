@@ -25,6 +25,7 @@ from controller.core.lifecycle import IN_FLIGHT, ActionState, ProposalState, may
 from controller.core.overrides import OverrideKind, digest
 from controller.core.placement.plan_plain import PlainPlacement, nodes_of
 from controller.core.ports import (
+    EFFECT_WITHIN_S,
     Actuator,
     ActuatorError,
     ConflictError,
@@ -267,17 +268,51 @@ def run(pk: UUID, *, actuator_of: ActuatorOf) -> ActionState:
     if refused:
         _end(action, ActionState.CANCELLED, refused, ends)
         return ActionState.CANCELLED
-    in_mode = Service.objects.filter(pk=OuterRef("service"), mode__in=_modes(action))
-    stopped = holds.held() | holds.tripped() if _by_itself(action) else holds.held()
     claimed = Action.objects.filter(
-        *(~stopped, ~orders.advisory(), Exists(in_mode), PLACED),
-        pk=pk,
-        state=ActionState.RECORDED,
+        *_conditions(action), pk=pk, state=ActionState.RECORDED, attempts=action.attempts
     ).update(state=ActionState.SENT, sent_at=Now(), attempts=F("attempts") + 1)
     if not claimed:
-        return ActionState(Action.objects.values_list("state", flat=True).get(pk=pk))
-    action.state = ActionState.SENT
-    return _send(action, actuator_of(action.service))
+        return _state_of(pk)
+    action.state, action.attempts = ActionState.SENT, action.attempts + 1
+    actuator = actuator_of(action.service)
+    now = database_now()
+    if not _may_be_sent(action, now):
+        return _not_sent(action, actuator_of)
+    return _send(action, actuator, now.timestamp())
+
+
+def _conditions(action: Action) -> tuple[Q | Exists, ...]:
+    """Return what has to hold in the very statement that claims an action."""
+    in_mode = Service.objects.filter(pk=OuterRef("service"), mode__in=_modes(action))
+    stopped = holds.held() | holds.tripped() if _by_itself(action) else holds.held()
+    return ~stopped, ~orders.advisory(), Exists(in_mode), PLACED
+
+
+def _may_be_sent(action: Action, now: datetime) -> bool:
+    """Return whether a claim still holds: the last look before the request leaves (S16, P02).
+
+    A worker may have stood still since. Whatever it sends now takes effect before
+    :func:`resolve` may give the claim up.
+    """
+    since = now - timedelta(seconds=ANSWER_WITHIN_S - EFFECT_WITHIN_S)
+    holding = Action.objects.filter(
+        *_conditions(action),
+        *(Q(pk=action.pk), Q(state=ActionState.SENT), Q(attempts=action.attempts)),
+        sent_at__gt=since,
+    )
+    return not (holds.by_environment() or holds.by_file()) and holding.exists()
+
+
+def _not_sent(action: Action, actuator_of: ActuatorOf) -> ActionState:
+    """Begin anew with a claim that nothing was sent for, unless somebody gave it up already."""
+    log.warning("not sent: its claim is over", action=str(action.pk), attempt=action.attempts)
+    if not _move(action, ActionState.RECORDED):
+        return _state_of(action.pk)
+    return run(action.pk, actuator_of=actuator_of)
+
+
+def _state_of(pk: UUID) -> ActionState:
+    return ActionState(Action.objects.values_list("state", flat=True).get(pk=pk))
 
 
 def _read(pk: UUID) -> Action:
@@ -380,8 +415,7 @@ def _frozen(hold: Hold) -> str:
     return f"Frozen ({hold.scope}) by {hold.by}: {hold.reason}"
 
 
-def _send(action: Action, actuator: Actuator) -> ActionState:
-    now_s = database_now().timestamp()
+def _send(action: Action, actuator: Actuator, now_s: float) -> ActionState:
     try:
         actuator.apply(order_of(action, action.service.slug), now_s=now_s)
     except ConflictError as fault:
@@ -410,7 +444,7 @@ def _read_back(action: Action, actuator: Actuator) -> ActionState:
 def _applied(action: Action, seen: ScaleView) -> ActionState:
     with transaction.atomic():
         if not _move(action, ActionState.APPLIED, applied_at=Now(), error=""):
-            return ActionState(Action.objects.values_list("state", flat=True).get(pk=action.pk))
+            return _state_of(action.pk)
         Action.objects.filter(
             service=action.service_id, state=ActionState.APPLIED, ended_at__isnull=True
         ).exclude(pk=action.pk).update(
@@ -467,12 +501,15 @@ def _promised(action: Action, seen: ScaleView) -> dict[str, object]:
 def _move(action: Action, state: ActionState, **fields: object) -> bool:
     """Move an action on in one conditional update; returns whether it stood where it was read.
 
-    What has ended stays as it ended, and no move leaves the table (S18).
+    What has ended stays as it ended, no move leaves the table (S18), and who made an earlier
+    attempt moves nothing of a later one (P02).
     """
     present = ActionState(action.state)
     if present != state and not may_move(present, state):
         return False
-    moved = Action.objects.filter(pk=action.pk, state=action.state).update(state=state, **fields)
+    moved = Action.objects.filter(
+        pk=action.pk, state=action.state, attempts=action.attempts
+    ).update(state=state, **fields)
     if moved:
         action.state = state
     return bool(moved)

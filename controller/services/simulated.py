@@ -7,7 +7,7 @@ from io import BytesIO
 
 from django.db import transaction
 
-from controller.core.ports import RefusedError
+from controller.core.ports import EFFECT_WITHIN_S, RefusedError
 from controller.core.types import Instances
 from controller.models import SimulatedFleet, SimulatedService
 from controller.models.clock import database_now
@@ -22,10 +22,6 @@ PAUSED_AFTER_S = 120.0
 """A longer gap than this means the product was off; the engines rested meanwhile."""
 
 
-LATE_AFTER_S = 30.0
-"""An order that was held up longer than this is refused: meanwhile it may have been given up."""
-
-
 @contextmanager
 def lend(now_s: float) -> Iterator[Engines]:
     """Lend the engines as they are at ``now_s`` [s]; they are kept when the block ends well.
@@ -36,7 +32,7 @@ def lend(now_s: float) -> Iterator[Engines]:
     with transaction.atomic():
         fleet = SimulatedFleet.objects.select_for_update().get(pk=1)
         late_s = database_now().timestamp() - now_s
-        if late_s > LATE_AFTER_S:
+        if late_s > EFFECT_WITHIN_S:
             raise RefusedError(f"the request is {late_s:.0f} s old.")
         engines = restore(fleet, now_s)
         world = engines.world

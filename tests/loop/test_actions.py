@@ -4,6 +4,8 @@ import threading
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -162,6 +164,58 @@ def test_a_freeze_is_not_complete_while_a_slow_request_may_arrive_s16() -> None:
     age_sending(action)
     assert actions.resolve(action.pk, actuator_of=cluster.of) == ActionState.CANCELLED
     assert (requests_outstanding(None), cluster.writes) == (0, [])
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("stood_s", "stop", "given_up", "writes", "state"),
+    [
+        pytest.param(91, "freeze", True, 0, "cancelled", id="91 s, frozen and given up"),
+        pytest.param(91, "", True, 1, "applied", id="91 s, sent again by another meanwhile"),
+        pytest.param(1, "freeze", False, 0, "cancelled", id="1 s, frozen meanwhile"),
+        pytest.param(1, "file", False, 0, "cancelled", id="1 s, frozen by the file meanwhile"),
+        pytest.param(61, "", False, 1, "applied", id="61 s: 30 s more might be 91, claimed anew"),
+        pytest.param(59, "", False, 1, "applied", id="59 s: at most 89 s when it takes effect"),
+    ],
+)
+def test_a_worker_that_stood_still_after_its_claim_writes_nothing_late_s16_p02(  # noqa: PLR0913
+    settings: Any, tmp_path: Path, stood_s: int, stop: str, given_up: bool, writes: int, state: str
+) -> None:
+    settings.HOME = tmp_path
+    action, cluster, stood = make_action(make_service()), Cluster(), []
+
+    def thawed(service: Service) -> Cluster:
+        """Stand still between the claim and the request, the first time."""
+        if stood:
+            return cluster.of(service)
+        stood.append(stood_s)
+        Action.objects.update(sent_at=database_now() - timedelta(seconds=stood_s))
+        if stop == "freeze":
+            freeze(about=None, user=person("ana", "Operator"), reason="incident")
+        elif stop == "file":
+            (tmp_path / "FREEZE").write_text("incident")
+        if given_up:
+            actions.resolve(action.pk, actuator_of=cluster.of)
+            assert requests_outstanding(None) == 0
+        return cluster
+
+    assert actions.run(action.pk, actuator_of=thawed) == state
+    assert len(cluster.writes) == writes
+    assert Action.objects.get().state == state
+
+
+@pytest.mark.django_db
+def test_what_an_earlier_attempt_hears_late_changes_nothing_of_a_later_one_p02() -> None:
+    action, cluster = make_action(make_service()), Cluster(trouble=["dropped"])
+    actions.run(action.pk, actuator_of=cluster.of)
+    slow = Action.objects.get()
+    age_sending(action)
+    Action.objects.update(state="sent", attempts=2)
+
+    slow.state = ActionState.SENT
+    actions._end(slow, ActionState.FAILED, "The cluster refused: too old")
+
+    assert Action.objects.get().state == "sent"
 
 
 @pytest.mark.django_db
