@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import connection
 
 from controller.core.chain import TITLES, End, Fault, Link, followed
-from controller.models import AuditEvent, ChainCheck, Decision, Removal, Seal
+from controller.models import AuditEvent, ChainCheck, Decision, Removal, Seal, ToSeal
 from controller.services import anchoring, sealing
 from controller.services.anchoring import Anchor, AnchorError
 
@@ -50,14 +50,24 @@ class _Leave:
 
     newest: dict[UUID, int] = field(default_factory=dict)
     left: Counter[UUID] = field(default_factory=Counter)
+    spare: Counter[UUID] = field(default_factory=Counter)
+    """Decisions that may have gone without a seal: the newest at each removal, and who waited."""
     taken: int = 0
 
     @classmethod
     def read(cls) -> _Leave:
+        """Count the removals whose seal fits or that wait for one; no other says anything."""
         leave = cls()
-        for service, rows, last in Removal.objects.values_list("service_id", "rows", "last_id"):
-            leave.newest[service] = max(last, leave.newest.get(service, 0))
-            leave.left[service] += rows
+        noted = list(Removal.objects.values_list("pk", "service_id", "rows", "last_id"))
+        right = _believed([str(pk) for pk, *_ in noted]) if noted else frozenset()
+        for pk, service, rows, last in noted:
+            if str(pk) in right:
+                leave.newest[service] = max(last, leave.newest.get(service, 0))
+                leave.left[service] += rows
+                leave.spare[service] += 1
+        if right:
+            waiting = ToSeal.objects.filter(kind="decision").values_list("object_id", flat=True)
+            leave.spare.update(UUID(name.partition("/")[0]) for name in waiting)
         return leave
 
     def covers(self, kind: str, name: str) -> bool:
@@ -70,6 +80,24 @@ class _Leave:
         self.left[service] -= 1
         self.taken += 1
         return True
+
+    def unused(self) -> Fault | None:
+        """Return the first service of which more went, as is noted, than the chain ever had."""
+        for service, left in self.left.items():
+            if left > self.spare[service]:
+                text = f"Of service {service} {left} more decisions are noted as removed than were."
+                return Fault("changed", "removal", str(service), None, text)
+        return None
+
+
+def _believed(names: Sequence[str]) -> frozenset[str]:
+    """Return the removals that are as they were sealed, and those that wait for their seal."""
+    now = sealing.digests_of([("removal", name) for name in names])
+    sealed = Seal.objects.filter(kind="removal").values_list("object_id", "digest")
+    waiting = ToSeal.objects.filter(kind="removal").values_list("object_id", flat=True)
+    return frozenset(name for name, digest in sealed if now.get(("removal", name)) == digest).union(
+        waiting
+    )
 
 
 def verify(anchor: Path) -> Outcome:
@@ -86,7 +114,7 @@ def verify(anchor: Path) -> Outcome:
         for some in anchoring.stretches(anchor, AT_ONCE):
             anchors += len(some)
             fault = fault or _against(some, sealing.end().seq)
-    fault = fault or _without_seal(0) or _misnumbered()
+    fault = fault or _without_seal(0) or leave.unused() or _left_behind() or _misnumbered()
     return Outcome(fault, end.seq, leave.taken, _waiting(), _sealed_at(end.seq), anchors)
 
 
@@ -101,7 +129,7 @@ def advance(now: datetime) -> None:
         check.again_from = 0
     most = min(AGAIN_AT_ONCE, check.checked_to - check.again_from)
     check.again_from, old_fault = _follow(check.again_from, most)
-    fault = fault or old_fault or _cut_off() or _without_seal(NEWEST)
+    fault = fault or old_fault or _cut_off() or _without_seal(NEWEST) or _left_behind()
     if fault is not None and not check.problem:
         log.error("audit chain broken", what=fault.what, kind=fault.kind, name=fault.name)
     check.problem = fault.text if fault else ""
@@ -185,6 +213,19 @@ UNSEALED_DECISION: Final[LiteralString] = """
       AND NOT EXISTS (SELECT FROM controller_toseal AS waiting WHERE waiting.kind = 'decision'
                       AND waiting.object_id = format('%%s/%%s', closed.service_id, closed.id))
     ORDER BY closed.id LIMIT 1"""
+UNSEALED_REMOVAL: Final[LiteralString] = """
+    SELECT noted.id::text FROM controller_removal AS noted
+    WHERE noted.id > %s
+      AND NOT EXISTS (SELECT FROM controller_seal AS seal
+                      WHERE seal.kind = 'removal' AND seal.object_id = noted.id::text)
+      AND NOT EXISTS (SELECT FROM controller_toseal AS waiting
+                      WHERE waiting.kind = 'removal' AND waiting.object_id = noted.id::text)
+    ORDER BY noted.id LIMIT 1"""
+LEFT_BEHIND: Final[LiteralString] = """
+    SELECT noted.id::text, noted.service FROM controller_removal AS noted
+    WHERE noted.last_id >= (SELECT kept.id FROM controller_decision AS kept
+                            WHERE kept.service_id = noted.service_id ORDER BY kept.seq LIMIT 1)
+    ORDER BY noted.id LIMIT 1"""
 
 
 def _without_seal(newest: int) -> Fault | None:
@@ -192,6 +233,7 @@ def _without_seal(newest: int) -> Fault | None:
     for kind, model, statement in (
         ("audit", AuditEvent, UNSEALED_AUDIT),
         ("decision", Decision, UNSEALED_DECISION),
+        ("removal", Removal, UNSEALED_REMOVAL),
     ):
         last = model.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
         with connection.cursor() as cursor:
@@ -202,6 +244,17 @@ def _without_seal(newest: int) -> Fault | None:
             text = f"The {title} {row[0]} has no seal: it was added around the guards."
             return Fault("unsealed", kind, row[0], None, text)
     return None
+
+
+def _left_behind() -> Fault | None:
+    """Return the first removal that left older decisions: they go all at once (S22)."""
+    with connection.cursor() as cursor:
+        cursor.execute(LEFT_BEHIND)
+        row: tuple[str, str] | None = cursor.fetchone()
+    if row is None:
+        return None
+    text = f"Removal {row[0]} took some decisions of {row[1]} and left older ones."
+    return Fault("missing", "removal", row[0], None, text)
 
 
 def _misnumbered() -> Fault | None:

@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from controller.core.chain import End, linked
-from controller.models import AuditEvent, ChainCheck, Decision, Removal, Seal
+from controller.models import AuditEvent, ChainCheck, Decision, Removal, Seal, ToSeal
 from controller.services import anchoring, audit, sealing, verifying
 from inventory.models import Service
 from tests import factories
@@ -191,6 +191,102 @@ def test_a_removal_excuses_no_more_than_it_says(service: Service, anchor: Path) 
     assert found[:2] == ("missing", "decision")
 
 
+def forge(service: Service, gone: list[Decision], rows: int) -> Removal:
+    """Take decisions away as a super-user, and note a removal that never was."""
+    with unguarded():
+        Decision.objects.filter(pk__in=[one.pk for one in gone]).delete()
+        return Removal.objects.create(
+            service_id=service.pk,
+            service="chat",
+            rows=rows,
+            last_id=max(one.pk for one in gone),
+            at=timezone.now(),
+            role="heteroscale",
+            transaction="1",
+        )
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("seq", [1, 2], ids=["all four went", "the three newest went"])
+def test_a_removal_without_a_seal_excuses_nothing_s22(
+    service: Service, anchor: Path, seq: int
+) -> None:
+    gone = list(Decision.objects.filter(seq__gte=seq).order_by("pk"))
+    forge(service, gone, rows=len(gone))
+    assert verified(anchor) == ("missing", "decision", f"{service.pk}/{gone[0].pk}")
+
+
+@pytest.mark.django_db
+def test_a_removal_put_there_around_the_guards_is_named_by_the_command_and_the_sweep(
+    service: Service, anchor: Path
+) -> None:
+    gone = factories.make_decision(factories.make_service("gone"))
+    removal = forge(service, [gone], rows=1)
+    assert verified(anchor) == ("unsealed", "removal", str(removal.pk))
+    verifying.advance(timezone.now())
+    assert "has no seal" in ChainCheck.objects.get().problem
+
+
+@pytest.mark.django_db
+def test_a_sealed_removal_that_was_changed_since_excuses_nothing_s22(
+    service: Service, anchor: Path
+) -> None:
+    other = factories.make_service("other")
+    for _ in range(2):
+        factories.make_decision(other)
+    other.delete()
+    sealing.seal(100)
+    gone = list(Decision.objects.filter(service=service).order_by("pk"))
+    with unguarded():
+        Decision.objects.filter(service=service).delete()
+        Removal.objects.update(service_id=service.pk, rows=4, last_id=gone[-1].pk)
+    assert verified(anchor) == ("missing", "decision", f"{service.pk}/{gone[0].pk}")
+
+
+@pytest.mark.django_db
+def test_a_sealed_removal_that_left_older_decisions_is_named_s22(
+    service: Service, anchor: Path
+) -> None:
+    # Also one that was queued and sealed like a true one: a service's decisions go all at once.
+    removal = forge(service, list(Decision.objects.filter(seq__gte=2)), rows=3)
+    with unguarded():
+        ToSeal.objects.create(kind="removal", object_id=str(removal.pk))
+    for wait in (True, False):
+        assert verified(anchor) == ("missing", "removal", str(removal.pk)), f"waiting: {wait}"
+        sealing.seal(100)
+    verifying.advance(timezone.now())
+    assert "left older ones" in ChainCheck.objects.get().problem
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("rows", "fault"),
+    [
+        pytest.param(4, None, id="three sealed and the newest: 4"),
+        pytest.param(5, "changed", id="one more than there were"),
+    ],
+)
+def test_a_removal_says_how_many_there_were_s22(
+    service: Service, anchor: Path, rows: int, fault: str | None
+) -> None:
+    removal = forge(service, list(Decision.objects.all()), rows=rows)
+    with unguarded():
+        ToSeal.objects.create(kind="removal", object_id=str(removal.pk))
+    sealing.seal(100)
+    found = verified(anchor)
+    assert (found and found[0]) == fault
+
+
+@pytest.mark.django_db
+def test_what_waits_when_its_service_goes_is_no_fault(service: Service, anchor: Path) -> None:
+    for _ in range(3):
+        factories.make_decision(service)
+    service.delete()
+    for is_sealed in (False, True):
+        assert verified(anchor) is None, f"sealed: {is_sealed}"
+        sealing.seal(100)
+
+
 @pytest.mark.django_db
 def test_the_anchor_grows_with_the_chain_and_not_faster_than_told(
     service: Service, anchor: Path
@@ -273,7 +369,7 @@ def test_the_sweep_asks_no_more_for_more_records(
         sealing.seal(100)
     with CaptureQueriesContext(connection) as checked:
         verifying.advance(timezone.now())
-    assert (len(sealed), len(checked)) == (10, 23)
+    assert (len(sealed), len(checked)) == (10, 26)
 
 
 @pytest.mark.django_db
