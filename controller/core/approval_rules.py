@@ -71,7 +71,7 @@ def passes(rule: Rule, facts: Facts, now: datetime) -> bool:
         and _is_its_way(rule.direction, facts.change)
         and _is_small(rule, facts.change)
         and _is_near(rule.within, facts)
-        and _is_its_time(rule, now)
+        and is_its_time(rule, now)
     )
 
 
@@ -103,7 +103,8 @@ def _is_near(within: Within, facts: Facts) -> bool:
     return bool(facts.levels) and set(facts.levels) <= near
 
 
-def _is_its_time(rule: Rule, now: datetime) -> bool:
+def is_its_time(rule: Rule, now: datetime) -> bool:
+    """Return whether a rule lets anything through at this time of the week."""
     local = now.astimezone(ZoneInfo(rule.time_zone))
     if rule.begin is None or rule.end is None:
         return _is_its_day(rule, local)

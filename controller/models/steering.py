@@ -50,6 +50,12 @@ class Proposal(models.Model):
     )
     resource_version = models.CharField(max_length=64)
     policy_revision = models.PositiveIntegerField()
+    mode = models.CharField(
+        max_length=9, blank=True, help_text="The mode it rests on; empty: not kept."
+    )
+    overrides = models.CharField(
+        max_length=16, blank=True, help_text="Digest of the overrides it rests on."
+    )
     fingerprint = models.CharField(max_length=64)
     created_at = models.DateTimeField()
     evidence_at = models.DateTimeField(help_text="When a tick last confirmed it.")
@@ -57,6 +63,9 @@ class Proposal(models.Model):
     decided_at = models.DateTimeField(null=True)
     decided_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+"
+    )
+    decided_by_name = models.CharField(
+        max_length=150, blank=True, help_text="Who decided, the command line too."
     )
     decided_reason = models.TextField(blank=True)
     closed_at = models.DateTimeField(null=True)
@@ -70,6 +79,11 @@ class Proposal(models.Model):
         help_text="Who asked for it, and so may not approve it; null: the controller.",
     )
     requested_reason = models.TextField(blank=True)
+    requesters = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Accounts whose overrides shaped it; null among them: the command line.",
+    )
     answers = models.ForeignKey(
         "self",
         null=True,
@@ -125,6 +139,13 @@ class Proposal(models.Model):
     def get_absolute_url(self) -> str:
         """Return the page of the proposal."""
         return f"/approvals/{self.pk}/"
+
+    @property
+    def decider(self) -> str:
+        """Who decided last: a person by name, or a rule; empty where nobody did."""
+        if self.rule is not None:
+            return f"rule {self.rule}"
+        return self.decided_by_name or (self.decided_by.get_username() if self.decided_by else "")
 
     def change(self) -> Change:
         """Return what people approve, in GPUs by what an instance takes now."""

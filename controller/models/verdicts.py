@@ -4,6 +4,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
+from controller.core.approval_rules import Direction, Rule, Within
 from controller.models.scopes import Scoped, one_scope
 from controller.models.steering import Proposal
 from inventory.models import Cluster, Region, Service
@@ -65,6 +66,20 @@ class ApprovalRule(Scoped, models.Model):
 
     def __str__(self) -> str:
         return f"{self.name}, revision {self.revision}"
+
+    @property
+    def limits(self) -> Rule:
+        """What proposals are held against."""
+        return Rule(
+            direction=Direction(self.direction),
+            most_gpus=self.most_gpus,
+            most_frac=self.most_frac,
+            days=tuple(self.days),
+            begin=self.from_time,
+            end=self.until_time,
+            time_zone=self.time_zone,
+            within=Within(self.within),
+        )
 
 
 class Verdict(models.Model):

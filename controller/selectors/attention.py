@@ -218,7 +218,7 @@ def _ending(row: Override) -> Item:
 
 def _glass(row: Proposal) -> Item:
     """Return that somebody let a change through without waiting for others (A11)."""
-    who = row.decided_by.get_username() if row.decided_by else "the command line"
+    who = row.decider or "the command line"
     sentence = f"was let through by {who} without waiting for others: {row.decided_reason}."
     address = row.get_absolute_url()
     return Item(_ACTION, "warn", row.service.slug, sentence, row.decided_at, address, "Open")

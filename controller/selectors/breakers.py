@@ -27,7 +27,7 @@ def attempts(now: datetime, limits: Thresholds = USUAL) -> list[Attempt]:
     )
     reset = _resets(since)
     rows = Action.objects.filter(
-        Q(proposal=None) | Q(proposal__decided_by=None),
+        Q(proposal=None) | Q(proposal__rule__isnull=False),
         Q(rearrangement=None) | Q(rearrangement__decided_by=None),
         state__in=DONE,
         recorded_at__gt=since,

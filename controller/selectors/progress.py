@@ -74,7 +74,7 @@ def outcome(
 def _verdict(proposal: Proposal | None) -> list[Milestone]:
     if proposal is None or proposal.decided_at is None:
         return []
-    who = proposal.decided_by.get_username() if proposal.decided_by else ""
+    who = "" if proposal.rule_id else proposal.decider
     rejected = proposal.state == ProposalState.REJECTED
     reason = f": {proposal.decided_reason}" if proposal.decided_reason else ""
     points = [

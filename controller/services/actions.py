@@ -50,7 +50,7 @@ from inventory.touched import touched
 log = structlog.get_logger(__name__)
 
 LONGEST_ACTOR: Final = 160
-SEND_WITHIN_S = 120.0
+SEND_WITHIN_S = approvers.EVIDENCE_S
 ANSWER_WITHIN_S = 90.0
 """Longer than a job may run: what is not answered by then is carried by nobody."""
 
@@ -151,7 +151,7 @@ def _obstacles(proposal: Proposal) -> Iterator[Obstacle]:
         late = reason.code is Code.EXPIRED
         yield (ProposalState.EXPIRED if late else ProposalState.STALE), reason.text
     stops = holds.read()
-    over = stops.over if proposal.decided_by_id else stops.automatic_over
+    over = stops.over if proposal.rule_id is None else stops.automatic_over
     hold = over(spec.key)
     if hold is not None:
         yield ProposalState.STALE, _frozen(hold)
@@ -406,7 +406,7 @@ def _by_itself(action: Action) -> bool:
     """Return whether no person approved the action: an open breaker stops such ones alone."""
     if action.rearrangement is not None:
         return action.rearrangement.decided_by_id is None
-    return action.proposal is None or action.proposal.decided_by_id is None
+    return action.proposal is None or action.proposal.rule_id is not None
 
 
 def _frozen(hold: Hold) -> str:

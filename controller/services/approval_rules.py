@@ -13,7 +13,7 @@ from django.db.models import Exists
 from django.db.models.functions import Now
 
 from controller.core.approval import Change
-from controller.core.approval_rules import Direction, Facts, Rule, Within, passes
+from controller.core.approval_rules import Facts, Rule, passes
 from controller.core.lifecycle import ProposalState
 from controller.core.reasons import Code
 from controller.core.types import Gate, Instances
@@ -88,15 +88,8 @@ def set_enabled(
     if found is None:
         raise MissingError(f"There is no rule {name!r}.")
     about = found.service or found.cluster or found.region
-    named = Named(name, rule_of(found), about, opened, is_enabled)
+    named = Named(name, found.limits, about, opened, is_enabled)
     return save(named, user=user, reason=reason)
-
-
-def rule_of(row: ApprovalRule) -> Rule:
-    """Return a row as the value that proposals are held against."""
-    plain = {field: getattr(row, column) for field, column in COLUMNS.items()}
-    kinds = {"direction": Direction(row.direction), "within": Within(row.within)}
-    return Rule(**plain | kinds | {"days": tuple(row.days)})
 
 
 def _in_force(name: str) -> ApprovalRule | None:
@@ -256,7 +249,7 @@ def _first_passed(
         is_beyond_budget=entry.decision.code is Code.REMOVAL_BUDGET,
         levels=tuple(one["level"] for one in (row.placement or {}).get("places", ())),
     )
-    fitting = (rule for rule in rules if _covers(rule, row) and passes(rule_of(rule), facts, now))
+    fitting = (rule for rule in rules if _covers(rule, row) and passes(rule.limits, facts, now))
     return next(fitting, None)
 
 

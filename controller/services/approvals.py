@@ -125,6 +125,7 @@ def _count_in(pk: int, said: _Said) -> bool:
             state=ProposalState.APPROVED,
             decided_at=Now(),
             decided_by=people.account_of(said.user),
+            decided_by_name=said.user.get_username(),
             decided_reason=said.reason,
             is_break_glass=lacking > 0,
         )
@@ -186,6 +187,7 @@ def reject(pk: int, *, user: Person, version: int, reason: str) -> Proposal:
             state=ProposalState.REJECTED,
             decided_at=Now(),
             decided_by=people.account_of(user),
+            decided_by_name=user.get_username(),
             decided_reason=reason,
             closed_at=Now(),
             closed_reason=f"Rejected by {user.get_username()}: {reason}",
@@ -194,8 +196,7 @@ def reject(pk: int, *, user: Person, version: int, reason: str) -> Proposal:
             exchanges.end(proposal.service_id, f"Rejected by {user.get_username()}: {reason}")
             return _find(pk)
     found = _find(pk)
-    account = people.account_of(user)
-    if found.state == ProposalState.REJECTED and account and found.decided_by == account:
+    if found.state == ProposalState.REJECTED and found.decider == user.get_username():
         return found
     raise _conflict(found, user, version=version, fingerprint=found.fingerprint)
 
@@ -393,9 +394,8 @@ def _decided_words(found: Proposal) -> str:
 
 
 def _decider(found: Proposal) -> str:
-    if found.state == ProposalState.REJECTED and found.decided_by is not None:
-        return found.decided_by.get_username()
-    return approvers.names(found) or "Someone"
+    rejected = found.state == ProposalState.REJECTED
+    return (found.decider if rejected else approvers.names(found)) or "Someone"
 
 
 def _open_words(found: Proposal, version: int, fingerprint: str) -> str:

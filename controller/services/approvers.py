@@ -3,14 +3,20 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from django.contrib.auth.models import User
 
 from controller.core import phrases
-from controller.models import Breaker, Proposal, Verdict
+from controller.core.approval_rules import is_its_time
+from controller.core.words import seconds
+from controller.models import ApprovalRule, Breaker, Proposal, Verdict
 from controller.models.scopes import chain_of
 from controller.services import people
 from controller.services.people import Person
+
+EVIDENCE_S: Final = 120.0
+"""What no person looked at is sent on no older metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +103,7 @@ def objections(proposal: Proposal, now: datetime) -> Iterator[str]:
     if proposal.expires_at <= now:
         yield "The approval expired before it was sent."
     if proposal.rule is not None:
-        yield from _of_rule(proposal)
+        yield from _of_rule(proposal, proposal.rule, now)
         return
     counted = valid(proposal)
     needed = 1 if proposal.is_break_glass else proposal.needs
@@ -108,9 +114,17 @@ def objections(proposal: Proposal, now: datetime) -> Iterator[str]:
     yield f"{phrases.listed(lost)} no longer {verb} the right to approve."
 
 
-def _of_rule(proposal: Proposal) -> Iterator[str]:
-    rule = proposal.rule
-    if rule is None or rule.superseded_at is not None or not rule.is_enabled:
+def _of_rule(proposal: Proposal, rule: ApprovalRule, now: datetime) -> Iterator[str]:
+    """Give why what nobody looked at must not run: it is as old as no automatic change (S6)."""
+    if rule.superseded_at is not None or not rule.is_enabled:
         yield f"Rule {rule} is no longer in force."
+    elif not is_its_time(rule.limits, now):
+        yield f"Rule {rule} approves nothing at this time of the week."
+    old_s = (now - proposal.evidence_at).total_seconds()
+    if old_s > EVIDENCE_S:
+        yield (
+            f"What rule {rule} approved rests on metrics {seconds(old_s)} old, more than "
+            f"{seconds(EVIDENCE_S)}: decided anew instead."
+        )
     if Breaker.objects.filter(chain_of(proposal).covering, ended_at=None).exists():
         yield "A circuit breaker is open: no rule approves until somebody resets it."

@@ -266,7 +266,7 @@ def _first_half(wanted: Proposal, entry: Entry) -> Proposal | None:
 def _follow(wanted: Proposal, entry: Entry, first: Proposal, now: datetime) -> None:
     """Let the second half be approved as the first was, once, and no longer than the exchange."""
     wanted.state, wanted.decided_by = ProposalState.APPROVED, first.decided_by
-    wanted.decided_at = now
+    wanted.decided_at, wanted.decided_by_name = now, first.decided_by_name
     wanted.decided_reason = f"The second half of proposal {first.pk}, approved with the first."
     for name in ("needs", "needs_why", "is_break_glass", "rule_id", "requested_by_id"):
         setattr(wanted, name, getattr(first, name))

@@ -223,6 +223,49 @@ def test_at_execution_the_rule_must_be_in_force_still(how: str) -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("old_s", "day", "why"),
+    [
+        pytest.param(0, "today", "", id="fresh and in its hours"),
+        pytest.param(119, "today", "", id="119 s old of 120 s"),
+        pytest.param(121, "today", "metrics 121 s old", id="121 s old of 120 s"),
+        pytest.param(0, "another", "at this time of the week", id="its hours have passed"),
+    ],
+)
+def test_by_rule_nothing_runs_on_old_metrics_or_outside_its_hours_s6(
+    old_s: int, day: str, why: str
+) -> None:
+    make_service("chat", mode="approve")
+    rule()
+    run(busy())
+    proposal = Proposal.objects.get()
+    weekday = database_now().weekday()
+    ApprovalRule.objects.update(days=[weekday if day == "today" else (weekday + 3) % 7])
+    Proposal.objects.update(evidence_at=database_now() - timedelta(seconds=old_s))
+
+    start = actions.start_approved(proposal.pk)
+
+    proposal.refresh_from_db()
+    assert (start.action is None, proposal.state) == (
+        (True, "stale") if why else (False, "applying")
+    )
+    assert why in start.refused
+
+
+@pytest.mark.django_db
+def test_what_a_rule_approved_grows_too_old_before_it_is_sent_s6() -> None:
+    make_service("chat", mode="approve")
+    rule()
+    run(busy())
+    start, cluster = actions.start_approved(Proposal.objects.get().pk), Cluster()
+    assert start.action is not None
+    Proposal.objects.update(evidence_at=database_now() - timedelta(seconds=121))
+
+    assert actions.run(start.action, actuator_of=cluster.of) == ActionState.CANCELLED
+    assert cluster.writes == []
+
+
+@pytest.mark.django_db
 def test_editing_a_rule_keeps_every_revision_and_needs_what_was_seen() -> None:
     first, root = rule(), person("adam", "Admin")
     second = approval_rules.save(

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, Group, User
+from django.test import Client
 from django.utils import timezone
 
 from controller.models import AuditEvent, Proposal, ProposalComment, Verdict
@@ -13,6 +14,7 @@ from controller.services import actions, approvals, approvers
 from controller.services.approvals import Item
 from controller.services.errors import ConflictError, ForbiddenError, InvalidError
 from controller.services.people import CommandLine, Person
+from tests.pages.reading import words
 from tests.services.people import at_once, person, waiting
 
 SEEN = "0" * 64
@@ -74,6 +76,22 @@ def test_the_command_line_is_one_person_whoever_types() -> None:
     for name in ("root", "ubuntu"):
         assert approve(proposal, CommandLine(name)).state == "pending"
     assert approve(proposal, person("ana")).state == "approved"
+
+
+@pytest.mark.django_db
+def test_who_decided_is_told_the_command_line_too(client: Client) -> None:
+    refused, broken = waiting("chat", needs=2), waiting("code", needs=2)
+    approve(refused, person("ana"))
+    approvals.reject(refused.pk, user=CommandLine("root"), version=1, reason="no")
+    approve(broken, CommandLine("root"), reason="down", break_glass=True, typed_gpus=GPUS)
+
+    with pytest.raises(ConflictError, match=r"^command line \(root\) rejected this"):
+        approve(refused, person("ben"))
+    client.force_login(person("cleo"))
+    page = words(client.get(f"/approvals/{broken.pk}/").content.decode())
+    assert "the glass was broken by command line (root): down" in page
+    overview = words(client.get("/").content.decode())
+    assert "let through by command line (root) without waiting" in overview
 
 
 @pytest.mark.django_db

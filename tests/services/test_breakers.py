@@ -6,17 +6,32 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
 
+from controller.core.approval import fingerprint
+from controller.core.approval_rules import Rule
 from controller.core.breaker import Trip
-from controller.core.types import Hold
-from controller.models import Action, AuditEvent, Breaker, Override, holds
+from controller.core.types import Hold, Instances
+from controller.models import (
+    Action,
+    ApprovalRule,
+    AuditEvent,
+    Breaker,
+    Override,
+    Proposal,
+    ServiceStatus,
+    holds,
+)
 from controller.models.clock import database_now
 from controller.selectors.breakers import attempts
-from controller.services import breakers
+from controller.services import actions, approval_rules, approvals, breakers
+from controller.services.approval_rules import Named
 from controller.services.errors import ConflictError, ForbiddenError
+from controller.services.people import CommandLine
+from controller.services.rows import basis_of
 from inventory.models import Service
+from inventory.snapshot import service_spec
 from tests import factories
 from tests.pages.reading import words
-from tests.services.people import person
+from tests.services.people import person, waiting
 
 CAUSE = "3 of its last 5 automatic changes failed within 30 min."
 
@@ -53,19 +68,58 @@ def test_it_stops_what_is_automatic_and_no_freeze_is_told() -> None:
 
 
 @pytest.mark.django_db
-def test_what_a_person_approved_is_not_called_off() -> None:
-    ana = person("ana")
-    factories.make_action(factories.make_service("own"))
-    asked = factories.make_service("asked")
-    proposal = factories.make_proposal(asked, state="applying", decided_by=ana)
-    factories.make_action(asked, proposal=proposal)
+def test_what_a_person_approved_is_neither_called_off_nor_counted() -> None:
+    factories.make_action(factories.make_service("own"), recorded_at=database_now())
+    deciders = {
+        "page": {"decided_by": person("ana")},
+        "command": {"decided_by": None, "decided_by_name": "command line (root)"},
+        "rule": {"rule": rule("small"), "decided_by": None},
+    }
+    for slug, decided in deciders.items():
+        service = factories.make_service(slug)
+        proposal = factories.make_proposal(service, state="applying", **decided)
+        factories.make_action(service, proposal=proposal, recorded_at=database_now())
 
     breakers.call_off([opened()])
 
     assert dict(Action.objects.values_list("service__slug", "state")) == {
         "own": "cancelled",
-        "asked": "recorded",
+        "page": "recorded",
+        "command": "recorded",
+        "rule": "cancelled",
     }
+    Action.objects.update(state="failed")
+    assert {one.service for one in attempts(database_now())} == {"own", "rule"}
+
+
+@pytest.mark.django_db
+def test_the_command_line_approves_past_an_open_breaker() -> None:
+    proposal = real(waiting())
+    opened("chat")
+
+    approvals.approve(
+        proposal.pk, user=CommandLine("root"), version=1, fingerprint=proposal.fingerprint
+    )
+    start = actions.start_approved(proposal.pk)
+
+    assert start.action is not None, start.refused
+
+
+def rule(name: str) -> ApprovalRule:
+    return approval_rules.save(
+        Named(name, Rule()), user=person("root", "Admin"), reason="small ones"
+    )
+
+
+def real(proposal: Proposal) -> Proposal:
+    """Let a proposal rest on what its service is now."""
+    status = ServiceStatus.objects.get(service=proposal.service)
+    status.prefill_desired, status.decode_desired, status.resource_version = 2, 4, "1"
+    status.save()
+    basis = basis_of(service_spec(proposal.service), Instances(2, 4), "1")
+    proposal.fingerprint = fingerprint(basis, Instances(3, 6))
+    proposal.save()
+    return proposal
 
 
 @pytest.mark.django_db
