@@ -16,10 +16,10 @@ from controller.core.types import Instances, Limits
 from controller.core.types import Slo as SloValue
 from controller.models import EngineProfile
 from controller.selectors.profiles import problem_of
-from controller.services import profiles
+from controller.services import leaving, profiles
 from controller.services.policies import save_policy
 from controller.simulator.profile_file import ProfileError, read_profile
-from inventory.models import Policy, RoleHardware, RolePart, RoleSpec, Service, Slo
+from inventory.models import Cluster, Policy, RoleHardware, RolePart, RoleSpec, Service, Slo
 from inventory.models.services import parts_problem
 from inventory.services.policies import KEPT
 from inventory.snapshot import policy_config
@@ -27,6 +27,7 @@ from inventory.snapshot import policy_config
 if TYPE_CHECKING:
     PolicyModelForm = forms.ModelForm[Policy]
     RoleModelForm = forms.ModelForm[RoleSpec]
+    ServiceModelForm = forms.ModelForm[Service]
     SloModelForm = forms.ModelForm[Slo]
     ProfileModelForm = forms.ModelForm[EngineProfile]
     RoleModelFormSet = forms.BaseInlineFormSet[RoleSpec, Service, forms.ModelForm[RoleSpec]]
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 else:
     # Django's classes take no parameters while the program runs.
     PolicyModelForm = RoleModelForm = SloModelForm = ProfileModelForm = forms.ModelForm
+    ServiceModelForm = forms.ModelForm
     RoleModelFormSet = RolePartModelFormSet = forms.BaseInlineFormSet
     RoleTable, RoleHardwareTable, RolePartTable, SloStack, PolicyStack = (
         admin.TabularInline,
@@ -247,10 +249,23 @@ class PolicyInline(PolicyStack):
     can_delete = False
 
 
+class ServiceForm(ServiceModelForm):
+    """A service that stays where it is while its cluster or region is stopped."""
+
+    def clean_cluster(self) -> Cluster:
+        """Refuse another cluster while something of the present one holds the service (S16)."""
+        cluster: Cluster = self.cleaned_data["cluster"]
+        is_new = self.instance._state.adding  # noqa: SLF001 - as Django's own forms ask
+        if not is_new and (said := leaving.objection(self.instance, cluster)):
+            raise forms.ValidationError(said)
+        return cluster
+
+
 @admin.register(Service)
 class ServiceAdmin(AuditedRemoval, ServiceModelAdmin):
     """Services with their roles, goals and policy."""
 
+    form = ServiceForm
     list_display = ("slug", "name", "model_name", "cluster", "mode_word", "priority", "max_gpus")
     list_filter = ("mode", "cluster")
     list_select_related = ("cluster",)

@@ -11,6 +11,7 @@ from django.http import HttpRequest
 
 from controller.admin.inventory_form import InventoryForm
 from controller.admin.inventory_table import InventoryAdmin
+from controller.services import leaving
 from inventory.models import Cluster, Node, Rack, Region, Site
 
 
@@ -43,6 +44,17 @@ class RackForm(InventoryForm):
         return given
 
 
+class ClusterForm(InventoryForm):
+    """A cluster that stays where it is while its region is stopped."""
+
+    def clean_region(self) -> Region:
+        """Refuse another region while something of the present one holds the cluster (S16)."""
+        region: Region = self.cleaned_data["region"]
+        if not self.is_new and (said := leaving.objection(self.instance, region)):
+            raise ValidationError(said)
+        return region
+
+
 @admin.register(Region)
 class RegionAdmin(InventoryAdmin):
     """Regions."""
@@ -67,6 +79,7 @@ class SiteAdmin(InventoryAdmin):
 class ClusterAdmin(InventoryAdmin):
     """Clusters; the kind chooses who carries changes out."""
 
+    form = ClusterForm
     list_display = ("slug", "name", "region", "kind")
     list_filter = ("kind", "region")
     list_select_related = ("region",)

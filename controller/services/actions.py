@@ -274,6 +274,10 @@ def run(pk: UUID, *, actuator_of: ActuatorOf) -> ActionState:
     if not claimed:
         return _state_of(pk)
     action.state, action.attempts = ActionState.SENT, action.attempts + 1
+    return _claimed(action, actuator_of)
+
+
+def _claimed(action: Action, actuator_of: ActuatorOf) -> ActionState:
     actuator = actuator_of(action.service)
     now = database_now()
     if not _may_be_sent(action, now):

@@ -17,7 +17,7 @@ from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
 from controller.models.clock import database_now
-from controller.services import audit
+from controller.services import audit, leaving
 from controller.services.errors import OutOfTimeError
 from controller.services.queueing import Errand
 from inventory.importers.found import RefusedError
@@ -145,7 +145,15 @@ def _plan(claim: Claim, _beat: "Beat", services: Holders) -> str:
 
 
 def _apply(claim: Claim, beat: "Beat", services: Holders) -> str:
-    doing = Doing(database_now(), claim.row, beat.tell, _record)
+    before = leaving.Regions.now()
+
+    def within(answer: Applied) -> None:
+        """No cluster leaves what its region is under, as little as by a form (S16)."""
+        if said := before.lost():
+            raise RefusedError("held", said.removesuffix("."))
+        _record(answer)
+
+    doing = Doing(database_now(), claim.row, beat.tell, within)
     run = claim.row().select_related("reverts").get()
     write = reverting.revert_run if run.reverts_id else importing.apply_run
     answer = write(doing, services)
