@@ -68,4 +68,4 @@ def floor_of(want: Instances, role: Role, ctx: Context) -> int:
 
 def set_by(ctx: Context, one: Override | None) -> tuple[str, int | None]:
     """Return who set a figure, to follow it in a sentence, and the key of the override."""
-    return ("", None) if one is None else (f", set by {told(one, ctx.now_s)},", one.key)
+    return ("", None) if one is None else (f", set by {told(one, ctx.now_s)}", one.key)

@@ -147,6 +147,12 @@ class Proposal(models.Model):
             return f"rule {self.rule}"
         return self.decided_by_name or (self.decided_by.get_username() if self.decided_by else "")
 
+    @property
+    def asked_by(self) -> frozenset[int | None]:
+        """Accounts of whoever asked for it, by an override too; ``None``: the command line."""
+        by_hand = self.origin != self.Origin.CONTROLLER or self.requested_by_id is not None
+        return frozenset(self.requesters) | ({self.requested_by_id} if by_hand else frozenset())
+
     def change(self) -> Change:
         """Return what people approve, in GPUs by what an instance takes now."""
         per = {spec.role: spec.gpus_per_instance for spec in self.service.roles.all()}

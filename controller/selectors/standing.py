@@ -87,12 +87,18 @@ def standing(proposal: Proposal, reader: Reader) -> Standing:
 
 
 def _why_not(
-    proposal: Proposal, *, may: bool, mine: bool, given: Sequence[Verdict], reader: Reader
+    proposal: Proposal,
+    *,
+    may: bool,
+    mine: bool,
+    given: Sequence[Verdict],
+    reader: Reader,
 ) -> str:
     if not may:
         return f"needs Approver on {proposal.service.slug}"
-    if mine:
-        return "you asked for this: another person approves it"
+    if reader.user.pk in proposal.asked_by:
+        did = "asked for this" if mine else "set an override that shaped this"
+        return f"you {did}: another person approves it"
     if any(one.user_id == reader.user.pk for one in given):
         return "you approved this: another person does too"
     return ""
@@ -118,4 +124,4 @@ def waiting_for(user: User | AnonymousUser, decides: Q, now: datetime) -> QueryS
         fingerprint=OuterRef("fingerprint"),
     )
     own = Q(requested_by=user.pk) & Q(requested_by__isnull=False)
-    return waits.exclude(own).filter(~Exists(said))
+    return waits.exclude(own | Q(requesters__contains=[user.pk])).filter(~Exists(said))

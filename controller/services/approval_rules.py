@@ -229,6 +229,7 @@ def _waiting(asking: Mapping[UUID, Entry], now: datetime) -> Sequence[Proposal]:
             state=ProposalState.PENDING,
             origin=Proposal.Origin.CONTROLLER,
             requested_by=None,
+            requesters=[],
             service__in=asking,
             evidence_at=now,
             expires_at__gt=Now(),

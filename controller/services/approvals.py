@@ -159,9 +159,13 @@ def _announce(row: Proposal, said: _Said, *, broke: bool) -> None:
 
 def _own(proposal: Proposal, user: Person) -> ForbiddenError:
     """Return the answer to a person who approves what they asked for, after recording it."""
+    account = people.account_of(user)
+    asked = proposal.requested_by_id == (account.pk if account else None)
+    by_hand = proposal.origin != Proposal.Origin.CONTROLLER or account is not None
+    did = "asked for this change" if asked and by_hand else "set an override that shaped this"
     text = (
-        f"{user.get_username()} asked for this change: another person approves it, or it is "
-        "let through by breaking the glass."
+        f"{user.get_username()} {did}: another person approves it, or it is let through by "
+        "breaking the glass."
     )
     audit.record(
         actor=user.get_username(), verb="was refused their own", obj=proposal, reason=text

@@ -80,11 +80,12 @@ def _counts(one: Approver, proposal: Proposal) -> bool:
 
 
 def is_own(proposal: Proposal, person: Person | None) -> bool:
-    """Return whether the person asked for this change; ``None`` is the command line."""
+    """Return whether the person asked for this change, or set an override that shaped it.
+
+    ``None`` is the command line, which is one person whoever types.
+    """
     account = people.account_of(person) if person is not None else None
-    if proposal.requested_by_id is None and proposal.origin == Proposal.Origin.CONTROLLER:
-        return False
-    return proposal.requested_by_id == (account.pk if account else None)
+    return (account.pk if account else None) in proposal.asked_by
 
 
 def names(proposal: Proposal) -> str:

@@ -22,7 +22,7 @@ from controller.models.clock import database_now
 from controller.services import approvals, audit, people
 from controller.services.errors import ConflictError, InvalidError, MissingError
 from controller.services.people import Person
-from controller.services.rows import basis_of, needs_of
+from controller.services.rows import basis_columns, basis_of, needs_of
 from inventory.models import Service
 
 Look = Callable[[Service], Ground]
@@ -228,7 +228,7 @@ def _write(
 
 def _row(service: Service, asked: Asked, ground: Ground, judged: Judged) -> Proposal:
     spec, version = ground.ctx.spec, ground.ctx.state.resource_version
-    now = database_now()
+    now, basis = database_now(), basis_of(spec, judged.current, version)
     return Proposal(
         service=service,
         origin=asked.origin,
@@ -237,9 +237,8 @@ def _row(service: Service, asked: Asked, ground: Ground, judged: Judged) -> Prop
         **_counts(judged.current, judged.want),
         placement=judged.placement,
         predicted=judged.predicted,
-        resource_version=version,
-        policy_revision=spec.policy.version,
-        fingerprint=fingerprint(basis_of(spec, judged.current, version), judged.want),
+        **basis_columns(basis),
+        fingerprint=fingerprint(basis, judged.want),
         **needs_of(judged.change),
         created_at=now,
         evidence_at=now,

@@ -34,8 +34,11 @@ BODY: Final = (
     "needs",
     "needs_why",
     "requested_by_id",
+    "requesters",
     "resource_version",
     "policy_revision",
+    "mode",
+    "overrides",
     "fingerprint",
     "evidence_at",
     "expires_at",
@@ -61,6 +64,7 @@ KEPT_FOR: Final = timedelta(seconds=90)
 """A load that hovers at its limit must not take a proposal away from whoever reads it."""
 
 
+ASKED: Final = ("requested_by_id", "requesters")
 SEVERAL: Final = 3
 """A change of so many instances is still the same with one more or less."""
 
@@ -166,7 +170,7 @@ def _compare(
             changes.dropped.append((row.pk, now, reason))
         return
     wanted = proposal_row(entry, service=service, decision=decision, now=now)
-    wanted.requested_by_id = _pinned_by(entry)
+    wanted.requested_by_id, wanted.requesters = _asked_by(entry)
     if row is None:
         first = _first_half(wanted, entry)
         if first is not None:
@@ -202,13 +206,19 @@ def _confirmed(row: Proposal, wanted: Proposal, now: datetime) -> tuple[object, 
     return (row.pk, now, *(getattr(wanted, name) for name in CONFIRMED[1:]))
 
 
-def _pinned_by(entry: Entry) -> int | None:
-    """Return the account whose pin a decision carries out: they don't approve it themselves."""
-    steps = entry.decision.steps
-    keys = [one.override for one in steps if one.code is Code.PINNED and one.override is not None]
-    if not keys:
-        return None
-    return Override.objects.filter(pk=keys[0]).values_list("by_id", flat=True).first()
+def _asked_by(entry: Entry) -> tuple[int | None, list[int | None]]:
+    """Return the account whose pin a decision carries out, and all whose overrides shaped it.
+
+    None of them approves it themselves (A04).
+    """
+    bound = [one for one in entry.decision.steps if one.override is not None]
+    if not bound:
+        return None, []
+    rows = Override.objects.filter(pk__in={one.override for one in bound})
+    accounts = dict(rows.values_list("pk", "by_id"))
+    pins = [one.override for one in bound if one.code is Code.PINNED]
+    pinned_by = accounts.get(pins[0]) if pins and pins[0] is not None else None
+    return pinned_by, list(dict.fromkeys(accounts.values()))
 
 
 def _is_placed_alike(row: Proposal, wanted: Proposal) -> bool:
@@ -268,7 +278,7 @@ def _follow(wanted: Proposal, entry: Entry, first: Proposal, now: datetime) -> N
     wanted.state, wanted.decided_by = ProposalState.APPROVED, first.decided_by
     wanted.decided_at, wanted.decided_by_name = now, first.decided_by_name
     wanted.decided_reason = f"The second half of proposal {first.pk}, approved with the first."
-    for name in ("needs", "needs_why", "is_break_glass", "rule_id", "requested_by_id"):
+    for name in ("needs", "needs_why", "is_break_glass", "rule_id", *ASKED):
         setattr(wanted, name, getattr(first, name))
     if entry.memory.history.stage is not None:
         until = datetime.fromtimestamp(entry.memory.history.stage.until_s, UTC)

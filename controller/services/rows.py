@@ -266,6 +266,16 @@ def basis_of(spec: ServiceSpec, current: Instances, resource_version: str) -> Ba
     )
 
 
+def basis_columns(basis: Basis) -> dict[str, Any]:
+    """Return what a proposal rests on as columns, so that a change of it can be named."""
+    return {
+        "resource_version": basis.resource_version,
+        "policy_revision": basis.policy_version,
+        "mode": basis.mode.value,
+        "overrides": basis.overrides,
+    }
+
+
 def change_of(entry: Entry) -> Change:
     """Return what a decision asks people to approve."""
     wanted, (spec, _) = entry.decision, known(entry)
@@ -305,8 +315,8 @@ def _predicted(entry: Entry) -> dict[str, list[float | None]] | None:
 
 def proposal_row(entry: Entry, *, service: UUID, decision: int | None, now: datetime) -> Proposal:
     """Return a decision that asks for a person as a pending proposal."""
-    wanted, spec, version = entry.decision, *known(entry)
-    change = change_of(entry)
+    wanted, (spec, version) = entry.decision, known(entry)
+    change, basis = change_of(entry), basis_of(spec, wanted.current, version)
     return Proposal(
         service_id=service,
         decision_id=decision,
@@ -320,11 +330,8 @@ def proposal_row(entry: Entry, *, service: UUID, decision: int | None, now: date
         placement=entry.placement,
         predicted=_predicted(entry),
         **needs_of(change),
-        resource_version=version,
-        policy_revision=wanted.policy_version,
-        fingerprint=fingerprint(
-            basis_of(spec, wanted.current, version), wanted.final, wanted.then
-        ),
+        **basis_columns(basis),
+        fingerprint=fingerprint(basis, wanted.final, wanted.then),
         created_at=now,
         evidence_at=now,
         expires_at=now + timedelta(seconds=lasts_s(change, spec.policy)),

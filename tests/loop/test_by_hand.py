@@ -3,10 +3,12 @@
 from datetime import timedelta
 
 import pytest
+from django.test import Client
 
 from controller.core.approval_rules import Direction, Rule
 from controller.core.budgets import USUAL
 from controller.core.lifecycle import ActionState
+from controller.core.overrides import OverrideKind
 from controller.core.types import Instances
 from controller.models import (
     Action,
@@ -20,15 +22,24 @@ from controller.models import (
 from controller.models.clock import database_now
 from controller.selectors import by_hand
 from controller.selectors.removals import removed_gpus
-from controller.services import actions, approval_rules, approvals, approvers, manual
+from controller.services import (
+    actions,
+    approval_rules,
+    approvals,
+    approvers,
+    manual,
+    overriding,
+)
 from controller.services.approval_rules import Named
 from controller.services.errors import ConflictError, ForbiddenError, InvalidError
 from controller.services.manual import Asked
+from controller.services.people import CommandLine, Person
 from inventory.models import Service
 from inventory.snapshot import service_spec
 from tests.clusters import Cluster
 from tests.factories import make_service
 from tests.loop.test_tick import run
+from tests.pages.reading import reading
 from tests.services.people import person
 from tests.sources import ArraySource
 
@@ -47,10 +58,10 @@ def by_olga(service: Service, want: tuple[int, int] = (2, 5)) -> Proposal:
     )
 
 
-def approve(proposal: Proposal) -> None:
-    approvals.approve(
+def approve(proposal: Proposal, user: Person | None = None) -> Proposal:
+    return approvals.approve(
         proposal.pk,
-        user=person("ana"),
+        user=user or person("ana"),
         version=proposal.version,
         fingerprint=proposal.fingerprint,
     )
@@ -139,6 +150,52 @@ def test_a_policy_that_changed_after_recording_stops_it_a03() -> None:
 
     assert actions.run(started, actuator_of=cluster.of) == ActionState.CANCELLED
     assert cluster.writes == []
+
+
+BY_OVERRIDE = [
+    pytest.param(OverrideKind.PIN, {"prefill": 2, "decode": 6}, id="a pin of 2 and 6"),
+    pytest.param(OverrideKind.BOUNDS, {"decode_min": 6}, id="at least 6 decode"),
+    pytest.param(OverrideKind.RATIO, {"min": 0.9, "max": 1.1}, id="as much prefill as decode"),
+]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("kind", "values"), BY_OVERRIDE)
+@pytest.mark.parametrize("who", ["ana", "command line"])
+def test_nobody_approves_what_their_override_shaped_a04(
+    who: str, kind: OverrideKind, values: dict[str, float], client: Client
+) -> None:
+    """At 2 prefill and 4 decode within tolerance: the override alone asks for more."""
+    service, ana, ben = make_service("chat", mode="approve"), person("ana"), person("ben")
+    setter = ana if who == "ana" else CommandLine("root")
+    until = database_now() + timedelta(hours=1)
+    overriding.place(kind, service, values, ends_at=until, reason="hold", user=setter)
+    rule(rule=Rule(Direction.ANY))
+    run(ArraySource().now_reports("chat", decode_tps=3900.0))
+    proposal = Proposal.objects.get()
+    assert "),." not in proposal.sentence
+    assert proposal.state == "pending", "no rule approves what a person asked for"
+
+    with pytest.raises(ForbiddenError, match=r"another person approves it"):
+        approve(proposal, user=setter)
+    if who == "ana":
+        client.force_login(ana)
+        assert "another person approves it" in reading(client, f"/approvals/{proposal.pk}/")
+        assert f"/approvals/{proposal.pk}/" not in client.get("/approvals/").content.decode()
+    client.force_login(ben)
+    assert "(you may)" in reading(client, f"/approvals/{proposal.pk}/")
+    assert approve(proposal, user=ben).state == "approved"
+
+
+@pytest.mark.django_db
+def test_the_command_line_does_not_approve_what_it_proposed_a04() -> None:
+    service = make_service("chat", mode="approve")
+    run(ArraySource())
+    asked = Asked(Instances(2, 5), "launch")
+    made = manual.propose(service, asked, user=CommandLine("root"), look=by_hand.ground)
+
+    with pytest.raises(ForbiddenError, match=r"^command line \(root\) asked for this change"):
+        approve(made, user=CommandLine("root"))
 
 
 def rule(**fields: object) -> ApprovalRule:
