@@ -37,13 +37,12 @@ class Orders:
         return steered(spec, found, now_s, wrong) if found or wrong else spec
 
 
-def read(kind: OverrideKind | None = None) -> Orders:
-    """Read what is in force, of one kind or all.
+def read() -> Orders:
+    """Read what is in force.
 
     One query, and one more while a region or a cluster is covered.
     """
-    found = Row.objects.filter(in_time(Now())).select_related(*PARTS)
-    rows = list(found if kind is None else found.filter(kind=kind))
+    rows = list(Row.objects.filter(in_time(Now())).select_related(*PARTS))
     wide = any(row.region_id or row.cluster_id for row in rows)
     members = _members() if wide else ()
     of_all, unreadable_of_all = [], []

@@ -42,6 +42,10 @@ class Rearrangement(models.Model):
     gain = models.JSONField(default=dict)
     cost = models.JSONField(default=dict)
     sentence = models.TextField()
+    basis = models.JSONField(
+        default=dict,
+        help_text="Policy revision, mode and overrides by service, as they were approved (A03).",
+    )
     inventory_version = models.BigIntegerField()
     touched = models.CharField(max_length=64, help_text="Digest of the domains it touches (S20).")
     created_at = models.DateTimeField()

@@ -1,18 +1,21 @@
 """All nodes and services as a placement cycle starts from them, and who was refused before."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from controller.core.overrides import OverrideKind, fault_of
+from controller.core.overrides import Override, OverrideKind, fault_of, ruling
 from controller.core.placement.excluding import excluding
 from controller.core.placement.layout import Facts
 from controller.core.placement.limiting import NO_ROOM
 from controller.core.placement.preview import Situation
+from controller.core.placement.ruled import floor_of
 from controller.core.placement.values import Request, Tenant
 from controller.core.types import Instances, Role
 from controller.models import ServiceStatus, orders
 from controller.models.clock import database_now
+from controller.models.orders import Orders
 from controller.selectors.placing import Nodes, rows_of, tenants_of
 from inventory.models import Service
 from inventory.snapshot import newest_version
@@ -45,21 +48,47 @@ def situation() -> Situation:
         if home.get(tenant.name) in known
     }
     unreadable = {slug: why for slug, why in found.unreadable.items() if home.get(slug) in known}
-    tenants, facts = _excluded(nodes, tenants)
-    return Situation(nodes.rows, tenants, facts, newest_version(), watched, unreadable, wished)
+    in_force = orders.read()
+    now_s = database_now().timestamp() if in_force.of_all or in_force.of_one else 0.0
+    ruled = _ruled(tenants, in_force, now_s)
+    floors = {slug: floor_of(tenants[slug].counts, found) for slug, found in ruled.items()}
+    watched |= {slug for slug, found in ruled.items() if _of(OverrideKind.ADVISORY, found)}
+    tenants, facts = _excluded(nodes, tenants, ruled, now_s)
+    return Situation(
+        nodes.rows, tenants, facts, newest_version(), watched, unreadable, wished, floors
+    )
 
 
-def _excluded(nodes: Nodes, tenants: dict[str, Tenant]) -> tuple[dict[str, Tenant], Facts]:
-    """Return services and facts under the exclusions in force; one query, two with clusters'."""
-    in_force = orders.read(OverrideKind.EXCLUDE)
-    ruled = {
-        slug: [one for one in in_force.over(slug) if fault_of(one.kind, one.values) is None]
-        for slug in tenants
+Ruled = Mapping[str, Sequence[Override]]
+"""The overrides that rule by service, for those under any."""
+
+
+def _ruled(services: Iterable[str], in_force: Orders, now_s: float) -> Ruled:
+    """Return what rules over services, without what can't be used."""
+    found = {
+        slug: ruling(
+            [one for one in in_force.over(slug) if fault_of(one.kind, one.values) is None], now_s
+        )
+        for slug in services
     }
-    exclusions = {slug: found for slug, found in ruled.items() if found}
+    return {slug: ones for slug, ones in found.items() if ones}
+
+
+def _of(kind: OverrideKind, found: Iterable[Override]) -> list[Override]:
+    return [one for one in found if one.kind is kind]
+
+
+def _excluded(
+    nodes: Nodes, tenants: dict[str, Tenant], ruled: Ruled, now_s: float
+) -> tuple[dict[str, Tenant], Facts]:
+    """Return services and facts under the exclusions in force."""
+    exclusions = {
+        slug: closed
+        for slug, found in ruled.items()
+        if (closed := _of(OverrideKind.EXCLUDE, found))
+    }
     if not exclusions:
         return tenants, nodes.facts
-    now_s = database_now().timestamp()
     return excluding(nodes.rows, tenants, nodes.facts, exclusions, now_s)
 
 

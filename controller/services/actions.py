@@ -36,15 +36,14 @@ from controller.core.ports import (
 from controller.core.reasons import Code
 from controller.core.registration import InStep, PlainRule
 from controller.core.starts import START_S
-from controller.core.types import Hold, Instances, Mode, Role, ServiceSpec, Stage
+from controller.core.types import Hold, Instances, Mode, Role, Stage
 from controller.models import Action, Proposal, Rearrangement, ServiceStatus, holds, orders
 from controller.models.clock import database_now
 from controller.models.scopes import About, within
-from controller.services import approvers, audit, exchanges, leadership, outside, people
-from controller.services.rows import basis_of, order_of
+from controller.services import approvers, audit, exchanges, leadership, moving, outside
+from controller.services.rows import basis_of, order_of, steered
 from inventory.models import Policy, Service
 from inventory.services import bindings
-from inventory.snapshot import service_spec
 from inventory.touched import touched
 
 log = structlog.get_logger(__name__)
@@ -132,7 +131,7 @@ def _obstacles(proposal: Proposal) -> Iterator[Obstacle]:
     now = database_now()
     status = ServiceStatus.objects.filter(service=proposal.service_id).first()
     try:
-        spec = _steered(proposal.service, now)
+        spec = steered(proposal.service, now)
     except (ObjectDoesNotExist, KeyError, ValueError):
         yield ProposalState.STALE, "The service's configuration can't be read any more."
         return
@@ -159,14 +158,9 @@ def _obstacles(proposal: Proposal) -> Iterator[Obstacle]:
         yield ProposalState.STALE, words
 
 
-def _steered(service: Service, now: datetime) -> ServiceSpec:
-    """Return a service under the overrides in force."""
-    return orders.read_for(service).steer(service_spec(service), now.timestamp())
-
-
 def _digest(service: Service) -> str:
     """Return what tells the overrides in force over a service from others."""
-    return digest(_steered(service, database_now()).overrides)
+    return digest(steered(service, database_now()).overrides)
 
 
 def _close(proposal: Proposal, refusal: ProposalState | None, text: str) -> None:
@@ -245,7 +239,7 @@ def _in_step(proposal: Proposal) -> PlainRule | None:
     rule = InStep.of(
         Instances(proposal.to_prefill, proposal.to_decode),
         Instances(status.prefill_ready, status.decode_ready),
-        _steered(proposal.service, database_now()),
+        steered(proposal.service, database_now()),
         now_s=database_now().timestamp(),
         lead_s=forecast.get("lead_s", START_S),
     )
@@ -360,15 +354,14 @@ def _objections(action: Action) -> Iterator[str]:
     moves = action.rearrangement
     if moves is not None and moves.state != ProposalState.APPLYING:
         yield f"The moves it belongs to are {moves.state}."
-    decider = moves.decided_by if moves is not None else None
-    if decider is not None and not people.may(decider, people.APPROVE, moves):
-        yield f"{decider.get_username()} no longer has the right to approve."
+    if moves is not None:
+        yield from moving.objections(moves)
 
 
 def _overridden(action: Action) -> Iterator[str]:
     """Yield what speaks against an action by the overrides in force now (S17, A03)."""
     try:
-        spec = _steered(action.service, database_now())
+        spec = steered(action.service, database_now())
     except (ObjectDoesNotExist, KeyError, ValueError):
         yield "The service's configuration can't be read any more."
         return

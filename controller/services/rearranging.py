@@ -15,9 +15,9 @@ from controller.core.lifecycle import IN_FLIGHT, ActionState, ProposalState
 from controller.core.placement.advice import Advice, services_of
 from controller.core.placement.plan_plain import NOWHERE, PlainMove, PlainPlacement, nodes_of
 from controller.core.words import clean
-from controller.models import Action, Rearrangement, ServiceStatus, holds, orders
+from controller.models import Action, Rearrangement, ServiceStatus, holds
 from controller.models.clock import database_now
-from controller.services import audit, leadership, people, placing
+from controller.services import audit, leadership, moving, people, placing
 from controller.services.actions import action_of
 from controller.services.errors import ConflictError, MissingError
 from controller.services.people import Person
@@ -101,18 +101,14 @@ def _goes_by_rule(row: Rearrangement, advice: Advice, failed: Collection[str]) -
         and row.service.mode == Service.Mode.AUTOMATIC
         and advice.key not in failed
         and not _frozen(row, by_rule=True)
-        and not _is_watched(row.service)
+        and not any(moving.obstacles(row))
     )
-
-
-def _is_watched(service: Service) -> bool:
-    """Return whether the service is only observed for a while: its turn comes after (S17)."""
-    return Service.objects.filter(orders.advisory("pk"), pk=service.pk).exists()
 
 
 def _approve_by_rule(row: Rearrangement, now: datetime) -> None:
     row.state, row.decided_at, row.decided_reason = ProposalState.APPROVED, now, BY_RULE
-    row.save(update_fields=["state", "decided_at", "decided_reason"])
+    row.basis = moving.basis(row)
+    row.save(update_fields=["state", "decided_at", "decided_reason", "basis"])
     audit.record(
         actor="controller",
         verb="approved",
@@ -196,17 +192,20 @@ def _touched(body: Mapping[str, Any]) -> str:
 def approve(pk: int, *, user: Person, version: int, reason: str = "") -> Rearrangement:
     """Let the moves be made; returns the row as approved.
 
-    Counts only while it waits unexpired in the ``version`` the person saw and nothing is frozen.
-    The same person's second request changes nothing. Raises :class:`ForbiddenError`,
+    Counts only while it waits unexpired in the ``version`` the person saw, nothing is frozen, no
+    override or limit forbids it and one person may approve it, with the right over every service
+    it changes. The same person's second request changes nothing. Raises :class:`ForbiddenError`,
     :class:`ConflictError`, :class:`MissingError`.
     """
     found = _find(pk)
-    people.require(user, people.APPROVE, found)
+    moving.require(user, found)
     reason = people.reason_text(reason, needed=False)
-    frozen = _frozen(found)
-    if frozen:
-        audit.too_late(found, user.get_username(), frozen)
-        raise ConflictError(frozen)
+    refused = _frozen(found)
+    if not refused and found.state == PENDING:
+        refused = next(moving.obstacles(found), "")
+    if refused:
+        audit.too_late(found, user.get_username(), refused)
+        raise ConflictError(refused)
     return _decide(found, ProposalState.APPROVED, user=user, version=version, reason=reason)
 
 
@@ -232,9 +231,11 @@ def _find(pk: int) -> Rearrangement:
 def _decide(
     found: Rearrangement, state: ProposalState, *, user: Person, version: int, reason: str
 ) -> Rearrangement:
-    closed: dict[str, Any] = {}
-    if state is ProposalState.REJECTED:
-        closed = {
+    further: dict[str, Any] = {}
+    if state is ProposalState.APPROVED and found.state == PENDING:
+        further = {"basis": moving.basis(found)}
+    elif state is ProposalState.REJECTED:
+        further = {
             "closed_at": Now(),
             "closed_reason": f"Rejected by {user.get_username()}: {reason}",
         }
@@ -247,7 +248,7 @@ def _decide(
             decided_at=Now(),
             decided_by=people.account_of(user),
             decided_reason=reason,
-            **closed,
+            **further,
         ):
             transaction.on_commit(placing.enqueue, robust=True)
             audit.record(
@@ -277,9 +278,9 @@ def _conflict(found: Rearrangement, version: int) -> str:
         return f"{who} {verb} this {phrases.ago(since_s)}."
     if found.state != PENDING:
         return f"These moves are {found.state}. {found.closed_reason}".strip()
-    changed = found.version != version
-    said = "The controller changed the moves" if changed else f"Expired {found.expires_at:%H:%M}"
-    return f"{said}: look again."
+    if found.version != version:
+        return "The controller changed the moves: look again."
+    return f"Expired {found.expires_at:%H:%M} UTC: look again."
 
 
 def advance() -> None:
@@ -313,9 +314,7 @@ def _begin(row: Rearrangement) -> None:
     if row.expires_at <= database_now():
         _close(row, ProposalState.EXPIRED, "Approved, but not begun before it expired.")
         return
-    said = _frozen(row, by_rule=row.decided_by is None) or _without_right(row)
-    if not said and row.touched != _touched(row.body):
-        said = CHANGED
+    said = _standing_in_the_way(row)
     if said:
         _close(row, ProposalState.STALE, said)
         return
@@ -336,15 +335,18 @@ def _frozen(row: Rearrangement, *, by_rule: bool = False) -> str:
     return ""
 
 
-def _without_right(row: Rearrangement) -> str:
+def _standing_in_the_way(row: Rearrangement) -> str:
+    """Return why approved moves, or the rest of them, must not go on, if so (S18, A03, A04)."""
+    frozen = _frozen(row, by_rule=row.decided_by is None)
+    if frozen:
+        return frozen
     if row.decided_by is None:
         mode = row.service.mode if row.service and row.decided_reason == BY_RULE else ""
-        return (
-            "" if mode == Service.Mode.AUTOMATIC else "The service is no longer in mode automatic."
-        )
-    if not people.may(row.decided_by, people.APPROVE, row):
-        return f"{row.decided_by.get_username()} no longer has the right to approve."
-    return ""
+        if mode != Service.Mode.AUTOMATIC:
+            return "The service is no longer in mode automatic."
+    if row.touched != _touched(row.body):
+        return CHANGED
+    return next(moving.objections(row), "")
 
 
 def _step(row: Rearrangement) -> None:
@@ -375,12 +377,9 @@ def _step(row: Rearrangement) -> None:
 
 
 def _begin_steps(row: Rearrangement, due: Sequence[str]) -> None:
-    said = _frozen(row, by_rule=row.decided_by is None) if due else ""
+    said = _standing_in_the_way(row) if due else ""
     if said:
         _close(row, ProposalState.STALE, f"{said} What was moved before stays so.")
-        return
-    if due and row.touched != _touched(row.body):
-        _close(row, ProposalState.STALE, f"{CHANGED} What was moved before stays so.")
         return
     for slug in due:
         said = _record(row, slug)

@@ -38,9 +38,10 @@ from controller.core.types import (
     ServiceState,
     Signals,
 )
-from controller.models import Action, PoolSample, Proposal
+from controller.models import Action, PoolSample, Proposal, orders
 from controller.models import Decision as DecisionRow
-from inventory.snapshot import Snapshot
+from inventory.models import Service
+from inventory.snapshot import Snapshot, service_spec
 
 OLDEST_S: Final = 60.0
 """A sample older than this is not what the service reported now."""
@@ -251,6 +252,11 @@ def instances_of(instances: Sequence[InstanceRef]) -> list[dict[str, str]]:
         }
         for one in instances
     ]
+
+
+def steered(service: Service, now: datetime) -> ServiceSpec:
+    """Return a service under the overrides in force."""
+    return orders.read_for(service).steer(service_spec(service), now.timestamp())
 
 
 def basis_of(spec: ServiceSpec, current: Instances, resource_version: str) -> Basis:

@@ -372,7 +372,7 @@ def test_what_is_not_there_is_said_so() -> None:
     [
         pytest.param({"version": 2}, 1, "The controller changed the moves", id="changed"),
         pytest.param({"state": "superseded"}, 1, "These moves are superseded", id="ended"),
-        pytest.param({"expires_at": "2000-01-01T00:00Z"}, 1, "Expired 00:00", id="expired"),
+        pytest.param({"expires_at": "2000-01-01T00:00Z"}, 1, "Expired 00:00 UTC", id="expired"),
         pytest.param({}, 2, "The controller changed the moves", id="a-version-nobody-saw"),
     ],
 )
@@ -588,7 +588,7 @@ def test_an_approver_who_lost_the_right_makes_it_stale_a04_s18(disabled: bool) -
     row = approved()
     _demote("ana", disabled=disabled)
     rearranging.advance()
-    assert now_of(row) == ("stale", "ana no longer has the right to approve.")
+    assert now_of(row) == ("stale", "ana no longer has the right to approve for chat.")
     assert not Action.objects.exists()
 
 
@@ -771,13 +771,13 @@ def test_it_is_carried_out_as_approved(nodes: list[Node]) -> None:
     row = _give_way()
     rearranging.advance()
     action = Action.objects.get()
-    assert (action.service, action.from_decode, action.to_decode) == (low, 4, 1)
+    assert (action.service, action.from_decode, action.to_decode) == (low, 4, 2)
     assert placing.place_due(situation) == [action.pk], "what goes needs no GPU"
     cluster = Cluster()
     assert actions.run(action.pk, actuator_of=cluster.of) == "applied"
     (order,) = cluster.orders
-    assert (order.want, order.leave) == (Instances(2, 1), ("low-d-0", "low-d-1", "low-d-2"))
-    ServiceStatus.objects.filter(service=low).update(decode_ready=1)
+    assert (order.want, order.leave) == (Instances(2, 2), ("low-d-0", "low-d-1"))
+    ServiceStatus.objects.filter(service=low).update(decode_ready=2)
     _settled("low")
     rearranging.advance()
     assert now_of(row) == ("applied", "")
@@ -810,10 +810,10 @@ def _gives_way() -> Advice:
     return Advice(
         "shrink",
         "high",
-        "Shrink low decode 4 → 1, so that high of higher priority fits.",
-        shrinks=(shrink(),),
+        "Shrink low decode 4 → 2, so that high of higher priority fits.",
+        shrinks=(shrink(after=2),),
         gain={"services": ["high"], "instances": 2},
-        cost={"instances": 3, "gpus": 6},
+        cost={"instances": 2, "gpus": 4},
     )
 
 

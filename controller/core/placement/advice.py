@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from controller.core.fleet import Level
+from controller.core.pairs import larger
 from controller.core.placement.choose import Ask
 from controller.core.placement.cycle import choosing_of, wanted_of
 from controller.core.placement.defragment import Rearranging, make_room
@@ -30,6 +31,8 @@ USUAL: Final = Disruption(instances=8)
 
 LOOKED_AT: Final = 5
 """So many refused requests are looked at each time."""
+
+NOBODY: Final = Instances(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +155,14 @@ def _asks(situation: Situation, requests: Sequence[Request]) -> list[Ask]:
 
 
 def steered(situation: Situation) -> list[Tenant]:
-    """Return the services, those that are only observed with nothing to give."""
+    """Return the services with no more to give than people let them; the observed with nothing."""
     return [
-        replace(tenant, least=tenant.counts) if name in situation.watched else tenant
+        replace(
+            tenant,
+            least=tenant.counts
+            if name in situation.watched
+            else larger(tenant.least, situation.floors.get(name, NOBODY)),
+        )
         for name, tenant in situation.tenants.items()
     ]
 

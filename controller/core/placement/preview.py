@@ -27,7 +27,8 @@ class Situation:
     Services of clusters of which no node is known are not among the tenants: nobody can say where
     they would go, so they are not placed. ``watched`` are those that are only observed: nothing of
     theirs is moved, replaced or shrunk. ``unreadable`` are those that can't be read, with why.
-    ``wished`` are the counts last asked of the clusters, where these are known.
+    ``wished`` are the counts last asked of the clusters, where these are known; ``floors`` the
+    fewest instances that overrides let services shrink to for others, where any do.
     """
 
     rows: Sequence[NodeRow]
@@ -37,6 +38,7 @@ class Situation:
     watched: frozenset[str] = frozenset()
     unreadable: Mapping[str, str] = field(default_factory=dict)
     wished: Mapping[str, Instances] = field(default_factory=dict)
+    floors: Mapping[str, Instances] = field(default_factory=dict)
     fleets: dict[str, Fleet] = field(default_factory=dict)
 
     @property

@@ -66,3 +66,13 @@ def test_a_service_that_is_only_observed_gives_nothing_and_gets_nothing() -> Non
     assert not [
         one for one in advise(situation(lost=True, watched=frozenset({"lead"})), []) if one.asks
     ]
+
+
+def test_a_service_gives_no_more_than_people_let_it() -> None:
+    # lead holds 3 pairs: with a floor of 2 it gives 1, with one of 3 nothing.
+    held = {}
+    for floor in (2, 3):
+        now = replace(situation(lost=True), floors={"lead": Instances(floor, floor)})
+        held[floor] = [one for one in advise(now, []) if one.asks]
+    assert [one["after"] for one in held[2][0].shrinks] == [{"prefill": 2, "decode": 2}]
+    assert held[3] == []
