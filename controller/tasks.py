@@ -24,6 +24,7 @@ from controller.services import (
     backtest_jobs,
     backtest_load,
     fleet,
+    granting,
     import_jobs,
     leadership,
     overriding,
@@ -104,6 +105,7 @@ def sweep() -> None:
     now = database_now()
     approvals.expire_due(now)
     _alone(overriding.note_ended)
+    _alone(granting.note_over)
     found = actions.due(now)
     for proposal in found.approved:
         _alone(run_proposal, proposal)

@@ -66,6 +66,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "heteroscale_site.middleware.AuditedMiddleware",
+    "heteroscale_site.middleware.NoZeroByteMiddleware",
     # First, so that the redirect to HTTPS and the refusal of a host carry the policy as well.
     "csp.middleware.CSPMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",

@@ -62,6 +62,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "policysuggestion": "suggestion",
     "rearrangement": "moves",
     "group": "role",
+    "name": "the name",
     "rolespec": "role of a service",
     "savedview": "saved view",
     "user": "account",

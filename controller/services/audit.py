@@ -73,13 +73,14 @@ def record_each(
 def record_sign_in(name: str, verb: str, *, pk: int | None, reason: str = "") -> None:
     """Add that somebody signed in or out, or tried to under ``name``; no password is ever known.
 
-    ``pk`` is the account, ``None`` where the name and the password fitted none.
+    ``pk`` is the account, ``None`` where the name and the password fitted none: then the object is
+    the name as typed, which may be the number of an account and is none.
     """
     AuditEvent.objects.create(
         at=Now(),
         actor=clean(name)[:160] if pk is not None else "anonymous",
         verb=verb,
-        object_type="user",
+        object_type="user" if pk is not None else "name",
         object_id=str(pk) if pk is not None else clean(name)[:64],
         reason=reason,
         request_id=REQUEST_ID.get(),

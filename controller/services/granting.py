@@ -1,11 +1,11 @@
 """Roles of one person within a scope: given with a reason, and ended."""
 
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
 from controller.core import phrases
@@ -97,9 +97,28 @@ def _refuse_self(user: User, role: str, scope: About, by: Person) -> None:
 
 def _close_expired(row: dict[str, object]) -> None:
     """End what ran out, so that the same role may be given again."""
-    Grant.objects.filter(**row, ended_at=None, expires_at__lte=Now()).update(
+    _close(Grant.objects.filter(**row))
+
+
+def note_over() -> int:
+    """Write once into the audit which roles ran out; returns how many."""
+    with transaction.atomic():
+        return _close(Grant.objects.all())
+
+
+def _close(grants: QuerySet[Grant]) -> int:
+    over = grants.filter(ended_at=None, expires_at__lte=Now())
+    parts = ("user", "region", "cluster", "service")
+    rows = list(over.select_for_update(of=("self",)).select_related(*parts))
+    if not rows:
+        return 0
+    Grant.objects.filter(pk__in=[row.pk for row in rows]).update(
         ended_at=F("expires_at"), ended_by_name=ITS_TIME
     )
+    audit.record_each(
+        ((row, _told(row), {}) for row in rows), actor="controller", verb="role ran out"
+    )
+    return len(rows)
 
 
 def _already(row: dict[str, object], scope: About) -> ConflictError:
@@ -122,12 +141,7 @@ def _find(pk: int) -> Grant:
 
 
 def _record(row: Grant, by: Person, verb: str, reason: str, *, is_held: bool) -> None:
-    told = {
-        "person": row.user.get_username(),
-        "role": row.role,
-        "scope": key_of(row.about),
-        "until": row.expires_at.isoformat() if row.expires_at else None,
-    }
+    told = _told(row)
     audit.record(
         actor=by.get_username(),
         verb=verb,
@@ -136,3 +150,12 @@ def _record(row: Grant, by: Person, verb: str, reason: str, *, is_held: bool) ->
         after=told if is_held else {},
         reason=reason,
     )
+
+
+def _told(row: Grant) -> dict[str, Any]:
+    return {
+        "person": row.user.get_username(),
+        "role": row.role,
+        "scope": key_of(row.about),
+        "until": row.expires_at.isoformat() if row.expires_at else None,
+    }

@@ -1,9 +1,10 @@
 """The controller's side of proposals: made, refreshed, changed or superseded by a tick."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from django.db.models import F, Q, QuerySet
@@ -15,7 +16,7 @@ from controller.core.lifecycle import ProposalState
 from controller.core.placement.plan_plain import what_matters
 from controller.core.reasons import UNJUDGED, Code
 from controller.core.types import Gate, Instances, Mode, Role
-from controller.models import Override, Proposal, ServiceStatus
+from controller.models import Override, Proposal, ServiceStatus, Verdict
 from controller.services import approvals, approvers, audit
 from controller.services.rows import Entry, basis_of, known, proposal_row
 from inventory.services import bulk
@@ -119,8 +120,8 @@ class _Changes:
     followed: dict[UUID, Proposal] = field(default_factory=dict)
     """The approved proposals that made ones are the second halves of, by service."""
     confirmed: list[tuple[object, ...]] = field(default_factory=list)
-    changed: list[tuple[object, ...]] = field(default_factory=list)
-    dropped: list[tuple[object, ...]] = field(default_factory=list)
+    changed: list[tuple[Any, ...]] = field(default_factory=list)
+    dropped: list[tuple[int, datetime, str]] = field(default_factory=list)
 
 
 def write(
@@ -140,9 +141,9 @@ def write(
     """
     found = {
         row.service_id: row
-        for row in Proposal.objects.select_for_update().filter(
-            state__in=(ProposalState.PENDING, ProposalState.APPROVED, ProposalState.APPLYING)
-        )
+        for row in Proposal.objects.select_for_update(of=("self",))
+        .select_related("service")
+        .filter(state__in=(ProposalState.PENDING, ProposalState.APPROVED, ProposalState.APPLYING))
     }
     changes = _Changes()
     for entry in entries:
@@ -157,6 +158,7 @@ def write(
                 changes.dropped.append((row.pk, now, _OVERTAKEN))
         elif row is None or row.state == ProposalState.PENDING:
             _compare(row, entry, (service, decisions[entry.key][0], now), changes)
+    _tell(changes, {row.pk: row for row in found.values()})
     _apply(changes)
 
 
@@ -295,6 +297,34 @@ def _still_waits(entry: Entry, wanted: Proposal) -> bool:
         service=wanted.service_id, exchange=stage and stage_plain(stage)
     )
     return rows.values_list("pk", flat=True).first() is not None
+
+
+def _tell(changes: _Changes, rows: Mapping[int, Proposal]) -> None:
+    """Audit what the controller takes away: a proposal, or the approvals of an older body."""
+    if changes.dropped:
+        told = [(rows[cells[0]], str(cells[-1])) for cells in changes.dropped]
+        approvals.record_closed(told, ProposalState.SUPERSEDED)
+    if not changes.changed:
+        return
+    given: dict[int, list[str]] = defaultdict(list)
+    of_now = Verdict.objects.filter(
+        proposal__in=[cells[0] for cells in changes.changed], version=F("proposal__version")
+    )
+    for pk, name in of_now.order_by("pk").values_list("proposal", "by_name"):
+        given[pk].append(name)
+    audit.record_each(
+        (
+            (
+                rows[pk],
+                {"approvals": names} | approvals.body_of(rows[pk]),
+                {"approvals": [], "version": rows[pk].version + 1},
+            )
+            for pk, names in given.items()
+        ),
+        actor="controller",
+        verb="changed what was approved",
+        reason="An approval is of what was seen: the new figures take new ones.",
+    )
 
 
 def _apply(changes: _Changes) -> None:

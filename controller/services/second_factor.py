@@ -102,9 +102,15 @@ def renew_codes(user: User) -> list[str]:
 def check(user: User, code: str) -> bool:
     """Return whether the code is one of now or an unused recovery code, and spend it.
 
-    Of two uses at once one gets through. Raises :class:`UnreadableError`.
+    Of two uses at once one gets through; a wrong one is audited. Raises :class:`UnreadableError`.
     """
-    plain = "".join(code.split())
+    is_right = _spend(user, "".join(code.split()))
+    if not is_right:
+        audit.record_sign_in(user.get_username(), "gave a wrong code", pk=user.pk)
+    return is_right
+
+
+def _spend(user: User, plain: str) -> bool:
     if len(plain) == one_time.DIGITS:
         factor = SecondFactor.objects.filter(account=user, confirmed_at__isnull=False).first()
         return factor is not None and _spend_step(factor, plain)

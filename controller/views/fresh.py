@@ -13,7 +13,7 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 
-from controller.services import second_factor, sessions, throttle
+from controller.services import audit, second_factor, sessions, throttle
 from controller.services.secrecy import UnreadableError
 from controller.services.throttle import Door, ShutError
 from controller.views import shell
@@ -23,6 +23,7 @@ from controller.views.landing import landing
 View = Callable[..., HttpResponse]
 WRONG_PASSWORD = "That is not your password."  # noqa: S105 - the sentence that says so
 WRONG_CODE = "That is not a code of now, nor an unused recovery code."
+ASKED_AGAIN = "Asked again who is there, within a session."
 ELSEWHERE = "You have no password here: prove it to the identity provider."
 UNREADABLE = (
     "Your second factor can't be read: SECRET_KEY was changed. An administrator has to reset it."
@@ -77,6 +78,9 @@ class ProofForm(forms.Form):
 
     def _wrong(self, given: dict[str, str]) -> str:
         if "password" in self.fields and not self.user.check_password(given["password"]):
+            audit.record_sign_in(
+                self.user.username, "gave a wrong password", pk=self.user.pk, reason=ASKED_AGAIN
+            )
             return WRONG_PASSWORD
         return wrong_code(self.user, given["code"]) if "code" in self.fields else ""
 

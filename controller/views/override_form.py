@@ -105,7 +105,10 @@ class LastsForm(forms.Form):
         if given["lasts"] == UNTIL:
             ends: datetime = given["ends"]
             return ends
-        return begin + timedelta(minutes=int(given["lasts"]))
+        try:
+            return begin + timedelta(minutes=int(given["lasts"]))
+        except OverflowError:  # later than the last year there is: refused as too far ahead
+            return begin
 
 
 class ExtendForm(LastsForm):

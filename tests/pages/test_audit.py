@@ -238,7 +238,7 @@ def test_signing_in_out_and_in_vain_is_audited_without_the_password(client: Clie
     client.post("/sign-out/")
     fields = ("actor", "verb", "object_type", "object_id", "address")
     assert list(AuditEvent.objects.order_by("pk").values_list(*fields)) == [
-        ("anonymous", "was refused sign-in", "user", "ana =1[31m", "127.0.0.1"),
+        ("anonymous", "was refused sign-in", "name", "ana =1[31m", "127.0.0.1"),
         ("ana", "signed in", "user", str(ana.pk), "127.0.0.1"),
         ("ana", "signed out", "user", str(ana.pk), "127.0.0.1"),
     ]
