@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import LiteralString
+from datetime import timedelta
+from typing import Any, LiteralString
 
 import pytest
 from django.db import connection, transaction
@@ -149,9 +150,31 @@ def test_the_newest_decision_still_takes_equal_ones() -> None:
     service = factories.make_service("chat")
     newest = factories.make_decision(service, seq=1)
     with as_application():
-        Decision.objects.filter(pk=newest.pk).update(count=2, sentence="Again.")
+        later = newest.last_at + timedelta(seconds=15)
+        Decision.objects.filter(pk=newest.pk).update(count=2, last_at=later, sentence="Again.")
     newest.refresh_from_db()
     assert (newest.count, newest.sentence) == (2, "Again.")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "given",
+    [
+        pytest.param({}, id="alone"),
+        pytest.param({"count": 2}, id="counted, and not later"),
+        pytest.param({"last_at": factories.NOW + timedelta(days=999)}, id="later, not counted"),
+        pytest.param(
+            {"count": 3, "last_at": factories.NOW + timedelta(days=999)}, id="two at once"
+        ),
+    ],
+)
+def test_the_newest_decision_is_rewritten_no_other_way_than_a_tick_lengthens_it_s22(
+    given: dict[str, Any],
+) -> None:
+    newest = factories.make_decision(factories.make_service("chat"), seq=1)
+    for forged in ({"sentence": "Forged."}, {"steps": []}, {"inputs": []}, {"load": 9.0}):
+        with pytest.raises(REFUSED, match="only lengthened"), as_application():
+            Decision.objects.filter(pk=newest.pk).update(**given, **forged)
 
 
 @pytest.mark.django_db
