@@ -26,5 +26,5 @@ DROP FUNCTION heteroscale_only_longer();
 class Migration(migrations.Migration):
     """Add the trigger."""
 
-    dependencies = (("controller", "0024_who_decided_and_on_what"),)
+    dependencies = (("controller", "0025_moves_basis"),)
     operations = (migrations.RunSQL(FORWARD, BACKWARD),)
