@@ -85,7 +85,9 @@ class _Leave:
         """Return the first service of which more went, as is noted, than the chain ever had."""
         for service, left in self.left.items():
             if left > self.spare[service]:
-                text = f"Of service {service} {left} more decisions are noted as removed than were."
+                text = (
+                    f"Of service {service} {left} more decisions are noted as removed than were."
+                )
                 return Fault("changed", "removal", str(service), None, text)
         return None
 
@@ -95,9 +97,9 @@ def _believed(names: Sequence[str]) -> frozenset[str]:
     now = sealing.digests_of([("removal", name) for name in names])
     sealed = Seal.objects.filter(kind="removal").values_list("object_id", "digest")
     waiting = ToSeal.objects.filter(kind="removal").values_list("object_id", flat=True)
-    return frozenset(name for name, digest in sealed if now.get(("removal", name)) == digest).union(
-        waiting
-    )
+    return frozenset(
+        name for name, digest in sealed if now.get(("removal", name)) == digest
+    ).union(waiting)
 
 
 def verify(anchor: Path) -> Outcome:
