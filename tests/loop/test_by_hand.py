@@ -194,7 +194,7 @@ def test_a_changed_basis_is_told_on_the_card_and_refused_a03(client: Client) -> 
     run(busy())
     proposal = Proposal.objects.get()
     client.force_login(ana)
-    assert "changed since proposed" not in reading(client, f"/approvals/{proposal.pk}/")
+    assert "unchanged since proposed" in reading(client, f"/approvals/{proposal.pk}/")
     until = database_now() + timedelta(hours=1)
     pin = {"prefill": 2, "decode": 4}
     overriding.place(OverrideKind.PIN, service, pin, ends_at=until, reason="hold", user=ana)
