@@ -127,17 +127,22 @@ def _pinned(target: Target, ctx: Context) -> Target:
 
 def _one_step(target: Target, ctx: Context) -> Target:
     """Stop what is more than one action may change, naming the most that it may (S3)."""
+    current, nearest = ctx.state.desired, furthest(target.want, ctx)
+    if nearest == target.want:
+        return target
+    said = f"one step may go as far as {counts(nearest, changed_roles(target.want, nearest))}"
+    return target.blocked_at(current, "step", Code.STEP_LIMITED, said)
+
+
+def furthest(want: Instances, ctx: Context) -> Instances:
+    """Return how far one step goes towards the counts wanted (S3)."""
     current = ctx.state.desired
     out, into = steps(ctx)
     top = Instances(current.prefill + out.prefill, current.decode + out.decode)
     bottom = Instances(
         max(current.prefill - into.prefill, 0), max(current.decode - into.decode, 0)
     )
-    nearest = larger(smaller(target.want, larger(top, ctx.spec.limits.minimum)), bottom)
-    if nearest == target.want:
-        return target
-    said = f"one step may go as far as {counts(nearest, changed_roles(target.want, nearest))}"
-    return target.blocked_at(current, "step", Code.STEP_LIMITED, said)
+    return larger(smaller(want, larger(top, ctx.spec.limits.minimum)), bottom)
 
 
 def _placed(

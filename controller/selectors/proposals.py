@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, prefetch_related_objects
 from django.utils import timezone
 
 from controller.core import phrases
 from controller.core.approval import must_type
 from controller.core.lifecycle import OPEN_PROPOSALS, TERMINAL_PROPOSALS, ProposalState
 from controller.core.types import Role
-from controller.models import Action, AuditEvent, Proposal, ProposalComment
+from controller.models import Action, AuditEvent, Proposal, ProposalComment, orders
+from controller.models.drift import LOOKED_AT, drift
 from controller.selectors.inputs import Input, inputs_of, that_mattered
 from controller.selectors.placed import Placed, placed_of
 from controller.selectors.progress import Milestone, milestones
@@ -24,6 +25,7 @@ from inventory.models import Policy, Service
 SHOWN_DECIDED: Final = 50
 SHOWN_COMMENTS: Final = 200
 TABS: Final = ("mine", "requests", "open", "decided")
+SPARES: Final = ("alternatives", "parts")
 LATENCIES: Final = {"ttft_s": "TTFT", "tbt_s": "TBT"}
 
 WORDS: Final = {
@@ -312,7 +314,7 @@ def queue(tab: str, *, reader: Reader, now: datetime, only: Filters | None = Non
     mine = set(waiting_for(reader.user, reader.decides, now).values_list("pk", flat=True))
     rows = _narrowed(_rows(), only).filter(_of_tab(tab, reader, mine))
     newest = ("-created_at", "-pk") if tab == "decided" else ("expires_at", "pk")
-    found = [card(row, now=now, reader=reader) for row in rows.order_by(*newest)[:SHOWN_DECIDED]]
+    found = _cards(rows.order_by(*newest)[:SHOWN_DECIDED], now, reader)
     return Queue(
         cards=found,
         waiting=len(mine),
@@ -345,7 +347,7 @@ def find(pk: int, *, now: datetime, reader: Reader | None = None) -> Card | None
 def found_of(pks: Sequence[int], *, now: datetime, reader: Reader) -> Sequence[Card]:
     """Return the cards of several proposals, soonest expiry first; constant queries."""
     rows = _rows().filter(pk__in=pks[:SHOWN_DECIDED]).order_by("expires_at", "pk")
-    return [card(row, now=now, reader=reader) for row in rows]
+    return _cards(rows, now, reader)
 
 
 def comments_of(pk: int) -> Sequence[ProposalComment]:
@@ -380,6 +382,24 @@ def open_of(service: Service, *, now: datetime) -> Card | None:
 
 def card(proposal: Proposal, now: datetime | None = None, *, reader: Reader | None = None) -> Card:
     """Return the card of a proposal at ``now``; rows not fetched before are fetched here."""
+    return _cards([proposal], now or timezone.now(), reader)[0]
+
+
+def _cards(rows: Iterable[Proposal], now: datetime, reader: Reader | None) -> list[Card]:
+    """Return cards; one query more where any of them waits or is approved."""
+    found = list(rows)
+    in_force = orders.Orders()
+    if any(row.state in LOOKED_AT for row in found):
+        in_force = orders.read()
+    under = [row.service for row in found if in_force.over(row.service.slug)]
+    if under:
+        prefetch_related_objects(under, *(f"roles__{part}__hardware" for part in SPARES))
+    return [_card(row, now, reader, in_force) for row in found]
+
+
+def _card(
+    proposal: Proposal, now: datetime, reader: Reader | None, in_force: orders.Orders
+) -> Card:
     service = proposal.service
     policy = getattr(service, "policy", None)
     action = getattr(proposal, "action", None)
@@ -388,7 +408,7 @@ def card(proposal: Proposal, now: datetime | None = None, *, reader: Reader | No
         proposal=proposal,
         service=service,
         policy=policy,
-        now=now or timezone.now(),
+        now=now,
         roles=_roles(proposal),
         band=_band(proposal, policy) if policy else None,
         inputs=that_mattered(inputs_of(decision), decision.driver, getattr(service, "slo", None))
@@ -396,7 +416,7 @@ def card(proposal: Proposal, now: datetime | None = None, *, reader: Reader | No
         else (),
         action=action,
         progress=milestones(proposal, action),
-        drift=_drift(proposal, service, policy),
+        drift=drift(proposal, in_force, now.timestamp()),
         standing=standing(proposal, reader) if reader else None,
     )
 
@@ -455,22 +475,3 @@ def _band(proposal: Proposal, policy: Policy) -> Band:
         low=policy.pd_ratio * (1 - policy.ratio_tolerance),
         high=policy.pd_ratio * (1 + policy.ratio_tolerance),
     )
-
-
-def _drift(proposal: Proposal, service: Service, policy: Policy | None) -> tuple[str, ...]:
-    """Return what changed under an open proposal, in words: an approval would come to nothing."""
-    if proposal.state not in OPEN_PROPOSALS:
-        return ()
-    status: Any = getattr(service, "status", None)
-    found: list[str] = []
-    if policy is not None and policy.revision != proposal.policy_revision:
-        found.append(f"the policy is now revision {policy.revision}")
-    if status is not None and (status.prefill_desired, status.decode_desired) not in {
-        (proposal.from_prefill, proposal.from_decode),
-        (proposal.to_prefill, proposal.to_decode),
-    }:
-        found.append(
-            f"the cluster was asked for decode {status.decode_desired}, "
-            f"prefill {status.prefill_desired} meanwhile"
-        )
-    return tuple(found)

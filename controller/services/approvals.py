@@ -13,8 +13,11 @@ from django.db.models.functions import Now
 from controller.core import phrases
 from controller.core.approval import must_type
 from controller.core.lifecycle import ProposalState
-from controller.models import Proposal, ProposalComment, Verdict, holds
+from controller.core.overrides import clock
+from controller.core.words import capitalised
+from controller.models import Proposal, ProposalComment, Verdict, holds, orders
 from controller.models.clock import database_now
+from controller.models.drift import drift
 from controller.services import actions, approvers, audit, exchanges, people
 from controller.services.errors import (
     ConflictError,
@@ -102,7 +105,7 @@ def _count_in(pk: int, said: _Said) -> bool:
             expires_at__gt=Now(),
         )
         row = waiting.select_for_update().first()
-        if row is None:
+        if row is None or _drift(row):
             return False
         _require_typed(row, said)
         _, is_new = Verdict.objects.get_or_create(
@@ -135,6 +138,11 @@ def _count_in(pk: int, said: _Said) -> bool:
         _announce(row, said, broke=lacking > 0)
         transaction.on_commit(lambda: actions.enqueue_approved(pk), robust=True)
         return True
+
+
+def _drift(row: Proposal) -> tuple[str, ...]:
+    """Return what changed since it was proposed: an approval would come to nothing (A03)."""
+    return drift(row, orders.read_for(row.service), database_now().timestamp())
 
 
 def _require_typed(row: Proposal, said: _Said) -> None:
@@ -431,7 +439,8 @@ def _decider(found: Proposal) -> str:
 
 def _open_words(found: Proposal, version: int, fingerprint: str) -> str:
     if found.state == ProposalState.EXPIRED or found.expires_at <= database_now():
-        return f"This proposal expired at {found.expires_at:%H:%M} UTC."
+        at_s, now_s = found.expires_at.timestamp(), database_now().timestamp()
+        return f"This proposal expired at {clock(at_s, now_s)}."
     if (found.version, found.fingerprint) != (version, fingerprint):
         change = phrases.halves(
             (found.from_prefill, found.from_decode),
@@ -445,4 +454,6 @@ def _open_words(found: Proposal, version: int, fingerprint: str) -> str:
             f"{hold.by} froze {hold.scope}: nothing is carried out until someone resumes. "
             f"Reason given: {hold.reason}"
         )
-    return "It changed while you pressed: look again."
+    changed = "; ".join(_drift(found))
+    nothing = f"{capitalised(changed)}: an approval would come to nothing. Look again."
+    return nothing if changed else "It changed while you pressed: look again."

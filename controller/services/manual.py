@@ -11,12 +11,12 @@ from django.db.models.functions import Now
 
 from controller.core import phrases
 from controller.core.approval import fingerprint, lasts_s
-from controller.core.by_hand import Ground, Judged, judge
+from controller.core.by_hand import Ground, Judged, furthest, judge
 from controller.core.lifecycle import OPEN_PROPOSALS, ProposalState
 from controller.core.reasons import Code
 from controller.core.sentences import arrows
 from controller.core.types import Instances
-from controller.core.words import capitalised
+from controller.core.words import capitalised, counts
 from controller.models import Action, Proposal, ServiceStatus
 from controller.models.clock import database_now
 from controller.services import approvals, audit, people
@@ -92,6 +92,7 @@ def roll_back(
 ) -> Proposal:
     """Propose to go back to where an action found its service; returns the proposal.
 
+    As far as one step may (S3): the same again goes on from there.
     Refused when something was applied after it, unless ``anyway``: going back would undo that
     too. Raises what :func:`propose` raises, and :class:`MissingError`.
     """
@@ -115,7 +116,9 @@ def roll_back(
 
 def _applied_after(row: Action, at: datetime) -> str | None:
     """Return in words what was applied to the service since, ``None`` if nothing was."""
-    later = Action.objects.filter(service=row.service_id, applied_at__gt=at)
+    later = Action.objects.filter(service=row.service_id, applied_at__gt=at).exclude(
+        proposal__undoes=row
+    )
     newest = later.order_by("-applied_at").first()
     if newest is None or newest.applied_at is None:
         return None
@@ -136,7 +139,8 @@ def _judged(service: Service, asked: Asked, look: Look) -> tuple[Ground, Judged]
         raise ConflictError(str(fault)) from fault
     if asked.seen and asked.seen != ground.ctx.state.resource_version:
         raise ConflictError(_moved(service, ground.ctx.state.desired))
-    judged = judge(asked.want, ground)
+    want = asked.want if asked.undoes is None else furthest(asked.want, ground.ctx)
+    judged = judge(want, ground)
     for refusal in judged.refusals:
         text = f"{capitalised(refusal.text)}."
         if refusal.code in OF_NOW:
@@ -207,6 +211,10 @@ def _write(
     row = _row(service, asked, ground, judged)
     row.requested_by, row.requested_reason = people.account_of(user), reason
     row.sentence = _sentence(judged, user, reason)
+    if asked.undoes is not None and furthest(asked.want, ground.ctx) != asked.want:
+        row.sentence += (
+            f" One step goes no further back: roll back again for {counts(asked.want)}."
+        )
     if not _still_stands(service, judged.current, row.resource_version):
         raise ConflictError(_moved(service, judged.current))
     try:

@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 
 from controller.core import phrases
 from controller.core.lifecycle import IN_FLIGHT, ActionState, ProposalState
+from controller.core.overrides import clock
 from controller.core.placement.advice import Advice, services_of
 from controller.core.placement.plan_plain import NOWHERE, PlainMove, PlainPlacement, nodes_of
 from controller.core.words import clean
@@ -280,7 +281,8 @@ def _conflict(found: Rearrangement, version: int) -> str:
         return f"These moves are {found.state}. {found.closed_reason}".strip()
     if found.version != version:
         return "The controller changed the moves: look again."
-    return f"Expired {found.expires_at:%H:%M} UTC: look again."
+    at_s, now_s = found.expires_at.timestamp(), database_now().timestamp()
+    return f"Expired at {clock(at_s, now_s)}: look again."
 
 
 def advance() -> None:

@@ -18,6 +18,7 @@ from controller.models import (
     Freeze,
     Override,
     Proposal,
+    ServiceStatus,
 )
 from controller.models.clock import database_now
 from controller.selectors import by_hand
@@ -37,7 +38,7 @@ from controller.services.people import CommandLine, Person
 from inventory.models import Service
 from inventory.snapshot import service_spec
 from tests.clusters import Cluster
-from tests.factories import make_service
+from tests.factories import make_action, make_service
 from tests.loop.test_tick import run
 from tests.pages.reading import reading
 from tests.services.people import person
@@ -185,6 +186,41 @@ def test_nobody_approves_what_their_override_shaped_a04(
     client.force_login(ben)
     assert "(you may)" in reading(client, f"/approvals/{proposal.pk}/")
     assert approve(proposal, user=ben).state == "approved"
+
+
+@pytest.mark.django_db
+def test_a_changed_basis_is_told_on_the_card_and_refused_a03(client: Client) -> None:
+    service, ana = make_service("chat", mode="approve"), person("ana")
+    run(busy())
+    proposal = Proposal.objects.get()
+    client.force_login(ana)
+    assert "unchanged since proposed" in reading(client, f"/approvals/{proposal.pk}/")
+    until = database_now() + timedelta(hours=1)
+    pin = {"prefill": 2, "decode": 4}
+    overriding.place(OverrideKind.PIN, service, pin, ends_at=until, reason="hold", user=ana)
+    assert "an override was set" in reading(client, f"/approvals/{proposal.pk}/")
+    with pytest.raises(ConflictError, match="An override was set, changed or ended since"):
+        approve(proposal, user=ana)
+    Service.objects.update(mode="observe")
+    with pytest.raises(ConflictError, match="in mode observe now; an override"):
+        approve(proposal, user=ana)
+    assert Proposal.objects.get().state == "pending"
+
+
+@pytest.mark.django_db
+def test_a_roll_back_of_a_doubling_goes_as_far_as_a_step_s3() -> None:
+    """From 16 decode a quarter is 4, so to 12; from 8 prefill the least step of 4 is to 4."""
+    service = make_service("chat", mode="approve")
+    ServiceStatus.objects.update(
+        prefill_desired=8, decode_desired=16, prefill_ready=8, decode_ready=16
+    )
+    ends = {"from_prefill": 4, "from_decode": 8, "to_prefill": 8, "to_decode": 16}
+    action = make_action(service, state="ready", applied_at=database_now(), **ends)
+
+    made = manual.roll_back(action.pk, user=person("olga"), reason="undo", look=by_hand.ground)
+
+    assert (made.to_prefill, made.to_decode) == (4, 12)
+    assert "roll back again for" in made.sentence
 
 
 @pytest.mark.django_db

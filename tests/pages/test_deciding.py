@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from controller.models import ApprovalRule, Proposal
+from controller.models import ApprovalRule, Proposal, ServiceStatus
 from tests import factories
 from tests.pages.reading import reading, words
 from tests.services.people import person, waiting
@@ -66,6 +66,7 @@ def test_a_large_step_that_takes_away_is_typed_out(
     more: dict[str, object], words_told: str
 ) -> None:
     proposal, ana = waiting(**SHRINK), signed_in("ana")
+    ServiceStatus.objects.filter(service=proposal.service).update(decode_desired=6)
     form = {"version": 1, "fingerprint": SEEN, "reason": "quiet night"}
 
     answer = ana.post(f"/approvals/{proposal.pk}/approve/", form | more)
