@@ -77,19 +77,38 @@ def place(  # noqa: PLR0913 - the columns of one row
     the override that stands against it, and :class:`ForbiddenError` (A10).
     """
     people.require(user, people.OVERRIDE, scope)
-    reason = people.reason_text(reason, needed=True)
-    now = database_now()
-    times = _times(starts_at, ends_at, now)
-    _check(kind, scope, values)
     with transaction.atomic():
         _one_at_a_time()
-        made = _made(kind, scope, times, user=user, reason=reason)
-        made.values = dict(values)
-        _refuse_overlap(made)
+        made = check(
+            kind, scope, values, starts_at=starts_at, ends_at=ends_at, reason=reason, user=user
+        )
         made.save()
-        _record(made, user, "override set", before={}, reason=reason)
+        _record(made, user, "override set", before={}, reason=made.reason)
     if kind is OverrideKind.FREEZE and made.starts_at <= database_now():
         call_off(made)
+    return made
+
+
+def check(  # noqa: PLR0913 - the columns of one row
+    kind: OverrideKind,
+    scope: Scope,
+    values: Mapping[str, Any],
+    *,
+    starts_at: datetime | None = None,
+    ends_at: datetime,
+    reason: str,
+    user: Person,
+) -> Override:
+    """Return the override that :func:`place` would set, unsaved, whoever may set it.
+
+    Raises what that raises but for the right.
+    """
+    reason = people.reason_text(reason, needed=True)
+    times = _times(starts_at, ends_at, database_now())
+    _check(kind, scope, values)
+    made = _made(kind, scope, times, user=user, reason=reason)
+    made.values = dict(values)
+    _refuse_overlap(made)
     return made
 
 
