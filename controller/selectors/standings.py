@@ -19,23 +19,24 @@ SHOWN: Final = 5
 def read_standings(about: About) -> tuple[Sequence[Standing], int]:
     """Return the first services in a scope and how many it has.
 
-    Five queries for any fleet, and one more while an advisory covers a region or a cluster.
+    Five queries for any fleet, and one more while an override covers a region or a cluster.
     A service without a policy or a role can't be told about and is counted only.
     """
     found = ServiceStatus.objects.filter(within(about)).order_by("service__slug")
     rows = found.select_related("service__policy").prefetch_related("service__roles")
-    watching, now_s = orders.read(OverrideKind.ADVISORY), database_now().timestamp()
-    seen = (_standing(row, watching, now_s) for row in rows[:SHOWN])
+    known, now_s = orders.read(), database_now().timestamp()
+    seen = (_standing(row, known, now_s) for row in rows[:SHOWN])
     return [one for one in seen if one is not None], found.count()
 
 
-def _standing(row: ServiceStatus, watching: Orders, now_s: float) -> Standing | None:
+def _standing(row: ServiceStatus, known: Orders, now_s: float) -> Standing | None:
     service = row.service
     policy = getattr(service, "policy", None)
     roles = {one.role: one for one in service.roles.all()}
     if policy is None or roles.keys() != {"prefill", "decode"}:
         return None
-    advisory = next(iter(ruling(watching.over(service.slug), now_s)), None)
+    in_force = ruling(known.over(service.slug), now_s)
+    advisory = next((one for one in in_force if one.kind is OverrideKind.ADVISORY), None)
     prefill, decode = roles["prefill"], roles["decode"]
     return Standing(
         service=service.slug,
