@@ -19,7 +19,7 @@ def main() -> None:
     from heteroscale_site.configuration import ConfigurationError  # noqa: PLC0415
 
     try:
-        execute_from_command_line(sys.argv)
+        execute_from_command_line(["heteroscale", *sys.argv[1:]])
     except ConfigurationError as error:
         sys.exit(_refuse(str(error)))
     except OperationalError as error:

@@ -72,6 +72,7 @@ def tick() -> str:
     actions.enqueue(report.actions)
     placing.enqueue()
     actions.follow(database_now())
+    _alone(overriding.call_off_begun)
     _alone(sealing.seal, SEALED_AFTER_TICK)
     log.info("tick", slot=report.slot, decisions=report.decisions, actions=len(report.actions))
     return f"tick {report.slot}: {report.decisions} decisions, {len(report.actions)} actions"

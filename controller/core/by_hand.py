@@ -57,6 +57,7 @@ class Judged:
 
     With any ``refusals`` it can't be proposed; ``warnings`` are for whoever asks and approves.
     ``predicted`` is by latency [s] at the present counts and at those asked; ``None``: unknown.
+    ``advisory`` is the override that lets it only be observed, in words.
     """
 
     current: Instances
@@ -66,6 +67,7 @@ class Judged:
     placement: PlainPlacement | None
     predicted: dict[str, list[float | None]] | None
     change: Change
+    advisory: str = ""
 
 
 def judge(want: Instances, ground: Ground) -> Judged:
@@ -88,6 +90,7 @@ def judge(want: Instances, ground: Ground) -> Judged:
         placement=placement,
         predicted=expected(ctx, want),
         change=Change(ctx.state.desired, want, ctx.spec.gpus_per_instance, ground.is_breaching),
+        advisory=_watched(ctx) if ctx.spec.mode_set is not None else "",
     )
 
 
@@ -96,7 +99,7 @@ def _refusals(want: Instances, ground: Ground) -> Iterator[Reason]:
     ctx = ground.ctx
     current = ctx.state.desired
     if ctx.spec.mode == Mode.OBSERVE:
-        yield Reason(Code.ADVISORY_ONLY, "the service is only observed: nothing is carried out")
+        yield Reason(Code.ADVISORY_ONLY, _watched(ctx))
     if ctx.hold is not None and ctx.hold.binds(ctx.now_s):
         said = f"{ctx.hold.scope} is frozen by {ctx.hold.by} ({ctx.hold.reason})"
         yield Reason(Code.FROZEN, said)
@@ -107,6 +110,15 @@ def _refusals(want: Instances, ground: Ground) -> Iterator[Reason]:
         return
     for guard in (_pinned, hard_limits, _one_step, banned, gpu_budget, capacity):
         yield from _stopped(guard, want, ctx)
+
+
+def _watched(ctx: Context) -> str:
+    """Return why nothing is carried out: the mode that is set, or who took its place."""
+    one = ctx.spec.override(OverrideKind.ADVISORY)
+    if one is None or ctx.spec.mode_set is None:
+        return "the service is only observed: nothing is carried out"
+    who, name = told(one, ctx.now_s), one.scope_name
+    return f"override {one.key} lets {name} only be observed, set by {who}: end that one first"
 
 
 def _stopped(guard: Guard, want: Instances, ctx: Context) -> Iterator[Reason]:

@@ -37,7 +37,10 @@ class Steps:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A service as it stands: counts wished for, limits [instances], largest step, mode."""
+    """A service as it stands: counts wished for, limits [instances], largest step, mode.
+
+    ``advisory`` is who lets it only be observed, until when and why; empty where nobody does.
+    """
 
     service: str
     mode: Mode
@@ -45,6 +48,7 @@ class Standing:
     minimum: Instances
     maximum: Instances
     steps: Steps
+    advisory: str = ""
 
 
 HOW: Final[Mapping[Mode, str]] = {
@@ -121,8 +125,15 @@ def _in_ratio(values: Mapping[str, Any], now: Standing) -> str:
         return f"Nothing changes now: {number(ratio)} prefill per decode is inside {band}."
     return (
         f"{number(ratio)} prefill per decode is outside {band}: the next decision corrects it, "
-        f"{HOW[now.mode]}."
+        f"{_how(now)}."
     )
+
+
+def _how(now: Standing) -> str:
+    """Return what becomes of a change: what the mode says, unless somebody lets it only watch."""
+    if now.advisory and now.mode is not Mode.OBSERVE:
+        return f"recorded only: it is advisory only, set by {now.advisory}"
+    return HOW[now.mode]
 
 
 def _way(want: Instances, now: Standing) -> str:
@@ -137,7 +148,7 @@ def _way(want: Instances, now: Standing) -> str:
             words = "one step" if steps == 1 else plural(steps, "step")
             told.append(f"{role.value} {before} → {after} in {words}")
     changed = want != now.current
-    return ", ".join(told) + (f"; {HOW[now.mode]}" if changed else "")
+    return ", ".join(told) + (f"; {_how(now)}" if changed else "")
 
 
 def _within(want: Instances, low: Instances, high: Instances) -> Instances:

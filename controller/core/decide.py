@@ -7,9 +7,10 @@ from typing import Final
 
 from controller.core.config_check import Problem, validate_spec
 from controller.core.exchange import without_ended
-from controller.core.guards import GUARDS, PINNED_GUARDS, hard_limits
+from controller.core.guards import GUARDS, PINNED_GUARDS, hard_limits, ratio
 from controller.core.handicap import at_full_speed, to_hold
 from controller.core.learning import learn
+from controller.core.orders import by_ratio
 from controller.core.outlook import Outlook
 from controller.core.overrides import OverrideKind, told
 from controller.core.pairs import driver_role, larger, smaller
@@ -52,18 +53,34 @@ def decide(ctx: Context) -> Decision:
     if problems:
         return _refused(ctx, problems)
     ctx, waited = without_ended(ctx), ctx.history.stage
-    outlook, forecast = learn(ctx)
+    own, (outlook, forecast) = _own_ratio(ctx), learn(ctx)
     ctx = _tuned(ctx, forecast)
-    recommendation = to_hold(recommend(at_full_speed(ctx)), ctx)
+    recommendation = _recommended(own or ctx)
     reason = recommendation.reason
     target = Target(ctx.state.desired)
     target = target.moved_to(recommendation.want, "policy", reason.code, reason.text)
+    if own is not None:
+        target = by_ratio(ratio(target, own), ctx, _recommended(ctx).want)
     pinned = ctx.spec.override(OverrideKind.PIN) is not None
     for guard in PINNED_GUARDS if pinned else GUARDS:
         target = guard(target, ctx)
     decision = _concluded(hard_limits(target, ctx), ctx, recommendation, outlook)
     over = waited is not None and ctx.history.stage is None
     return replace(decision, exchange_over=True) if over else decision
+
+
+def _recommended(ctx: Context) -> Recommendation:
+    return to_hold(recommend(at_full_speed(ctx)), ctx)
+
+
+def _own_ratio(ctx: Context) -> Context | None:
+    """Return the context under the policy's own ratio, ``None`` where that one rules anyway."""
+    spec = ctx.spec
+    if spec.policy_set is None:
+        return None
+    others = tuple(one for one in spec.overrides if one.kind is not OverrideKind.RATIO)
+    own = replace(ctx, spec=replace(spec, policy=spec.policy_set, overrides=others))
+    return _tuned(own, learn(own)[1])
 
 
 def _tuned(ctx: Context, forecast: Forecast) -> Context:

@@ -778,15 +778,16 @@ def stage_from(plain: object) -> Stage | None:
 
 
 def _service_document(spec: ServiceSpec) -> dict[str, Any]:
-    policy = {name: getattr(spec.policy, name) for name in _POLICY}
+    config = spec.policy_set or spec.policy
+    policy = {name: getattr(config, name) for name in _POLICY}
     document = {
         "name": spec.key,
         "cluster": spec.cluster,
-        "mode": (spec.mode_set or spec.mode).value,  # the overrides beside it steer it again
+        "mode": (spec.mode_set or spec.mode).value,  # the overrides beside it steer both again
         **terms_plain(spec),
         "further": {role.value: dict(kinds) for role, kinds in spec.further.items()},
         "policy": policy
-        | {"schedule": schedule_plain(spec.policy.schedule), "adapt": spec.policy.adapt.value},
+        | {"schedule": schedule_plain(config.schedule), "adapt": config.adapt.value},
     }
     return document if spec.engine is None else document | {"engine": asdict(spec.engine)}
 

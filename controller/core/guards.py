@@ -400,15 +400,16 @@ def hard_limits(target: Target, ctx: Context) -> Target:
     low, high = smaller(current, bounds.minimum), larger(current, bounds.maximum)
     gpus = larger(current, target.want).gpus(ctx.spec.gpus_per_instance)
     most_gpus = max(bounds.max_gpus, current.gpus(ctx.spec.gpus_per_instance))
+    asked, by = counts(target.want), set_by(ctx, ctx.spec.override(OverrideKind.BOUNDS))[0]
     if smaller(target.want, low) != low:
-        code, said = Code.AT_MIN, f"{counts(target.want)} is below the minimum"
+        code, said = Code.AT_MIN, f"{asked} is below the minimum of {counts(bounds.minimum)}{by}"
     elif larger(target.want, high) != high:
-        code, said = Code.AT_MAX, f"{counts(target.want)} is above the maximum"
+        code, said = Code.AT_MAX, f"{asked} is above the maximum of {counts(bounds.maximum)}{by}"
     elif gpus > most_gpus:
         code, said = Code.BUDGET_EXHAUSTED, f"{gpus} GPUs are more than {bounds.max_gpus}"
     else:
         return target
-    return target.blocked_at(current, "limits", code, said)
+    return target.blocked_at(current, "limits", code, said.rstrip(","))
 
 
 def _band(ctx: Context) -> tuple[float, float]:

@@ -25,6 +25,16 @@ def pinned_counts(one: Override) -> Instances:
     return Instances(one.values["prefill"], one.values["decode"])
 
 
+def by_ratio(target: Target, ctx: Context, want: Instances) -> Target:
+    """Want what the policy asks for under the ratio that a person set in place of its own."""
+    one = ctx.spec.override(OverrideKind.RATIO)
+    if one is None or want == target.want:
+        return target
+    band = f"{one.values['min']:g} to {one.values['max']:g}"
+    said = f"prefill per decode is kept in {band}, set by {told(one, ctx.now_s)}"
+    return target.moved_to(want, "override", Code.RATIO_CORRECTION, said, one.key)
+
+
 def banned(target: Target, ctx: Context) -> Target:
     """Let nothing go under ``out_only`` and nothing grow under ``in_only``, a pin neither.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from controller.core.overrides import Override, OverrideKind, ScopeKind
 from controller.core.reasons import Code
@@ -12,21 +12,27 @@ EXCLUDED_BY = "excluded by"
 """How a node is named that an exclusion keeps new instances from."""
 
 
+SHAPING: Final = frozenset({OverrideKind.PIN, OverrideKind.BOUNDS, OverrideKind.RATIO})
+"""Kinds that name counts, which come to nothing while the service is frozen."""
+
+
 def effects(decision: Decision, overrides: Iterable[Override]) -> list[dict[str, Any]]:
     """Return each override with what it made of the decision (product: effect now).
 
     ``binding`` says whether it changed anything, ``wanted`` and ``held`` the counts before and
-    after it, ``None`` where it changed nothing.
+    after it, ``None`` where it changed nothing. ``frozen`` stands where a freeze held its change.
     """
     return [plain_of(one) | _effect(decision, one) for one in overrides]
 
 
 def _effect(decision: Decision, one: Override) -> dict[str, Any]:
-    step = next((step for step in decision.steps if _is_of(step, one)), None)
-    if step is None:
+    steps = [step for step in decision.steps if _is_of(step, one)]
+    if not steps:
         return {"binding": False, "wanted": None, "held": None}
-    held = decision.current if one.kind is OverrideKind.ADVISORY else step.after
-    return {"binding": True, "wanted": step.before._asdict(), "held": held._asdict()}
+    if one.kind in SHAPING and any(step.code is Code.FROZEN for step in decision.steps):
+        return {"binding": False, "wanted": None, "held": None, "frozen": True}
+    held = decision.current if one.kind is OverrideKind.ADVISORY else steps[-1].after
+    return {"binding": True, "wanted": steps[0].before._asdict(), "held": held._asdict()}
 
 
 def _is_of(step: Step, one: Override) -> bool:

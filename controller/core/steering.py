@@ -75,7 +75,7 @@ def under_one(spec: ServiceSpec, one: Override) -> ServiceSpec:
             policy = replace(
                 spec.policy, pd_ratio=ratio, ratio_tolerance=tolerance, adapt=Adapt.OFF
             )
-            return replace(spec, policy=policy)
+            return replace(spec, policy=policy, policy_set=spec.policy)
         case OverrideKind.ADVISORY if spec.mode is not Mode.OBSERVE:
             return replace(spec, mode=Mode.OBSERVE, mode_set=spec.mode)
     return spec

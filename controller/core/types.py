@@ -288,6 +288,8 @@ class ServiceSpec:
     """Overrides that can't be used, each in words."""
     mode_set: Mode | None = None
     """The configured mode where an override only lets it be observed."""
+    policy_set: PolicyConfig | None = None
+    """The configured policy where an override sets another ratio."""
 
     def kinds(self, role: Role) -> Mapping[str, float]:
         """Return all types a role may run on, in its order, with what a GPU there stands for."""

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from errno import EINVAL
 from pathlib import Path
+from stat import S_ISREG
 from uuid import UUID
 
 from django.conf import settings
@@ -127,16 +129,15 @@ def by_file() -> Hold | None:
     """
     path = Path(settings.HOME) / FLAG_FILE
     try:
-        since_s = path.lstat().st_mtime
+        found = path.lstat()
+        if not S_ISREG(found.st_mode):  # never opened: a pipe would keep its reader waiting
+            return _unreadable(OSError(EINVAL, "it is no plain file"))
+        text = clean(path.read_text(encoding="utf-8", errors="replace")).strip()
     except FileNotFoundError:
         return None
     except OSError as fault:
         return _unreadable(fault)
-    try:
-        text = clean(path.read_text(encoding="utf-8", errors="replace")).strip()
-    except OSError as fault:
-        return _unreadable(fault)
-    return Hold(FLEET, f"the file {path.name}", text[:200] or "no reason given", since_s)
+    return Hold(FLEET, f"the file {path.name}", text[:200] or "no reason given", found.st_mtime)
 
 
 def _unreadable(fault: OSError) -> Hold:

@@ -1,11 +1,14 @@
-"""The target and the ratio a service is sized by, which move where they follow the workload."""
+"""The target and the ratio a service is sized by: its own, the workload's, or a person's."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from controller.core.overrides import Override, OverrideKind
+from controller.core.overrides_plain import from_plain
 from controller.core.raw_values import finite
 from controller.core.types import Adapt
 from controller.models import Decision
@@ -36,3 +39,14 @@ def in_use(service: Service, decision: Decision | None = None) -> InUse | None:
     if not ratio:
         return None
     return InUse(ratio, finite(kept.get("target")) or policy.target)
+
+
+def set_ratio(decision: Decision | None, now: datetime) -> Override | None:
+    """Return the ratio a person set over the policy's, as the decision felt it and while it lasts.
+
+    Under a pin no ratio counts.
+    """
+    terms: Any = decision.terms if decision else None
+    found = from_plain(terms.get("overrides")) if isinstance(terms, Mapping) else ()
+    ruling = {one.kind: one for one in found if now.timestamp() < one.until_s}
+    return None if OverrideKind.PIN in ruling else ruling.get(OverrideKind.RATIO)

@@ -43,6 +43,7 @@ class Felt:
     service: str
     binding: bool
     words: str
+    frozen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,11 @@ class Row:
         return tuple(one for one in self.felt if one.binding)
 
     @property
+    def is_frozen(self) -> bool:
+        """Whether a freeze holds what it asks for."""
+        return any(one.frozen for one in self.felt)
+
+    @property
     def quiet_for(self) -> timedelta:
         """How long no tick has felt it."""
         return self.now - (self.override.bound_at or self.override.starts_at)
@@ -104,7 +110,7 @@ class Row:
         """Whether it is asked if it is still needed; a freeze need not bind to be wanted."""
         if self.tab != "active" or self.override.kind == OverrideKind.FREEZE:
             return False
-        return not self.binding and self.quiet_for >= IDLE
+        return not self.binding and not self.is_frozen and self.quiet_for >= IDLE
 
     @property
     def effect(self) -> str:
@@ -118,6 +124,8 @@ class Row:
             return _binding(self.binding)
         if self.override.kind == OverrideKind.FREEZE:
             return "holds back every change"
+        if self.is_frozen:
+            return "in force; what it asks for is frozen"
         return f"not binding for {wording.coarse(self.quiet_for.total_seconds())}"
 
     @property
@@ -255,7 +263,7 @@ def read_felt(service: Service | None = None) -> dict[int, tuple[Felt, ...]]:
     for slug, terms in told:
         for one in terms["overrides"]:
             felt.setdefault(int(one["id"]), []).append(
-                Felt(slug, bool(one.get("binding")), _wanted(one))
+                Felt(slug, bool(one.get("binding")), _wanted(one), bool(one.get("frozen")))
             )
     return {pk: tuple(found) for pk, found in felt.items()}
 

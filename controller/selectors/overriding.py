@@ -40,5 +40,5 @@ def plain(row: Override) -> dict[str, Any]:
     """Return an override as commands and the API show it."""
     value = orders.value_of(row)
     known = plain_of(value) if isinstance(value, Value) else {"id": row.pk, "fault": value}
-    felt = row.bound_at and row.bound_at.isoformat()
-    return known | {"bound_at": felt}
+    times = {"since": row.starts_at, "until": row.ends_at, "bound_at": row.bound_at}
+    return known | {name: at and at.isoformat(timespec="seconds") for name, at in times.items()}

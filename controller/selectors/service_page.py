@@ -20,7 +20,13 @@ from controller.selectors.in_use import InUse, in_use
 from controller.selectors.placement_seen import Seen, read_seen
 from controller.selectors.profiles import problem_of
 from controller.selectors.progress import Milestone, Waits, milestones, waits_of
-from controller.selectors.services import DecisionLine, ServiceRow, decision_line, read_rows
+from controller.selectors.services import (
+    DecisionLine,
+    RatioBand,
+    ServiceRow,
+    decision_line,
+    read_rows,
+)
 from controller.selectors.strip import StripState
 from inventory.models import Policy, RoleSpec, Service, Slo
 
@@ -224,14 +230,17 @@ def _change(row: Action) -> str:
     return ", ".join(f"{role} {a} → {b}" for role, a, b in pairs if a != b) or "no change"
 
 
-def read_sizing(service: Service) -> Sizing:
-    """Return the goals, the policy and the limits of a service in words with units."""
+def read_sizing(service: Service, band: RatioBand | None) -> Sizing:
+    """Return the goals, the policy and the limits of a service in words with units.
+
+    ``band`` is the one in force, told beside the policy's where a person set it.
+    """
     slo = Slo.objects.filter(service=service).first()
     policy = Policy.objects.filter(service=service).first()
     roles = list(RoleSpec.objects.filter(service=service).select_related("hardware"))
     return Sizing(
         slo=_slo_facts(slo) if slo else (),
-        policy=_policy_facts(policy, in_use(service)) if policy else (),
+        policy=_policy_facts(policy, in_use(service), band) if policy else (),
         limits=(
             *(_limit_fact(role) for role in roles),
             *(_engine_fact(role) for role in roles),
@@ -250,7 +259,7 @@ def _slo_facts(slo: Slo) -> tuple[Fact, ...]:
     )
 
 
-def _policy_facts(policy: Policy, used: InUse | None) -> tuple[Fact, ...]:
+def _policy_facts(policy: Policy, used: InUse | None, band: RatioBand | None) -> tuple[Fact, ...]:
     """Return the policy in words; target and ratio in use stand beside those that adapt."""
     unit = UNITS.get(policy.driver, "")
     spread = policy.ratio_tolerance * policy.pd_ratio
@@ -270,7 +279,7 @@ def _policy_facts(policy: Policy, used: InUse | None) -> tuple[Fact, ...]:
         Fact(
             "prefill per decode",
             f"{wording.ratio(policy.pd_ratio)} (band {wording.ratio(low)}–{wording.ratio(high)})"
-            + (f"; in use {wording.ratio(used.pd_ratio)}" if used else ""),
+            + _ratio_in_force(used, band),
         ),
         Fact(
             "largest step",
@@ -289,6 +298,13 @@ def _policy_facts(policy: Policy, used: InUse | None) -> tuple[Fact, ...]:
             f"{wording.duration(policy.proposal_ttl_in_s)} to scale in",
         ),
     )
+
+
+def _ratio_in_force(used: InUse | None, band: RatioBand | None) -> str:
+    if band is not None and band.set_by:
+        low, high = wording.ratio(band.low), wording.ratio(band.high)
+        return f"; in force {low}–{high}, set by {band.set_by}"
+    return f"; in use {wording.ratio(used.pd_ratio)}" if used else ""
 
 
 def _engine_fact(role: RoleSpec) -> Fact:

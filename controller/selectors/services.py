@@ -15,9 +15,11 @@ from django.db.models import Q, QuerySet
 
 from controller.core import phrases
 from controller.core.config_check import validate_policy
+from controller.core.overrides import fault_of, told
 from controller.core.types import Quality
 from controller.models import Decision, Proposal, ServiceStatus, holds
 from controller.models.steering import OPEN_PROPOSAL
+from controller.selectors.in_use import set_ratio
 from controller.selectors.sparklines import Sparkline, read_sparklines
 from controller.selectors.stops import Stop, over, read_stops
 from inventory.models import Cluster, Service
@@ -82,6 +84,8 @@ class RatioBand:
     target: float
     low: float
     high: float
+    set_by: str = ""
+    """Who set this band over the policy's, until when and why; empty where it is the policy's."""
 
     @property
     def usable(self) -> bool:
@@ -313,7 +317,7 @@ def _row(
         tbt=_latency("TBT", slo, status, now),
         prefill=_counts(status, "prefill"),
         decode=_counts(status, "decode"),
-        ratio=_ratio(_related(service, "policy"), status),
+        ratio=_ratio(_related(service, "policy"), status, now),
         metrics=_metrics(_related(service, "policy"), status, now),
         last_change_at=max(
             filter(None, (status.last_scale_out_at, status.last_scale_in_at)), default=None
@@ -383,10 +387,14 @@ def _counts(status: ServiceStatus, role: str) -> RoleCounts:
     return RoleCounts(**{name: getattr(status, f"{role}_{name}") for name in names})
 
 
-def _ratio(policy: Any, status: ServiceStatus) -> RatioBand | None:  # noqa: ANN401
+def _ratio(policy: Any, status: ServiceStatus, now: datetime) -> RatioBand | None:  # noqa: ANN401
     if policy is None:
         return None
     value = status.prefill_ready / status.decode_ready if status.decode_ready else None
+    one = set_ratio(status.decision, now)
+    if one is not None and fault_of(one.kind, one.values) is None:
+        low, high = one.values["min"], one.values["max"]
+        return RatioBand(value, (low + high) / 2, low, high, told(one, now.timestamp()))
     spread = policy.ratio_tolerance * policy.pd_ratio
     return RatioBand(value, policy.pd_ratio, policy.pd_ratio - spread, policy.pd_ratio + spread)
 

@@ -7,6 +7,14 @@ from django.db.models.functions import Now
 from controller.core.decision_plain import stage_from
 from controller.core.lifecycle import ProposalState
 from controller.models import Proposal, ServiceStatus
+from controller.models.scopes import About, within
+
+
+def end_within(about: About, why: str) -> None:
+    """End what waits in a scope at once: a stop that is over before the next tick counts too."""
+    waiting = ServiceStatus.objects.exclude(exchange={}).filter(within(about))
+    for one in waiting.order_by("service").values_list("service", flat=True):
+        end(one, why)
 
 
 def end(service: UUID, why: str, *, second: int | None = None) -> None:

@@ -6,9 +6,9 @@ from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
 from controller.core import phrases
-from controller.models import Freeze, ServiceStatus
+from controller.models import Freeze
 from controller.models.clock import database_now
-from controller.models.scopes import About, keys_of, name_of, within
+from controller.models.scopes import About, keys_of, name_of
 from controller.services import actions, audit, exchanges, overriding, people
 from controller.services.errors import ConflictError
 from controller.services.people import Person
@@ -47,7 +47,7 @@ def freeze(
         raise ConflictError(_already(about)) from None
     # After the freeze is in force, and each on its own: no tick's locks can keep a freeze waiting.
     why = f"Frozen ({made.scope}) by {made.by_name}: {reason}"
-    _end_exchanges(about, why)
+    exchanges.end_within(about, why)
     actions.call_off_within(about, why)
     made.refresh_from_db()
     return made
@@ -87,13 +87,6 @@ def resume(*, about: About, user: Person, reason: str, watch_first: bool = True)
             found.refresh_from_db()
             return found
     raise ConflictError(_not_frozen(about))
-
-
-def _end_exchanges(about: About, why: str) -> None:
-    """End what waits at once: a freeze that is over before the next tick counts as well."""
-    waiting = ServiceStatus.objects.exclude(exchange={}).filter(within(about))
-    for one in waiting.order_by("service").values_list("service", flat=True):
-        exchanges.end(one, why)
 
 
 def _already(about: About) -> str:

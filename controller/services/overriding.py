@@ -21,7 +21,7 @@ from controller.core.words import capitalised
 from controller.models import Override
 from controller.models.clock import database_now
 from controller.models.scopes import in_time, keys_of
-from controller.services import audit, people
+from controller.services import actions, audit, exchanges, people
 from controller.services.errors import ConflictError, InvalidError, MissingError
 from controller.services.people import Person
 from inventory.models import Cluster, HardwareType, Node, Region, RoleSpec, Service
@@ -77,18 +77,53 @@ def place(  # noqa: PLR0913 - the columns of one row
     the override that stands against it, and :class:`ForbiddenError` (A10).
     """
     people.require(user, people.OVERRIDE, scope)
-    reason = people.reason_text(reason, needed=True)
-    now = database_now()
-    times = _times(starts_at, ends_at, now)
-    _check(kind, scope, values)
     with transaction.atomic():
         _one_at_a_time()
-        made = _made(kind, scope, times, user=user, reason=reason)
-        made.values = dict(values)
-        _refuse_overlap(made)
+        made = check(
+            kind, scope, values, starts_at=starts_at, ends_at=ends_at, reason=reason, user=user
+        )
         made.save()
-        _record(made, user, "override set", before={}, reason=reason)
+        _record(made, user, "override set", before={}, reason=made.reason)
+    if kind is OverrideKind.FREEZE and made.starts_at <= database_now():
+        call_off(made)
     return made
+
+
+def check(  # noqa: PLR0913 - the columns of one row
+    kind: OverrideKind,
+    scope: Scope,
+    values: Mapping[str, Any],
+    *,
+    starts_at: datetime | None = None,
+    ends_at: datetime,
+    reason: str,
+    user: Person,
+) -> Override:
+    """Return the override that :func:`place` would set, unsaved, whoever may set it.
+
+    Raises what that raises but for the right.
+    """
+    reason = people.reason_text(reason, needed=True)
+    times = _times(starts_at, ends_at, database_now())
+    _check(kind, scope, values)
+    made = _made(kind, scope, times, user=user, reason=reason)
+    made.values = dict(values)
+    _refuse_overlap(made)
+    return made
+
+
+def call_off(freeze: Override) -> None:
+    """Cancel what is recorded under a timed freeze and not sent, as under any other (S16)."""
+    why = f"Frozen ({freeze.scope}) by {freeze.by_name}: {freeze.reason}"
+    exchanges.end_within(freeze.about, why)
+    actions.call_off_within(freeze.about, why)
+
+
+def call_off_begun() -> None:
+    """Call off under the timed freezes in force: one may have begun since the last look."""
+    begun = Override.objects.filter(in_time(Now()), kind=OverrideKind.FREEZE)
+    for row in begun.select_related("region", "cluster", "service"):
+        call_off(row)
 
 
 def watch(scope: Scope, *, after: str, user: Person, reason: str) -> Override:

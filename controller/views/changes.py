@@ -46,6 +46,11 @@ class Look:
         return [f"{capitalised(one.text)}." for one in found if one.code is not Code.UNCHANGED]
 
     @property
+    def advisory(self) -> str:
+        """Who lets it only be observed for a while; empty where nobody does."""
+        return self.judged.advisory if self.judged else ""
+
+    @property
     def is_same(self) -> bool:
         """Whether these are the counts of now, as a form that was just opened has them."""
         return self.judged is not None and self.judged.want == self.judged.current

@@ -89,9 +89,7 @@ def new(request: HttpRequest) -> HttpResponse:
     if not is_valid:
         return _form(request, form, status=400)
     about = scopes.find(form.cleaned_data["scope"])
-    if request.POST.get("step") != "set":
-        return _form(request, form, changes=_changes(form, about))
-    return _set(request, form, about, now)
+    return _answer(request, form, about, now)
 
 
 def _scope_key(request: HttpRequest) -> str:
@@ -118,15 +116,23 @@ def _clone(request: HttpRequest, now: datetime) -> dict[str, Any] | None:
     return {"kind": row.kind, "scope": scope, "reason": row.reason, **values}
 
 
-def _changes(form: OverrideForm, about: Scope) -> dict[str, Any]:
+def _changes(form: OverrideForm, about: Scope, now: datetime) -> dict[str, Any]:
     told, count = standings.read_standings(about)
     found = [Change(one.service, consequence(form.kind, form.values(), one)) for one in told]
-    return {"told": found, "more": count - len(found), "count": count}
+    starts = form.cleaned_data["starts"]
+    return {
+        "told": found,
+        "more": count - len(found),
+        "count": count,
+        "starts": starts if starts and starts > now else None,
+    }
 
 
-def _set(request: HttpRequest, form: OverrideForm, about: Scope, now: datetime) -> HttpResponse:
+def _answer(request: HttpRequest, form: OverrideForm, about: Scope, now: datetime) -> HttpResponse:
+    """Set it, or say what it would change; what can't be set is refused either way."""
+    is_set = request.POST.get("step") == "set"
     try:
-        made = overriding.place(
+        made = (overriding.place if is_set else overriding.check)(
             form.kind,
             about,
             form.values(),
@@ -140,6 +146,8 @@ def _set(request: HttpRequest, form: OverrideForm, about: Scope, now: datetime) 
         return _form(request, form, status=400)
     except ConflictError as conflict:
         return _form(request, form, status=409, conflict=str(conflict))
+    if not is_set:
+        return _form(request, form, changes=_changes(form, about, now))
     messages.success(request, f"Set: {TITLES[form.kind]} of {made.scope}. It ends by itself.")
     return redirect(made)
 

@@ -83,12 +83,12 @@ def page(request: HttpRequest, slug: str) -> HttpResponse:
     values: dict[str, Any] = {
         "now": now,
         "service": service,
-        "sizing": service_page.read_sizing(service),
         "ranges": RANGES,
         **_chosen_range(request, slug),
     }
     for read in PANELS.values():
         values |= read(request, service, now)
+    values["sizing"] = service_page.read_sizing(service, values["here"].row.ratio)
     return render(request, "controller/service.html", values)
 
 

@@ -280,6 +280,48 @@ def test_a_decision_says_what_an_override_held(
     assert not idle["binding"], "what changed nothing binds nothing"
 
 
+def ratio(low: float, high: float) -> Override:
+    return override(RATIO, values={"min": low, "max": high})
+
+
+def test_a_ratio_is_told_in_a_step_in_the_sentence_and_as_binding() -> None:
+    """The policy's own 0.5 per decode asks for 4 prefill at 8 decode, a quarter for 2."""
+    ctx = under(context(NOW, 8000.0), ratio(0.25, 0.25))
+    found = decide(ctx)
+    assert [step.after for step in found.steps[:2]] == [(4, 8), (2, 8)], "by itself, then held"
+    assert found.raw == (4, 8)
+    assert f"kept in 0.25 to 0.25, set by {BY}" in found.sentence
+    (told,) = effects(found, ctx.spec.overrides)
+    assert (told["binding"], told["wanted"]["prefill"], told["held"]["prefill"]) == (True, 4, 2)
+    like = under(context(NOW, 8000.0), ratio(0.5, 0.5))
+    assert not effects(decide(like), like.spec.overrides)[0]["binding"], "0.5 as the policy's"
+
+
+def test_a_ratio_that_lets_the_counts_be_binds_where_the_policys_own_would_not() -> None:
+    """2 per 8 is below the 0.5 less its tolerance, which asks for 3; a quarter leaves the 2."""
+    ctx = under(context(Instances(2, 8), 8000.0), ratio(0.25, 0.25))
+    found = decide(ctx)
+    assert found.final == (2, 8)
+    (told,) = effects(found, ctx.spec.overrides)
+    assert (told["binding"], told["wanted"]["prefill"], told["held"]["prefill"]) == (True, 3, 2)
+    assert f"set by {BY}" in found.sentence
+
+
+def test_an_adapting_policy_is_told_by_its_own_ratio_too() -> None:
+    spec = policy(adapt=Adapt.AUTOMATIC)
+    ctx = under(context(NOW, 8000.0, spec=spec), ratio(0.25, 0.25))
+    assert ctx.spec.policy_set is spec.policy
+    assert decide(ctx).steps[0].after == decide(context(NOW, 8000.0, spec=spec)).steps[0].after
+
+
+def test_in_a_freeze_a_pin_holds_nothing() -> None:
+    """8 wanted and 6 pinned while the freeze leaves 4: nothing is held at 6."""
+    stop = Hold("eu-1-a", "olga", "incident", NOW_S - 60.0)
+    ctx = under(context(NOW, 8000.0, hold=stop), pin(3, 6))
+    (told,) = effects(decide(ctx), ctx.spec.overrides)
+    assert (told["binding"], told["frozen"], told["held"]) == (False, True, None)
+
+
 def test_overrides_come_back_from_plain_values() -> None:
     given = pin(2, 4), bounds(decode_max=6), override(OUT, 3)
     assert from_plain([plain_of(one) for one in given]) == given

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -13,6 +14,7 @@ from django.db import OperationalError, connection, transaction
 from pytest_django import Settings
 
 from controller.core.lifecycle import ActionState
+from controller.core.overrides import OverrideKind
 from controller.models import Action, Decision, Freeze, Override, Proposal, holds
 from controller.models.clock import database_now
 from controller.services import actions, freezes, overriding, policy_edits
@@ -107,12 +109,17 @@ def by_itself(path: Path) -> None:
     path.symlink_to(path)
 
 
+def by_a_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
 @pytest.mark.parametrize(
     "lay",
     [
         pytest.param(by_directory, id="a directory"),
         pytest.param(by_nothing, id="a link to what is gone"),
         pytest.param(by_itself, id="a link to itself"),
+        pytest.param(by_a_pipe, id="a pipe nobody writes to"),
     ],
 )
 def test_a_flag_that_can_not_be_read_is_a_freeze_a07_s16(
@@ -121,6 +128,36 @@ def test_a_flag_that_can_not_be_read_is_a_freeze_a07_s16(
     settings.HOME = tmp_path
     lay(tmp_path / "FREEZE")
     _holds_everything("an unreadable flag")
+
+
+@pytest.mark.parametrize(
+    ("begins", "state"),
+    [
+        pytest.param(timedelta(), "cancelled", id="now"),
+        pytest.param(timedelta(hours=2), "recorded", id="in 2 h: until then it may be sent"),
+    ],
+)
+def test_a_timed_freeze_calls_off_from_its_beginning_s16(begins: timedelta, state: str) -> None:
+    chat, now = make_service("chat"), database_now()
+    action = recorded(chat)
+    placed = overriding.place(
+        *(OverrideKind.FREEZE, chat, {}),
+        starts_at=now + begins,
+        ends_at=now + begins + timedelta(minutes=1),
+        reason="incident",
+        user=person("ana"),
+    )
+    overriding.call_off_begun()
+    action.refresh_from_db()
+    assert action.state == state
+
+    placed.starts_at = now - timedelta(seconds=1)
+    placed.save()
+    overriding.call_off_begun()
+    lapse(placed)
+    assert _ran(action) == ActionState.CANCELLED
+    action.refresh_from_db()
+    assert action.error == "Frozen (chat) by ana: incident"
 
 
 def test_a_flag_nobody_may_read_is_a_freeze_a07_s16(

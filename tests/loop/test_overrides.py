@@ -128,6 +128,20 @@ def test_after_a_freeze_it_watches_first_and_then_acts_in_steps_a09_s3() -> None
     assert Action.objects.get().to_decode == 5
 
 
+def test_a_ratio_steers_and_says_so_s17() -> None:
+    """6 decode of its own 0.5 would take 3 prefill; under a third they take 2."""
+    chat = make_service("chat", mode="automatic")
+    made = place("ratio", chat.cluster, min=0.3, max=0.36)
+    tick("chat")
+    row = newest(chat)
+    (told,) = row.terms["overrides"]
+    assert (told["id"], told["binding"]) == (made.pk, True)
+    assert (told["wanted"]["prefill"], told["held"]["prefill"]) == (3, 2)
+    assert f"kept in 0.3 to 0.36, set by {made.by_name} until" in row.sentence
+    made.refresh_from_db()
+    assert made.bound_at is not None
+
+
 def test_an_override_that_binds_nothing_is_told_so() -> None:
     chat = make_service("chat", mode="automatic")
     made = place("bounds", chat, decode_max=30)

@@ -11,7 +11,9 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
+from controller.core.overrides_plain import plain_of
 from controller.models import AuditEvent, Freeze, Grant, Override, Preference
+from controller.models.orders import value_of
 from controller.selectors.strip import read_strip
 from tests import factories
 from tests.pages.reading import reading, words
@@ -19,6 +21,7 @@ from tests.services.people import person
 
 pytestmark = pytest.mark.django_db
 
+PREVIEW = 27
 PIN = {
     "kind": "pin",
     "scope": "service:chat",
@@ -163,6 +166,86 @@ def test_what_cannot_be_set_is_told_and_the_input_kept(
     assert said in words(answer.content.decode())
     assert 'value="2"' in answer.content.decode()
     assert not Override.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said", "field"),
+    [
+        ({"decode": "9999", "prefill": "1"}, "9999 decode is above 40 of chat", "decode"),
+        ({"kind": "bounds"}, "No bound is given; give at least one.", ""),
+        ({"starts": "33 days"}, "Give a beginning within 30 days.", "starts"),
+        ({"kind": "exclude", "what": "rack", "name": "R99"}, "There is no rack 'R99'", "name"),
+    ],
+)
+def test_the_first_step_refuses_what_setting_refuses_a10(
+    olga: Client, change: dict[str, str], said: str, field: str
+) -> None:
+    if "starts" in change:
+        begin = timezone.now() + timedelta(days=33)
+        change = {"starts": begin.strftime("%Y-%m-%dT%H:%M")}
+    for step in ("look", "set"):
+        answer = olga.post("/overrides/new/", PIN | change | {"step": step})
+        html = answer.content.decode()
+        assert answer.status_code == 400, step
+        assert said in words(html)
+        assert "What changes now" not in html
+        assert not field or f'id="id_{field}_error"' in html or said in html
+
+
+def test_the_first_step_names_what_stands_against_it(olga: Client) -> None:
+    other = an_override("ratio", service=chat(), values={"min": 1.0, "max": 2.0})
+    answer = olga.post("/overrides/new/", PIN)
+    assert answer.status_code == 409
+    page = words(answer.content.decode())
+    assert f"The pin is outside the ratio: override {other.pk}" in page
+    assert "What changes now" not in page
+
+
+@pytest.mark.parametrize("services", [pytest.param(0, id="1"), pytest.param(2, id="3")])
+def test_the_first_step_takes_the_same_queries_and_says_who_lets_it_only_watch_s17(
+    olga: Client, django_assert_num_queries: DjangoAssertNumQueries, services: int
+) -> None:
+    an_override("advisory")
+    for at in range(services):
+        factories.make_service(f"s{at}")
+    wide = PIN | {"kind": "bounds", "scope": "fleet", "decode_min": "6"}
+    with django_assert_num_queries(PREVIEW):
+        page = words(olga.post("/overrides/new/", wide).content.decode())
+    assert "recorded only: it is advisory only, set by ana until" in page
+    assert "proposed for approval" not in page
+    begin = timezone.now() + timedelta(days=2)
+    later = PIN | {"starts": begin.strftime("%Y-%m-%dT%H:%M")}
+    assert "What would change if it began now" in words(
+        olga.post("/overrides/new/", later).content.decode()
+    )
+
+
+def test_a_person_who_proposes_is_told_which_override_lets_it_only_watch_s17(
+    olga: Client,
+) -> None:
+    row = an_override("advisory", cluster=chat().cluster)
+    page = words(olga.get("/services/chat/propose/").content.decode())
+    assert f"Override {row.pk} lets cluster eu-1-a only be observed, set by ana until" in page
+    assert "nothing is sent until it is approved" not in page
+
+
+def test_the_service_page_shows_the_band_in_force_and_who_set_it(olga: Client) -> None:
+    values = {"min": 0.25, "max": 0.4}
+    row = an_override("ratio", service=chat(), values=values)
+    effect = plain_of(value_of(row)) | {"binding": True, "wanted": None, "held": None}  # type: ignore[arg-type]
+    decision = factories.make_decision(chat(), terms={"overrides": [effect]})
+    seen = factories.ServiceStatus.objects.filter(service=chat())
+    seen.update(decision=decision, observed_at=timezone.now())
+    page = words(olga.get("/services/chat/").content.decode())
+    assert "band 0.25–0.40, set by ana until" in page
+    assert "in force 0.25–0.40, set by ana until" in page
+
+
+def test_in_a_freeze_it_is_not_said_to_hold(olga: Client) -> None:
+    felt(an_override(service=chat()), binding=False, frozen=True)
+    page = words(olga.get("/overrides/").content.decode())
+    assert "in force; what it asks for is frozen" in page
+    assert "end it?" not in page
 
 
 def test_an_end_is_read_in_the_zone_of_the_reader(olga: Client) -> None:

@@ -275,3 +275,42 @@ def test_the_command_widens_no_scope_by_omission_s21() -> None:
     assert refused.value.returncode == 2
     call_command("override", "out_only", "--fleet", "--for", "1h", "--reason", "x")
     assert Override.objects.get().scope == "the fleet"
+
+
+@pytest.mark.usefixtures("chat")
+def test_the_command_lengthens_from_the_present_end_as_the_page_does(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    call_command("override", "out_only", "--fleet", "--for", "2h", "--reason", "x")
+    made = Override.objects.get()
+    call_command("override", "extend", str(made.pk), "--for", "1h", "--reason", "y", "--json")
+    assert Override.objects.get().ends_at == made.ends_at + HOUR
+    until = made.ends_at + HOUR
+    assert f'"until": "{until.isoformat(timespec="seconds")}"' in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("chat")
+@pytest.mark.parametrize(
+    ("asked", "where"),
+    [
+        pytest.param(("bounds", "--service", "chat"), "--prefill-min, --prefill-max", id="values"),
+        pytest.param(
+            ("pin", "--cluster", "eu-1-a", "--prefill", "2", "--decode", "4"), "--cluster: A pin",
+            id="scope",
+        ),
+        pytest.param(("out_only", "--service", "chat", "--for", "9d"), "--for: ", id="for"),
+    ],
+)  # fmt: skip
+def test_a_refusal_of_the_command_names_options_there_are(
+    asked: tuple[str, ...], where: str
+) -> None:
+    with pytest.raises(CommandError, match=where) as refused:
+        call_command("override", asked[0], "--for", "1h", "--reason", "x", *asked[1:])
+    assert refused.value.returncode == 2
+
+
+@pytest.mark.usefixtures("chat")
+def test_a_count_below_0_cannot_be_proposed() -> None:
+    asked = ("--service", "chat", "--prefill", "-1", "--decode", "4", "--reason", "x")
+    with pytest.raises(CommandError, match="'-1' is no count"):
+        call_command("propose", *asked)

@@ -42,7 +42,7 @@ class Command(AnsweringCommand):
             one.add_argument("--reason", required=True, help="what the next person reads")
             one.add_argument("--json", action="store_true", help="answer one JSON document")
             if name == "extend":
-                one.add_argument("--for", dest="length", required=True, help="from now: 30m, 2h")
+                one.add_argument("--for", dest="length", required=True, help="longer by: 30m, 2h")
 
     def handle(self, *_args: object, **options: Any) -> None:  # noqa: ANN401 - Django's signature
         """Do it as the person at the command line.
@@ -52,12 +52,27 @@ class Command(AnsweringCommand):
         try:
             answer = _answer(options)
         except InvalidError as fault:
-            where = "for" if fault.field == "ends_at" else fault.field.replace("_", "-")
-            wrong = AnswerError("bad_value", str(fault), f"--{where}")
+            wrong = AnswerError("bad_value", str(fault), _option(fault.field, options))
             raise stopping.refused(wrong, options, self.stdout) from fault
         except (AnswerError, SteeringError) as refusal:
             raise stopping.refused(refusal, options, self.stdout) from refusal
         self.stdout.write(document(answer) if options["json"] else answer["sentence"])
+
+
+def _option(field: str, options: dict[str, Any]) -> str:
+    """Return the option a field came from, several where it stands for all of them."""
+    if field == "ends_at":
+        return "--for"
+    if field == "scope":
+        named = [kind for kind in stopping.KINDS if options.get(kind) is not None]
+        return f"--{named[0] if named else 'fleet'}"
+    if field == "values":
+        return ", ".join(map(_flag, _values_of(OverrideKind(options["act"]))))
+    return _flag(field)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _answer(options: dict[str, Any]) -> dict[str, Any]:
@@ -110,7 +125,8 @@ def _changed(act: str, options: dict[str, Any]) -> Any:  # noqa: ANN401 - a row
     seen = {"version": found.version, "reason": options["reason"], "user": who}
     if act == "end":
         return overriding.end(found.pk, **seen)
-    until = selected.from_now(_length(options["length"]))
+    # As on the page: from its present end, not from now.
+    until = found.ends_at + _length(options["length"])
     return overriding.extend(found.pk, ends_at=until, **seen)
 
 
@@ -120,7 +136,7 @@ def _add_kind(parser: CommandParser, kind: OverrideKind) -> None:
     parser.add_argument("--for", dest="length", required=True, help="how long: 45s, 30m, 2h, 1d")
     for name in _values_of(kind):
         choices = EXCLUDED if name == "what" else None
-        parser.add_argument(f"--{name.replace('_', '-')}", type=_TYPES[kind], choices=choices)
+        parser.add_argument(_flag(name), type=_TYPES[kind], choices=choices)
 
 
 def _values_of(kind: OverrideKind) -> tuple[str, ...]:

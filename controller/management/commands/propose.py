@@ -1,5 +1,6 @@
 """Propose other counts of a service, for another person to approve."""
 
+from argparse import ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import CommandParser
@@ -23,7 +24,7 @@ class Command(DecidingCommand):
         """Add the service and the counts."""
         parser.add_argument("--service", metavar="SLUG", required=True)
         for role in ("prefill", "decode"):
-            parser.add_argument(f"--{role}", type=int, metavar="N", required=True)
+            parser.add_argument(f"--{role}", type=_count, metavar="N", required=True)
         super().add_arguments(parser)
 
     def decide(self, options: dict[str, Any]) -> int:
@@ -40,3 +41,9 @@ class Command(DecidingCommand):
             look=by_hand.ground,
         )
         return made.pk
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise ArgumentTypeError(f"{text!r} is no count: give a whole number from 0 on")
+    return int(text)
