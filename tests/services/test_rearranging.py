@@ -372,7 +372,7 @@ def test_what_is_not_there_is_said_so() -> None:
     [
         pytest.param({"version": 2}, 1, "The controller changed the moves", id="changed"),
         pytest.param({"state": "superseded"}, 1, "These moves are superseded", id="ended"),
-        pytest.param({"expires_at": "2000-01-01T00:00Z"}, 1, "Expired at 01 Jan 00:00 UTC", id="expired"),
+        pytest.param({"expires_at": "2000-01-01T00:00Z"}, 1, "Expired at 01 Jan", id="expired"),
         pytest.param({}, 2, "The controller changed the moves", id="a-version-nobody-saw"),
     ],
 )
