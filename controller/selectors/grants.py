@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.db.models import Q, QuerySet
 
 from controller.models import Grant
@@ -38,6 +39,21 @@ def of_person(user: User, now: datetime) -> Sequence[Grant]:
     """Return the roles within scopes that a person has now; one query."""
     alive = Q(expires_at=None) | Q(expires_at__gt=now)
     return list(_rows().filter(alive, user=user, ended_at=None).order_by("role", "pk"))
+
+
+def everywhere(user: User) -> Mapping[str, Sequence[str]]:
+    """Return what gives a person each right everywhere, as the database has it; two queries.
+
+    The group of a role may have been changed by hand, and there may be groups of other names.
+    """
+    found: dict[str, list[str]] = defaultdict(list)
+    label, code = "content_type__app_label", "codename"
+    groups = Permission.objects.filter(group__user=user).order_by("group__name")
+    for app, right, name in groups.values_list(label, code, "group__name"):
+        found[f"{app}.{right}"].append(f"group {name}")
+    for app, right in Permission.objects.filter(user=user).values_list(label, code):
+        found[f"{app}.{right}"].append("a permission given directly")
+    return found
 
 
 def find(pk: int) -> Grant | None:

@@ -58,16 +58,12 @@ def mine(request: HttpRequest) -> HttpResponse:
 
 
 def _lines(user: User, now: datetime) -> list[Line]:
-    groups = sorted(user.groups.values_list("name", flat=True))
+    given = grants.everywhere(user)
     held = grants.of_person(user, now)
     found = []
     for right, word in RIGHTS.items():
         through = [Through("everywhere", "superuser")] if user.is_superuser else []
-        through += [
-            Through("everywhere", f"group {name}")
-            for name in groups
-            if right in ROLES.get(name, ())
-        ]
+        through += [Through("everywhere", what) for what in given.get(right, ())]
         through += [
             Through(one.scope, f"{one.role}, granted by {one.by_name}", one.expires_at)
             for one in held

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
@@ -13,7 +14,7 @@ from pytest_django import DjangoAssertNumQueries
 from controller.models import AuditEvent, Grant
 from controller.services import granting, people
 from controller.services.errors import ConflictError, ForbiddenError, InvalidError
-from controller.services.rights import read_rights
+from controller.services.rights import RIGHTS, read_rights
 from inventory.models import Cluster, Region, Service
 from tests import factories
 from tests.pages.reading import reading, words
@@ -154,6 +155,35 @@ def test_my_access_says_what_where_and_through_what(client: Client) -> None:
     assert "freeze automatic change region eu-1 through Operator, granted by root" in page
     assert "approve and reject changes nowhere: deciding on proposals needs" in page
     assert client.get("/me/access/?user=root").status_code == 403
+
+
+def test_my_access_shows_what_no_role_gives_and_not_what_was_taken_from_a_role(
+    client: Client,
+) -> None:
+    vera, approve = person("vera", "Operator"), Permission.objects.get(codename="approve_proposal")
+    night = Group.objects.create(name="Night shift")
+    night.permissions.add(approve)
+    vera.groups.add(night)
+    vera.user_permissions.add(approve, Permission.objects.get(codename="resume"))
+    Group.objects.get(name="Operator").permissions.remove(
+        Permission.objects.get(codename="freeze")
+    )
+    client.force_login(vera)
+    page = reading(client, "/me/access/")
+    both = "everywhere through group Night shift everywhere through a permission given directly"
+    assert f"approve and reject changes {both}" in page
+    assert "resume automatic change everywhere through a permission given directly" in page
+    assert "freeze automatic change nowhere" in page
+    shown = {right: line.through for right, line in zip(RIGHTS, _lines(client), strict=True)}
+    assert {right: bool(through) for right, through in shown.items()} == {
+        right: User.objects.get(pk=vera.pk).has_perm(right) for right in RIGHTS
+    }
+    User.objects.filter(pk=vera.pk).update(is_superuser=True)
+    assert all(line.through[0].what == "superuser" for line in _lines(client))
+
+
+def _lines(client: Client) -> list[Any]:
+    return client.get("/me/access/").context["lines"]
 
 
 def test_an_admin_looks_at_another_person(root: Client) -> None:
