@@ -328,7 +328,7 @@ def changes(event: Event) -> list[tuple[str, str, str]]:
 
 def _told(name: str, value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_told(key, value[key])}" for key in sorted(value)) or "none"
+        return ", ".join(f"{key}={_told(key, value[key])}" for key in sorted(value)) or "none"
     if isinstance(value, list):
         return "; ".join(_told("", one) for one in value) or "none"
     return "—" if value in {None, ""} else _told_text(name, str(value))

@@ -79,7 +79,7 @@ def test_what_changed_is_told_in_words(vera: Client) -> None:
     page = reading(vera, "/audit/")
     assert "ends at: — → 2026-11-27 04:02:37 UTC" in page
     assert "left at: — → soon" in page
-    assert "moves: — → gpus 4, node n-1" in page
+    assert "moves: — → gpus=4, node=n-1" in page
 
 
 @pytest.mark.django_db
