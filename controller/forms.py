@@ -159,6 +159,11 @@ class RuleForm(forms.Form):
     until_time = forms.TimeField(required=False, label="Until", help_text="Both, or neither.")
     time_zone = forms.CharField(max_length=63, label="Time zone", initial="UTC")
     is_enabled = forms.BooleanField(required=False, initial=True, label="In force")
+    is_unlimited = forms.BooleanField(
+        required=False,
+        label="Without any limit of its size",
+        help_text="Only where neither GPUs nor a share are given above.",
+    )
     reason = _reason(required=True)
     opened = forms.IntegerField(
         min_value=0, max_value=2**31 - 1, initial=0, widget=forms.HiddenInput

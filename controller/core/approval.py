@@ -61,6 +61,17 @@ class Change:
         return sum(self.moved(role) * self.gpus_per_instance.of(role) for role in ROLES)
 
     @property
+    def gained_and_lost(self) -> tuple[int, int]:
+        """The GPUs of roles that grow and of roles that shrink, in both halves."""
+        end = self.then or self.after
+        steps = (
+            (end.of(role) - self.before.of(role)) * self.gpus_per_instance.of(role)
+            for role in ROLES
+        )
+        found = list(steps)
+        return sum(one for one in found if one > 0), -sum(one for one in found if one < 0)
+
+    @property
     def shrinks(self) -> bool:
         """Whether any role loses instances."""
         return any(self.after.of(role) < self.before.of(role) for role in ROLES)

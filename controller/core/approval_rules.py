@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from enum import StrEnum
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from controller.core.approval import Change
 from controller.core.types import ROLES
+
+DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 class Direction(StrEnum):
@@ -43,6 +46,11 @@ class Rule:
     end: time | None = None
     time_zone: str = "UTC"
     within: Within = Within.ANYWHERE
+
+    @property
+    def is_sized(self) -> bool:
+        """Whether it limits how much may change at once."""
+        return self.most_gpus is not None or self.most_frac is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from controller.core import wording
 from controller.core.approval import Change
 from controller.core.guards import hard_limits, steps
 from controller.core.orders import banned, pinned_counts
@@ -213,5 +214,5 @@ def _slow(want: Instances, ctx: Context) -> Iterator[str]:
     for name, (_, after) in (expected(ctx, want) or {}).items():
         title, goal_s = goals[name]
         if after is None or after > goal_s:
-            shown = "without end" if after is None else f"{after:.3g} s"
-            yield f"{title} is predicted at {shown}, and its SLO is {goal_s:.3g} s."
+            shown = "to have no end" if after is None else f"at {wording.precise(after)}"
+            yield f"{title} is predicted {shown}, and its SLO is {wording.precise(goal_s)}."

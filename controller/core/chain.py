@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -21,6 +21,9 @@ NOTHING: Final = "-" * 64
 """The digest of a record that was gone before it was sealed."""
 
 TITLES: Final = {"audit": "audit event"}
+NAMED: Final = 5
+"""Faults that are named; of more only the number is told."""
+
 WORDS: Final = {"changed": "was changed after it was sealed", "missing": "is missing"}
 
 
@@ -45,13 +48,20 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """The first thing that is wrong: ``what`` is changed, missing, unsealed or cut_off."""
+    """One thing that is wrong: ``what`` is changed, missing, unsealed or cut_off."""
 
     what: str
     kind: str
     name: str
     seq: int | None
     text: str
+
+
+def told(faults: Sequence[Fault]) -> str:
+    """Return the first faults in words, and how many more there are; empty without any."""
+    words = " ".join(one.text for one in faults[:NAMED])
+    more = len(faults) - NAMED
+    return f"{words} And {more:,} more." if more > 0 else words
 
 
 def digest(record: Mapping[str, object]) -> str:
@@ -77,18 +87,19 @@ def linked(end: End, records: Iterable[tuple[str, str, str]]) -> list[Link]:
 
 def followed(
     end: End, links: Iterable[Link], found: Mapping[tuple[str, str], str | None]
-) -> tuple[End, Fault | None]:
-    """Follow links in order from ``end``; return how far they are right and the first fault.
+) -> tuple[End, tuple[Fault, ...]]:
+    """Follow links in order from ``end`` and past each fault; return the last and every fault.
 
     ``found`` has the digest of each record as it is now, ``None`` for one that went with leave;
     one that is not in it is missing.
     """
+    faults: list[Fault] = []
     for link in links:
         fault = _fault(end, link, found)
         if fault is not None:
-            return end, fault
+            faults.append(fault)
         end = End(link.seq, link.hash)
-    return end, None
+    return end, tuple(faults)
 
 
 def _fault(end: End, link: Link, found: Mapping[tuple[str, str], str | None]) -> Fault | None:

@@ -3,6 +3,7 @@
 from math import isfinite
 from typing import Final
 
+from controller.core import wording
 from controller.core.engine import Engine, Mix, predicted_tbt_s, predicted_ttft_s
 from controller.core.overrides import OverrideKind
 from controller.core.trust import ZERO_FRAC, driver_total
@@ -40,10 +41,11 @@ def too_slow(ctx: Context, role: Role, count: int) -> str | None:
     if found is None or found[0] <= margin * goal_s:
         return None
     predicted_s, name = found
-    shown = f"{predicted_s:.3g} s" if isfinite(predicted_s) else "no end of waiting"
+    shown = f"at {wording.precise(predicted_s)}" if isfinite(predicted_s) else "to have no end"
     return (
-        f"with {count} {role.value} {name} is predicted at {shown}, "
-        f"and the SLO of {goal_s:.3g} s less its margin is {margin * goal_s:.3g} s"
+        f"with {count} {role.value} {name} is predicted {shown}, "
+        f"and the SLO of {wording.precise(goal_s)} less its margin is "
+        f"{wording.precise(margin * goal_s)}"
     )
 
 

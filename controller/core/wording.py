@@ -79,6 +79,11 @@ def latency(seconds: float | None) -> str:
     return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
 
 
+def precise(seconds: float) -> str:
+    """Return a latency with three digits, for what is compared: "35.2 ms", "1.04 s"."""
+    return f"{seconds * 1000:.3g} ms" if seconds < 0.1 else f"{seconds:.3g} s"  # noqa: PLR2004
+
+
 def against(value_s: float | None, goal_s: float) -> str:
     """Return a latency and its goal in one unit, that of the goal: "47 / 50 ms"."""
     if goal_s < 0.1:  # noqa: PLR2004

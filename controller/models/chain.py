@@ -71,6 +71,10 @@ class ChainCheck(models.Model):
     again_from = models.BigIntegerField(
         default=0, help_text="The seal after which older ones are being read again."
     )
+    round_at = models.DateTimeField(null=True, help_text="When that began.")
+    whole_at = models.DateTimeField(
+        null=True, help_text="When the last look at all of it began that came to its end."
+    )
     problem = models.TextField(blank=True)
     problem_at = models.DateTimeField(null=True)
 

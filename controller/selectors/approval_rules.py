@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Final
 
 from django.db.models import Count, QuerySet
 
 from controller.core import phrases
-from controller.models import ApprovalRule
-from controller.models.scopes import key_of
+from controller.core.approval_rules import DAYS, Facts, Rule, passes
+from controller.core.reasons import Code
+from controller.models import ApprovalRule, Proposal
+from controller.models.scopes import About, key_of, within
 
 SHOWN: Final = 200
-DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+TRIED: Final = timedelta(days=7)
+MOST_TRIED: Final = 5_000
+"""Proposals that a rule is held against before it is saved, the newest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,58 @@ class Line:
             "until_time": rule.until_time and f"{rule.until_time:%H:%M}",
             "opened": rule.revision,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What a rule would have let through of the proposals of some days past."""
+
+    passed: int
+    proposals: int
+    most_gained: int
+    most_lost: int
+
+    @property
+    def words(self) -> str:
+        """It in a sentence: "12 of 40 …, at most −35 GPUs at once"."""
+        asked = phrases.plural(self.proposals, "proposal")
+        told = (
+            f"Within the last {TRIED.days} days it would have let through {self.passed} of {asked}"
+        )
+        ends = ((self.most_gained, "+"), (self.most_lost, "−"))
+        most = " and ".join(f"{sign}{gpus:,}" for gpus, sign in ends if gpus)
+        return f"{told}, at most {most} GPUs at once." if most else f"{told}."
+
+
+def tried(rule: Rule, about: About, now: datetime) -> Tried:
+    """Hold a rule against what the controller asked for in its scope lately; three queries.
+
+    Each proposal counts by its last body and when it was made. Whether the service was over its
+    SLO or a breaker was open then is not kept with it, so fewer may have passed than are told.
+    """
+    asked = Proposal.objects.filter(
+        within(about),
+        origin=Proposal.Origin.CONTROLLER,
+        requested_by=None,
+        created_at__gt=now - TRIED,
+    )
+    rows = asked.select_related("service", "decision").prefetch_related("service__roles")
+    found = list(rows.order_by("-pk")[:MOST_TRIED])
+    passed = [row.change() for row in found if passes(rule, _facts(row), row.created_at)]
+    ends = [one.gained_and_lost for one in passed]
+    gained = max((one for one, _ in ends), default=0)
+    return Tried(len(passed), len(found), gained, max((one for _, one in ends), default=0))
+
+
+def _facts(row: Proposal) -> Facts:
+    code = row.decision.code if row.decision else ""
+    places = (row.placement or {}).get("places", ())
+    return Facts(
+        row.change(),
+        needs=row.needs,
+        is_beyond_budget=code == Code.REMOVAL_BUDGET,
+        levels=tuple(one["level"] for one in places),
+    )
 
 
 def in_force() -> Sequence[Line]:

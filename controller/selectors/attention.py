@@ -34,7 +34,17 @@ QUALITY_WORDS: Final = {
     "invalid": "has invalid metrics",
     "partial": "has partial metrics",
 }
-Other = Rearrangement | Override | Proposal | OutsideChange
+
+
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """Moves that wait or failed, and whether the reader may answer them."""
+
+    row: Rearrangement
+    may_decide: bool
+
+
+Other = Moves | Override | Proposal | OutsideChange
 """What is told beside the services and their suggestions."""
 
 # Ranks of the sources, worst first.
@@ -119,12 +129,12 @@ def attention(
     changes from outside.
     """
     rows = tuple(rows)
-    found = [*_loop(strip), *map(_other, others), *_stops(strip)]
+    found = [*_loop(strip), *_tampering(strip), *map(_other, others), *_stops(strip)]
     for row in rows:
         found.extend(_service(row, actions.get(row.slug)))
         if row.slug in suggestions:
             found.append(_suggested(row.slug, suggestions[row.slug]))
-    found.sort(key=lambda item: (item.rank, item.subject))
+    found.sort(key=lambda item: (item.tone != "crit", item.rank, item.subject))
     changes = [row.last_change_at for row in rows if row.last_change_at]
     return Attention(
         items=tuple(found[:MOST]),
@@ -143,6 +153,12 @@ def _loop(strip: StripState) -> Iterator[Item]:
         yield Item(
             _LOOP, tone, "The loop", f"is {strip.mode}: {strip.why}.", since, "/readyz", "Check"
         )
+
+
+def _tampering(strip: StripState) -> Iterator[Item]:
+    if strip.tampering:
+        sentence = f"has a broken chain: {strip.tampering}"
+        yield Item(_LOOP, "crit", "The audit", sentence, None, reverse("audit"), "Open")
 
 
 def _stops(strip: StripState) -> Iterator[Item]:
@@ -194,8 +210,8 @@ def _other(row: Other) -> Item:
             return _glass(row)
         case OutsideChange():
             return _outside(row)
-        case Rearrangement():
-            return _moves(row)
+        case Moves():
+            return _moves(row.row, may_decide=row.may_decide)
 
 
 def _outside(row: OutsideChange) -> Item:
@@ -230,12 +246,12 @@ def read_broken_glass(now: datetime) -> list[Proposal]:
     return list(alone.select_related("service", "decided_by").order_by("-decided_at"))
 
 
-def _moves(row: Rearrangement) -> Item:
+def _moves(row: Rearrangement, *, may_decide: bool) -> Item:
     """Return moves that wait for an answer, or why nothing replaces what a service lost."""
     name = row.service.slug if row.service else "The fleet"
     if row.state == ProposalState.PENDING:
         rank, tone, sentence = _ASKS, "busy", f"asks for moves: {row.sentence}"
-        address, button = row.get_absolute_url(), "Decide…"
+        address, button = row.get_absolute_url(), "Decide…" if may_decide else "Look…"
     else:
         rank, tone, sentence = _ACTION, "crit", f"lost instances. {row.closed_reason}"
         address, button = reverse("service-placement", args=[name]), "Open"
@@ -250,7 +266,7 @@ def read_moves(now: datetime) -> list[Rearrangement]:
         kind=Rearrangement.Kind.REPLACE,
         evidence_at__gt=now - FOUND_LATELY,
     )
-    return list(Rearrangement.objects.filter(waits | told).select_related("service"))
+    return list(Rearrangement.objects.filter(waits | told).select_related("service__cluster"))
 
 
 def _is_stuck(decision: DecisionLine) -> bool:

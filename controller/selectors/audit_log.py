@@ -18,6 +18,7 @@ from django.db.models import Model, QuerySet
 
 from controller.core.spreadsheet import cell_text
 from controller.models import (
+    ApprovalRule,
     AuditEvent,
     Backtest,
     ChainCheck,
@@ -36,6 +37,7 @@ LARGEST_ID: Final = 2**63 - 1
 LONGEST: Final = 160
 
 _KNOWN: Final[Mapping[str, tuple[type[Model], tuple[str, ...]]]] = {
+    "approvalrule": (ApprovalRule, ()),
     "backtest": (Backtest, ()),
     "cluster": (Cluster, ()),
     "hardwaretype": (HardwareType, ()),
@@ -55,6 +57,7 @@ _KNOWN: Final[Mapping[str, tuple[type[Model], tuple[str, ...]]]] = {
 _NAMES: Final = ("slug", "name", "username")
 
 _WORDS: Final[Mapping[str, str]] = {
+    "approvalrule": "rule",
     "auditevent": "audit",
     "hardwaretype": "hardware type",
     "importrun": "import",
@@ -161,6 +164,7 @@ class Chain:
     records: int
     sealed_at: datetime | None
     checked_at: datetime | None
+    whole_at: datetime | None
     problem: str
     problem_at: datetime | None
 
@@ -172,6 +176,7 @@ def chain() -> Chain:
         check.checked_to,
         check.checked_seal_at,
         check.checked_at,
+        check.whole_at,
         check.problem,
         check.problem_at,
     )

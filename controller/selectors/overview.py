@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -11,10 +12,11 @@ from django.db.models import Q
 
 from controller.core.reasons import PASSING
 from controller.core.types import Move
-from controller.models import Decision, PoolSample
+from controller.models import Decision, PoolSample, Rearrangement
 from controller.selectors import outside
 from controller.selectors.attention import (
     Attention,
+    Moves,
     Other,
     attention,
     read_broken_glass,
@@ -77,19 +79,25 @@ class State:
     services: Services
 
 
-def read_state(strip: StripState, now: datetime) -> State:
-    """Return what needs attention and every service, worst first; ten queries for any fleet."""
+def read_state(
+    strip: StripState, now: datetime, decides: Callable[[Rearrangement], bool] = lambda _row: True
+) -> State:
+    """Return what needs attention and every service, worst first; ten queries for any fleet.
+
+    ``decides`` is whether the reader may answer moves that wait.
+    """
     services = read_services(now)
     actions, suggestions = read_latest_actions(), suggested(now)
     next_end = strip.fleet.overrides.ends_at
     ending = ending_soon(now) if next_end and next_end < now + SOON else []
     others: list[Other] = [
         *read_broken_glass(now),
-        *read_moves(now),
+        *(Moves(row, decides(row)) for row in read_moves(now)),
         *outside.read_open(now),
         *ending,
     ]
-    return State(attention(services.rows, actions, suggestions, strip, others), services)
+    found = attention(services.rows, actions, suggestions, strip, others)
+    return State(found, services)
 
 
 def read_pools(now: datetime) -> tuple[Pool, ...]:

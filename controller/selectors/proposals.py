@@ -10,7 +10,7 @@ from typing import Final
 from django.db.models import Q, QuerySet, prefetch_related_objects
 from django.utils import timezone
 
-from controller.core import phrases
+from controller.core import phrases, wording
 from controller.core.approval import must_type
 from controller.core.lifecycle import OPEN_PROPOSALS, TERMINAL_PROPOSALS, ProposalState
 from controller.core.types import Role
@@ -371,7 +371,7 @@ def latencies(told: Mapping[str, Sequence[float | None]] | None) -> str:
 
 
 def _latency(seconds: float | None) -> str:
-    return "no end of waiting" if seconds is None else f"{seconds:.3g} s"
+    return "no end of waiting" if seconds is None else wording.precise(seconds)
 
 
 def open_of(service: Service, *, now: datetime) -> Card | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -81,12 +82,14 @@ def _service(slug: str) -> Service | None:
     return Service.objects.select_related("cluster__region").filter(slug=slug).first()
 
 
-def choices() -> list[tuple[str, str]]:
-    """Return every scope by key and name, widest first; three queries."""
+def choices(
+    permitted: Callable[[About], bool] = lambda _about: True,
+) -> list[tuple[str, str]]:
+    """Return every scope that is permitted by key and name, widest first; three queries."""
     found: list[About] = [
         None,
         *Region.objects.order_by("slug"),
         *Cluster.objects.order_by("slug"),
-        *Service.objects.order_by("slug"),
+        *Service.objects.select_related("cluster").order_by("slug"),
     ]
-    return [(key(one), name_of(one)) for one in found]
+    return [(key(one), name_of(one)) for one in found if permitted(one)]

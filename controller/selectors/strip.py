@@ -10,11 +10,13 @@ from typing import Final
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
-from django.db.models import Count, Exists, OuterRef, Q
+from django.db.models import Count, Exists, OuterRef, Q, Subquery
+from django.urls import reverse
 
 from controller.core.lifecycle import ProposalState, SuggestionState
 from controller.models import (
     Action,
+    ChainCheck,
     PolicySuggestion,
     Rearrangement,
     SimulatedFleet,
@@ -59,12 +61,16 @@ class FleetFreeze:
 
 @dataclass(frozen=True, slots=True)
 class LastTick:
-    """The newest finished look at the fleet; ``fresh`` of ``services`` had a usable driver."""
+    """The newest finished look at the fleet; ``fresh`` of ``services`` had a usable driver.
+
+    ``tampering`` is what the newest look at the audit's chain found, empty when nothing.
+    """
 
     at: datetime
     services: int
     fresh: int
     failures: int
+    tampering: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +103,31 @@ class Fleet:
             return f"{len(parts)} freezes, widest: {parts[0]}"
         return f"FROZEN {parts[0]}" if parts else ""
 
+    @property
+    def breakers(self) -> str:
+        """The open breakers below the fleet: "breaker open: chat", or how many there are."""
+        found = self._parts_tripped
+        if len(found) > 1:
+            return f"{len(found)} breakers open"
+        return f"breaker open: {found[0].scope}" if found else ""
+
+    @property
+    def breakers_page(self) -> str:
+        """Where the open breaker is reset; of several the list that has a line for each."""
+        found = self._parts_tripped
+        return found[0].resume if len(found) == 1 else reverse("overview")
+
+    @property
+    def _parts_tripped(self) -> list[Stop]:
+        return [one for one in self.stops if one.part != "fleet" and one.is_breaker]
+
 
 @dataclass(frozen=True, slots=True)
 class StripState:
-    """Everything the strip shows. ``tone`` is the heartbeat's: ok, warn or crit."""
+    """Everything the strip shows. ``tone`` is the heartbeat's: ok, warn or crit.
+
+    ``tampering`` is what the last look found wrong with the audit's chain, empty when nothing.
+    """
 
     mode: FleetMode
     why: str
@@ -110,6 +137,7 @@ class StripState:
     freeze: FleetFreeze | None
     simulation: Simulation | None
     fleet: Fleet
+    tampering: str = ""
 
     @property
     def fresh_frac(self) -> float | None:
@@ -121,9 +149,9 @@ class StripState:
     @property
     def worst(self) -> str:
         """The worst tone of the whole fleet, for the favicon: ok, warn, crit or muted."""
-        if self.fleet.breaching or self.mode is FleetMode.STOPPED:
+        if self.fleet.breaching or self.tampering or self.mode is FleetMode.STOPPED:
             return "crit"
-        if self.mode in {FleetMode.FROZEN, FleetMode.DEGRADED}:
+        if self.fleet.breakers or self.mode in {FleetMode.FROZEN, FleetMode.DEGRADED}:
             return "warn"
         return "muted" if self.mode is FleetMode.ADVISORY else "ok"
 
@@ -163,6 +191,7 @@ def strip_state(
         freeze=freeze,
         simulation=simulation,
         fleet=fleet,
+        tampering=tick.tampering if tick else "",
     )
 
 
@@ -238,10 +267,13 @@ def fleet_freeze(stops: Iterable[Stop]) -> FleetFreeze | None:
 
 
 def _last_tick() -> LastTick | None:
-    row = Tick.objects.filter(finished_at__isnull=False).order_by("-slot").first()
+    # What was found about the audit's chain comes with it: this is asked by every page.
+    found = Subquery(ChainCheck.objects.values("problem")[:1])
+    finished = Tick.objects.filter(finished_at__isnull=False).annotate(tampering=found)
+    row = finished.order_by("-slot").first()
     if row is None:
         return None
-    return LastTick(row.at, row.services, row.fresh, len(row.failures))
+    return LastTick(row.at, row.services, row.fresh, len(row.failures), row.tampering or "")
 
 
 def _fleet(reader: Reader, now: datetime, decides: Q) -> Fleet:

@@ -7,6 +7,7 @@ from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.db.models import Model, Q
 from django.db.models.functions import Now
 
+from controller.core import rights
 from controller.core.words import clean
 from controller.models import Grant
 from controller.models.scopes import chain_of
@@ -27,21 +28,7 @@ EDIT_POLICY: Final = "inventory.change_policy"
 EDIT_FLEET: Final = "inventory.change_node"
 PEOPLE: Final = "auth.change_user"
 CORDON: Final = "inventory.cordon_node"
-NEEDS: Final = {
-    APPROVE: "deciding on proposals needs the role Approver",
-    PROPOSE: "proposing a change needs the role Operator",
-    BREAK_GLASS: "letting a change through alone needs the role Approver",
-    OVERRIDE: "overriding a policy needs the role Operator",
-    GRANT: "granting roles needs the role Admin",
-    RULE: "rules that approve by themselves need the role Admin",
-    FREEZE: "freezing needs the role Operator",
-    RESUME: "resuming needs the role Approver",
-    BACKTEST: "starting and cancelling backtests needs the role Operator",
-    EDIT_FLEET: "changing the inventory needs the role Inventory editor",
-    CORDON: "cordoning, draining and returning nodes needs the role Operator",
-    PEOPLE: "changing people, their sessions and locks needs the role Admin",
-    EDIT_POLICY: "changing a policy needs the role Policy editor",
-}
+NEEDS: Final = rights.NEEDS
 LONGEST_REASON: Final = 1000
 
 

@@ -19,7 +19,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from lucide.templatetags.lucide import lucide
 
-from controller.core import wording
+from controller.core import rights, wording
+from controller.core.approval_rules import DAYS
 
 register = template.Library()
 
@@ -326,7 +327,29 @@ def changes(event: Event) -> list[tuple[str, str, str]]:
     ]
 
 
+LONG: Final = 40
+"""Characters of one word after which it is cut: a digest tells nobody more."""
+
+
+@register.simple_tag
+def long(text: str) -> SafeString:
+    """Return a value whose longest words are cut, with all of it in its title."""
+    shown = " ".join(
+        word if len(word) <= LONG else f"{word[: LONG // 2]}…" for word in text.split(" ")
+    )
+    return (
+        format_html("{}", text)
+        if shown == text
+        else format_html('<span title="{}">{}</span>', text, shown)
+    )
+
+
+register.filter("did", rights.refused)
+
+
 def _told(name: str, value: object) -> str:
+    if name == "days" and isinstance(value, list):
+        return ", ".join(DAYS[day] for day in sorted(value)) or "every day"
     if isinstance(value, dict):
         return ", ".join(f"{key}={_told(key, value[key])}" for key in sorted(value)) or "none"
     if isinstance(value, list):

@@ -8,6 +8,7 @@ from django.contrib import messages
 from django.contrib.auth.models import User
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils import timezone
 
 from controller import forms
 from controller.core.approval_rules import Direction, Rule, Within
@@ -49,9 +50,17 @@ def _save(request: HttpRequest, name: str) -> HttpResponse:
     form = forms.RuleForm(request.POST, scopes=scopes.choices())
     if not form.is_valid():
         return _show(request, name, form, status=400)
+    named = _named(form)
+    shown = _tried(request, form, named)
+    if shown is not None:
+        return _show(request, name, form, status=400 if form.errors else 200, tried=shown)
+    return _saved(request, name, form, named)
+
+
+def _saved(request: HttpRequest, name: str, form: forms.RuleForm, named: Named) -> HttpResponse:
     user, reason = cast("User", request.user), form.cleaned_data["reason"]
     try:
-        made = approval_rules.save(_named(form), user=user, reason=reason)
+        made = approval_rules.save(named, user=user, reason=reason)
     except InvalidError as fault:
         field = FIELDS.get(fault.field, fault.field)
         form.add_error(field if field in form.fields else None, str(fault))
@@ -60,6 +69,21 @@ def _save(request: HttpRequest, name: str) -> HttpResponse:
         return _show(request, name, form, status=409, conflict=str(conflict))
     messages.success(request, f"Rule {made} holds from now on.")
     return redirect("approval-rule", name=made.name)
+
+
+def _tried(request: HttpRequest, form: forms.RuleForm, named: Named) -> str | None:
+    """Return what the rule would have let through, where that is to be read before it is saved.
+
+    That is when it is asked for, and for a rule of any size that nobody confirmed.
+    """
+    is_any_size = named.is_enabled and not named.rule.is_sized
+    lacks = is_any_size and not form.cleaned_data["is_unlimited"]
+    if not lacks and request.POST.get("verb") != "try":
+        return None
+    told = selectors.tried(named.rule, named.about, timezone.now()).words
+    if lacks:
+        form.add_error("is_unlimited", f"{told} Tick this, or give a limit.")
+    return told
 
 
 def _named(form: forms.RuleForm) -> Named:
@@ -85,7 +109,7 @@ def _show(
     form: forms.RuleForm,
     *,
     status: int = 200,
-    conflict: str = "",
+    **told: str,
 ) -> HttpResponse:
     if name:
         form.fields["name"].widget.attrs["readonly"] = True
@@ -93,9 +117,8 @@ def _show(
         "name": name,
         "rules": selectors.revisions(name) if name else selectors.in_force(),
         "form": form,
-        "conflict": conflict,
         "may": rights_of(request).somewhere(people.RULE),
         "needs": people.NEEDS[people.RULE],
     }
     template = "controller/approval_rule.html" if name else "controller/approval_rules.html"
-    return render(request, template, values, status=status)
+    return render(request, template, values | told, status=status)

@@ -36,6 +36,16 @@ class Chrome:
         """The zone every time on the page is told in."""
         return self.preferences.zone
 
+    @property
+    def may_freeze(self) -> bool:
+        """Whether the reader may freeze the whole fleet."""
+        return self.rights.may(people.FREEZE)
+
+    @property
+    def may_freeze_parts(self) -> bool:
+        """Whether the reader may freeze anything at all."""
+        return self.rights.somewhere(people.FREEZE)
+
 
 def context(request: HttpRequest) -> dict[str, Any]:
     """Return ``now`` and ``chrome``; a page that shows neither asks the database nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -21,11 +22,18 @@ from controller.services import freezes, people
 from controller.services.errors import ConflictError
 from controller.services.overriding import WATCH
 from controller.views import fragments, fresh, shell
+from controller.views.chrome import rights_of
 
 
 @shell.page("GET", "POST")
 def freeze(request: HttpRequest) -> HttpResponse:
-    """Stop automatic change of the scope in the address, by default everywhere."""
+    """Stop automatic change of the scope in the address, by default everywhere.
+
+    Who may freeze only parts is asked about the widest of them; what is sent is never guessed.
+    """
+    if request.method != "POST" and "scope" not in request.GET:
+        key, _ = next(iter(_permitted(request)), (scopes.FLEET, ""))
+        return _freeze(request, _found(key))
     return _freeze(request, _scope(request))
 
 
@@ -59,6 +67,10 @@ def state(request: HttpRequest) -> HttpResponse:
 
 def _scope(request: HttpRequest) -> Scope:
     return _found(request.GET.get("scope", scopes.FLEET))
+
+
+def _permitted(request: HttpRequest) -> list[tuple[str, str]]:
+    return scopes.choices(partial(rights_of(request).may, people.FREEZE))
 
 
 def _found(key: str) -> Scope:
@@ -132,7 +144,10 @@ def _ask(
         "now": timezone.now(),
     }
     if verb == "freeze":
-        values |= {"choices": scopes.choices(), "unsent": selectors.unsent(scope.about)}
+        own = (scope.key, scope.name)
+        choices = _permitted(request) or scopes.choices()
+        choices = choices if own in choices else [own, *choices]
+        values |= {"choices": choices, "unsent": selectors.unsent(scope.about)}
     else:
         values["preview"] = selectors.preview(scope.about)
     return render(request, f"controller/{verb}.html", values | extra, status=status)

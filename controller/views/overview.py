@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
@@ -14,8 +15,9 @@ from django.views.decorators.http import require_safe
 
 from controller.selectors import overview
 from controller.selectors.setup import read_setup
+from controller.services import people
 from controller.views import fragments
-from controller.views.chrome import read_chrome
+from controller.views.chrome import read_chrome, rights_of
 
 Reader = Callable[[HttpRequest, datetime], Mapping[str, Any]]
 
@@ -24,7 +26,8 @@ def _state(request: HttpRequest, now: datetime) -> overview.State:
     strip = read_chrome(request, now).strip
     if strip is None:
         raise Http404
-    return overview.read_state(strip, now)
+    decides = partial(rights_of(request).may, people.APPROVE)
+    return overview.read_state(strip, now, decides)
 
 
 def _attention(request: HttpRequest, now: datetime) -> Mapping[str, Any]:

@@ -52,6 +52,8 @@ const answer = (verb) => () => {
   document.querySelector(`form#${verb} input:not([type=hidden])`)?.focus();
 };
 const follow = (selector) => () => document.querySelector(selector)?.click();
+// The page's own freeze before the fleet's: the strip stands first in the document.
+const freeze = () => document.querySelector("main [data-dialog^=freeze]") ?? document.querySelector("#open-freeze");
 
 // Those without a function are the browser's own, or take more than one key.
 const KEYS = [
@@ -74,7 +76,7 @@ const KEYS = [
   ["Ctrl+Enter", "Confirm the sheet or the form", null],
   ["Esc", "Close the sheet", null],
   ["1…7", "Open a line of the attention list", null],
-  ["f", "Open the freeze sheet", follow("main [data-dialog^=freeze], [data-dialog=freeze-fleet]")],
+  ["f", "Freeze what the page shows, else the fleet", () => freeze()?.click()],
   [".", "Pause or resume live updates", follow("[data-pause]")],
   ["t", "Choose the time range", () => document.querySelector("[data-range] a")?.focus()],
   ["[", "Earlier, or the previous one", follow("a[data-earlier]")],

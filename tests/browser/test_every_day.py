@@ -210,6 +210,9 @@ def test_every_other_key_of_the_sheet_does_what_it_says(
         page.evaluate("document.activeElement.blur()")
     page.keyboard.press("f")
     assert page.locator("dialog#freeze-fleet[open]").count() == 1
+    page.goto(live_server.url + proposal.service.get_absolute_url())
+    page.keyboard.press("f")
+    assert page.locator("dialog#freeze-service[open]").count() == 1
     page.goto(live_server.url + decision.get_absolute_url())
     page.keyboard.press("[")
     page.wait_for_url(f"**/decisions/{proposal.decision_id}/")

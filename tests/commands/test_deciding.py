@@ -10,7 +10,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from controller.models import Proposal, ServiceStatus
+from controller.models import Proposal, Rearrangement, ServiceStatus
 from tests import factories
 
 
@@ -42,7 +42,26 @@ def test_the_command_line_proposes_lists_and_takes_back() -> None:
     done = answer("withdraw", pk, "--seen", "1", "--reason", "later")
 
     assert done["state"] == "withdrawn"
-    assert answer("proposals") == {"proposals": []}
+    assert answer("proposals") == {"proposals": [], "moves": []}
+
+
+@pytest.mark.django_db
+def test_the_plain_list_says_until_when_by_how_many_why_and_what_moves() -> None:
+    ends = timezone.now() + timedelta(minutes=5)
+    chat = factories.make_service(mode="approve")
+    factories.make_proposal(chat, needs=2, needs_why="72 GPUs", expires_at=ends)
+    Rearrangement.objects.create(
+        service=chat, kind="room", key="1", sentence="Move 1.", touched="",
+        body={"moves": [], "shrinks": []}, inventory_version=1,
+        created_at=ends, evidence_at=ends, expires_at=ends,
+    )  # fmt: skip
+    out = StringIO()
+    call_command("proposals", stdout=out)
+    first, second = out.getvalue().splitlines()
+    until = f"expires {ends:%Y-%m-%d %H:%M} UTC."
+    assert first.endswith(f"Needs 2 approvals (72 GPUs), {until}")
+    assert second.endswith(f"chat: Move 1. Needs 1 approval, {until}")
+    assert second.startswith("moves ")
 
 
 @pytest.mark.django_db

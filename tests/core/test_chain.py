@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from controller.core.chain import BEGINNING, End, Link, digest, followed, hash_of, linked
+from controller.core.chain import BEGINNING, End, Link, digest, followed, hash_of, linked, told
 
 HEX = st.text("0123456789abcdef", min_size=64, max_size=64)
 RECORDS = st.lists(
@@ -32,8 +32,8 @@ def test_a_chain_that_nobody_touched_is_right_to_its_end(
     records: list[tuple[str, str, str]],
 ) -> None:
     links = linked(End(), records)
-    end, fault = followed(End(), links, found_in(links))
-    assert fault is None
+    end, faults = followed(End(), links, found_in(links))
+    assert not faults
     assert end == End(len(records), links[-1].hash)
 
 
@@ -58,10 +58,9 @@ def test_a_changed_record_is_named(
     at = data.draw(st.integers(0, len(links) - 1))
     link, now = links[at], data.draw(HEX)
     assume(now != link.digest)
-    end, fault = followed(End(), links, found_in(links) | {(link.kind, link.name): now})
-    assert fault is not None
+    end, (fault,) = followed(End(), links, found_in(links) | {(link.kind, link.name): now})
     assert (fault.what, fault.kind, fault.name) == ("changed", link.kind, link.name)
-    assert end.seq == at
+    assert (fault.seq, end.seq) == (at + 1, len(links)), "it goes on past the fault"
 
 
 @given(RECORDS, st.data())
@@ -72,11 +71,10 @@ def test_a_missing_record_is_named_unless_it_went_with_leave(
     link = data.draw(st.sampled_from(links))
     found = found_in(links)
     del found[link.kind, link.name]
-    _, fault = followed(End(), links, found)
-    assert fault is not None
+    _, (fault,) = followed(End(), links, found)
     assert (fault.what, fault.name, fault.seq) == ("missing", link.name, link.seq)
     found[link.kind, link.name] = None
-    assert followed(End(), links, found)[1] is None
+    assert not followed(End(), links, found)[1]
 
 
 @given(RECORDS, st.data())
@@ -87,12 +85,10 @@ def test_a_seal_that_is_gone_or_forged_is_found(
     at = data.draw(st.integers(0, len(links) - 1))
     forged = replace(links[at], digest=data.draw(HEX))
     assume(forged != links[at])
-    _, fault = followed(End(), [*links[:at], forged, *links[at + 1 :]], found_in(links))
-    assert fault is not None
+    _, (fault, *_) = followed(End(), [*links[:at], forged, *links[at + 1 :]], found_in(links))
     assert fault.seq == links[at].seq
     if at < len(links) - 1:
-        _, fault = followed(End(), links[:at] + links[at + 1 :], found_in(links))
-        assert fault is not None
+        _, (fault, *_) = followed(End(), links[:at] + links[at + 1 :], found_in(links))
         assert fault.text.startswith(f"Seal {at + 1} is missing")
 
 
@@ -101,8 +97,8 @@ def test_a_tail_that_is_cut_off_shows_only_at_the_end(
     records: list[tuple[str, str, str]],
 ) -> None:
     links = linked(End(), records)
-    end, fault = followed(End(), links[:-1], found_in(links))
-    assert fault is None
+    end, faults = followed(End(), links[:-1], found_in(links))
+    assert not faults
     assert end.seq == len(records) - 1, "which is why the end is written down outside"
 
 
@@ -151,3 +147,20 @@ def test_the_form_is_written_down_for_others_to_recompute() -> None:
     assert digest(record) == hashlib.sha256(text).hexdigest()
     link = f"{BEGINNING}\naudit\n1\nab"
     assert hash_of(BEGINNING, "audit", "1", "ab") == hashlib.sha256(link.encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("changed", "end"),
+    [
+        pytest.param(0, "", id="none"),
+        pytest.param(5, "sealed.", id="five are named"),
+        pytest.param(7, " And 2 more.", id="7 - 5 = 2"),
+    ],
+)
+def test_five_faults_are_named_and_the_others_counted_s22(changed: int, end: str) -> None:
+    links = linked(End(), [("audit", str(i), "a" * 64) for i in range(9)])
+    now = {("audit", str(i)): "b" * 64 for i in range(changed)}
+    _, faults = followed(End(), links, found_in(links) | now)
+    words = told(faults)
+    assert (len(faults), words.count("was changed")) == (changed, min(changed, 5))
+    assert words.endswith(end)

@@ -13,7 +13,7 @@ from django.test import Client, override_settings
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from controller.models import AuditEvent, ChainCheck
+from controller.models import ApprovalRule, AuditEvent, ChainCheck
 from controller.selectors import audit_log
 from controller.services import audit
 from controller.services.preferences import save_preferences
@@ -219,7 +219,11 @@ def test_the_chain_is_told_as_verified_or_as_broken(vera: Client) -> None:
     assert "Chain not verified yet" in reading(vera, "/audit/")
     now = timezone.now()
     row = ChainCheck.objects.create(checked_to=7, checked_seal_at=now, checked_at=now)
-    assert "(7 records)" in reading(vera, "/audit/")
+    page = reading(vera, "/audit/")
+    assert "(7 records)" in page
+    assert "not yet all of it looked at again" in page
+    ChainCheck.objects.filter(pk=row.pk).update(whole_at=now)
+    assert "all of it looked at again since" in reading(vera, "/audit/")
     ChainCheck.objects.filter(pk=row.pk).update(
         problem="The audit 3 is missing.", problem_at=now - timedelta(minutes=2)
     )
@@ -274,3 +278,22 @@ def test_the_address_is_that_of_the_connection_or_a_proxys_word(
             headers={"X-Forwarded-For": forwarded},
         )
     assert AuditEvent.objects.get().address == address
+
+
+@pytest.mark.django_db
+def test_refusals_rules_and_days_are_told_in_words_and_digests_are_cut(vera: Client) -> None:
+    rule = ApprovalRule.objects.create(
+        name="nights", days=[], reason="x", by_name="root", made_at=timezone.now()
+    )
+    digest = "0123456789" * 6
+    audit.record(
+        actor="bo", verb="was refused approve_proposal", obj=None, after={"fingerprint": digest}
+    )
+    audit.record(
+        actor="root", verb="made a rule", obj=rule, before={"days": [0, 5]}, after={"days": []}
+    )
+    page = reading(vera, "/audit/")
+    assert "bo was refused: deciding on proposals" in page
+    assert "root made a rule rule nights days: Mon, Sat → every day" in page
+    assert digest not in page
+    assert f'title="{digest}"' in vera.get("/audit/").text

@@ -7,8 +7,13 @@ from datetime import timedelta
 import pytest
 from django.test import Client
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 
+from controller.core.approval_rules import Rule
 from controller.models import ApprovalRule, Proposal, ServiceStatus
+from controller.selectors.approval_rules import tried
+from controller.selectors.proposals import latencies
+from inventory.models import Service
 from tests import factories
 from tests.pages.reading import reading, words
 from tests.services.people import person, waiting
@@ -31,6 +36,9 @@ def test_two_people_approve_and_the_first_reads_that_another_is_needed() -> None
         "(you may):", "(you may) :"
     )
 
+    nothing_yet = "Yours is approval 1 of 2; nothing is asked of eu-1-a before the last"
+    assert nothing_yet in reading(ana, "/approvals/")
+
     answer = ana.post(
         f"/approvals/{proposal.pk}/approve/", {"version": 1, "fingerprint": SEEN}, follow=True
     )
@@ -41,6 +49,7 @@ def test_two_people_approve_and_the_first_reads_that_another_is_needed() -> None
     assert "Nothing waits for you." in reading(ana, "/approvals/?tab=mine")
     ben.force_login(person("ben"))
     assert "needs 1 of 2 (you may); ana approved" in reading(ben, "/approvals/?tab=mine")
+    assert "The controller asks eu-1-a for this at once" in reading(ben, "/approvals/?tab=mine")
 
 
 def test_what_one_asked_for_is_under_my_requests_and_not_mine_to_decide() -> None:
@@ -232,6 +241,45 @@ def test_a_rule_that_can_not_be_says_so_beside_the_field(more: dict[str, str], s
     assert not ApprovalRule.objects.exists()
 
 
+def test_latencies_of_one_card_are_in_one_unit() -> None:
+    told = {"ttft_s": [1.2, 0.9], "tbt_s": [0.0352, None]}
+    assert latencies(told) == "TTFT 1.2 s → 0.9 s, TBT 35.2 ms → no end of waiting"
+
+
+def test_a_rule_of_any_size_is_confirmed_by_who_read_what_it_would_have_let_through() -> None:
+    root = signed_in("root", "Admin")
+    now = timezone.now()
+    figures = {"from_prefill": 2, "from_decode": 4, "expires_at": now + timedelta(hours=1)}
+    for slug, to, days in (("a", 5, 1), ("b", 3, 1), ("c", 3, 8)):
+        service = factories.make_service(slug, mode="approve")
+        made = now - timedelta(days=days)
+        factories.make_proposal(
+            service, to_prefill=2, to_decode=to, created_at=made, evidence_at=made, **figures
+        )
+    form = RULE | {"direction": "any", "is_enabled": "on", "reason": "quiet nights"}
+    told = "would have let through 2 of 2 proposals, at most +{0} and −{0} GPUs at once"
+    gpus = Service.objects.get(slug="a").roles.get(role="decode").gpus_per_instance
+
+    asked = root.post("/approvals/rules/", form)
+    assert asked.status_code == 400
+    assert told.format(gpus) in words(asked.content.decode())
+    tried = root.post("/approvals/rules/", form | {"most_gpus": 100, "verb": "try"})
+    assert told.format(gpus) in words(tried.content.decode())
+    assert not ApprovalRule.objects.exists()
+    root.post("/approvals/rules/", form | {"is_unlimited": "on"})
+    assert ApprovalRule.objects.get().most_gpus is None
+
+
+@pytest.mark.parametrize("proposals", [1, 3])
+def test_trying_a_rule_costs_the_same_for_any_number(
+    django_assert_num_queries: DjangoAssertNumQueries, proposals: int
+) -> None:
+    for i in range(proposals):
+        waiting(f"s-{i}")
+    with django_assert_num_queries(2):
+        assert tried(Rule(), None, timezone.now()).proposals == proposals
+
+
 def test_a_proposal_says_which_rule_let_it_through() -> None:
     rule = ApprovalRule.objects.create(
         name="nights", reason="why", by_name="root", made_at=timezone.now()
@@ -239,3 +287,4 @@ def test_a_proposal_says_which_rule_let_it_through() -> None:
     proposal = waiting(state="applied", rule=rule, decided_at=timezone.now())
     page = reading(signed_in("ana"), f"/approvals/{proposal.pk}/")
     assert "Let through by rule nights, revision 1" in page
+    assert "by rule nights" in reading(signed_in("ben"), "/approvals/?tab=decided")

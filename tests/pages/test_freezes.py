@@ -10,7 +10,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from controller.models import AuditEvent, Freeze, Override, Tick
+from controller.models import AuditEvent, Breaker, Freeze, Override, Tick
 from inventory.models import Service
 from tests import factories
 from tests.pages.reading import reading, words
@@ -250,3 +250,14 @@ def test_a_timed_freeze_leads_to_where_it_can_be_ended(ana: Client, kind: str) -
     assert "Ended: it is only watched for 10 min" in words(told.text)
 
     assert "is frozen" not in reading(ana, "/services/chat/")
+
+
+@pytest.mark.django_db
+def test_a_service_whose_breaker_is_open_can_be_frozen_beyond_its_reset_s16(ana: Client) -> None:
+    chat = factories.make_service("chat")
+    Breaker.objects.create(service=chat, opened_at=timezone.now(), cause="x")
+    page = ana.get("/services/chat/").text
+    assert 'id="open-freeze-service"' in page
+    assert 'id="freeze-service"' in page
+    stopped("service")
+    assert 'id="open-freeze-service"' not in ana.get("/services/chat/").text

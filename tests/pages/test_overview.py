@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from controller.models import Action, Freeze, Sample, ServiceStatus, Tick
+from controller.models import Action, Breaker, Freeze, Rearrangement, Sample, ServiceStatus, Tick
 from controller.selectors.attention import read_broken_glass
 from controller.selectors.overview import read_recent_decisions, read_state
 from controller.selectors.sparklines import BINS, bin_start, draw, read_sparklines
@@ -298,3 +298,28 @@ def test_a_broken_glass_is_told_for_a_day_a11(now: datetime, hours: int, *, told
     found = [f"{row.service} {row.pk}" for row in read_broken_glass(now)]
 
     assert found == ([f"{proposal.service} {proposal.pk}"] if told else [])
+
+
+def test_what_is_critical_stands_before_what_warns(person: User, now: datetime) -> None:
+    tick(now)
+    code = running("a-code", now)
+    factories.make_proposal(
+        code, state="applied", is_break_glass=True, decided_at=now, decided_reason="down"
+    )
+    Breaker.objects.create(service=running("chat", now), opened_at=now, cause="x")
+    items = read_state(strip(person, now), now).attention.items
+    assert [(item.tone, item.subject) for item in items] == [("crit", "chat"), ("warn", "a-code")]
+
+
+@pytest.mark.parametrize(("decides", "button"), [(True, "Decide…"), (False, "Look…")])
+def test_who_may_not_decide_on_moves_is_asked_to_look(
+    person: User, now: datetime, button: str, *, decides: bool
+) -> None:
+    tick(now)
+    Rearrangement.objects.create(
+        service=running("chat", now), kind="room", key="1", sentence="Move 1.", touched="",
+        body={"moves": [], "shrinks": []}, inventory_version=1,
+        created_at=now, evidence_at=now, expires_at=now + timedelta(minutes=5),
+    )  # fmt: skip
+    (item,) = read_state(strip(person, now), now, lambda _row: decides).attention.items
+    assert item.button == button

@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from controller.models import Action, Freeze, SimulatedFleet, Tick
+from controller.models import Action, Breaker, ChainCheck, Freeze, Grant, SimulatedFleet, Tick
 from controller.selectors.strip import (
     Fleet,
     FleetFreeze,
@@ -188,3 +188,73 @@ def test_a_freeze_counts_what_was_sent_and_not_answered_s16(person: User) -> Non
     assert read_strip(person, NOW).fleet.outstanding == 1
     Action.objects.update(state="applied")
     assert read_strip(person, NOW).fleet.outstanding == 0
+
+
+def test_an_open_breaker_below_the_fleet_is_named_with_its_page(
+    person: User, client: Client
+) -> None:
+    made_tick()
+    chat = factories.make_service("chat")
+    opened = Breaker.objects.create(service=chat, opened_at=NOW, cause="x")
+    client.force_login(person)
+    page = client.get("/strip/").text
+    assert f'href="/breakers/{opened.pk}/reset/"' in page
+    assert "breaker open: chat" in page
+    Breaker.objects.create(cluster=chat.cluster, opened_at=NOW, cause="x")
+    page = client.get("/strip/").text
+    assert "2 breakers open" in page
+    assert read_strip(person, timezone.now()).worst == "warn"
+
+
+def test_a_broken_chain_of_the_audit_is_told_in_the_strip_and_first_on_the_overview_s22(
+    person: User, client: Client
+) -> None:
+    made_tick()
+    factories.make_service("chat")
+    check = ChainCheck.objects.create(problem="The audit event 3 is missing.")
+    client.force_login(person)
+    page = client.get("/").text
+    assert 'href="/audit/" title="The audit event 3 is missing."' in page
+    assert "the audit's chain is broken" in page.replace("&#x27;", "'")
+    first = page[page.index('<li class="line') :].partition("</li>")[0]
+    assert "has a broken chain: The audit event 3 is missing." in first
+    assert 'class="line crit"' in first
+    assert read_strip(person, timezone.now()).worst == "crit"
+    ChainCheck.objects.filter(pk=check.pk).update(problem="")
+    assert "chain is broken" not in client.get("/strip/").text
+
+
+def test_who_may_freeze_a_part_is_led_to_the_parts_they_may(person: User, client: Client) -> None:
+    made_tick()
+    chat = factories.make_service("chat")
+    factories.make_service("far", cluster=factories.make_cluster("eu-1-b"))
+    client.force_login(person)
+    assert "Freeze needs an operator" in client.get("/strip/").text
+    Grant.objects.create(
+        user=person,
+        role="Approver",
+        cluster=chat.cluster,
+        reason="on call",
+        by_name="root",
+        granted_at=NOW,
+    )
+    page = client.get("/").text
+    assert 'id="open-freeze" href="/freeze/"' in page
+    assert 'id="freeze-fleet"' not in page
+    page = client.get("/freeze/")
+    assert [key for key, _ in page.context["choices"]] == ["cluster:eu-1-a", "service:chat"]
+    assert "Freeze cluster eu-1-a</button>" in page.text
+    assert client.post("/freeze/", {"reason": "incident"}).status_code == 403, "never guessed"
+    assert not Freeze.objects.exists()
+
+
+def test_a_stop_of_the_host_leaves_the_freeze_of_a_person_within_reach(
+    client: Client, settings: Settings, db: None
+) -> None:
+    del db
+    settings.FREEZE_FLAG = True
+    made_tick()
+    client.force_login(User.objects.create_superuser("root", password="a long enough phrase"))
+    page = client.get("/freeze/").text
+    assert 'id="open-freeze"' in page
+    assert 'id="freeze-fleet"' in page

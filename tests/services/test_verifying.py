@@ -405,3 +405,39 @@ def test_a_file_of_anchors_that_can_not_be_read_is_bad_input(
         call_command("verify_audit", "--anchor", str(anchor.with_name("none")))
     verifying.advance(timezone.now())
     assert "is no anchor" in ChainCheck.objects.get().problem
+
+
+@pytest.mark.django_db
+def test_the_sweep_comes_round_all_of_it_and_says_since_when_s22(
+    service: Service, anchor: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six records, two at each look: three looks go round, and find what was changed meanwhile."""
+    del service, anchor
+    monkeypatch.setattr(verifying, "AGAIN_AT_ONCE", 2)
+    first = timezone.now()
+    looks = [first + timedelta(seconds=10 * i) for i in range(6)]
+    for at, whole_at in zip(looks[:4], [None, None, first, first], strict=True):
+        verifying.advance(at)
+        assert ChainCheck.objects.get().whole_at == whole_at
+    with unguarded():
+        AuditEvent.objects.filter(reason="three").update(actor="bo")
+        AuditEvent.objects.filter(reason="two").update(actor="bo")
+    verifying.advance(looks[4])
+    verifying.advance(looks[5])
+    check = ChainCheck.objects.get()
+    assert check.problem.count("was changed after it was sealed") >= 1
+    assert check.whole_at == first
+
+
+@pytest.mark.django_db
+def test_every_changed_record_of_a_stretch_is_named_s22(
+    service: Service, anchor: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del service, anchor
+    with unguarded():
+        AuditEvent.objects.filter(reason__in=["one", "three"]).update(actor="bo")
+    verifying.advance(timezone.now())
+    assert ChainCheck.objects.get().problem.count("was changed after it was sealed") == 2
+    with pytest.raises(SystemExit):
+        call_command("verify_audit")
+    assert capsys.readouterr().out.count("was changed after it was sealed") == 2

@@ -1,4 +1,4 @@
-"""List the proposals that are open."""
+"""List the proposals and moves that are open."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from controller.selectors import proposal_list
 
 
 class Command(BaseCommand):
-    """List the proposals that are open."""
+    """List the proposals and moves that are open."""
 
-    help = "List the proposals that are open, soonest expiry first."
+    help = "List the proposals and moves that are open, soonest expiry first."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the form of the answer."""
@@ -19,14 +19,11 @@ class Command(BaseCommand):
 
     def handle(self, *_args: object, **options: Any) -> None:  # noqa: ANN401 - Django's signature
         """Print each on a line of its own, or all as one document."""
-        found = proposal_list.open_ones()
+        found, moves = proposal_list.open_ones(), proposal_list.open_moves()
         if options["json"]:
-            self.stdout.write(document({"proposals": found}))
+            self.stdout.write(document({"proposals": found, "moves": moves}))
             return
-        for one in found:
-            self.stdout.write(
-                f"{one['proposal']} (version {one['version']}, {one['state']}) {one['service']}: "
-                f"{one['sentence']}"
-            )
-        if not found:
+        for one in (*found, *moves):
+            self.stdout.write(proposal_list.line(one))
+        if not found and not moves:
             self.stdout.write("No proposal is open.")

@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError
 
+from controller.core.chain import told
 from controller.management.answering import (
     FAILED,
     AnswerError,
@@ -21,7 +22,7 @@ from controller.services.verifying import Outcome
 
 
 class Command(AnsweringCommand):
-    """Says whether the record is what was written, and names the first thing that is not."""
+    """Says whether the record is what was written, and names the first things that are not."""
 
     help = (
         "Recompute the chain over audit events and decisions. Exit 0: all is as it was written;"
@@ -70,6 +71,7 @@ def _plain(outcome: Outcome) -> dict[str, object]:
         "removed_with_their_service": outcome.removed,
         "anchors": outcome.anchors,
         "fault": asdict(outcome.fault) if outcome.fault else None,
+        "faults": len(outcome.faults),
     }
 
 
@@ -83,5 +85,5 @@ def _told(outcome: Outcome) -> str:
     )
     counted = f"{', '.join(parts)}."
     if outcome.fault is not None:
-        return f"Tampered with: {outcome.fault.text} Right until then: {counted}"
+        return f"Tampered with: {told(outcome.faults)} Right until then: {counted}"
     return f"The chain is verified{upto}: {counted}"
