@@ -32,6 +32,7 @@ class Everything:
     decision: controller.Decision
     action: controller.Action
     moves: controller.Rearrangement
+    outside: controller.OutsideChange
     suggestion: controller.PolicySuggestion
     override: controller.Override
     rule: controller.ApprovalRule
@@ -76,6 +77,9 @@ def make_everything(user: User) -> Everything:
             decision=proposal.decision,
         ),
         moves=_moves(service),
+        outside=controller.OutsideChange.objects.create(
+            service=service, seen_at=now, resource_version="7", **COUNTS
+        ),
         suggestion=factories.make_suggestion(service),
         override=controller.Override.objects.create(
             service=service, kind="pin", values={"prefill": 2, "decode": 4}, **ruled, **lasts
@@ -141,9 +145,6 @@ def _memory(service: inventory.Service, node: inventory.Node) -> None:
         name="loop", holder="w", epoch=1, expires_at=expires_at
     )
     controller.DecisionTally.objects.create(move="hold", code="WITHIN_TOLERANCE", total=1)
-    controller.OutsideChange.objects.create(
-        service=service, seen_at=now, resource_version="7", **COUNTS
-    )
     factories.make_samples(service, until=now)
     factories.observe(service, factories.an_instance("chat-d-1", node.name))
     audit.record(actor="bo", verb="froze", obj=service, reason="why")

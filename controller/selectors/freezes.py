@@ -47,22 +47,36 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What the next look at the fleet would start, from the last decisions."""
+    """What the next look at the fleet would start, from the last decisions.
+
+    Of the services ``held`` stay frozen by another stop and ``observed`` are never acted on.
+    """
 
     services: int
     pending: Sequence[Pending]
+    held: int = 0
+    observed: int = 0
 
     @property
     def sentence(self) -> str:
         """The preview in one sentence."""
         if not self.services:
             return "No service is configured."
-        if not self.pending:
-            return f"By the last decisions it would change none of {self._scope}."
-        return (
-            f"By the last decisions it would change {len(self.pending)} of {self._scope}:"
-            f" it would {' and '.join(self._sums())}."
-        )
+        said = f"By the last decisions it would change none of {self._scope}."
+        if self.pending:
+            said = (
+                f"By the last decisions it would change {len(self.pending)} of {self._scope}:"
+                f" it would {' and '.join(self._sums())}."
+            )
+        left = [
+            f"{count} {words}"
+            for count, words in (
+                (self.held, "frozen by another stop"),
+                (self.observed, "only observed"),
+            )
+            if count
+        ]
+        return f"{said} Left out: {', '.join(left)}." if left else said
 
     def _sums(self) -> Iterator[str]:
         for verb, sign in (("scale out", 1), ("scale in", -1)):
@@ -107,10 +121,21 @@ class Others:
 
 def others(about: About) -> Others:
     """Return what stays stopped whatever becomes of the freeze of exactly this scope."""
-    rest = [one for one in read_stops() if (one.kind, one.key) != (FREEZE, key_of(about))]
-    chain, parts = chain_of(about), _parts(about)
+    rest, chain, parts = _rest(about), chain_of(about), _parts(about)
     around = tuple(one for one in rest if one.only is None or one.only in chain)
     return Others(around, tuple(one for one in rest if one.only in parts))
+
+
+def around(about: About) -> list[str]:
+    """Return in words what keeps all of a scope frozen whatever becomes of its own freeze."""
+    hold = host_hold()
+    host = [f"{hold.scope} is frozen by {hold.by}: {hold.reason}"] if hold else []
+    rows = [one for one in others(about).around if not one.is_breaker]
+    return host + [f"{one.scope} is frozen by {one.by}: {one.reason}" for one in rows]
+
+
+def _rest(about: About) -> list[Stop]:
+    return [one for one in read_stops() if (one.kind, one.key) != (FREEZE, key_of(about))]
 
 
 def _parts(about: About) -> set[UUID]:
@@ -146,13 +171,19 @@ def called_off(freeze: Freeze) -> list[Action]:
 def preview(about: About) -> Preview:
     """Return what resuming the scope would let through, from each service's last decision."""
     rows = ServiceStatus.objects.select_related("service", "decision").order_by("service__slug")
-    found = list(rows.filter(within(about)))
+    found = list(rows.filter(within(about)).select_related("service__cluster"))
+    rest = [one for one in _rest(about) if not one.is_breaker]
+    everywhere = host_hold() is not None
+    free = [
+        row for row in found if not everywhere and not any(one.covers(row.service) for one in rest)
+    ]
+    acting = [row for row in free if row.service.mode != Service.Mode.OBSERVE]
     pending = [
         Pending(row.service, (row.prefill_desired, row.decode_desired), wanted)
-        for row in found
+        for row in acting
         if (wanted := _held_back(row)) is not None
     ]
-    return Preview(len(found), pending)
+    return Preview(len(found), pending, len(found) - len(free), len(free) - len(acting))
 
 
 def _held_back(row: ServiceStatus) -> Counts | None:

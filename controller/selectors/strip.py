@@ -13,6 +13,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import Count, Exists, OuterRef, Q, Subquery
 from django.urls import reverse
 
+from controller.core import phrases
 from controller.core.lifecycle import ProposalState, SuggestionState
 from controller.models import (
     Action,
@@ -91,6 +92,7 @@ class Fleet:
     frozen: int
     breaching: int
     waiting: int
+    steered_frozen: int = 0
     outstanding: int = 0
     stops: tuple[Stop, ...] = ()
     overrides: Active = NO_OVERRIDES
@@ -98,7 +100,7 @@ class Fleet:
     @property
     def frozen_parts(self) -> str:
         """What is frozen below the fleet: "FROZEN cluster eu-1-a", or how many and the widest."""
-        parts = [one.scope for one in self.stops if one.part != "fleet" and not one.is_breaker]
+        parts = [one.scope for one in self._below]
         if len(parts) > 1:
             return f"{len(parts)} freezes, widest: {parts[0]}"
         return f"FROZEN {parts[0]}" if parts else ""
@@ -120,6 +122,19 @@ class Fleet:
     @property
     def _parts_tripped(self) -> list[Stop]:
         return [one for one in self.stops if one.part != "fleet" and one.is_breaker]
+
+    @property
+    def all_frozen(self) -> str:
+        """Why no steered service may act though the fleet is not frozen; empty while one may."""
+        if not self.steered or self.steered_frozen < self.steered:
+            return ""
+        told = [f"{one.scope} by {one.by}: {one.reason}" for one in self._below]
+        more = f"; and {phrases.plural(len(told) - 1, 'freeze')} more" if len(told) > 1 else ""
+        return f"no service is left that may act: {told[0]}{more}" if told else ""
+
+    @property
+    def _below(self) -> list[Stop]:
+        return [one for one in self.stops if one.part != "fleet" and not one.is_breaker]
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +217,9 @@ def _mode(
         return FleetMode.STOPPED, "the loop has not run yet"
     if age_s >= STOPPED_PERIODS * settings.TICK_S:
         return FleetMode.STOPPED, f"no tick for {STOPPED_PERIODS} periods"
-    if freeze is not None:
-        return FleetMode.FROZEN, freeze.reason
+    frozen = freeze.reason if freeze else fleet.all_frozen
+    if freeze is not None or frozen:
+        return FleetMode.FROZEN, frozen
     return _tripped(fleet) or _sight(tick) or _intent(fleet)
 
 
@@ -289,9 +305,11 @@ def _fleet(reader: Reader, now: datetime, decides: Q) -> Fleet:
         suggested_to=Exists(suggested),
         asked_of=Exists(asked),
     )
+    steered = ~Q(mode=Service.Mode.OBSERVE) & Q(advised=False)
     counts = marked.aggregate(
         services=Count("pk"),
-        steered=Count("pk", filter=~Q(mode=Service.Mode.OBSERVE) & Q(advised=False)),
+        steered=Count("pk", filter=steered),
+        steered_frozen=Count("pk", filter=steered & Q(held=True)),
         frozen=Count("pk", filter=Q(held=True)),
         breaching=Count("pk", filter=breach),
         suggested=Count("pk", filter=Q(suggested_to=True)),

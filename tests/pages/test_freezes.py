@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from controller.models import AuditEvent, Breaker, Freeze, Override, Tick
+from controller.selectors.freezes import preview
 from inventory.models import Service
 from tests import factories
 from tests.pages.reading import reading, words
@@ -261,3 +262,17 @@ def test_a_service_whose_breaker_is_open_can_be_frozen_beyond_its_reset_s16(ana:
     assert 'id="freeze-service"' in page
     stopped("service")
     assert 'id="open-freeze-service"' not in ana.get("/services/chat/").text
+
+
+@pytest.mark.django_db
+def test_the_preview_leaves_out_what_stays_frozen_or_is_only_observed() -> None:
+    chat = factories.make_service("chat", mode="automatic")
+    factories.make_service("code", mode="automatic", cluster=chat.cluster)
+    factories.make_service("old", mode="observe", cluster=chat.cluster)
+    for service in Service.objects.all():
+        factories.make_decision(service)
+    freeze = {"by_name": "ana", "reason": "drill", "since": timezone.now()}
+    Freeze.objects.create(**freeze)
+    Freeze.objects.create(service=chat, **freeze)
+    said = preview(None).sentence
+    assert said.endswith("Left out: 1 frozen by another stop, 1 only observed.")

@@ -258,3 +258,18 @@ def test_a_stop_of_the_host_leaves_the_freeze_of_a_person_within_reach(
     page = client.get("/freeze/").text
     assert 'id="open-freeze"' in page
     assert 'id="freeze-fleet"' in page
+
+
+def test_with_every_steered_service_frozen_the_pill_says_so_s16(person: User) -> None:
+    service = factories.make_service("chat", mode="automatic")
+    factories.make_service("code", cluster=service.cluster, mode="observe")
+    now = timezone.now()
+    Tick.objects.create(slot=1, at=now, epoch=1, finished_at=now, services=2, fresh=2)
+    freeze = {"by_name": "ana", "reason": "fire drill", "since": now}
+    Freeze.objects.create(cluster=service.cluster, **freeze)
+    found = read_strip(person, timezone.now())
+    assert found.mode is FleetMode.FROZEN
+    assert found.why == "no service is left that may act: cluster eu-1-a by ana: fire drill"
+
+    factories.make_service("search", cluster=factories.make_cluster("eu-1-b"), mode="automatic")
+    assert read_strip(person, timezone.now()).mode is FleetMode.ACTING
