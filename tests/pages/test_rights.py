@@ -20,6 +20,7 @@ from django.utils import timezone
 
 from controller import urls
 from controller.models import ApprovalRule, AuditEvent, Breaker, Grant, Override, Rearrangement
+from controller.models.scopes import keys_of
 from controller.services import people
 from controller.services.accounts import ROLES, ensure_roles
 from inventory.models import Cluster, Node, Region, Service
@@ -275,18 +276,17 @@ def _side(name: str) -> Side:
 
 def _client(role: str, side: Side | None) -> Client:
     """Return somebody with the role everywhere, or in the cluster of a side alone."""
+    return _granted(role, None if side is None else side.cluster)
+
+
+def _granted(role: str, scope: Region | Cluster | Service | None) -> Client:
     user = User.objects.create_user(f"{role}-{uuid.uuid4().hex[:6]}".replace(" ", "-"))
-    if side is None:
+    if scope is None:
         user.groups.add(Group.objects.get(name=role))
     else:
-        Grant.objects.create(
-            user=user,
-            role=role,
-            cluster=side.cluster,
-            reason="on call",
-            by_name="admin",
-            granted_at=timezone.now(),
-        )
+        given = {"user": user, "role": role, "reason": "on call", "by_name": "admin"}
+        now = timezone.now()
+        Grant.objects.create(**given, **keys_of(scope), granted_at=now)
     client = Client()
     client.force_login(user)
     return client
@@ -316,6 +316,31 @@ def test_only_who_has_the_right_gets_through_the_door(name: str, sides: tuple[Si
                 where = "everywhere" if scope is None else "in the other cluster"
                 where = "in its cluster" if scope is side else where
                 wrong.append(f"{role} {where}: {status}, may: {expected}")
+    assert wrong == []
+
+
+CLUSTERS: Final = frozenset(
+    {"approval-rules", "approval-rule", "grants", "grant-end"}
+    | {"fleet-change", "node-release", "node-labels", "node-move"}
+)
+"""Scoped doors of a cluster here, which a role within one of its services does not open."""
+
+
+def test_a_role_within_a_region_or_a_service_opens_no_door_outside_it(
+    sides: tuple[Side, Side],
+) -> None:
+    own, foreign = sides
+    scoped, wrong = {name for name, door in DOORS.items() if door.scoped}, []
+    for scope, opened in (
+        (own.cluster.region, scoped | {"rack"}),  # a rack stands in a region, in no cluster
+        (own.service, scoped - CLUSTERS),
+    ):
+        admin = _granted("Admin", scope)
+        for name in DOORS:
+            for side, may in ((own, name in opened), (foreign, False)):
+                status = _status(admin, name, side)
+                if (status != FORBIDDEN) != may:
+                    wrong.append(f"{scope}, {name} of {side.cluster}: {status}, may: {may}")
     assert wrong == []
 
 
