@@ -6,7 +6,7 @@ from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
 from controller.core import phrases
-from controller.models import Freeze
+from controller.models import Freeze, holds
 from controller.models.clock import database_now
 from controller.models.scopes import About, keys_of, name_of
 from controller.services import actions, audit, exchanges, overriding, people
@@ -87,6 +87,33 @@ def resume(*, about: About, user: Person, reason: str, watch_first: bool = True)
             found.refresh_from_db()
             return found
     raise ConflictError(_not_frozen(about))
+
+
+def let_flag_go(
+    lower: Callable[[], bool], *, user: Person, reason: str, watch_first: bool = True
+) -> None:
+    """Let the file that freezes a host go, as a freeze of the fleet is let go: told and watched.
+
+    ``lower`` removes it and returns whether there was one. What it said is kept with the event: so
+    the audit has who froze while the database was away. Raises :class:`ConflictError` without a
+    file and :class:`InvalidError` without a reason; nothing is removed then.
+    """
+    people.require(user, people.RESUME, None)
+    reason, held = people.reason_text(reason, needed=True), holds.by_file()
+    with transaction.atomic():
+        audit.record(
+            actor=user.get_username(),
+            verb="removed the file FREEZE",
+            obj=None,
+            before={"frozen": True, "file": held.reason if held else ""},
+            after={"frozen": False},
+            reason=reason,
+        )
+        if watch_first:
+            overriding.watch(None, after="resumed", user=user, reason=reason)
+        # Last, so that nothing acts before it is watched.
+        if not lower():
+            raise ConflictError("There is no file FREEZE on this host.")
 
 
 def _already(about: About) -> str:

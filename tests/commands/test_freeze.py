@@ -151,8 +151,26 @@ def test_the_file_goes_only_when_it_is_asked_for(home: Path, answer: Answer) -> 
     lowered = answer("resume", reason="fixed", file=True)
     assert "Removed" in lowered["sentence"]
     assert holds.read().fleet is None
+    event = AuditEvent.objects.get(verb="removed the file FREEZE")
+    assert (event.reason, event.before["file"]) == ("fixed", "incident")
+    assert Override.objects.get().kind == "advisory"
     with pytest.raises(CommandError, match="There is no file"):
         call_command("resume", reason="again", file=True)
+
+
+@pytest.mark.django_db
+def test_the_file_stays_without_a_reason_and_goes_without_a_database(
+    home: Path, answer: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "FREEZE").write_text("incident")
+    with pytest.raises(CommandError, match="Give a reason"):
+        call_command("resume", reason=" ", file=True)
+    assert (home / "FREEZE").exists()
+
+    monkeypatch.setattr(freezes, "let_flag_go", away)
+    lowered = answer("resume", reason="fixed", file=True)
+    assert "the audit does not have it, and it acts at once" in lowered["sentence"]
+    assert not (home / "FREEZE").exists()
 
 
 def test_a_directory_that_can_not_be_written_is_told(

@@ -50,9 +50,15 @@ def _lower(options: dict[str, Any]) -> dict[str, Any]:
     """Remove the file; it freezes everything here, so a narrower scope makes no sense with it."""
     if stopping.asked(options) != "fleet":
         raise AnswerError("bad_usage", "it freezes everything, name no scope with it", "--file")
-    if not stopping.lower_flag():
-        raise ConflictError(f"There is no file {stopping.flag()}.")
-    sentence = f"Removed {stopping.flag()}. What people froze in the database stays frozen."
+    said = _watched(options)
+    try:
+        freezes.let_flag_go(stopping.lower_flag, user=stopping.person(), **_how(options))
+    except DatabaseError:
+        # Whoever may not reach the database may still end what was begun without it.
+        stopping.lower_flag()
+        said = " The database did not answer: the audit does not have it, and it acts at once."
+    still = "What people froze in the database stays frozen."
+    sentence = f"Removed {stopping.flag()}.{said} {still}"
     return {"resumed": None, "file": str(stopping.flag()), "sentence": sentence}
 
 
