@@ -144,8 +144,7 @@ def test_without_scripts_the_same_are_plain_pages(
     context.close()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
 def test_no_page_shuts_anybody_out(
     page: Page, live_server: LiveServer, ana: User, theme: str, width: int
 ) -> None:

@@ -179,8 +179,7 @@ def test_everything_that_steers_works_without_scripts(
         assert plain.url == f"{site}/services/chat/freeze/"
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 320])
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (320, "dark")])
 @pytest.mark.parametrize("path", ["/", "/services/", "/services/chat/"])
 def test_pages_are_accessible_and_never_scroll_sideways(
     site: str, page: Page, path: str, width: int, theme: str

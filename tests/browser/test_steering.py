@@ -155,8 +155,7 @@ def test_a_proposal_that_runs_out_while_it_is_read_loses_its_buttons(
     assert page.locator("[data-verb]").count() == 0
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
 def test_no_page_shuts_anybody_out(  # noqa: PLR0913, PLR0917 - fixtures and the two axes
     page: Page,
     live_server: LiveServer,

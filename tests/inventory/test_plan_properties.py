@@ -133,7 +133,7 @@ def test_a_plan_counts_what_it_lists_and_is_the_same_again(first: Found, second:
 
 
 @pytest.mark.django_db
-@settings(parent=QUICK, max_examples=15)
+@settings(parent=QUICK, max_examples=8)
 @given(FILES, FILES)
 def test_what_is_written_is_what_was_planned(first: Found, second: Found) -> None:
     with transaction.atomic():
@@ -146,7 +146,7 @@ def test_what_is_written_is_what_was_planned(first: Found, second: Found) -> Non
 
 
 @pytest.mark.django_db
-@settings(parent=QUICK, max_examples=15)
+@settings(parent=QUICK, max_examples=6)
 @given(FILES, FILES)
 def test_what_is_applied_and_reverted_leaves_the_same_bytes(first: Found, second: Found) -> None:
     with transaction.atomic():
