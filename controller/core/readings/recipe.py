@@ -7,8 +7,9 @@ over services here, so that no figure depends on where it was read.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from math import inf
 
 from controller.core.types import Role
 
@@ -38,16 +39,26 @@ class Leaf:
     is absent is empty). ``apart`` are the labels that keep the series of one instance apart, such
     as data-parallel engines: series equal in them are the same one scraped twice (M12). The series
     of an instance become one by ``within``, instances by ``over``. Counters and buckets are taken
-    as rates [1/s] of each series before anything is added up; buckets keep their bound ``le``.
+    as rates [1/s] of each series before anything is added up; buckets keep their bound ``le``, and
+    their names are whole, with ``_bucket``. ``owner`` are labels, the first that is there counts,
+    which name the pod that a series speaks of where its exporter is not the instance itself.
+    Values from ``below`` on are no values: some exporters fill gaps with huge numbers. Without a
+    ``role`` it is whoever speaks for the whole service, as a frontend does.
     """
 
     names: tuple[str, ...]
     kind: Kind
     role: Role | None
-    having: Mapping[str, str] = field(default_factory=dict)
+    having: tuple[tuple[str, str], ...] = ()
     apart: tuple[str, ...] = ()
     within: Fold = Fold.SUM
     over: Fold = Fold.SUM
+    owner: tuple[str, ...] = ()
+    below: float = inf
+
+    def of(self, role: Role | None) -> Leaf:
+        """Return the same of another role."""
+        return replace(self, role=role)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,17 +110,26 @@ class First:
 Recipe = Leaf | Mean | Quantile | Less | Plus | Times | First
 
 
+class Speaker(StrEnum):
+    """Who exports the metrics of a preset; which of several is preferred depends on the figure."""
+
+    ENGINE = "engine"
+    FRONTEND = "frontend"
+    EXPORTER = "exporter"
+
+
 @dataclass(frozen=True, slots=True)
 class Preset:
     """What one engine, frontend or exporter calls the signals.
 
-    ``recipes`` are by name of a signal (``SIGNALS``) or of a further figure (``FIGURES``). ``proof``
-    are names of metrics of which one is enough to know it by. ``roles`` tell, by label and value,
-    what role an instance has, where its metrics say so.
+    ``recipes`` are by name of a signal (``SIGNALS``) or of a further figure (``FIGURES``).
+    ``proof`` are names of metrics of which one is enough to know it by. ``roles`` tell, by label
+    and value, what role an instance has, where its metrics say so.
     """
 
     name: str
     title: str
     proof: tuple[str, ...]
     recipes: Mapping[str, Recipe]
+    speaker: Speaker = Speaker.ENGINE
     roles: Mapping[str, Mapping[str, Role]] = field(default_factory=dict)
