@@ -134,7 +134,8 @@ class Window:
     ``times_s`` has shape ``(T,)`` [s since the epoch]; ``values`` and ``present`` have shape
     ``(len(SIGNALS), T)``: ``present`` is False where nothing was reported, so that "no sample"
     and "sample is NaN" stay apart. ``reporting`` and ``expected`` have shape ``(2, T)``,
-    instances of (prefill, decode) that reported and that should have.
+    instances of (prefill, decode) that reported and that should have. ``heard``, shaped as
+    ``values``, are those behind each sample, where signals differ in that.
     """
 
     times_s: Floats
@@ -142,6 +143,7 @@ class Window:
     present: Flags
     reporting: Counts
     expected: Counts
+    heard: Counts | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from controller.core.readings.presets.parts import COUNTER, DECODE, PREFILL
-from controller.core.readings.recipe import Leaf, Mean, Plus, Preset, Speaker, Times
-from controller.core.types import Role
-
-_APART: Final = ("agent_name",)
+from controller.core.readings.presets.parts import COUNTER
+from controller.core.readings.recipe import Leaf, Mean, Preset, Speaker, Times
 
 
-def _leaf(role: Role, name: str, *apart: str) -> Leaf:
-    return Leaf((f"agent_{name}",), COUNTER, role, apart=(*_APART, *apart))
+def _leaf(name: str, *apart: str) -> Leaf:
+    # Either side may be the one that moves: nothing here has a role.
+    return Leaf((f"agent_{name}",), COUNTER, None, apart=("agent_name", *apart))
 
 
 PRESET: Final = Preset(
@@ -22,14 +20,7 @@ PRESET: Final = Preset(
     proof=("agent_rx_bytes_total", "agent_tx_bytes_total"),
     recipes={
         # Times are in microseconds: bytes per microsecond are MB/s.
-        "transfer_gbps": Times(
-            Mean(_leaf(DECODE, "rx_bytes_total"), _leaf(DECODE, "xfer_time_total")), 1e-3
-        ),
-        "transfer_failures_rps": Plus(
-            (
-                _leaf(DECODE, "errors_total", "status"),
-                _leaf(PREFILL, "errors_total", "status"),
-            )
-        ),
+        "transfer_gbps": Times(Mean(_leaf("rx_bytes_total"), _leaf("xfer_time_total")), 1e-3),
+        "transfer_failures_rps": _leaf("errors_total", "status"),
     },
 )

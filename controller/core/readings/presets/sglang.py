@@ -17,7 +17,9 @@ _APART: Final = ("dp_rank", "priority", "model_name")
 _BY_REQUEST: Final = (*_APART, "is_streaming")
 
 
-def _leaf(kind: Kind, role: Role, name: str, having: tuple[tuple[str, str], ...] = ()) -> Leaf:
+def _leaf(
+    kind: Kind, role: Role | None, name: str, having: tuple[tuple[str, str], ...] = ()
+) -> Leaf:
     labels = (*_BY_REQUEST, *(label for label, _ in having))
     return Leaf((f"sglang:{name}",), kind, role, having=(*having, *_FIRST_RANK), apart=labels)
 
@@ -69,14 +71,13 @@ PRESET: Final = Preset(
         "prefill_kv_frac": _FULL,
         "decode_kv_frac": _FULL.of(DECODE),
         "transfer_gbps": Mean(
-            _leaf(COUNTER, PREFILL, "kv_transfer_speed_gb_s_sum"),
-            _leaf(COUNTER, PREFILL, "kv_transfer_speed_gb_s_count"),
+            _leaf(COUNTER, None, "kv_transfer_speed_gb_s_sum"),
+            _leaf(COUNTER, None, "kv_transfer_speed_gb_s_count"),
         ),
         "transfer_failures_rps": Plus(
             tuple(
-                _leaf(COUNTER, role, f"num_{what}_failed_reqs_total")
+                _leaf(COUNTER, None, f"num_{what}_failed_reqs_total")
                 for what in ("transfer", "bootstrap")
-                for role in (PREFILL, DECODE)
             )
         ),
         "decode_rps": _REQUESTS.of(DECODE),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from controller.core.readings.presets.parts import COUNTER, DECODE, GAUGE, PREFILL, latency
-from controller.core.readings.recipe import First, Fold, Leaf, Mean, Preset
+from controller.core.readings.recipe import Fold, Leaf, Mean, Preset
 from controller.core.types import Role
 
 _APART: Final = ("model_name", "engine_type")
@@ -24,12 +24,8 @@ def _requests(role: Role) -> Leaf:
     return Leaf(("trtllm_request_success_total",), COUNTER, role, apart=apart)
 
 
-def _speed(role: Role) -> Mean:
-    total, count = (
-        Leaf((f"trtllm_kv_transfer_speed_gb_s_{of}",), COUNTER, role, apart=_APART)
-        for of in ("sum", "count")
-    )
-    return Mean(total, count)
+def _speed(of: str) -> Leaf:
+    return Leaf((f"trtllm_kv_transfer_speed_gb_s_{of}",), COUNTER, None, apart=_APART)
 
 
 PRESET: Final = Preset(
@@ -47,6 +43,6 @@ PRESET: Final = Preset(
         "decode_rps": _requests(DECODE),
         "prefill_kv_frac": _FULL,
         "decode_kv_frac": _FULL.of(DECODE),
-        "transfer_gbps": First((_speed(DECODE), _speed(PREFILL))),
+        "transfer_gbps": Mean(_speed("sum"), _speed("count")),
     },
 )

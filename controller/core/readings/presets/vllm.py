@@ -22,7 +22,7 @@ from controller.core.types import Role
 _APART: Final = ("engine", "model_name")
 
 
-def _leaf(kind: Kind, role: Role, name: str) -> Leaf:
+def _leaf(kind: Kind, role: Role | None, name: str) -> Leaf:
     return Leaf((f"vllm:{name}",), kind, role, apart=_APART)
 
 
@@ -49,9 +49,9 @@ _COMPUTED: Final = Leaf(
 # Its older name, gpu_prefix_cache_hits, counted blocks: no tokens can be made of it.
 _HITS: Final = _leaf(COUNTER, PREFILL, "prefix_cache_hits_total")
 _OUTPUT: Final = _leaf(COUNTER, DECODE, "generation_tokens_total")
-# On the reading side.
-_MOVED: Final = _leaf(COUNTER, DECODE, "nixl_bytes_transferred_sum")
-_MOVING_S: Final = _leaf(COUNTER, DECODE, "nixl_xfer_time_seconds_sum")
+# The reading side counts transfers, the sending one what was never fetched.
+_MOVED: Final = _leaf(COUNTER, None, "nixl_bytes_transferred_sum")
+_MOVING_S: Final = _leaf(COUNTER, None, "nixl_xfer_time_seconds_sum")
 _FIRST_TOKEN: Final = ("vllm:time_to_first_token_seconds",)
 _NEXT_TOKEN: Final = ("vllm:inter_token_latency_seconds", "vllm:time_per_output_token_seconds")
 
@@ -75,8 +75,8 @@ PRESET: Final = Preset(
         "transfer_gbps": Times(Mean(_MOVED, _MOVING_S), 1e-9),
         "transfer_failures_rps": Plus(
             (
-                _leaf(COUNTER, DECODE, "nixl_num_failed_transfers_total"),
-                _leaf(COUNTER, PREFILL, "nixl_num_kv_expired_reqs_total"),
+                _leaf(COUNTER, None, "nixl_num_failed_transfers_total"),
+                _leaf(COUNTER, None, "nixl_num_kv_expired_reqs_total"),
             )
         ),
         "decode_rps": _REQUESTS.of(DECODE),
