@@ -27,6 +27,7 @@ MOST_TEXT: Final = 200
 MOST_TOLD: Final = 5
 _BUSY: Final = frozenset({429, 503})
 _DELAY: Final = re.compile(r"\d{1,5}", re.ASCII)
+_POSITION: Final = re.compile(r"\b\d+:\d+: ")
 _WORDS: Final[Mapping[int, str]] = {
     401: "It does not accept the credentials.",
     403: "It does not allow these credentials to ask.",
@@ -151,7 +152,7 @@ def ask(endpoint: Endpoint, query: str, grid: Grid, turn: Turn) -> Answer:
             "start": f"{grid.oldest_s:.3f}",
             "end": f"{grid.newest_s:.3f}",
             "step": f"{grid.step_s:g}",
-            "timeout": f"{max(turn.until - time.monotonic(), 0.001):.3f}s",
+            "timeout": f"{max(1000 * (turn.until - time.monotonic()), 1):.0f}ms",
             **_ALWAYS,
         },
     )
@@ -192,7 +193,9 @@ def _told(reply: Reply, login: Login) -> dict[str, object]:
         told = None
     if isinstance(told, dict) and told.get("status") == "error":
         kind = QueryError if reply.status in {400, 422} else SourceError
-        raise kind(f"It says: {login.hidden(str(told.get('error') or told.get('errorType')))}")
+        # Its position in the query means nothing to whoever did not see the query.
+        text = _POSITION.sub("", str(told.get("error") or told.get("errorType")))
+        raise kind(f"It says: {login.hidden(text)}")
     if reply.status != http.OK:
         raise SourceError(_WORDS.get(reply.status, f"It answers with status {reply.status}."))
     if isinstance(told, dict):

@@ -123,10 +123,20 @@ def joined(asks: Sequence[Ask], scope: Scope) -> str:
 
     Raises :class:`AttachError`.
     """
-    return " or ".join(
-        f'label_replace({query(ask, scope)}, "{LEAF}", "{at}", "", "")'
-        for at, ask in enumerate(asks)
+    return _united(
+        [
+            f'label_replace({query(ask, scope)}, "{LEAF}", "{at}", "", "")'
+            for at, ask in enumerate(asks)
+        ]
     )
+
+
+def _united(parts: Sequence[str]) -> str:
+    """Unite in halves: in a row, the server would look at the first series with every part."""
+    if len(parts) == 1:
+        return parts[0]
+    half = len(parts) // 2
+    return f"({_united(parts[:half])} or {_united(parts[half:])})"
 
 
 def query(ask: Ask, scope: Scope) -> str:
