@@ -143,7 +143,8 @@ def query(ask: Ask, scope: Scope) -> str:
     """Return the query of one form of one leaf, a series for each service and bound.
 
     Values are rates of each series, or gauges, the same of two scrapes of one instance counted
-    once, then folded over what is apart in an instance, then over instances. Raises
+    once, then folded over what is apart in an instance, then over instances. Reporting are
+    instances with a rate and no restart, or a gauge, within the window. Raises
     :class:`AttachError`.
     """
     leaf, attach = ask.leaf, ask.attach
@@ -162,11 +163,15 @@ def query(ask: Ask, scope: Scope) -> str:
     if leaf.kind is Kind.GAUGE:
         # A gauge is answered for minutes after its last sample; who is that old reports no more.
         return f"count by ({attach.service}) (({stamps}) > time() - {scope.over_s})"
-    rates = " or ".join(
-        f"group by ({one}) ({_placed(ask, f'rate({each}[{scope.over_s}s])', scope)})"
-        for each in _selectors(ask, scope, whole=True)
+    rates, resets = (
+        " or ".join(
+            f"group by ({one}) ({_placed(ask, form.format(f'{each}[{scope.over_s}s]'), scope)})"
+            for each in _selectors(ask, scope, whole=True)
+        )
+        for form in ("rate({})", "(resets({}) > 0)")
     )
-    return f"count by ({attach.service}) ({rates})"
+    # What an instance did before a restart is not all in its rate: it is not heard of (M11).
+    return f"count by ({attach.service}) (({rates}) unless ({resets}))"
 
 
 def _values(ask: Ask, scope: Scope, one: str) -> str:
@@ -223,6 +228,8 @@ def _terms(attach: Attach, leaf: Leaf, scope: Scope) -> list[str]:
     match attach:
         case ByLabels():
             mine = [_named(attach.service, scope)]
+            if leaf.role is not None and leaf.role not in attach.roles:
+                raise AttachError(f"No label value tells which are {leaf.role}.")
             if leaf.role is not None:
                 mine.append(f"{_label(attach.role)}={quoted(attach.roles[leaf.role])}")
             return mine
