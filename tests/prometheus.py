@@ -13,6 +13,8 @@ import urllib.request
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 from heteroscale_site.launch.processes import die_with_parent
@@ -53,12 +55,9 @@ def rising(rate: float, samples: int = 9) -> list[Value]:
 
 
 def write_history(series: Iterable[Series], path: Path) -> None:
-    """Write the text that promtool makes blocks of; samples of a metric stand together."""
-    by_name: dict[str, list[Series]] = {}
-    for each in series:
-        by_name.setdefault(each.name, []).append(each)
+    """Write the text that promtool makes blocks of; series of a metric must stand together."""
     with path.open("w") as text:
-        for name, members in by_name.items():
+        for name, members in groupby(series, key=attrgetter("name")):
             text.write(f"# HELP {name} test\n# TYPE {name} unknown\n")
             for each in members:
                 text.writelines(f"{line}\n" for line in each.lines())

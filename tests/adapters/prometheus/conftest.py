@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import attrgetter
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iter
         {"job_name": name, "static_configs": [{"targets": [engine.target], "labels": labels}]}
         for name in ("engines", "again")
     ]
-    history = [*of_presets(), *faulty()]
+    history = sorted([*of_presets(), *faulty()], key=attrgetter("name"))
     with running(tmp_path_factory.mktemp("prometheus"), history, jobs) as address:
         yield address
 

@@ -146,6 +146,11 @@ def faulty() -> Iterator[Series]:
     yield tokens("restarted", "b", rising(10))
     yield tokens("half-renamed", "a", rising(10))
     yield tokens("half-renamed", "b", rising(20), name="vllm:generation_tokens_total_v2")
+    # b has both names, as releases do that rename.
+    for instance, name, rate in (("a", "old", 10), ("b", "old", 20), ("b", "new", 20)):
+        for le, share in BOUNDS.items():
+            values = rising(rate * share)
+            yield tokens("renamed-buckets", instance, values, name=f"{name}_bucket", le=le)
     yield tokens("gap", "a", [*rising(10)[:4], None, None, None, None, None])
     yield tokens("gap", "b", rising(20))
     yield tokens("first-scrape", "a", rising(10))

@@ -82,6 +82,17 @@ PODS = ByPod({Role.DECODE: r"(?P<service>.+)-decode-\d+"})
             id="who has a rate and was not restarted, by one bucket of all",
         ),
         pytest.param(
+            Leaf(("x_bucket", "y_bucket"), Kind.BUCKETS, None),
+            ByLabels(),
+            Form.VALUES,
+            "sum by (service,le) (sum by (service,le) (max by (service,instance,le)"
+            f" (rate(x_bucket{{{HERE}}}[60s]))) or label_replace(sum by (service,le)"
+            f" (max by (service,instance,le) (rate(y_bucket{{{HERE}}}[60s])"
+            f' unless on (service,instance) (x_bucket{{le="+Inf",{HERE}}}))),'
+            ' "heteroscale_name", "1", "", ""))',
+            id="of many buckets counts the first name of an instance",
+        ),
+        pytest.param(
             PLAIN,
             ByInfo(),
             Form.VALUES,

@@ -84,6 +84,14 @@ def test_a_fault_of_metrics_is_told_for_what_it_is(
     assert _newest(reading, leaf, service) == pytest.approx(want)
 
 
+def test_buckets_of_an_instance_with_both_names_count_once_m14(reading: Read) -> None:
+    leaf = Leaf(("new_bucket", "old_bucket"), Kind.BUCKETS, Role.DECODE, apart=("engine",))
+    table = reading({leaf: LABELS}, ["renamed-buckets"]).leaves[leaf]
+    assert isinstance(table, Buckets)
+    assert table.rates[0, :, -1].tolist() == pytest.approx([15, 22.5, 30])
+    assert table.reporting[0, -1] == 2
+
+
 def test_a_quantile_is_what_the_server_itself_makes_of_the_buckets(
     prometheus: str, reading: Read
 ) -> None:

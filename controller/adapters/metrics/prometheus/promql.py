@@ -15,6 +15,7 @@ from controller.core.types import ROLES, Role
 LEAF: Final = "heteroscale_leaf"
 """The label that tells to which part of a request a series of its answer belongs."""
 BOUND: Final = "le"
+NAME: Final = "heteroscale_name"
 OWNER: Final = "heteroscale_owner"
 OWNER_NAMESPACE: Final = "heteroscale_owner_namespace"
 INFO: Final = "heteroscale_instance_info"
@@ -178,17 +179,31 @@ def _values(ask: Ask, scope: Scope, one: str) -> str:
     leaf, attach = ask.leaf, ask.attach
     bound = (BOUND,) if leaf.kind is Kind.BUCKETS else ()
     apart = _listed((*ask.instance, *leaf.apart, *bound))
-    found = _first_of(
-        (
-            f"max by ({apart}) ({_placed(ask, _taken(leaf, each, scope), scope)})"
-            for each in _selectors(ask, scope)
-        ),
-        one,
-    )
+    total = f"{leaf.over} by ({_listed((attach.service, *bound))})"
+    each = [_placed(ask, _taken(leaf, name, scope), scope) for name in _selectors(ask, scope)]
+    if bound and len(each) > 1:
+        return _total_of_first(ask, scope, each, (total, f"max by ({apart})"))
+    found = _first_of((f"max by ({apart}) ({series})" for series in each), one)
     # Sums of sums and maxima of maxima need no step between; means of means are not the mean.
     if leaf.apart and (leaf.within is not leaf.over or leaf.over is Fold.MEAN):
         found = f"{leaf.within} by ({_listed((*ask.instance, *bound))}) ({found})"
-    return f"{leaf.over} by ({_listed((attach.service, *bound))}) ({found})"
+    return f"{total} ({found})"
+
+
+def _total_of_first(ask: Ask, scope: Scope, each: Sequence[str], folds: tuple[str, str]) -> str:
+    """Add up buckets of which of each instance the first name counts.
+
+    What :func:`_first_of` does would look at every bucket with every name that nobody has; here
+    the further names alone are looked at.
+    """
+    total, once = folds
+    wholes = [_placed(ask, name, scope) for name in _selectors(ask, scope, whole=True)]
+    parts = [f"{total} ({once} ({each[0]}))"]
+    for at in range(1, len(each)):
+        earlier = " or ".join(wholes[:at])
+        other = f"{each[at]} unless on ({_listed(ask.instance)}) ({earlier})"
+        parts.append(f'label_replace({total} ({once} ({other})), "{NAME}", "{at}", "", "")')
+    return f"{total} ({' or '.join(parts)})"
 
 
 def _first_of(each: Iterator[str], one: str) -> str:
