@@ -138,8 +138,8 @@ _NOTHING: Final[Signals] = {
 def plausible(values: Floats) -> Flags:
     """Return which values can be readings: M05 and M06 name those that can't."""
     # NaN fails every comparison; -0.0 is what a broken subtraction leaves behind.
-    number: Flags = (values >= SMALLEST) & (values <= LARGEST)
-    return number | ((values == 0.0) & ~np.signbit(values))
+    nothing: Flags = (values == 0.0) & ~np.signbit(values)
+    return nothing | ((values >= SMALLEST) & (values <= LARGEST))
 
 
 def _means(values: Floats, present: Flags, times_s: Floats) -> tuple[Floats, Flags]:
