@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from math import copysign, inf, nan
 from typing import Final
 
 import numpy as np
@@ -138,7 +139,7 @@ class _Reader:
                 point
                 for point in self._points(at, leaf)
                 if all(value.fullmatch(point.labels.get(label, "")) for label, value in match)
-                and not point.value >= leaf.below
+                and (leaf.below == inf or not point.value >= leaf.below)
             ]
             if points:
                 key = (self._rows[instance.service], instance.name)
@@ -191,7 +192,7 @@ class _Pod:
 
     def __init__(self) -> None:
         self.series: dict[tuple[Key, float], float] = {}
-        self.at_s = -np.inf
+        self.at_s = -inf
         self.whole = False
 
     def add(self, points: Sequence[_Point], leaf: Leaf) -> None:
@@ -200,8 +201,10 @@ class _Pod:
             bound = _bound(point) if leaf.kind is Kind.BUCKETS else 0.0
             if bound is None:
                 continue
+            # Nothing here is below 0; among others it must not pass as a smaller sum (M06).
+            number = nan if copysign(1.0, point.value) < 0.0 else point.value
             key = (tuple(point.labels.get(label, "") for label in leaf.apart), bound)
-            self.series[key] = float(np.fmax(self.series.get(key, np.nan), point.value))
+            self.series[key] = float(np.fmax(self.series.get(key, nan), number))
             self.at_s = max(self.at_s, point.at_s)
         self.whole = self.whole or not any(point.restarted for point in points)
 
