@@ -164,6 +164,12 @@ def _heard(window: Window) -> Counts:
     return window.reporting[_ROLE_ROWS] if window.heard is None else window.heard
 
 
+def _taken(window: Window) -> Floats:
+    if window.at_s is not None:
+        return window.at_s
+    return np.broadcast_to(window.times_s, (len(SIGNALS), window.times_s.size))
+
+
 def _graded(
     windows: Sequence[Window], coverage_ok_frac: Floats, *, now_s: float, max_age_s: float
 ) -> Iterator[SignalTable]:
@@ -173,7 +179,7 @@ def _graded(
     newest = present.shape[2] - 1 - present[:, :, ::-1].argmax(axis=2)
     seen: Flags = np.any(present, axis=2)
     times_s = np.stack([window.times_s for window in windows])
-    at_s = times_s[rows, newest]
+    at_s = np.stack([_taken(w) for w in windows])[rows, np.arange(len(SIGNALS)), newest]
     expected = np.stack([w.expected for w in windows])[rows, _ROLE_ROWS, newest]
     reporting = np.stack([_heard(w) for w in windows])[rows, np.arange(len(SIGNALS)), newest]
     samples = np.stack([window.values for window in windows])

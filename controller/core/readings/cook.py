@@ -196,8 +196,8 @@ def windows(
 
     Leaves are at ``times_s`` ``(T,)``, which are ``step_s`` apart; ``expected`` ``(S, 2)`` or
     ``(S, 2, T)`` are the instances of each role that should report. A value belongs to the time
-    within whose step its newest sample was taken, so that one which stays is one that gets old;
-    one from the future is none.
+    within whose step its newest sample was taken, so that one which stays gets old and counts
+    once; one from the future is none.
     """
     shape = (len(choices), times_s.size)
     cooked = figures(choices, leaves, [kind.name for kind in SIGNALS], times_s.size)
@@ -214,6 +214,6 @@ def windows(
         [heard[:, ROLE_INDEX[role] == _ROLE_ROWS].max(axis=1) for role in ROLES], axis=1
     )
     return [
-        Window(times_s, values[row], present[row], reporting[row], due[row], heard[row])
+        Window(times_s, values[row], present[row], reporting[row], due[row], heard[row], at_s[row])
         for row in range(shape[0])
     ]
