@@ -100,12 +100,13 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """When it is asked, how long it may take (monotonic s), and what a second try needs."""
+    """When it is asked, by the clock and (monotonic s) until when, and what a second try needs."""
 
     now_s: float
     until: float
     rng: np.random.Generator
     sleep: Callable[[float], None]
+    begun: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,9 +231,10 @@ def _texts(told: object, login: Login) -> list[str]:
 def _clock(reply: Reply, turn: Turn) -> tuple[str, ...]:
     """Return a sentence if its clock is not ours: ages of samples would be wrong (M08)."""
     try:
-        ahead_s = parsedate_to_datetime(reply.headers["date"]).timestamp() - turn.now_s
+        theirs_s = parsedate_to_datetime(reply.headers["date"]).timestamp()
     except (KeyError, ValueError, OverflowError):
         return ()
+    ahead_s = theirs_s - turn.now_s - (time.monotonic() - turn.begun)
     if abs(ahead_s) <= CLOCK_SLACK_S:
         return ()
     return (f"Its clock is {abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} ours.",)
