@@ -127,6 +127,10 @@ class Grid:
         """All of them, shape (T,)."""
         return self.oldest_s + self.step_s * np.arange(self.samples, dtype=np.float64)
 
+    def newer_half(self) -> Grid:
+        """Return what counts of it for latencies."""
+        return Grid(self.newest_s, self.step_s, self.samples - self.samples // 2)
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

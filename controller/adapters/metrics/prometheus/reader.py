@@ -63,8 +63,11 @@ _Part = tuple[Sequence[Ask], Answer | str]
 
 def _parts(endpoint: Endpoint, asks: Sequence[Ask], wanted: Wanted, turn: Turn) -> Iterator[_Part]:
     """Yield the answer, or in halves what it takes to leave out what the endpoint refuses."""
+    # Buckets make latencies, of which no sample of the older half counts (`core.signals`).
+    latencies = all(each.bounds for each in asks)
+    grid = wanted.grid.newer_half() if latencies else wanted.grid
     try:
-        yield asks, ask(endpoint, joined(asks, wanted.scope), wanted.grid, turn)
+        yield asks, ask(endpoint, joined(asks, wanted.scope), grid, turn)
     except (QueryError, AttachError) as fault:
         if len(asks) == 1:
             yield asks, f"{asks[0].leaf.names[0]}: {fault}"
