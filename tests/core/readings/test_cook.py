@@ -157,8 +157,14 @@ def test_each_service_has_the_recipes_it_chose() -> None:
 
 def test_windows_tell_per_signal_who_was_heard() -> None:
     recipes = recipes_of([PRESETS["vllm"], PRESETS["dynamo"]])
+
+    def behind(leaf: Leaf) -> int:
+        if leaf.role is None:
+            return 1
+        return 3 if leaf.names[0].startswith("vllm:generation") else 4
+
     leaves = {
-        leaf: table(8.0, reporting=3 if leaf.names[0].startswith("vllm:generation") else 4)
+        leaf: table(8.0, reporting=behind(leaf))
         for leaf in leaves_of(recipes.values())
         if leaf.kind is not Kind.BUCKETS
     }
