@@ -1,12 +1,15 @@
 """The one way out: requests with limits of time and size that never leave the host asked for."""
 
+import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 
 CONNECT_S: Final = 5.0
 READ_S: Final = 10.0
@@ -17,6 +20,19 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 class HttpError(Exception):
     """Nothing usable came back; the text names no header, no credential and no query."""
+
+
+class UnreachableError(HttpError):
+    """Nobody listens there, or the line broke: asking once more may help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Whom to trust and who we are, as PEM texts; without ``ca`` the public authorities."""
+
+    ca: str = ""
+    certificate: str = ""
+    key: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,43 +63,75 @@ def get(url: str, *, headers: Mapping[str, str], most: int, until: float) -> Rep
 
     No redirect is followed, so that headers reach no other host. Raises :class:`HttpError`.
     """
-    origin(url)
-    with requests.Session() as session:
+    return exchange(requests.Request("GET", url, dict(headers)), most=most, until=until)
+
+
+def exchange(asked: requests.Request, *, most: int, until: float, tls: Tls | None = None) -> Reply:
+    """Return the answer to a request, as :func:`get` does for the simplest of them."""
+    origin(asked.url)
+    with requests.Session() as session, _files(tls or Tls()) as (verify, cert):
         # Neither a proxy nor a .netrc of this machine may add or see credentials.
         session.trust_env = False
-        reply = _once(session, url, headers, most, until)
+        session.verify, session.cert = verify, cert
+        reply = _once(session, asked, most, until)
     if reply.status in _REDIRECTS:
         raise HttpError("It redirects, which is not followed: name the address it leads to.")
     return reply
 
 
-def _once(
-    session: requests.Session, url: str, headers: Mapping[str, str], most: int, until: float
-) -> Reply:
+@contextmanager
+def _files(tls: Tls) -> Iterator[tuple[str | bool, tuple[str, str] | None]]:
+    """Give PEM texts names for as long as they are needed: in memory, since keys are secret."""
+    opened: list[int] = []
+
+    def named(text: str) -> str:
+        opened.append(os.memfd_create("pem"))
+        os.write(opened[-1], text.encode())
+        return f"/proc/self/fd/{opened[-1]}"
+
+    try:
+        cert = (named(tls.certificate), named(tls.key)) if tls.certificate else None
+        yield named(tls.ca) if tls.ca else True, cert
+    finally:
+        for each in opened:
+            os.close(each)
+
+
+def _once(session: requests.Session, asked: requests.Request, most: int, until: float) -> Reply:
     left = until - time.monotonic()
     if left <= 0:
         raise HttpError("It took too long.")
     try:
-        with session.get(
-            url,
-            headers=dict(headers),
+        with session.send(
+            session.prepare_request(asked),
             timeout=(min(CONNECT_S, left), min(READ_S, left)),
             allow_redirects=False,
             stream=True,
+            verify=session.verify,
+            cert=session.cert,
         ) as answer:
-            body = bytearray()
-            for chunk in answer.iter_content(_CHUNK):
-                body += chunk
-                if len(body) > most:
-                    raise HttpError("The answer is too large.")
-                if time.monotonic() > until:
-                    raise HttpError("It took too long.")
             told = {name.lower(): value for name, value in answer.headers.items()}
-            return Reply(answer.status_code, told, bytes(body))
-    except requests.exceptions.SSLError:
-        raise HttpError("Its certificate is not trusted.") from None
-    except requests.exceptions.Timeout:
+            return Reply(answer.status_code, told, _body(answer.raw, most, until))
+    except (requests.exceptions.SSLError, urllib3.exceptions.SSLError):
+        raise HttpError("Its certificate is not trusted, or ours is not.") from None
+    except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError):
         raise HttpError("It did not answer in time.") from None
-    except (requests.exceptions.RequestException, ValueError):
+    except urllib3.exceptions.DecodeError:
+        raise HttpError("The answer is packed in a way that can't be undone.") from None
+    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError):
         # The cause's own text may hold the address with its query: it is not passed on.
-        raise HttpError("It can't be reached.") from None
+        raise UnreachableError("It can't be reached.") from None
+    except (OSError, ValueError):
+        raise HttpError("It can't be asked with this address or these certificates.") from None
+
+
+def _body(raw: urllib3.BaseHTTPResponse, most: int, until: float) -> bytes:
+    """Return the body, unpacked by no more than a chunk at a time, each read looked at."""
+    body = bytearray()
+    while chunk := raw.read1(_CHUNK, decode_content=True):
+        body += chunk
+        if len(body) > most:
+            raise HttpError("The answer is too large.")
+        if time.monotonic() > until:
+            raise HttpError("It took too long.")
+    return bytes(body)

@@ -135,6 +135,13 @@ _NOTHING: Final[Signals] = {
 }
 
 
+def plausible(values: Floats) -> Flags:
+    """Return which values can be readings: M05 and M06 name those that can't."""
+    # NaN fails every comparison; -0.0 is what a broken subtraction leaves behind.
+    nothing: Flags = (values == 0.0) & ~np.signbit(values)
+    return nothing | ((values >= SMALLEST) & (values <= LARGEST))
+
+
 def _means(values: Floats, present: Flags, times_s: Floats) -> tuple[Floats, Flags]:
     """Return the mean of the samples in use, and whether all of those are plausible numbers.
 
@@ -147,14 +154,20 @@ def _means(values: Floats, present: Flags, times_s: Floats) -> tuple[Floats, Fla
     newer: Flags = used[:, _LATENCY_ROWS] & (times_s >= middle_s)[:, np.newaxis, :]
     fresh: Flags = np.any(newer, axis=2)
     used[:, _LATENCY_ROWS] &= newer | ~fresh[:, :, np.newaxis]
-    # NaN fails every comparison; -0.0 is what a broken subtraction leaves behind.
-    plausible = ((values >= SMALLEST) & (values <= LARGEST)) | (
-        (values == 0.0) & ~np.signbit(values)
-    )
-    counted = used & plausible
+    counted = used & plausible(values)
     count = used.sum(axis=2)
     total = np.where(counted, values, 0.0).sum(axis=2)
     return total / np.maximum(count, 1), np.equal(counted.sum(axis=2), count)
+
+
+def _heard(window: Window) -> Counts:
+    return window.reporting[_ROLE_ROWS] if window.heard is None else window.heard
+
+
+def _taken(window: Window) -> Floats:
+    if window.at_s is not None:
+        return window.at_s
+    return np.broadcast_to(window.times_s, (len(SIGNALS), window.times_s.size))
 
 
 def _graded(
@@ -166,11 +179,9 @@ def _graded(
     newest = present.shape[2] - 1 - present[:, :, ::-1].argmax(axis=2)
     seen: Flags = np.any(present, axis=2)
     times_s = np.stack([window.times_s for window in windows])
-    at_s = times_s[rows, newest]
-    reporting, expected = (
-        np.stack(counts)[rows, _ROLE_ROWS, newest]
-        for counts in ([w.reporting for w in windows], [w.expected for w in windows])
-    )
+    at_s = np.stack([_taken(w) for w in windows])[rows, np.arange(len(SIGNALS)), newest]
+    expected = np.stack([w.expected for w in windows])[rows, _ROLE_ROWS, newest]
+    reporting = np.stack([_heard(w) for w in windows])[rows, np.arange(len(SIGNALS)), newest]
     samples = np.stack([window.values for window in windows])
     values, sound = _means(samples, present, times_s)
     last = samples[rows, np.arange(len(SIGNALS)), newest]

@@ -134,7 +134,9 @@ class Window:
     ``times_s`` has shape ``(T,)`` [s since the epoch]; ``values`` and ``present`` have shape
     ``(len(SIGNALS), T)``: ``present`` is False where nothing was reported, so that "no sample"
     and "sample is NaN" stay apart. ``reporting`` and ``expected`` have shape ``(2, T)``,
-    instances of (prefill, decode) that reported and that should have.
+    instances of (prefill, decode) that reported and that should have. ``heard`` and
+    ``at_s``, shaped as ``values``, are the instances behind each sample and when it was taken,
+    where signals differ in that.
     """
 
     times_s: Floats
@@ -142,6 +144,8 @@ class Window:
     present: Flags
     reporting: Counts
     expected: Counts
+    heard: Counts | None = None
+    at_s: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Prometheus and what speaks its language: few queries for all services, answered in leaves."""

@@ -1,0 +1,110 @@
+"""Leaves of all services in a few requests; several endpoints at once, each on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from time import monotonic
+from typing import Final, TypeVar
+
+from controller.adapters.metrics.prometheus.client import (
+    Answer,
+    Endpoint,
+    QueryError,
+    SourceError,
+    Turn,
+    ask,
+)
+from controller.adapters.metrics.prometheus.filling import Filling, Reading, Wanted
+from controller.adapters.metrics.prometheus.promql import Ask, Attach, AttachError, Form, joined
+from controller.core.readings.recipe import Leaf
+
+MOST_WEIGHT: Final = 24
+"""Parts of one request; the buckets of a histogram, many times as many series, are one alone."""
+BUCKETS_WEIGHT: Final = 24
+AT_ONCE: Final = 4
+"""Requests to one endpoint at a time: it answers each on one core."""
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+LATE: Final = "It did not answer in time."
+
+
+def read_all(asked: Mapping[Endpoint, Wanted], turn: Turn) -> Mapping[Endpoint, Reading]:
+    """Return what each endpoint answers by ``turn.until``; a dead one takes no time of others."""
+    jobs = {each: _job(each, wanted, turn) for each, wanted in asked.items()}
+    done = _at_once(jobs, len(jobs), turn.until)
+    return {each: done.get(each, Reading({}, told=(LATE,))) for each in asked}
+
+
+def _job(endpoint: Endpoint, wanted: Wanted, turn: Turn) -> Callable[[], Reading]:
+    return lambda: read(endpoint, wanted, turn)
+
+
+def read(endpoint: Endpoint, wanted: Wanted, turn: Turn) -> Reading:
+    """Return what an endpoint answers. Raises nothing for what it answers, or that it doesn't."""
+    filling = Filling(wanted)
+    if not wanted.scope.services:
+        return filling.reading()
+    requests = list(_requests(wanted.leaves))
+
+    def job(asks: Sequence[Ask]) -> Callable[[], list[_Part]]:
+        return lambda: list(_parts(endpoint, asks, wanted, turn))
+
+    jobs = {at: job(asks) for at, asks in enumerate(requests)}
+    done = _at_once(jobs, AT_ONCE, turn.until)
+    for at in jobs:
+        for asks, answer in done.get(at, [(requests[at], LATE)]):
+            filling.take(asks, answer)
+    return filling.reading()
+
+
+_Part = tuple[Sequence[Ask], Answer | str]
+
+
+def _parts(endpoint: Endpoint, asks: Sequence[Ask], wanted: Wanted, turn: Turn) -> Iterator[_Part]:
+    """Yield the answer, or in halves what it takes to leave out what the endpoint refuses."""
+    # Buckets make latencies, of which no sample of the older half counts (`core.signals`).
+    latencies = all(each.bounds for each in asks)
+    grid = wanted.grid.newer_half() if latencies else wanted.grid
+    try:
+        yield asks, ask(endpoint, joined(asks, wanted.scope), grid, turn)
+    except (QueryError, AttachError) as fault:
+        if len(asks) == 1:
+            yield asks, f"{asks[0].leaf.names[0]}: {fault}"
+            return
+        half = len(asks) // 2
+        yield from _parts(endpoint, asks[:half], wanted, turn)
+        yield from _parts(endpoint, asks[half:], wanted, turn)
+    except SourceError as fault:
+        yield asks, str(fault)
+
+
+def _requests(leaves: Mapping[Leaf, Attach]) -> Iterator[list[Ask]]:
+    """Yield what goes into one request, the heavy first."""
+    asks = [Ask(leaf, attach, form) for leaf, attach in leaves.items() for form in Form]
+    asks.sort(key=_weight, reverse=True)
+    request: list[Ask] = []
+    weight = 0
+    for each in asks:
+        if request and weight + _weight(each) > MOST_WEIGHT:
+            yield request
+            request, weight = [], 0
+        request.append(each)
+        weight += _weight(each)
+    if request:
+        yield request
+
+
+def _weight(each: Ask) -> int:
+    return BUCKETS_WEIGHT if each.bounds else 1
+
+
+def _at_once(jobs: Mapping[Key, Callable[[], Value]], most: int, until: float) -> dict[Key, Value]:
+    """Return what was done in time; what is late ends by itself, and nobody waits for it."""
+    if not jobs:
+        return {}
+    pool = ThreadPoolExecutor(most, thread_name_prefix="metrics")
+    futures = {pool.submit(job): key for key, job in jobs.items()}
+    done, _ = wait(futures, timeout=max(until - monotonic(), 0.0))
+    pool.shutdown(wait=False, cancel_futures=True)
+    return {futures[each]: each.result() for each in done}

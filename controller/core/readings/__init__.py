@@ -1,0 +1,1 @@
+"""What engines export, and how signals are made of it: for queries and for scrapes alike."""

@@ -1,0 +1,135 @@
+"""How a signal is made of metrics, in a form that a query language and two scrapes both answer.
+
+A source answers leaves alone, for all services in one go; everything above a leaf is arithmetic
+over services here, so that no figure depends on where it was read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from math import inf
+
+from controller.core.types import Role
+
+
+class Kind(StrEnum):
+    """What the series of a metric are."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    BUCKETS = "buckets"
+
+
+class Fold(StrEnum):
+    """How several numbers become one."""
+
+    SUM = "sum"
+    MEAN = "avg"
+    MOST = "max"
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One metric, reduced to a number for each service and, where ``role`` is given, its role.
+
+    ``names`` are the names it has had, the present one first: of an instance counts the first that
+    it exports. ``having`` keeps series whose label matches the whole expression (RE2; a label that
+    is absent is empty). ``apart`` are the labels that keep the series of one instance apart, such
+    as data-parallel engines: series equal in them are the same one scraped twice (M12). The series
+    of an instance become one by ``within``, instances by ``over``. Counters and buckets are taken
+    as rates [1/s] of each series before anything is added up; buckets keep their bound ``le``, and
+    their names are whole, with ``_bucket``. ``owner`` are labels, the first that is there counts,
+    which name the pod that a series speaks of where its exporter is not the instance itself.
+    Values from ``below`` on are no values: some exporters fill gaps with huge numbers. Without a
+    ``role`` it is whoever speaks for the whole service, as a frontend does.
+    """
+
+    names: tuple[str, ...]
+    kind: Kind
+    role: Role | None
+    having: tuple[tuple[str, str], ...] = ()
+    apart: tuple[str, ...] = ()
+    within: Fold = Fold.SUM
+    over: Fold = Fold.SUM
+    owner: tuple[str, ...] = ()
+    below: float = inf
+
+    def of(self, role: Role | None) -> Leaf:
+        """Return the same of another role."""
+        return replace(self, role=role)
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """A total over a count, both as rates: the mean of what a histogram or a summary counted."""
+
+    total: Leaf
+    count: Leaf
+
+
+@dataclass(frozen=True, slots=True)
+class Quantile:
+    """The value below which the share ``q`` lies, from the rates of cumulative buckets."""
+
+    q: float
+    buckets: Leaf
+
+
+@dataclass(frozen=True, slots=True)
+class Less:
+    """What is left of ``whole`` without ``part``, never below 0."""
+
+    whole: Recipe
+    part: Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Plus:
+    """The sum; a part that a service does not have adds nothing, all absent is absent."""
+
+    parts: tuple[Recipe, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """The same in another unit."""
+
+    recipe: Recipe
+    factor: float
+
+
+@dataclass(frozen=True, slots=True)
+class First:
+    """The first of them that a service has."""
+
+    of: tuple[Recipe, ...]
+
+
+Recipe = Leaf | Mean | Quantile | Less | Plus | Times | First
+
+
+class Speaker(StrEnum):
+    """Who exports the metrics of a preset; which of several is preferred depends on the figure."""
+
+    ENGINE = "engine"
+    FRONTEND = "frontend"
+    EXPORTER = "exporter"
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """What one engine, frontend or exporter calls the signals.
+
+    ``recipes`` are by name of a signal (``SIGNALS``) or of a further figure (``FIGURES``).
+    ``proof`` are names of metrics of which one is enough to know it by. ``roles`` tell, by label
+    and value, what role an instance has, where its metrics say so.
+    """
+
+    name: str
+    title: str
+    proof: tuple[str, ...]
+    recipes: Mapping[str, Recipe]
+    speaker: Speaker = Speaker.ENGINE
+    roles: Mapping[str, Mapping[str, Role]] = field(default_factory=dict)
