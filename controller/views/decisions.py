@@ -28,7 +28,7 @@ def index(request: HttpRequest) -> HttpResponse:
     """Show one page of the list; filters and place stand in the address."""
     try:
         zone = read_preferences(cast("int", request.user.pk)).zone
-        filters = filters_of(_given(request), zone)
+        filters = filters_of(dict(request.GET.lists()), zone)
         after = _number(request, "after")
     except BadAskError as refusal:
         return render(
@@ -85,14 +85,8 @@ def compare(request: HttpRequest) -> HttpResponse:
     return render(request, "controller/decisions_compared.html", values, status=status)
 
 
-def _given(request: HttpRequest) -> dict[str, list[str]]:
-    """Return the values of the address; no row holds a zero byte, so one with it asks nothing."""
-    found = request.GET.lists()
-    return {name: [text for text in values if "\0" not in text] for name, values in found}
-
-
 def _number(request: HttpRequest, name: str) -> int | None:
-    text = (_given(request).get(name) or [""])[-1].strip()
+    text = request.GET.get(name, "").strip()
     if text and not NUMBER.fullmatch(text):
         raise BadAskError(name, "Use the number of a decision, as in the address of its page.")
     return int(text) if text else None

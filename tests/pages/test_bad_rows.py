@@ -103,8 +103,6 @@ def test_the_figure_names_the_driver_nobody_knows(client: Client) -> None:
         "/services/?text=%00",
         "/services/?cluster=%00",
         "/services/?mode=%00",
-        "/decisions/?service=%00&move=%00&code=%00&changes=%00",
-        "/decisions/?after=%00",
         "/approvals/?tab=%00",
     ],
 )

@@ -377,6 +377,8 @@ def test_pages_follow_each_other_without_a_gap(vera: Client) -> None:
     [
         ("after=x", "after"),
         ("after=99999999999999999999", "after"),
+        ("after=%00", "after"),
+        ("service=%00", "service"),
         ("service=%27", "service"),
         ("move=%27", "move"),
         ("move=scale_out&move=sideways", "move"),

@@ -271,7 +271,7 @@ def test_what_no_cluster_took_does_not_turn_back(reader: Client) -> None:
 
 @pytest.mark.parametrize(
     ("given", "where"),
-    [({"move": "sideways"}, "move"), ({"service": "a b"}, "service"), ({"text": "\0"}, "text")],
+    [({"move": "sideways"}, "move"), ({"service": "a b"}, "service"), ({"move": "\0"}, "move")],
 )
 def test_filters_of_figures_are_checked(reader: Client, given: dict[str, str], where: str) -> None:
     answer = reader.get(f"{BASE}/reversals", given)
