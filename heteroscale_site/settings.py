@@ -19,6 +19,8 @@ HOME_LAYOUT = Home(CONFIGURATION.home)
 
 # What the rest of the product reads.
 HOME = CONFIGURATION.home
+# Without a directory that was named or was there, whether its flag is raised can't be known.
+HOME_EXPECTED = "HETEROSCALE_HOME" in os.environ or HOME.is_dir()
 SHARED = CONFIGURATION.shared
 TICK_S = CONFIGURATION.tick_s
 LEASE_S = CONFIGURATION.lease_s

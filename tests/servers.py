@@ -72,6 +72,8 @@ def _start_servers() -> None:
         home, user=USER, name="heteroscale", application=APPLICATION_USER, may_create=True
     )
     _let_tests_take_rows_away(home)
+    # A data directory that is named and not there would freeze everything.
+    (home.root / "home").mkdir()
     socket_directory = str(home.socket_directory).replace("/", "%2F")
     os.environ.update(
         {

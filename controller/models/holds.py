@@ -125,7 +125,8 @@ def by_environment() -> Hold | None:
 def by_file() -> Hold | None:
     """Return the hold that the file ``FREEZE`` in the data directory asks for; its text is why.
 
-    Whatever else bears that name is one that can't be read, a link to nothing too.
+    Whatever else bears that name is one that can't be read, a link to nothing too, and so is any
+    in a data directory that is gone though it is known to have been there.
     """
     path = Path(settings.HOME) / FLAG_FILE
     try:
@@ -133,8 +134,9 @@ def by_file() -> Hold | None:
         if not S_ISREG(found.st_mode):  # never opened: a pipe would keep its reader waiting
             return _unreadable(OSError(EINVAL, "it is no plain file"))
         text = clean(path.read_text(encoding="utf-8", errors="replace")).strip()
-    except FileNotFoundError:
-        return None
+    except FileNotFoundError as fault:
+        expected = settings.HOME_EXPECTED and not path.parent.is_dir()
+        return _unreadable(fault) if expected else None
     except OSError as fault:
         return _unreadable(fault)
     return Hold(FLEET, f"the file {path.name}", text[:200] or "no reason given", found.st_mtime)

@@ -126,16 +126,17 @@ def others(about: About) -> Others:
     return Others(around, tuple(one for one in rest if one.only in parts))
 
 
-def around(about: About) -> list[str]:
-    """Return in words what keeps all of a scope frozen whatever becomes of its own freeze."""
-    hold = host_hold()
-    host = [f"{hold.scope} is frozen by {hold.by}: {hold.reason}"] if hold else []
-    rows = [one for one in others(about).around if not one.is_breaker]
-    return host + [f"{one.scope} is frozen by {one.by}: {one.reason}" for one in rows]
-
-
 def _rest(about: About) -> list[Stop]:
     return [one for one in read_stops() if (one.kind, one.key) != (FREEZE, key_of(about))]
+
+
+def still_frozen(about: About) -> str:
+    """Return in a sentence what keeps a scope frozen though its own freeze ended, or nothing."""
+    hold = host_hold()
+    told = [f"{hold.scope}, by {hold.by}: {hold.reason}"] if hold else []
+    rows = [one for one in others(about).around if not one.is_breaker]
+    told += [f"{one.scope}, by {one.by}: {one.reason}" for one in rows]
+    return f"It stays frozen with {'; and with '.join(told)}." if told else ""
 
 
 def _parts(about: About) -> set[UUID]:

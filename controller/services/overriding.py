@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import floor
 from typing import Any, Final
+from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.models import F, Q
@@ -18,7 +20,7 @@ from controller.core.overrides import (
     fault_of,
 )
 from controller.core.words import capitalised
-from controller.models import Override
+from controller.models import Override, ServiceStatus
 from controller.models.clock import database_now
 from controller.models.scopes import in_time, keys_of
 from controller.services import actions, audit, exchanges, people
@@ -373,7 +375,51 @@ def _against(new: Override, other: Override) -> str:
         return "Together nothing could change"
     by_kind = {one.kind: one.values for one in (new, other)}
     pin = by_kind.pop(OverrideKind.PIN, None)
-    return "" if pin is None else _against_pin(pin, by_kind)
+    if pin is not None:
+        return _against_pin(pin, by_kind) or _against_way(pin, new, other)
+    apart = kinds == {OverrideKind.BOUNDS, OverrideKind.RATIO} and not _meet(new, by_kind)
+    return "No counts within the bounds keep the ratio" if apart else ""
+
+
+def _against_way(pin: Mapping[str, int], new: Override, other: Override) -> str:
+    """Return why a service can't go to its pin the one way it may.
+
+    Nothing is known of counts of later, nor of a service that was never seen.
+    """
+    now = ServiceStatus.objects.filter(service=new.service).first()
+    if now is None or max(new.starts_at, other.starts_at) > database_now():
+        return ""
+    present = [getattr(now, f"{role}_desired") for role in PIN_FIELDS]
+    ways = [pin[role] - count for role, count in zip(PIN_FIELDS, present, strict=True)]
+    kinds = {new.kind, other.kind} if any(present) else set()
+    if OverrideKind.OUT_ONLY in kinds and min(ways) < 0:
+        return "The pin is below the present counts, which may only grow"
+    if OverrideKind.IN_ONLY in kinds and max(ways) > 0:
+        return "The pin is above the present counts, which may only shrink"
+    return ""
+
+
+def _meet(new: Override, values: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Return whether every service of the scope has counts within the bounds and the ratio."""
+    bounds, ratio = values[OverrideKind.BOUNDS], values[OverrideKind.RATIO]
+    ranges: dict[UUID, dict[str, range]] = {}
+    rows = RoleSpec.objects.filter(service__in=_services(_scope_of(new)))
+    for service, role, low, high in rows.values_list("service_id", "role", "minimum", "maximum"):
+        least = max(low, bounds.get(f"{role}_min", low))
+        most = min(high, bounds.get(f"{role}_max", high))
+        ranges.setdefault(service, {})[role] = range(least, most + 1)
+    return all(_has_counts(one, ratio) for one in ranges.values() if len(one) == len(PIN_FIELDS))
+
+
+def _has_counts(within: Mapping[str, range], ratio: Mapping[str, float]) -> bool:
+    """Return whether some counts keep the ratio: of each decode the least prefill is looked at."""
+    prefill = within["prefill"]
+    return any(
+        count in prefill and ratio["min"] <= count / decode <= ratio["max"]
+        for decode in within["decode"]
+        for least in (floor(ratio["min"] * decode), floor(ratio["min"] * decode) + 1)
+        if (count := max(prefill.start, least)) and decode
+    )
 
 
 def _against_pin(pin: Mapping[str, int], others: Mapping[str, Mapping[str, Any]]) -> str:

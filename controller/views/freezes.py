@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
@@ -46,8 +46,12 @@ def freeze_service(request: HttpRequest, slug: str) -> HttpResponse:
 @shell.page("GET", "POST")
 @fresh.needed
 def resume(request: HttpRequest) -> HttpResponse:
-    """Let automatic change of the scope in the address go on, by default everywhere."""
-    return _resume(request, _scope(request))
+    """Let automatic change of the scope in the address go on; a POST has to name it (S21)."""
+    named = request.GET.get("scope", request.POST.get("scope"))
+    if request.method == "POST" and named is None:
+        text = "scope: name what is resumed, everything is ?scope=fleet. Nothing was resumed."
+        return HttpResponseBadRequest(text, content_type="text/plain; charset=utf-8")
+    return _resume(request, _found(scopes.FLEET if named is None else named))
 
 
 @shell.page("GET", "POST")
@@ -109,7 +113,8 @@ def _resume(request: HttpRequest, scope: Scope) -> HttpResponse:
         freezes.resume(about=scope.about, user=request.user, **form.cleaned_data)
     except ConflictError as conflict:
         return _ask(request, scope, "resume", conflict=str(conflict), status=409)
-    messages.success(request, f"Resumed {scope.name}: {goes_on(**form.cleaned_data)}")
+    goes = selectors.still_frozen(scope.about) or goes_on(**form.cleaned_data)
+    messages.success(request, f"Resumed {scope.name}: {goes[0].lower()}{goes[1:]}")
     return redirect(scope.home)
 
 

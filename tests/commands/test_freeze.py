@@ -88,6 +88,19 @@ def test_every_scope_has_its_option(answer: Answer, kind: str, slug: str) -> Non
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("home")
+def test_what_a_wider_freeze_still_holds_is_not_said_to_act_s16(answer: Answer) -> None:
+    factories.make_service("chat")
+    answer("freeze", reason="incident", cluster="eu-1-a")
+    answer("freeze", reason="incident too", service="chat")
+
+    said = answer("resume", reason="fixed", service="chat")["sentence"]
+
+    assert "Resumed: chat. It stays frozen with cluster eu-1-a, by command line (" in said
+    assert "then it acts" not in said
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("home")
 def test_what_was_cancelled_is_named(answer: Answer) -> None:
     action = factories.make_action(factories.make_service("chat"))
 

@@ -131,6 +131,23 @@ def test_a_flag_that_can_not_be_read_is_a_freeze_a07_s16(
 
 
 @pytest.mark.parametrize(
+    "expected",
+    [
+        pytest.param(True, id="named, or there at the start: a disk that is gone"),
+        pytest.param(False, id="never there: nobody can have raised a flag in it"),
+    ],
+)
+def test_a_flag_in_a_directory_that_is_gone_is_a_freeze_a07_s16(
+    settings: Settings, tmp_path: Path, *, expected: bool
+) -> None:
+    settings.HOME, settings.HOME_EXPECTED = tmp_path / "gone", expected
+    if expected:
+        _holds_everything("an unreadable flag")
+    else:
+        assert holds.read().fleet is None
+
+
+@pytest.mark.parametrize(
     ("begins", "state"),
     [
         pytest.param(timedelta(), "cancelled", id="now"),

@@ -69,11 +69,21 @@ def test_resuming_shows_what_the_next_tick_would_do(ana: Client) -> None:
     assert "would change 1 of 1 service: it would scale out 2 decode. " in page
     assert "chat decode 4 → 6 carried out" in page
     assert "for 10 minutes it decides and shows" in page
-    answer = ana.post("/resume/", {"reason": "fixed"}, follow=True)
+    answer = ana.post("/resume/?scope=fleet", {"reason": "fixed"}, follow=True)
 
     assert "Resumed the fleet: it is only watched for 10 min" in words(answer.content.decode())
     assert Freeze.objects.get().end_reason == "fixed"
     assert Override.objects.get().kind == "advisory"
+
+
+@pytest.mark.django_db
+def test_a_resume_that_names_no_scope_resumes_nothing_s21(ana: Client) -> None:
+    ana.post("/freeze/", {"reason": "incident"})
+
+    answer = ana.post("/resume/", {"reason": "fixed"})
+
+    assert (answer.status_code, answer.text.partition(":")[0]) == (400, "scope")
+    assert Freeze.objects.get().ended_at is None
 
 
 def pill_of(client: Client) -> str:
@@ -98,7 +108,7 @@ def test_the_strip_tells_whether_it_is_watched_first_a09(
     ana.post("/freeze/", {"reason": "incident"})
     assert pill_of(ana) == "FROZEN"
 
-    page = words(ana.post("/resume/", {"reason": "fixed"} | fields, follow=True).text)
+    page = words(ana.post("/resume/?scope=fleet", {"reason": "fixed"} | fields, follow=True).text)
 
     assert says in page
     assert pill_of(ana) == pill
@@ -113,8 +123,8 @@ def test_a_reason_is_needed_and_the_form_keeps_what_was_typed(ana: Client, verb:
     if verb == "resume":
         ana.post("/freeze/", {"reason": "incident"})
 
-    answer = ana.post(f"/{verb}/", {"reason": " "})
-    long = ana.post(f"/{verb}/", {"reason": "y" * 1001})
+    answer = ana.post(f"/{verb}/?scope=fleet", {"reason": " "})
+    long = ana.post(f"/{verb}/?scope=fleet", {"reason": "y" * 1001})
 
     assert answer.status_code == 400
     assert "Give a reason" in words(answer.content.decode())
@@ -136,7 +146,7 @@ def test_without_the_right_the_page_says_so_and_the_post_is_refused(
     frozen = Freeze.objects.filter(ended_at=None).count()
 
     assert needs in reading(client, path)
-    assert client.post(path, {"reason": "x"}).status_code == 403
+    assert client.post(f"{path}?scope=fleet", {"reason": "x"}).status_code == 403
     assert Freeze.objects.filter(ended_at=None).count() == frozen
     assert AuditEvent.objects.filter(verb__startswith="was refused").count() == 1
 

@@ -31,7 +31,9 @@ def kept_in(page: str) -> str:
 
 def fields_of(page: str) -> dict[str, str]:
     """Return what the button of the page sends, without the token."""
-    form = page.partition('<form method="post" action="/resume/"')[2].partition("</form>")[0]
+    form = page.partition('<form method="post" action="/resume/?scope=fleet"')[2].partition(
+        "</form>"
+    )[0]
     return {
         name: html.unescape(value)
         for name, value in re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form)
@@ -51,7 +53,7 @@ def frozen(client: Client) -> Client:
 def test_resuming_asks_for_a_fresh_proof_and_keeps_the_reason(frozen: Client) -> None:
     with time_machine.travel(timezone.now().timestamp() + LATER_S, tick=False):
         assert "Resume the fleet" in frozen.get("/resume/").content.decode()
-        asked = frozen.post("/resume/", {"reason": 'it is "over"'})
+        asked = frozen.post("/resume/?scope=fleet", {"reason": 'it is "over"'})
         assert asked.status_code == 403
         kept = kept_in(asked.content.decode())
         wrong = frozen.post("/sign-in/confirm/", {"password": "wrong", "kept": kept})
@@ -65,7 +67,7 @@ def test_resuming_asks_for_a_fresh_proof_and_keeps_the_reason(frozen: Client) ->
         assert Freeze.objects.filter(ended_at=None).exists()
         assert frozen.session.session_key != before
         assert fields_of(page) == {"reason": 'it is "over"'}
-        frozen.post("/resume/", fields_of(page))
+        frozen.post("/resume/?scope=fleet", fields_of(page))
 
     assert Freeze.objects.get().end_reason == 'it is "over"'
 
@@ -73,7 +75,7 @@ def test_resuming_asks_for_a_fresh_proof_and_keeps_the_reason(frozen: Client) ->
 @pytest.mark.django_db
 def test_a_proof_lasts_five_minutes(frozen: Client) -> None:
     with time_machine.travel(timezone.now().timestamp() + LATER_S - 3, tick=False):
-        assert frozen.post("/resume/", {"reason": "over"}).status_code == 302
+        assert frozen.post("/resume/?scope=fleet", {"reason": "over"}).status_code == 302
 
 
 @pytest.mark.django_db
@@ -100,7 +102,7 @@ def test_wrong_proofs_shut_the_door_as_wrong_sign_ins_do(client: Client) -> None
 @pytest.mark.django_db
 def test_a_form_whose_session_ended_is_kept_over_the_sign_in(frozen: Client) -> None:
     frozen.post("/sign-out/")
-    asked = frozen.post("/resume/", {"reason": "over", "password": "a secret"})
+    asked = frozen.post("/resume/?scope=fleet", {"reason": "over", "password": "a secret"})
     assert asked.status_code == 403
     assert "what you typed is kept" in words(asked.content.decode())
     form = {"username": "ana", "kept": kept_in(asked.content.decode())}
@@ -117,7 +119,7 @@ def test_a_form_whose_session_ended_is_kept_over_the_sign_in(frozen: Client) -> 
 @pytest.mark.django_db
 def test_it_is_kept_over_the_code_as_well(client: Client) -> None:
     ana, _ = enrolled()
-    asked = client.post("/resume/", {"reason": "over"})
+    asked = client.post("/resume/?scope=fleet", {"reason": "over"})
     form = {"username": "ana", "password": PASSWORD, "kept": kept_in(asked.content.decode())}
     half = client.post("/sign-in/", form)
     code = {"code": code_of(ana), "kept": kept_in(half.content.decode())}
@@ -143,7 +145,7 @@ def test_only_our_own_pages_get_back_a_form_with_an_old_token(
     strict = Client(enforce_csrf_checks=True)
     strict.force_login(person("ana"))
 
-    answer = strict.post("/resume/", {"reason": "over"}, headers=headers)
+    answer = strict.post("/resume/?scope=fleet", {"reason": "over"}, headers=headers)
 
     assert answer.status_code == 403
     assert (fields_of(answer.content.decode()) == {"reason": "over"}) is kept

@@ -132,7 +132,7 @@ DOORS: Final[dict[str, Door]] = {
     "person-end-sessions": Door(people.PEOPLE, lambda _side: {"name": "x"}, scoped=False),
     "person-reset-factor": Door(people.PEOPLE, lambda _side: {"name": "x"}, scoped=False),
     "freeze": Door(people.FREEZE, body=_answer(reason="why"), scoped=False),
-    "resume": Door(people.RESUME, body=_answer(reason="why"), scoped=False),
+    "resume": Door(people.RESUME, body=_answer(scope="fleet", reason="why"), scoped=False),
     "breaker-reset": Door(people.RESUME, _pk("breaker"), _answer(reason="why")),
     "freeze-service": Door(people.FREEZE, _slug, _answer(reason="why")),
     "resume-service": Door(people.RESUME, _slug, _answer(reason="why")),

@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 
 from controller.core.overrides import OverrideKind
-from controller.models import AuditEvent, Override, orders
+from controller.models import AuditEvent, Override, ServiceStatus, orders
 from controller.models.clock import database_now
 from controller.services import overriding
 from controller.services.errors import (
@@ -137,6 +137,18 @@ def test_a_time_without_its_zone_is_refused(chat: Service) -> None:
         pytest.param(
             (RATIO, {"min": 0.6, "max": 1.0}), (PIN, FOUR), "outside the ratio", id="2/4 < 0.6"
         ),
+        pytest.param(
+            (RATIO, {"min": 0.1, "max": 0.3}),
+            (BOUNDS, {"decode_max": 3}),
+            "No counts",
+            id="1/3>.3",
+        ),
+        pytest.param(
+            (OverrideKind.OUT_ONLY, {}), (PIN, FOUR), "below the present", id="4 < 5, only grows"
+        ),
+        pytest.param(
+            (PIN, FOUR), (OverrideKind.IN_ONLY, {}), "above the present", id="2 > 1, only shrinks"
+        ),
     ],
 )
 def test_what_cannot_be_in_force_together_names_the_other(
@@ -145,6 +157,8 @@ def test_what_cannot_be_in_force_together_names_the_other(
     second: tuple[OverrideKind, dict[str, Any]],
     why: str,
 ) -> None:
+    """Present are 1 prefill and 5 decode, and a pin asks for 2 and 4."""
+    ServiceStatus.objects.filter(service=chat).update(prefill_desired=1, decode_desired=5)
     made = place(*first[:1], chat, first[1])
     with pytest.raises(overriding.OverlapError, match=why) as refused:
         place(*second[:1], chat, second[1])
@@ -152,6 +166,23 @@ def test_what_cannot_be_in_force_together_names_the_other(
     assert f"override {made.pk}, {made.kind} of chat by {made.by_name} until" in str(refused.value)
     overriding.end(made.pk, version=1, reason="x", user=person("zoe", "Operator"))
     assert place(*second[:1], chat, second[1]).pk != made.pk
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        pytest.param((RATIO, {"min": 0.1, "max": 0.3}), (BOUNDS, {"decode_max": 4}), id="1/4<=.3"),
+        pytest.param((OverrideKind.OUT_ONLY, {}), (PIN, FOUR), id="2>=2 and 4>=4 may grow"),
+        pytest.param((OverrideKind.IN_ONLY, {}), (PIN, FOUR), id="2<=2 and 4<=4 may shrink"),
+    ],
+)
+def test_what_can_be_in_force_together_is_set_a10(
+    chat: Service,
+    first: tuple[OverrideKind, dict[str, Any]],
+    second: tuple[OverrideKind, dict[str, Any]],
+) -> None:
+    ServiceStatus.objects.filter(service=chat).update(prefill_desired=2, decode_desired=4)
+    assert place(first[0], chat, first[1]).pk != place(second[0], chat, second[1]).pk
 
 
 def test_one_after_the_other_is_no_conflict(chat: Service) -> None:

@@ -300,7 +300,7 @@ FRESH = "/sign-in/provider/?fresh=1"
 def test_who_has_no_password_proves_it_to_the_provider_and_the_form_is_kept(
     stale: Client, played: Played
 ) -> None:
-    asked = stale.post("/resume/", {"reason": "it is over"})
+    asked = stale.post("/resume/?scope=fleet", {"reason": "it is over"})
     assert asked.status_code == 403
     assert "Confirm with Example ID" in asked.text
     assert "password" not in re.findall(r'type="(\w+)"', asked.text)
@@ -312,7 +312,7 @@ def test_who_has_no_password_proves_it_to_the_provider_and_the_form_is_kept(
     assert "You have just proved who you are." in back.text
     assert 'name="reason" value="it is over"' in back.text
     assert Freeze.objects.filter(ended_at=None).exists()
-    assert stale.post("/resume/", {"reason": "it is over"}).status_code == 302
+    assert stale.post("/resume/?scope=fleet", {"reason": "it is over"}).status_code == 302
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ def test_who_has_no_password_proves_it_to_the_provider_and_the_form_is_kept(
 def test_a_proof_that_is_none_of_now_and_of_this_person_is_refused_in_words(
     stale: Client, played: Played, claims: dict[str, Any], said: str
 ) -> None:
-    asked = stale.post("/resume/", {"reason": "it is over"})
+    asked = stale.post("/resume/?scope=fleet", {"reason": "it is over"})
     taken = taken_along(stale, FRESH, asked.text)
     told = dict(claims)
     if "auth_time" in told:
@@ -341,7 +341,7 @@ def test_a_proof_that_is_none_of_now_and_of_this_person_is_refused_in_words(
     assert said in html.unescape(back.text)
     assert kept_in(back.text)
     assert stale.get("/me/").context["user"].username == "ana"
-    assert stale.post("/resume/", {"reason": "x"}).status_code == 403
+    assert stale.post("/resume/?scope=fleet", {"reason": "x"}).status_code == 403
 
 
 def test_giving_up_at_the_provider_ends_no_session(stale: Client) -> None:
@@ -355,10 +355,10 @@ def test_a_session_of_the_provider_from_yesterday_is_no_fresh_proof(played: Play
     for told in ({"auth_time": int(timezone.now().timestamp()) - 86_400}, {}):
         client = Client()
         come_back(client, played, **told)
-        assert client.post("/resume/", {"reason": "x"}).status_code == 403
+        assert client.post("/resume/?scope=fleet", {"reason": "x"}).status_code == 403
     now = Client()
     come_back(now, played, auth_time=int(timezone.now().timestamp()))
-    assert now.post("/resume/", {"reason": "x"}).status_code != 403
+    assert now.post("/resume/?scope=fleet", {"reason": "x"}).status_code != 403
 
 
 def test_who_has_an_authenticator_gives_its_code_after_the_provider(
@@ -378,13 +378,13 @@ def test_who_has_an_authenticator_gives_its_code_after_the_provider(
 
     asked = client.post("/freeze/", {"reason": "x"})
     assert asked.status_code == 302
-    asked = client.post("/resume/", {"reason": "over"})
+    asked = client.post("/resume/?scope=fleet", {"reason": "over"})
     taken = taken_along(client, FRESH, asked.text)
     back = answered(client, played, taken, auth_time=int(timezone.now().timestamp()))
     assert "Code of your authenticator" in back.text
     given = {"code": codes[1], "kept": kept_in(back.text)}
     assert "You have just proved" in client.post("/sign-in/confirm/", given).text
-    assert client.post("/resume/", {"reason": "over"}).status_code == 302
+    assert client.post("/resume/?scope=fleet", {"reason": "over"}).status_code == 302
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from django.db import DatabaseError
 
 from controller.management import stopping
 from controller.management.answering import FAILED, AnswerError, AnsweringCommand, document
+from controller.selectors import freezes as selectors
 from controller.selectors.breakers import open_of
 from controller.selectors.scopes import Scope
 from controller.services import breakers, freezes
@@ -90,7 +91,8 @@ def _resume(options: dict[str, Any]) -> dict[str, Any]:
     except DatabaseError as fault:
         text = f"The database can't keep it ({fault}): nothing was resumed."
         raise AnswerError("database_away", text.strip(), status=FAILED) from fault
-    path = stopping.flag()
+    path, frozen = stopping.flag(), selectors.still_frozen(scope.about)
     still = f" The file {path} still freezes everything on this host." if path.exists() else ""
-    sentence = f"Resumed: {done.scope}.{_watched(options)}{still}"
+    after = f" {frozen}" if frozen else _watched(options)
+    sentence = f"Resumed: {done.scope}.{after}{still}"
     return {"resumed": scope.key, "file": str(path) if still else None, "sentence": sentence}
