@@ -5,6 +5,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from controller.core.overrides import OverrideKind
+from controller.core.types import Instances
 from controller.models.scopes import Scoped, one_scope
 from inventory.models import Cluster, Region, Service
 
@@ -129,6 +130,14 @@ class OutsideChange(models.Model):
     def get_absolute_url(self) -> str:
         """Return the page of the change; read it with its service."""
         return f"/services/{self.service.slug}/outside/{self.pk}/"
+
+    @property
+    def ends(self) -> tuple[Instances, Instances]:
+        """The counts before and after."""
+        return (
+            Instances(self.from_prefill, self.from_decode),
+            Instances(self.to_prefill, self.to_decode),
+        )
 
 
 class Grant(Scoped, models.Model):

@@ -33,19 +33,13 @@ class Row:
     @property
     def words(self) -> str:
         """The change in words: "decode 5 → 4"."""
-        return phrases.counts(*self.counts)
+        return phrases.counts(*self.change.ends)
 
     @property
     def back(self) -> str:
         """The way back in words: "decode 4 → 5"."""
-        before, after = self.counts
+        before, after = self.change.ends
         return phrases.counts(after, before)
-
-    @property
-    def counts(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """The counts (prefill, decode) before and after."""
-        row = self.change
-        return (row.from_prefill, row.from_decode), (row.to_prefill, row.to_decode)
 
 
 def find(slug: str, pk: int) -> Row | None:

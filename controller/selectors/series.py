@@ -359,8 +359,7 @@ def _outside(service: Service, ask: Ask) -> tuple[OutsideMark, ...]:
     return tuple(
         OutsideMark(
             row.seen_at.timestamp(),
-            Instances(row.from_prefill, row.from_decode),
-            Instances(row.to_prefill, row.to_decode),
+            *row.ends,
             reverse("outside-change", args=[service.slug, row.pk]),
         )
         for row in rows

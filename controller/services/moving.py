@@ -161,12 +161,13 @@ def _excluded(one: _Seen, now: datetime) -> Iterator[str]:
 
 def _too_much(shrinking: list[_Seen]) -> Iterator[str]:
     """Give what is more than one person may approve: of moves there is but one approver (S18)."""
-    for one in shrinking:
-        why = needs_of(_change(one))["needs_why"]
+    changes = [(one, _change(one)) for one in shrinking]
+    for one, change in changes:
+        why = needs_of(change)["needs_why"]
         if why:
             slug, after = one.service.slug, counts(one.ends[1])
             yield f"It takes two people: {slug}: {why}. {INSTEAD} {slug} with {after}."
-    gpus, most = sum(_change(one).gpus for one in shrinking), settings.SECOND_APPROVER_GPUS
+    gpus, most = sum(change.gpus for _, change in changes), settings.SECOND_APPROVER_GPUS
     if most and gpus > most:
         yield (
             f"It takes two people: {gpus:,} GPUs change hands, more than {most:,}. "

@@ -11,10 +11,8 @@ from uuid import UUID
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from controller.core import phrases
 from controller.core.cycle import moved_from
 from controller.core.lifecycle import IN_FLIGHT
-from controller.core.types import Instances
 from controller.models import Action, OutsideChange, ServiceStatus
 from controller.services import audit
 from controller.services.rows import Entry
@@ -47,11 +45,7 @@ def note(entries: Sequence[Entry], services: Mapping[str, UUID], now: datetime) 
             rows.append(row)
     OutsideChange.objects.bulk_create(rows)
     audit.record_each(
-        [
-            (row, before._asdict(), after._asdict())
-            for row in rows
-            for before, after in [ends_of(row)]
-        ],
+        [(row, before._asdict(), after._asdict()) for row in rows for before, after in [row.ends]],
         actor="somebody outside",
         verb="changed from outside",
     )
@@ -60,19 +54,6 @@ def note(entries: Sequence[Entry], services: Mapping[str, UUID], now: datetime) 
 def overtake(service: UUID, *, by: str, why: str) -> None:
     """End the open change of a service, if there is one: something came after it."""
     _overtake([service], by=by, why=why)
-
-
-def ends_of(row: OutsideChange) -> tuple[Instances, Instances]:
-    """Return the counts before and after a change."""
-    return (
-        Instances(row.from_prefill, row.from_decode),
-        Instances(row.to_prefill, row.to_decode),
-    )
-
-
-def words_of(row: OutsideChange) -> str:
-    """Return a change in words: "decode 4 → 3"."""
-    return phrases.counts(*ends_of(row))
 
 
 def _row(entry: Entry, service: UUID, now: datetime) -> OutsideChange | None:

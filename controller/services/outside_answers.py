@@ -57,7 +57,7 @@ def adopt(pk: int, *, user: Person, reason: str) -> Override:
 def restore(pk: int, *, user: Person, reason: str, look: manual.Look) -> Proposal:
     """Propose the counts from before; another person decides. Raises what a proposal raises."""
     row, reason = _opened(pk, _Answer.RESTORED, user, reason)
-    before, _ = outside.ends_of(row)
+    before, _ = row.ends
     with _faster(row, user), transaction.atomic():
         # The proposal first, as a tick locks them: the other way round they deadlock.
         made = manual.propose(row.service, manual.Asked(before, reason), user=user, look=look)
@@ -123,7 +123,7 @@ def _claim(row: OutsideChange, answer: OutsideChange.Answer, user: Person, reaso
         verb=f"outside change {answer.value}",
         obj=row,
         before={"answer": outside.OPEN},
-        after={"answer": answer.value, "counts": outside.words_of(row)},
+        after={"answer": answer.value, "counts": phrases.counts(*row.ends)},
         reason=reason,
     )
 

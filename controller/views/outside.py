@@ -11,7 +11,6 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
-from controller.core.types import Instances
 from controller.core.wording import duration
 from controller.forms import OutsideForm
 from controller.selectors import by_hand, outside
@@ -97,7 +96,7 @@ def _page(
         "may": any(one.may for one in choices),
         "roles": [
             (role, *counts)
-            for role, *counts in zip(("Prefill", "Decode"), *found.counts, strict=True)
+            for role, *counts in zip(("Prefill", "Decode"), *found.change.ends, strict=True)
         ],
     }
     return render(request, "controller/outside.html", values, status=status)
@@ -111,7 +110,7 @@ def _choices(request: HttpRequest, found: outside.Row) -> list[Choice]:
         may = rights.may(ACTS[key][1], service)
         return Choice(key, title, what, may, f"needs Operator{where}", against)
 
-    after = Instances(*found.counts[1])
+    after = found.change.ends[1]
     look = _look(found)
     approval = look.needs.get("needs", 1)
     people_needed = "another person approves" if approval == 1 else f"{approval} others approve"
@@ -139,6 +138,6 @@ def _choices(request: HttpRequest, found: outside.Row) -> list[Choice]:
 def _look(found: outside.Row) -> Look:
     service = found.change.service
     try:
-        return Look(service, by_hand.preview(service, Instances(*found.counts[0])))
+        return Look(service, by_hand.preview(service, found.change.ends[0]))
     except LookupError as fault:
         return Look(service, fault=str(fault))
