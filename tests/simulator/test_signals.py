@@ -34,7 +34,7 @@ def followed(made: World, key: str, hours: float) -> Window:
     return Window(
         *(
             np.concatenate([getattr(part, name) for part in parts], axis=-1)
-            for name in Window.__slots__
+            for name in ("times_s", "values", "present", "reporting", "expected")
         )
     )
 
