@@ -16,10 +16,11 @@ from typing import Final
 import numpy as np
 
 from controller.adapters import http
-from controller.adapters.metrics.prometheus.client import Endpoint, Grid, Turn
-from controller.adapters.metrics.prometheus.filling import Reading, Wanted
-from controller.adapters.metrics.prometheus.promql import ByLabels, Scope
+from controller.adapters.metrics.prometheus.client import Endpoint
 from controller.adapters.metrics.prometheus.reader import read
+from controller.adapters.turn import Turn
+from controller.core.readings.asking import Grid, Reading, Scope, Wanted
+from controller.core.readings.attach import ByLabels
 from controller.core.readings.cook import windows
 from controller.core.readings.presets import PRESETS, leaves_of
 from controller.core.readings.recipe import Kind

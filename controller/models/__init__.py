@@ -12,6 +12,7 @@ from controller.models.loop import (
     ServiceStatus,
     Tick,
 )
+from controller.models.measured import EndpointStatus, ScrapeMark
 from controller.models.overriding import Breaker, Grant, OutsideChange, Override
 from controller.models.placement import Rearrangement
 from controller.models.profiles import EngineProfile
@@ -38,6 +39,7 @@ __all__ = [
     "ControllerLease",
     "Decision",
     "DecisionTally",
+    "EndpointStatus",
     "EngineProfile",
     "Freeze",
     "Grant",
@@ -54,6 +56,7 @@ __all__ = [
     "Removal",
     "Sample",
     "SavedView",
+    "ScrapeMark",
     "Seal",
     "SecondFactor",
     "ServiceStatus",

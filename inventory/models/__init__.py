@@ -5,6 +5,7 @@ from inventory.models.groups import Binding, DeploymentGroup
 from inventory.models.hardware import HardwareAlias, HardwareType
 from inventory.models.imports import ImportChange, ImportFile, ImportRun, InventoryVersion
 from inventory.models.machines import Gpu, Node
+from inventory.models.metrics import MetricsEndpoint, ServiceMetrics, WrittenQuery
 from inventory.models.network import Fabric, Link, LocalityDomain, Nic, NvlinkDomain, Switch
 from inventory.models.places import Cluster, Rack, Region, Site
 from inventory.models.services import (
@@ -37,6 +38,7 @@ __all__ = [
     "Lifecycle",
     "Link",
     "LocalityDomain",
+    "MetricsEndpoint",
     "Nearness",
     "Nic",
     "Node",
@@ -51,7 +53,9 @@ __all__ = [
     "RolePart",
     "RoleSpec",
     "Service",
+    "ServiceMetrics",
     "Site",
     "Slo",
     "Switch",
+    "WrittenQuery",
 ]

@@ -43,7 +43,8 @@ class Leaf:
     their names are whole, with ``_bucket``. ``owner`` are labels, the first that is there counts,
     which name the pod that a series speaks of where its exporter is not the instance itself.
     Values from ``below`` on are no values: some exporters fill gaps with huge numbers. Without a
-    ``role`` it is whoever speaks for the whole service, as a frontend does.
+    ``role`` it is whoever speaks for the whole service, as a frontend does. ``source`` names the
+    endpoint that answers, where there are several.
     """
 
     names: tuple[str, ...]
@@ -55,6 +56,7 @@ class Leaf:
     over: Fold = Fold.SUM
     owner: tuple[str, ...] = ()
     below: float = inf
+    source: str = ""
 
     def of(self, role: Role | None) -> Leaf:
         """Return the same of another role."""
@@ -133,3 +135,22 @@ class Preset:
     recipes: Mapping[str, Recipe]
     speaker: Speaker = Speaker.ENGINE
     roles: Mapping[str, Mapping[str, Role]] = field(default_factory=dict)
+
+
+def placed(recipe: Recipe, source: str) -> Recipe:  # noqa: PLR0911 - one for each form
+    """Return the same recipe, of which every leaf is answered by one endpoint."""
+    match recipe:
+        case Leaf():
+            return replace(recipe, source=source)
+        case Mean(total, count):
+            return Mean(replace(total, source=source), replace(count, source=source))
+        case Quantile(q, buckets):
+            return Quantile(q, replace(buckets, source=source))
+        case Less(whole, part):
+            return Less(placed(whole, source), placed(part, source))
+        case Plus(parts):
+            return Plus(tuple(placed(part, source) for part in parts))
+        case Times(inner, factor):
+            return Times(placed(inner, source), factor)
+        case First(of):
+            return First(tuple(placed(one, source) for one in of))

@@ -9,10 +9,11 @@ from operator import attrgetter
 import numpy as np
 import pytest
 
-from controller.adapters.metrics.prometheus.client import Endpoint, Grid, Turn
-from controller.adapters.metrics.prometheus.filling import Reading, Wanted
-from controller.adapters.metrics.prometheus.promql import Attach, Scope
+from controller.adapters.metrics.prometheus.client import Endpoint
 from controller.adapters.metrics.prometheus.reader import read
+from controller.adapters.turn import Turn
+from controller.core.readings.asking import Grid, Reading, Scope, Wanted
+from controller.core.readings.attach import Attach
 from controller.core.readings.recipe import Leaf
 from tests.adapters.prometheus.engine import Engine
 from tests.adapters.prometheus.fleets import faulty, of_presets

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import fmean
 
-from controller.adapters.metrics.prometheus.promql import Attach, ByInfo, ByLabels
+from controller.core.readings.attach import Attach, ByInfo, ByLabels
 from controller.core.readings.presets import PRESETS, leaves_of
 from controller.core.readings.recipe import Fold, Kind, Leaf
 from controller.core.types import ROLES, Role

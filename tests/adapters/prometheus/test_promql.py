@@ -6,18 +6,15 @@ import pytest
 
 from controller.adapters.metrics.prometheus.promql import (
     Ask,
-    Attach,
     AttachError,
-    ByInfo,
-    ByLabels,
-    ByPod,
     Form,
-    Scope,
     joined,
     literal,
     query,
     quoted,
 )
+from controller.core.readings.asking import Scope
+from controller.core.readings.attach import Attach, ByInfo, ByLabels, ByPod
 from controller.core.readings.recipe import Fold, Kind, Leaf
 from controller.core.types import Role
 

@@ -18,10 +18,12 @@ import numpy as np
 import pytest
 
 from controller.adapters.http import Tls
-from controller.adapters.metrics.prometheus.client import Endpoint, Grid, Login, Turn
-from controller.adapters.metrics.prometheus.filling import Reading, Wanted, number
-from controller.adapters.metrics.prometheus.promql import ByLabels, Scope
+from controller.adapters.metrics.prometheus.client import Endpoint, Login
+from controller.adapters.metrics.prometheus.filling import number
 from controller.adapters.metrics.prometheus.reader import LATE, read, read_all
+from controller.adapters.turn import Turn
+from controller.core.readings.asking import Grid, Reading, Scope, Wanted
+from controller.core.readings.attach import ByLabels
 from controller.core.readings.recipe import Kind, Leaf
 from controller.core.readings.tables import Buckets, Table
 from controller.core.types import Role

@@ -7,16 +7,10 @@ import time
 import numpy as np
 import pytest
 
-from controller.adapters.metrics.prometheus.client import Endpoint, Grid, ask
-from controller.adapters.metrics.prometheus.filling import Wanted
-from controller.adapters.metrics.prometheus.promql import (
-    Attach,
-    ByInfo,
-    ByLabels,
-    ByPod,
-    Scope,
-)
+from controller.adapters.metrics.prometheus.client import Endpoint, ask
 from controller.adapters.metrics.prometheus.reader import read
+from controller.core.readings.asking import Grid, Scope, Wanted
+from controller.core.readings.attach import Attach, ByInfo, ByLabels, ByPod
 from controller.core.readings.cook import cook
 from controller.core.readings.presets import PRESETS, leaves_of
 from controller.core.readings.recipe import Kind, Leaf

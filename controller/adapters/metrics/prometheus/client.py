@@ -5,18 +5,18 @@ from __future__ import annotations
 import base64
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-import numpy as np
 import orjson
 import requests
 
 from controller.adapters import http
 from controller.adapters.http import HttpError, Reply, Tls, UnreachableError
-from controller.core.types import Floats
+from controller.adapters.turn import Turn
+from controller.core.readings.asking import Grid
 
 MOST_BYTES: Final = 32 * 2**20
 LONGEST_WAIT_S: Final = 3.0
@@ -96,40 +96,6 @@ class Endpoint:
     base: str
     login: Login = Login()
     most: int = MOST_BYTES
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """When it is asked, by the clock and (monotonic s) until when, and what a second try needs."""
-
-    now_s: float
-    until: float
-    rng: np.random.Generator
-    sleep: Callable[[float], None]
-    begun: float = field(default_factory=time.monotonic)
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """Equal steps of time, the newest last."""
-
-    newest_s: float
-    step_s: float
-    samples: int
-
-    @property
-    def oldest_s(self) -> float:
-        """The first of them [s since the epoch]."""
-        return self.newest_s - self.step_s * (self.samples - 1)
-
-    @property
-    def times_s(self) -> Floats:
-        """All of them, shape (T,)."""
-        return self.oldest_s + self.step_s * np.arange(self.samples, dtype=np.float64)
-
-    def newer_half(self) -> Grid:
-        """Return what counts of it for latencies."""
-        return Grid(self.newest_s, self.step_s, self.samples - self.samples // 2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,11 @@ from typing import Final
 
 import numpy as np
 
-from controller.adapters.metrics.prometheus.client import Answer, Grid
-from controller.adapters.metrics.prometheus.promql import BOUND, LEAF, Ask, Attach, Form, Scope
+from controller.adapters.metrics.prometheus.client import Answer
+from controller.adapters.metrics.prometheus.promql import BOUND, LEAF, Ask, Form
+from controller.core.readings.asking import Reading, Wanted
 from controller.core.readings.recipe import Kind, Leaf
-from controller.core.readings.tables import Buckets, Leaves, Table
+from controller.core.readings.tables import Buckets, Table
 from controller.core.types import Flags, Floats
 
 MOST_BOUNDS: Final = 256
@@ -22,28 +23,6 @@ MOST_DIGITS: Final = 4
 _ROUNDING: Final = 1e-3
 _NUMBER: Final = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _WORDS: Final[Mapping[object, float]] = {"+Inf": math.inf, "Inf": math.inf, "-Inf": -math.inf}
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What to read: leaves and where their service is known from, the services, the grid."""
-
-    leaves: Mapping[Leaf, Attach]
-    scope: Scope
-    grid: Grid
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What one endpoint answered.
-
-    A leaf without an answer is absent. ``partial`` are those of which series are known to be
-    missing, whatever the count of instances says. ``told`` are sentences for the operator.
-    """
-
-    leaves: Leaves
-    partial: frozenset[Leaf] = frozenset()
-    told: tuple[str, ...] = ()
 
 
 def number(text: object) -> float:

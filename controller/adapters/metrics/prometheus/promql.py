@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from controller.core.readings.asking import Scope
+from controller.core.readings.attach import Attach, ByInfo, ByLabels, ByPod
 from controller.core.readings.recipe import Fold, Kind, Leaf
-from controller.core.types import ROLES, Role
+from controller.core.types import Role
 
 LEAF: Final = "heteroscale_leaf"
 """The label that tells to which part of a request a series of its answer belongs."""
@@ -29,51 +31,6 @@ _ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n"}
 
 class AttachError(ValueError):
     """What tells service and role can't be asked for; the text says what is wrong with it."""
-
-
-@dataclass(frozen=True, slots=True)
-class ByLabels:
-    """The series themselves say service and role, as labels of scrape targets or of the engine."""
-
-    service: str = "service"
-    role: str = "role"
-    roles: Mapping[Role, str] = field(default_factory=lambda: {role: role.value for role in ROLES})
-    instance: tuple[str, ...] = ("instance",)
-    only: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class ByInfo:
-    """``heteroscale_instance_info`` says it, joined on the pod.
-
-    ``namespace`` and ``pod`` are the labels of the metric; of one that speaks of another pod than
-    its exporter's, as DCGM's do, those of the owner count.
-    """
-
-    namespace: str = "namespace"
-    pod: str = "pod"
-    instance: tuple[str, ...] = ("instance",)
-    only: Mapping[str, str] = field(default_factory=dict)
-    service = "service"
-
-
-@dataclass(frozen=True, slots=True)
-class ByPod:
-    """The pod's name says it: an expression for each role, with a group ``service``.
-
-    Expressions match the whole name (RE2). The one for ``None`` finds what serves both roles,
-    such as a frontend; without it figures of no role are of the pods of either.
-    """
-
-    patterns: Mapping[Role | None, str]
-    namespace: str = "namespace"
-    pod: str = "pod"
-    instance: tuple[str, ...] = ("instance",)
-    only: Mapping[str, str] = field(default_factory=dict)
-    service = "heteroscale_service"
-
-
-Attach = ByLabels | ByInfo | ByPod
 
 
 class Form(StrEnum):
@@ -109,14 +66,6 @@ class Ask:
     def bounds(self) -> bool:
         """Whether its answer has a series for each bound of a histogram."""
         return self.form is Form.VALUES and self.leaf.kind is Kind.BUCKETS
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """The services asked for, by name, and the window of rates [s]."""
-
-    services: Sequence[str]
-    over_s: int
 
 
 def joined(asks: Sequence[Ask], scope: Scope) -> str:

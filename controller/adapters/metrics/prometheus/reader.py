@@ -12,11 +12,13 @@ from controller.adapters.metrics.prometheus.client import (
     Endpoint,
     QueryError,
     SourceError,
-    Turn,
     ask,
 )
-from controller.adapters.metrics.prometheus.filling import Filling, Reading, Wanted
-from controller.adapters.metrics.prometheus.promql import Ask, Attach, AttachError, Form, joined
+from controller.adapters.metrics.prometheus.filling import Filling
+from controller.adapters.metrics.prometheus.promql import Ask, AttachError, Form, joined
+from controller.adapters.turn import Turn
+from controller.core.readings.asking import Reading, Wanted
+from controller.core.readings.attach import Attach
 from controller.core.readings.recipe import Leaf
 
 MOST_WEIGHT: Final = 24
