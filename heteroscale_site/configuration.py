@@ -14,6 +14,8 @@ from zoneinfo import ZoneInfo
 
 import environ
 
+from controller.core.reach import AddressError, Reach, reach_of
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 NO_WORDS = frozenset({"", "0", "false", "no", "off"})
 YES_WORDS = frozenset({"1", "true", "yes", "on"})
@@ -193,6 +195,15 @@ def _addresses(raw: str) -> tuple[str, ...]:
         return tuple(str(ip_address(name)) for name in _names(raw))
     except ValueError as error:
         raise _UnusableError("write addresses such as 10.0.0.5, a comma between") from error
+
+
+def _reach(raw: str) -> Reach:
+    try:
+        return reach_of(_names(raw))
+    except AddressError as error:
+        raise _UnusableError(
+            f"{error}: write names, .ends.of.names, 10.0.0.5, 10.0.0.0/8"
+        ) from error
 
 
 def _who(raw: str) -> str:
@@ -412,6 +423,16 @@ class Configuration:
         help="Addresses of the proxies in front of the web server: only from them is "
         "`X-Forwarded-For` believed. The audit keeps the source of a request, and wrong "
         "passwords are counted by it.",
+    )
+    metrics_reach: Reach | None = _setting(
+        "HETEROSCALE_METRICS_HOSTS",
+        _reach,
+        kind="names, addresses, networks, comma between",
+        group="Security",
+        shown_default="with the embedded PostgreSQL any host, else public ones",
+        help="Hosts of this machine and of private networks that metrics may be read from: names "
+        "(`.example.org` is all below it), addresses and networks. Link-local addresses and those "
+        "that tell a machine's credentials are never asked.",
     )
     secure: bool = _setting(
         "HETEROSCALE_SECURE",

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from csp.constants import NONE, SELF
 
+from controller.core.reach import Reach
 from heteroscale_site import connections, logs
 from heteroscale_site.configuration import BASE_DIR, ProcessRole, breaker_thresholds, load
 from heteroscale_site.home import Home
@@ -41,6 +42,7 @@ AUDIT_ANCHOR_S = CONFIGURATION.audit_anchor_s
 FRESH_S = CONFIGURATION.fresh_s
 SECOND_FACTOR = CONFIGURATION.second_factor
 PROXIES = CONFIGURATION.proxies
+METRICS_REACH = CONFIGURATION.metrics_reach or Reach(inside=CONFIGURATION.embedded_database)
 
 DEBUG = CONFIGURATION.debug
 # Before the first start there is no key to keep; a passing one serves commands that sign nothing.

@@ -1,19 +1,30 @@
 """The one way out: requests with limits of time and size that never leave the host asked for."""
 
 import os
+import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final
-from urllib.parse import urlsplit
+from functools import cache
+from ipaddress import ip_address
+from typing import Any, Final
 
 import requests
 import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import NameResolutionError, NewConnectionError
+
+from controller.core import reach
+from controller.core.reach import AddressError, Reach
 
 CONNECT_S: Final = 5.0
 READ_S: Final = 10.0
 OK: Final = 200
+ANYWHERE: Final = Reach()
+"""Loopback and private networks too, as on one machine; what tells credentials still is not."""
 _CHUNK: Final = 2**16
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
@@ -47,15 +58,9 @@ class Reply:
 def origin(url: str) -> tuple[str, str, int]:
     """Return scheme, host and port. Raises :class:`HttpError` for anything but HTTP."""
     try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise HttpError("The address can't be read.") from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise HttpError("The address must begin with https:// or http:// and name a host.")
-    if parts.username is not None or parts.password is not None:
-        raise HttpError("The address must hold no user name and no password.")
-    return parts.scheme, parts.hostname.lower(), port or (443 if parts.scheme == "https" else 80)
+        return reach.origin(url)
+    except AddressError as fault:
+        raise HttpError(str(fault)) from None
 
 
 def get(url: str, *, headers: Mapping[str, str], most: int, until: float) -> Reply:
@@ -66,10 +71,26 @@ def get(url: str, *, headers: Mapping[str, str], most: int, until: float) -> Rep
     return exchange(requests.Request("GET", url, dict(headers)), most=most, until=until)
 
 
-def exchange(asked: requests.Request, *, most: int, until: float, tls: Tls | None = None) -> Reply:
-    """Return the answer to a request, as :func:`get` does for the simplest of them."""
-    origin(asked.url)
+def exchange(
+    asked: requests.Request,
+    *,
+    most: int,
+    until: float,
+    tls: Tls | None = None,
+    within: Reach = ANYWHERE,
+) -> Reply:
+    """Return the answer to a request, as :func:`get` does for the simplest of them.
+
+    A host that is not ``within`` reach is not connected to, whatever its name resolves to.
+    """
+    _, host, _ = origin(asked.url)
+    try:
+        reach.check_host(host, within)
+    except AddressError as fault:
+        raise HttpError(str(fault)) from None
     with requests.Session() as session, _files(tls or Tls()) as (verify, cert):
+        for scheme in ("https://", "http://"):
+            session.mount(scheme, _Judged(within))
         # Neither a proxy nor a .netrc of this machine may add or see credentials.
         session.trust_env = False
         session.verify, session.cert = verify, cert
@@ -135,3 +156,68 @@ def _body(raw: urllib3.BaseHTTPResponse, most: int, until: float) -> bytes:
         if time.monotonic() > until:
             raise HttpError("It took too long.")
     return bytes(body)
+
+
+@cache
+def _pools(within: Reach) -> dict[str, type[HTTPConnectionPool]]:
+    """Return pools whose connections go to no address that was not judged first.
+
+    A name is resolved once, so that it can't stand for another host by the time of connecting.
+    """
+
+    class Plain(HTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            return _connected(self, within, super()._new_conn)
+
+    class Encrypted(HTTPSConnection):
+        def _new_conn(self) -> socket.socket:
+            return _connected(self, within, super()._new_conn)
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class EncryptedPool(HTTPSConnectionPool):
+        ConnectionCls = Encrypted
+
+    return {"http": PlainPool, "https": EncryptedPool}
+
+
+class _Judged(HTTPAdapter):
+    """Takes its connections from :func:`_pools`."""
+
+    def __init__(self, within: Reach) -> None:
+        self._within = within
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as above it
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _pools(self._within)
+
+
+def _connected(
+    connection: HTTPConnection, within: Reach, connect: Callable[[], socket.socket]
+) -> socket.socket:
+    """Return the first connection to an address of its host; all of them must be allowed."""
+    host = connection._dns_host  # noqa: SLF001 - the one place where the name is apart from where it leads
+    try:
+        found = socket.getaddrinfo(host, connection.port, type=socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError) as fault:
+        raise NameResolutionError(host, connection, socket.gaierror(str(fault))) from fault
+    # The zone of a link-local address is no part of what is judged.
+    addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
+    for each in addresses:
+        try:
+            reach.check_address(host, ip_address(each.partition("%")[0]), within)
+        except AddressError as fault:
+            raise HttpError(str(fault)) from None
+    try:
+        for at, each in enumerate(addresses, start=1):
+            connection._dns_host = each  # noqa: SLF001 - see above
+            try:
+                return connect()
+            except NewConnectionError:
+                if at == len(addresses):
+                    raise
+    finally:
+        connection._dns_host = host  # noqa: SLF001 - certificates are of the name
+    raise NameResolutionError(host, connection, socket.gaierror("no address"))

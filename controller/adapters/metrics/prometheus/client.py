@@ -137,7 +137,13 @@ def ask(endpoint: Endpoint, query: str, grid: Grid, turn: Turn) -> Answer:
 
 def _patient(endpoint: Endpoint, request: requests.Request, turn: Turn) -> Reply:
     def once() -> Reply:
-        return http.exchange(request, most=endpoint.most, until=turn.until, tls=endpoint.login.tls)
+        return http.exchange(
+            request,
+            most=endpoint.most,
+            until=turn.until,
+            tls=endpoint.login.tls,
+            within=turn.within,
+        )
 
     pause_s = float(turn.rng.uniform(*JITTER_S))
     try:
