@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from math import copysign, inf, nan
 from typing import Final
@@ -81,6 +81,20 @@ def leaves_from(
     return {leaf: reader.read(leaf) for leaf in leaves}
 
 
+def instances_behind(
+    leaves: Iterable[Leaf], instances: Sequence[Instance], services: Sequence[str]
+) -> Mapping[Leaf, Mapping[str, frozenset[str]]]:
+    """Return, by service, the names of instances that export a leaf, with a rate or without."""
+    reader = _Reader(instances, {key: row for row, key in enumerate(services)})
+    found: dict[Leaf, Mapping[str, frozenset[str]]] = {}
+    for leaf in leaves:
+        names: dict[str, set[str]] = {}
+        for row, name in reader.pods(replace(leaf, kind=Kind.GAUGE)):
+            names.setdefault(services[row], set()).add(name)
+        found[leaf] = {service: frozenset(theirs) for service, theirs in names.items()}
+    return found
+
+
 def owned(scrape: Scrape, owner: Sequence[str]) -> Mapping[str, Scrape]:
     """Return what an exporter says of each pod, by the first of the labels that is there."""
     pods: dict[str, dict[str, list[Sample]]] = {}
@@ -130,6 +144,12 @@ class _Reader:
 
     def read(self, leaf: Leaf) -> Answer:
         """Return the table of a leaf at one time."""
+        pods = self.pods(leaf)
+        shape = (len(self._rows), 1)
+        return _buckets(pods, shape) if leaf.kind is Kind.BUCKETS else _table(pods, leaf, shape)
+
+    def pods(self, leaf: Leaf) -> Pods:
+        """Return the series of each instance that make a leaf, by row of its service and name."""
         match = [(label, re.compile(value)) for label, value in leaf.having]
         pods: dict[tuple[int, str], _Pod] = {}
         for at, instance in enumerate(self._instances):
@@ -144,8 +164,7 @@ class _Reader:
             if points:
                 key = (self._rows[instance.service], instance.name)
                 pods.setdefault(key, _Pod()).add(points, leaf)
-        shape = (len(self._rows), 1)
-        return _buckets(pods, shape) if leaf.kind is Kind.BUCKETS else _table(pods, leaf, shape)
+        return pods
 
     def _points(self, at: int, leaf: Leaf) -> Sequence[_Point]:
         instance = self._instances[at]

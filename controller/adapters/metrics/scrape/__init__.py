@@ -1,0 +1,1 @@
+"""Exporters asked directly, where no Prometheus keeps what they say."""
