@@ -1,9 +1,10 @@
 """What the core needs from the outside, as protocols; adapters and the simulator answer them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from controller.core.readings.standing import Outcome
 from controller.core.registration import InStep
 from controller.core.types import (
     Context,
@@ -37,11 +38,17 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One look at everything: an observation per service that answered, and the pools."""
+    """One look at everything: an observation per service that answered, and the pools.
+
+    ``endpoints`` is how each endpoint of metrics that was asked has answered, ``marks`` what is to
+    be remembered of those that are scraped directly, both by name.
+    """
 
     observations: Mapping[str, Observation]
     pools: Sequence[Pool]
     failures: Mapping[str, str]
+    endpoints: Mapping[str, Outcome] = field(default_factory=dict)
+    marks: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class MetricsSource(Protocol):

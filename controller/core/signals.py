@@ -53,7 +53,8 @@ def summarise(
     * invalid: a sample in use is not finite, negative, denormal or above ``LARGEST``, or the
       newest one is dated more than ``FUTURE_SLACK_S`` ahead of ``now_s``;
     * stale: the newest present sample is older than ``max_age_s`` [s];
-    * partial: fewer than ``coverage_ok_frac`` of the expected instances reported with it;
+    * partial: fewer than ``coverage_ok_frac`` of the expected instances reported with it, or
+      who answered says that series are missing;
     * ok: otherwise. A rate of 0 that everyone reports is a value, not an absence.
 
     ``value`` is ``None`` for missing and invalid. Never raises for what the samples hold.
@@ -170,6 +171,11 @@ def _taken(window: Window) -> Floats:
     return np.broadcast_to(window.times_s, (len(SIGNALS), window.times_s.size))
 
 
+def _partly(windows: Sequence[Window]) -> Flags:
+    nothing = np.zeros(len(SIGNALS), dtype=np.bool_)
+    return np.stack([nothing if w.partly is None else w.partly for w in windows])
+
+
 def _graded(
     windows: Sequence[Window], coverage_ok_frac: Floats, *, now_s: float, max_age_s: float
 ) -> Iterator[SignalTable]:
@@ -187,7 +193,8 @@ def _graded(
     last = samples[rows, np.arange(len(SIGNALS)), newest]
     age_s = now_s - at_s
     grade = np.full(seen.shape, _OK)
-    grade[reporting < coverage_ok_frac * expected] = _GRADES.index(Quality.PARTIAL)
+    partly = (reporting < coverage_ok_frac * expected) | _partly(windows)
+    grade[partly] = _GRADES.index(Quality.PARTIAL)
     grade[age_s > max_age_s] = _GRADES.index(Quality.STALE)
     grade[~sound | ~(age_s >= -FUTURE_SLACK_S)] = _GRADES.index(Quality.INVALID)
     grade[~seen | ((expected <= 0) & (reporting <= 0))] = _GRADES.index(Quality.MISSING)

@@ -136,7 +136,8 @@ class Window:
     and "sample is NaN" stay apart. ``reporting`` and ``expected`` have shape ``(2, T)``,
     instances of (prefill, decode) that reported and that should have. ``heard`` and
     ``at_s``, shaped as ``values``, are the instances behind each sample and when it was taken,
-    where signals differ in that.
+    where signals differ in that. ``partly``, shape ``(len(SIGNALS),)``, are signals of which
+    series are known to be missing, whatever the counts say.
     """
 
     times_s: Floats
@@ -146,6 +147,7 @@ class Window:
     expected: Counts
     heard: Counts | None = None
     at_s: Floats | None = None
+    partly: Flags | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,11 +378,15 @@ class InstanceRef:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What one look at one service brought back."""
+    """What one look at one service brought back.
+
+    ``told_by`` names the endpoints each signal was read from, where it was measured.
+    """
 
     window: Window
     state: ServiceState | None
     instances: tuple[InstanceRef, ...] = ()
+    told_by: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -58,9 +58,11 @@ class Reading:
     """What one endpoint answered.
 
     A leaf without an answer is absent. ``partial`` are those of which series are known to be
-    missing, whatever the count of instances says. ``told`` are sentences for the operator.
+    missing, whatever the count of instances says. ``told`` are sentences for the operator, and
+    ``marks`` is what the next look needs of this one, where the endpoint keeps nothing itself.
     """
 
     leaves: Leaves
     partial: frozenset[Leaf] = frozenset()
     told: tuple[str, ...] = ()
+    marks: bytes = field(default=b"", repr=False)

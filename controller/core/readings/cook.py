@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -185,19 +185,20 @@ def _rows(answer: Answer, rows: list[int], of: int) -> Answer:
 _ROLE_ROWS: Final = np.array([ROLE_INDEX[kind.role] for kind in SIGNALS])
 
 
-def windows(
+def windows(  # noqa: PLR0913, PLR0917 - the axes of its arrays, and what they hold
     choices: Sequence[Recipes],
     leaves: Leaves,
     expected: Counts,
     times_s: Floats,
     step_s: float,
+    partial: Collection[Leaf] = (),
 ) -> list[Window]:
     """Return the window of each service.
 
     Leaves are at ``times_s`` ``(T,)``, which are ``step_s`` apart; ``expected`` ``(S, 2)`` or
     ``(S, 2, T)`` are the instances of each role that should report. A value belongs to the time
     within whose step its newest sample was taken, so that one which stays gets old and counts
-    once; one from the future is none.
+    once; one from the future is none. Of ``partial`` leaves series are known to be missing.
     """
     shape = (len(choices), times_s.size)
     cooked = figures(choices, leaves, [kind.name for kind in SIGNALS], times_s.size)
@@ -213,7 +214,33 @@ def windows(
     reporting = np.stack(
         [heard[:, ROLE_INDEX[role] == _ROLE_ROWS].max(axis=1) for role in ROLES], axis=1
     )
+    partly = _partly(choices, frozenset(partial))
     return [
-        Window(times_s, values[row], present[row], reporting[row], due[row], heard[row], at_s[row])
+        Window(
+            times_s,
+            values[row],
+            present[row],
+            reporting[row],
+            due[row],
+            heard[row],
+            at_s[row],
+            partly[row] if partly else None,
+        )
         for row in range(shape[0])
     ]
+
+
+def _partly(choices: Sequence[Recipes], partial: frozenset[Leaf]) -> list[Flags]:
+    """Return, of each service, the signals that rest on partial leaves; nothing without any."""
+    if not partial:
+        return []
+    known: dict[int, bool] = {}
+
+    def rests(recipe: Recipe | None) -> bool:
+        if recipe is None:
+            return False
+        if id(recipe) not in known:
+            known[id(recipe)] = not partial.isdisjoint(leaves_of((recipe,)))
+        return known[id(recipe)]
+
+    return [np.array([rests(choice.get(kind.name)) for kind in SIGNALS]) for choice in choices]

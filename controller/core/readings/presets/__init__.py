@@ -18,6 +18,7 @@ from controller.core.readings.recipe import (
     Recipe,
     Speaker,
     Times,
+    placed,
 )
 from controller.core.types import SIGNALS, SignalKind
 
@@ -70,15 +71,24 @@ def _preferred(name: str) -> tuple[Speaker, ...]:
 
 def recipes_of(presets: Sequence[Preset]) -> Mapping[str, Recipe]:
     """Return the recipes of a service whose metrics come by several presets, in their order."""
+    return recipes_at([(preset, "") for preset in presets])
+
+
+def recipes_at(read: Sequence[tuple[Preset, str]]) -> Mapping[str, Recipe]:
+    """Return the recipes of a service that reads presets at endpoints, in their order."""
     made: dict[str, Recipe] = {}
     for name in KINDS:
         order = _preferred(name)
-        having = [preset for preset in presets if name in preset.recipes]
-        having.sort(key=lambda preset: order.index(preset.speaker))
-        found = tuple(preset.recipes[name] for preset in having)
+        having = [each for each in read if name in each[0].recipes]
+        having.sort(key=lambda each: order.index(each[0].speaker))
+        found = tuple(_at(preset.recipes[name], source) for preset, source in having)
         if found:
             made[name] = found[0] if len(found) == 1 else First(found)
     return made
+
+
+def _at(recipe: Recipe, source: str) -> Recipe:
+    return placed(recipe, source) if source else recipe
 
 
 def leaves_of(recipes: Iterable[Recipe]) -> tuple[Leaf, ...]:
