@@ -19,6 +19,7 @@ from controller.simulator.exact_service import (
     TTFT_KEPT,
     Measured,
 )
+from controller.simulator.meters import Latencies
 from controller.simulator.model import Fault, ServiceModel
 from controller.simulator.workload import LEVELS, NODES, NORMAL, Lengths
 
@@ -167,6 +168,17 @@ class Sampler:
         self._figures: Mapping[str, Floats] | None = None
         self._utilisation = np.zeros((2, len(services)))
         self.attained = np.zeros((6, len(services)))
+        self._latencies: Latencies | None = None
+
+    @property
+    def latencies(self) -> Latencies:
+        """What the requests of the newest sample saw, without noise.
+
+        Raises ``IndexError`` before the first.
+        """
+        if self._latencies is None:
+            raise IndexError("no sample was taken yet")
+        return self._latencies
 
     def expect(self, row: int, shape: Lengths) -> None:
         """Take prompts that spread so from now on."""
@@ -205,8 +217,15 @@ class Sampler:
                 record.of("queued")[-1],
             )
         ).T
-        values[:, TTFT] = self._ttft(record, figures, now)
-        values[:, TBT] = self._tbt(figures, varied)
+        values[:, TTFT], ttft = self._ttft(record, figures, now)
+        values[:, TBT], tbt_s = self._tbt(figures, varied)
+        self._latencies = Latencies(
+            *ttft,
+            tbt_s=tbt_s,
+            requests=figures["requests"] * record.count,
+            tokens=figures["made"] * record.count,
+            admitted=figures["admitted"] * record.count,
+        )
         kept = self.attained
         kept[ASKED], kept[TOKENS] = figures["requests"] * record.count, now.tokens
         kept[BOTH_KEPT] = kept[TOKENS_KEPT] = kept[TTFT_KEPT] * kept[TBT_KEPT]
@@ -259,8 +278,13 @@ class Sampler:
         noise: Floats = self._noise[at]
         return noise
 
-    def _ttft(self, record: Record, figures: Mapping[str, Floats], now: Now) -> Floats:
-        """Return TTFT p50, p95, p99, shape ``(n, 3)`` [s]; NaN where no request came.
+    def _ttft(
+        self, record: Record, figures: Mapping[str, Floats], now: Now
+    ) -> tuple[Floats, tuple[Floats, Mapping[int, Floats], Floats]]:
+        """Return TTFT p50, p95, p99, shape ``(n, 3)`` [s], NaN where no request came; and of what.
+
+        The latter is the TTFT of ``NODES`` requests of each row, those of rows where every one
+        was measured, and the part of it that is decode's.
 
         Waiting, prefill, transfer, wait for decode, first step. The requests of a sample are
         ``NODES`` equally likely ones: from the bins in proportion to arrivals, with the lengths
@@ -279,14 +303,17 @@ class Sampler:
         ttft_s.partition(PERCENTILES, axis=1)
         found: Floats = ttft_s[:, PERCENTILES]
         found[figures["requests"] == 0] = np.nan
+        seen_s: dict[int, Floats] = {}
         for row, measured in now.ttft_s.items():
             found[row] = np.nan
+            seen_s[row] = measured
             if len(measured):
                 length = figures["prefilled"][row] / max(figures["requests"][row], TINY)
                 whole_s = np.sort(measured) + (after_s[row] + now.per_token_s[row] * length)
+                seen_s[row] = whole_s
                 found[row] = whole_s[[len(whole_s) * place // NODES for place in PERCENTILES]]
                 self.attained[TTFT_KEPT, row] = (whole_s <= self._goals_s[0, row]).mean()
-        return found
+        return found, (ttft_s, seen_s, after_s - self._setup_s)
 
     def _after_prefill_s(self, figures: Mapping[str, Floats]) -> Floats:
         """Return all behind prefill but the time per token of the transfer, shape ``(n,)``."""
@@ -295,8 +322,10 @@ class Sampler:
         after_s: Floats = self._setup_s + wait_s + figures["step_s"]
         return after_s
 
-    def _tbt(self, figures: Mapping[str, Floats], varied: Floats) -> Floats:
-        """Return TBT p50, p95, p99, shape ``(n, 3)`` [s]; NaN where no token was made.
+    def _tbt(self, figures: Mapping[str, Floats], varied: Floats) -> tuple[Floats, Floats]:
+        """Return TBT p50, p95, p99, shape ``(n, 3)`` [s], NaN where no token came; and of what.
+
+        The latter are equally likely ones, shape ``(values, n)``.
 
         The batch of an instance is normal: it varies over the bins (``varied``, its variance)
         and, by routing, over the instances.
@@ -309,7 +338,7 @@ class Sampler:
         self.attained[TBT_KEPT] = _share_of(step_s[3:] <= self._goals_s[1], 0)
         found = step_s[:3].T
         found[figures["made"] == 0] = np.nan
-        return found
+        return found, step_s[3:]
 
     @property
     def utilisation(self) -> Floats:

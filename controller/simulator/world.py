@@ -7,15 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil, floor
-from typing import Final, Literal, TypedDict
-from zipfile import BadZipFile
+from typing import Final, Literal
 
 import numpy as np
 
 from controller.core.ports import Pool
 from controller.core.types import (
-    SIGNALS,
-    Counts,
     Floats,
     Instances,
     Observation,
@@ -37,13 +34,22 @@ from controller.simulator.arrivals import (
 )
 from controller.simulator.decode import DRAINING, FluidDecode, StepTimes
 from controller.simulator.exact_service import ExactService
-from controller.simulator.fleet import Fleet, FleetState
+from controller.simulator.exported import Engine, Exported, exported
+from controller.simulator.fleet import Fleet
 from controller.simulator.instances import FREELY, Terms
 from controller.simulator.links import NON_BLOCKING, Links, line_bytes_s, sent_bytes_per_token
+from controller.simulator.meters import Meters
 from controller.simulator.model import Fabric, Fault, NodeSpec, ServiceModel
 from controller.simulator.pools import Holding, holdings
 from controller.simulator.prefill import ExactPrefill, FluidPrefill
 from controller.simulator.sampling import Now, Record, Sample, Sampler, damaged, window
+from controller.simulator.stored import (
+    Header,
+    ServiceStamp,
+    samples_as_arrays,
+    samples_from_arrays,
+    unpacked,
+)
 
 __all__ = ["Fault", "NodeSpec", "ServiceModel", "Setup", "World"]
 
@@ -64,35 +70,17 @@ LONGEST_DRAIN_S: Final = 600.0
 """Cap on the time a draining decode instance may take to finish its sequences."""
 
 
-class ServiceStamp(TypedDict):
-    """What must be the same for a service's state to be taken over."""
-
-    workload: str
-    base_load_s: float
-    base_run_s: float
-    fault: str
-
-
-class Header(TypedDict):
-    """The part of a stored world that isn't arrays."""
-
-    run_s: int
-    offset_s: float
-    speed: float
-    recorded: int
-    sampled: int
-    services: dict[str, ServiceStamp]
-    order: list[str]
-    fleet: FleetState
-
-
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """How a world is simulated: fidelity, network, and the load time at which it begins [s]."""
+    """How a world is simulated: fidelity, network, and the load time at which it begins [s].
+
+    A metered one also counts what each instance would export.
+    """
 
     fidelity: Wanted = "auto"
     fabric: Fabric = NON_BLOCKING
     load_from_s: float = 0.0
+    metered: bool = False
 
 
 _USUAL: Final = Setup()
@@ -156,6 +144,7 @@ class World:
         self._decode = FluidDecode(times, rows)
         self._sampler = Sampler(services, times, self._seed)
         self._record = Record(SAMPLE_S, rows)
+        self._meters = Meters(rows) if self._setup.metered else None
         self._samples: deque[Sample] = deque(maxlen=SAMPLES_KEPT)
         self._faults: dict[int, Fault] = {}
         self._load = np.zeros((BLOCK, FIELDS, rows))
@@ -190,6 +179,7 @@ class World:
         self._ready = np.zeros((2, rows))
         self.wished = np.zeros((2, rows))
         self._serving = np.zeros((2, rows))
+        self._leaving = np.zeros(rows)
         self._in_flight_s = np.zeros(rows)
         self._tokens_before = np.zeros(rows)
         self.gpus = np.zeros(rows)
@@ -252,13 +242,14 @@ class World:
         """Let instances come and go up to ``until``; return who serves in each bin till then.
 
         Instances start and leave at times known beforehand, so the bins need no stop for them:
-        the counts, shape ``(T, 3, n)``, are ready prefill, ready and draining decode instances.
+        the counts, shape ``(T, 4, n)``, are ready prefill, ready and draining decode, and
+        draining prefill instances.
         The stretch ends early where the last draining instance of a service leaves: then its row
         is returned, for what it didn't finish to be put back. Exact services do stop, and so do
         all while somebody moves: how long that one drains depends on what it holds by then.
         """
         begin = at = self._run_s
-        counts = np.empty((until - begin, 3, len(self._row)))
+        counts = np.empty((until - begin, 4, len(self._row)))
         released: list[int] = []
         while at < until:
             if at >= self._fleet.next_event_s:
@@ -273,7 +264,8 @@ class World:
             event_s = self._fleet.next_event_s
             then = until if event_s >= until else max(ceil(event_s), at + 1)
             counts[at - begin : then - begin, :1] = self._ready[:1]
-            counts[at - begin : then - begin, 1:] = self._serving
+            counts[at - begin : then - begin, 1:3] = self._serving
+            counts[at - begin : then - begin, 3] = self._leaving
             self.gpu_s += self.gpus * (then - at)
             at = then
         return counts[: at - begin], released
@@ -289,6 +281,9 @@ class World:
             self._offset_s += rested_s
             self._fleet.rest(rested_s, self._run_s)
             self._record.count = 0
+            if self._meters:
+                # Whoever asked meanwhile has seen counts that now never were.
+                self._meters.restart()
 
     def _stretch(self, until: int, counts: Floats) -> None:
         """Advance bins of one block, none of which is sampled."""
@@ -300,12 +295,19 @@ class World:
             flow[:, :, row] = [queue.leave(bin_s) for bin_s in range(begin, until)]
         # Sequences, tokens to come, context: the first token counts as one of the output.
         joining = flow[:, [REQUESTS, OUTPUT, INPUT]] * self._flows
-        decoded = self._decode.run(joining, counts[:, 1:])
+        decoded = self._decode.run(joining, counts[:, 1:3])
         for row, whole in self._whole.items():
             for figure, values in whole.bins(until - begin).items():
                 getattr(decoded, figure)[:, row] = values
         self.asked = _added(self.asked, load[:, :4])
         self.made = _added(self.made, decoded.made)
+        if self._meters:
+            done = {
+                Role.PREFILL: flow[:, [REQUESTS, INPUT, UNCACHED]],
+                Role.DECODE: np.stack((flow[:, INPUT], decoded.made), axis=1),
+            }
+            sharing = np.stack((counts[:, 0] + counts[:, 3], counts[:, 1] + counts[:, 2]), axis=1)
+            self._meters.run(begin, done, sharing)
         self._record.add(
             (
                 load[:, REQUESTS],
@@ -379,6 +381,9 @@ class World:
             self._ready[:, row] = [state.ready for state in states]
             self.wished[:, row] = self._fleet.desired[key]
             self._serving[:, row] = states[1].ready, states[1].draining
+            self._leaving[row] = states[0].draining
+            if self._meters:
+                self._meters.note(row, self._fleet.instances[key])
             self.gpus[row] = self._fleet.held_gpus(key)
             if row in self._whole:
                 self._whole[row].resize(self._states[key].ready, self._run_s)
@@ -415,6 +420,9 @@ class World:
         )
         self._tokens_before = self.asked[OUTPUT].copy()
         sample = self._sampler.take(self._record, now)
+        if self._meters:
+            sharing = np.stack((self._ready[0] + self._leaving, self._serving.sum(axis=0)))
+            self._meters.sample(self._sampler.latencies, self._decode.inside()[0], sharing)
         self._samples.append(damaged(sample, self._faults))
         self._faults = {r: f for r, f in self._faults.items() if f is not Fault.RESET}
         self._sampled += 1
@@ -496,6 +504,8 @@ class World:
         self._faults.pop(self._row[key], None)
         if fault is not Fault.NONE:
             self._faults[self._row[key]] = fault
+        if fault is Fault.RESET and self._meters:
+            self._meters.restart(self._row[key])
 
     def observe(
         self, keys: Sequence[str], now_s: float, window_s: float
@@ -514,6 +524,31 @@ class World:
         """Return the samples of the last ``window_s`` of each service. Raises ``KeyError``."""
         rows = [self._row[key] for key in keys]
         return window(self._samples, rows, (now_s - window_s, now_s))
+
+    def exported(self, key: str) -> list[Exported]:
+        """Return what each instance of a service that has a node would export now.
+
+        Only a metered world counts. Raises ``KeyError`` for an unknown service.
+        """
+        row, meters = self._row[key], self._meters or Meters(len(self._row))
+        queue = self._exact.get(row)
+        waiting = self._prefill.waiting[REQUESTS, row]
+        engines = Engine(
+            waiting={
+                Role.PREFILL: float(queue.waiting(self._run_s) if queue else waiting),
+                Role.DECODE: float(self._decode.queue[0, row]),
+            },
+            sequences=float(self._decode.pool[0, :, row].sum()),
+            context=float(self._decode.pool[2, :, row].sum()),
+            signals=self._samples[-1].values[row] if self._samples else None,
+            fault=self._faults.get(row, Fault.NONE),
+        )
+        return exported(
+            self._services[key],
+            self._fleet.instances[key],
+            lambda instance: meters.of(row, instance),
+            engines,
+        )
 
     def pools(self, now_s: float) -> list[Pool]:
         """Return the GPUs per cluster and hardware type at the newest state (see ``pools``)."""
@@ -602,11 +637,14 @@ class World:
             order=list(self._row),
             fleet=self._fleet.dump(),
         )
-        arrays: dict[str, Floats] = dict(self._arrays())
+        counted: dict[str, Floats] = {}
+        if self._meters:
+            header["meters"], counted = self._meters.dump(list(self._row))
+        arrays: dict[str, Floats] = {**self._arrays(), **counted}
         for row, queue in self._exact.items():
             for name, array in queue.dump(self._run_s).items():
                 arrays[f"exact/{list(self._row)[row]}/{name}"] = array
-        arrays.update(_samples_as_arrays(self._samples))
+        arrays.update(samples_as_arrays(self._samples))
         out = io.BytesIO()
         text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
         np.savez(out, allow_pickle=False, header=text, **arrays)
@@ -630,7 +668,7 @@ class World:
         }
 
     @classmethod
-    def restore(
+    def restore(  # noqa: PLR0913 - what was stored, and what a world is besides
         cls,
         services: Sequence[ServiceModel],
         nodes: Sequence[NodeSpec],
@@ -638,6 +676,7 @@ class World:
         *,
         seed: int,
         speed: float = 1.0,
+        setup: Setup = _USUAL,
     ) -> "World":
         """Return the world :meth:`dump` stored, with the services and nodes there are now.
 
@@ -646,13 +685,13 @@ class World:
         time. Prefill backlogs don't survive a change between fluid and exact. With everything
         the same the world goes on bit for bit. Raises ``ValueError`` for a blob that is none.
         """
-        world = cls(services, nodes, start_s=0.0, seed=seed, speed=speed)
+        world = cls(services, nodes, start_s=0.0, seed=seed, speed=speed, setup=setup)
         world.load(blob)
         return world
 
     def load(self, blob: bytes) -> None:
         """Take over a stored state, as :meth:`restore` says."""
-        header, arrays = _unpacked(blob)
+        header, arrays = unpacked(blob)
         self._run_s, self._offset_s = header["run_s"], header["offset_s"]
         self._record.count, self._sampled = header["recorded"], header["sampled"]
         self._clocks = [self._clock(header, s) for s in self._services.values()]
@@ -679,7 +718,9 @@ class World:
         new, old = ([pair[at] for pair in kept] for at in (0, 1))
         for name, array in self._arrays().items():
             array[..., new] = arrays[name][..., old]
-        self._samples.extend(_samples_from_arrays(arrays, (len(self._row), new, old)))
+        self._samples.extend(samples_from_arrays(arrays, (len(self._row), new, old)))
+        if self._meters:
+            self._meters.load(header.get("meters", {}), arrays, (self._row, new, old))
         for key, stamp in header["services"].items():
             if key in self._row:
                 self._take_over_queue(key, arrays)
@@ -700,50 +741,4 @@ class World:
 def _added(total: Floats, more: Floats) -> Floats:
     """Return a running total after each of ``more``, shape ``(T, …)``, however time is cut."""
     found: Floats = np.cumsum(np.concatenate((total[np.newaxis], more)), axis=0)[-1]
-    return found
-
-
-def _unpacked(blob: bytes) -> tuple[Header, dict[str, Floats]]:
-    try:
-        with np.load(io.BytesIO(blob), allow_pickle=False) as archive:
-            arrays: dict[str, Floats] = dict(archive)
-        header: Header = json.loads(arrays.pop("header").tobytes())
-    except (BadZipFile, EOFError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{len(blob)} bytes that are no stored world: {error}") from error
-    return header, arrays
-
-
-def _samples_as_arrays(samples: Sequence[Sample]) -> dict[str, Floats]:
-    if not samples:
-        return {}
-    return {
-        "samples/at_s": np.array([s.at_s for s in samples]),
-        "samples/values": np.stack([s.values for s in samples]),
-        "samples/present": np.stack([s.present for s in samples]).astype(np.float64),
-        "samples/reporting": np.stack([s.reporting for s in samples]).astype(np.float64),
-        "samples/expected": np.stack([s.expected for s in samples]).astype(np.float64),
-        "samples/held": np.stack([s.held for s in samples]).astype(np.float64),
-    }
-
-
-def _samples_from_arrays(
-    arrays: Mapping[str, Floats], rows: tuple[int, list[int], list[int]]
-) -> list[Sample]:
-    """Return the stored samples for the services there are now; new ones have none."""
-    if "samples/at_s" not in arrays:
-        return []
-    count, new, old = rows
-    found = []
-    for at, at_s in enumerate(arrays["samples/at_s"].tolist()):
-        values = np.full((count, len(SIGNALS)), np.nan)
-        present = np.zeros((count, len(SIGNALS)), dtype=np.bool_)
-        reporting: Counts = np.zeros((count, 2), dtype=np.int64)
-        expected: Counts = np.zeros((count, 2), dtype=np.int64)
-        held = np.zeros(count, dtype=np.bool_)
-        values[new] = arrays["samples/values"][at, old]
-        present[new] = arrays["samples/present"][at, old] > 0
-        reporting[new] = arrays["samples/reporting"][at, old].astype(np.int64)
-        expected[new] = arrays["samples/expected"][at, old].astype(np.int64)
-        held[new] = arrays["samples/held"][at, old] > 0
-        found.append(Sample(at_s, values, present, reporting, expected, held))
     return found
