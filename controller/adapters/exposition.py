@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from functools import lru_cache
 from math import inf
 from typing import Final, SupportsFloat
 
@@ -24,6 +25,15 @@ _SHOWN: Final = 80
 _NAME: Final = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)[{ \t]")
 # A name in quotes, which no metric of an engine has.
 _QUOTED: Final = re.compile(r'\{\s*"(?:[^"\\]|\\.)*"\s*[,}]')
+# What engines write nearly always: no escapes, no time, no exemplar. All else is for the parser.
+_LABEL: Final = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="([^"\\]*)"')
+_PLAIN: Final = re.compile(
+    r"[a-zA-Z_:][a-zA-Z0-9_:]*"
+    r'(?:\{((?:[a-zA-Z_][a-zA-Z0-9_]*="[^"\\]*",)*(?:[a-zA-Z_][a-zA-Z0-9_]*="[^"\\]*")?)\})?'
+    r" ([-+]?[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|[-+]Inf|NaN)",
+    re.ASCII,
+)
+_KNOWN_LABELS: Final = 1024
 _EXEMPLAR: Final = re.compile(r" # \{[^{}]*\} [-+0-9.eEinfNa]+(?: [-+0-9.eE]+)?$")
 
 
@@ -80,6 +90,10 @@ def _named(lines: list[str]) -> Iterator[tuple[int, str, str]]:
 
 
 def _sample(number: int, text: str, *, open_metrics: bool) -> Sample:
+    plain = _PLAIN.fullmatch(text)
+    labels = None if plain is None else _labels(plain[1] or "")
+    if plain is not None and labels is not None:
+        return Sample(labels, float(plain[2]))
     # One line at a time: the name stays as it is, and a fault has a line.
     bare = _EXEMPLAR.sub("", text) if open_metrics else text
     try:
@@ -92,6 +106,14 @@ def _sample(number: int, text: str, *, open_metrics: bool) -> Sample:
         # The parser takes times for milliseconds; OpenMetrics has seconds.
         at_s *= 1000.0
     return Sample(found.labels, _number(found.value), at_s)
+
+
+@lru_cache(_KNOWN_LABELS)
+def _labels(text: str) -> Mapping[str, str] | None:
+    """Return labels, the same object for the same text; ``None`` where one is there twice."""
+    pairs = _LABEL.findall(text)
+    labels = dict(pairs)
+    return labels if len(labels) == len(pairs) else None
 
 
 def _number(value: SupportsFloat) -> float:
