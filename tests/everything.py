@@ -41,6 +41,7 @@ class Everything:
     run: inventory.ImportRun
     backtest: controller.Backtest
     trace: controller.Trace
+    source: inventory.MetricsEndpoint
     tries: controller.SignInTries
 
 
@@ -92,6 +93,7 @@ def make_everything(user: User) -> Everything:
         run=_run(user),
         backtest=make_backtest(user, "done"),
         trace=make_trace(),
+        source=_source(service),
         tries=controller.SignInTries.objects.create(
             key="0" * 64, kind="address", address="10.0.0.9", failures=5, last_at=now
         ),
@@ -182,6 +184,19 @@ def _moves(service: inventory.Service) -> controller.Rearrangement:
         evidence_at=now,
         expires_at=now + timedelta(minutes=9),
     )
+
+
+def _source(service: inventory.Service) -> inventory.MetricsEndpoint:
+    now = timezone.now()
+    source = factories.make_source("eu-1", service)
+    controller.EndpointStatus.objects.create(
+        endpoint=source, state="failed", since=now, asked_at=now, told=["It can't be reached."]
+    )
+    controller.ScrapeMark.objects.create(endpoint=source, at=now, body=b"")
+    inventory.WrittenQuery.objects.create(
+        use=source.uses.get(), signal="decode_tps", query="sum(up)"
+    )
+    return source
 
 
 def _run(user: User) -> inventory.ImportRun:

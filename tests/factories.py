@@ -24,12 +24,14 @@ from inventory.models import (
     DeploymentGroup,
     HardwareType,
     LocalityDomain,
+    MetricsEndpoint,
     Node,
     Policy,
     Rack,
     Region,
     RoleSpec,
     Service,
+    ServiceMetrics,
     Site,
     Slo,
 )
@@ -133,6 +135,15 @@ def make_service(slug: str = "chat", *, mode: str = "automatic", **fields: Any) 
         },
     )
     return service
+
+
+def make_source(slug: str = "eu-1", *readers: Service, **fields: Any) -> MetricsEndpoint:
+    """Return a Prometheus that services read from by the preset of vLLM."""
+    given = {"url": f"http://{slug}.example:9090"} | fields
+    source = MetricsEndpoint.objects.create(slug=slug, **given)
+    for service in readers:
+        ServiceMetrics.objects.create(service=service, endpoint=source, presets=["vllm"])
+    return source
 
 
 def make_group(service: Service, name: str = "", **fields: Any) -> DeploymentGroup:

@@ -13,6 +13,9 @@ NEEDS: Final = {
     "controller.resume": "resuming needs the role Approver",
     "controller.run_backtest": "starting and cancelling backtests needs the role Operator",
     "inventory.change_node": "changing the inventory needs the role Inventory editor",
+    "inventory.change_metricsendpoint": (
+        "changing and testing where metrics are read needs the role Admin"
+    ),
     "inventory.cordon_node": "cordoning, draining and returning nodes needs the role Operator",
     "auth.change_user": "changing people, their sessions and locks needs the role Admin",
     "inventory.change_policy": "changing a policy needs the role Policy editor",

@@ -208,11 +208,12 @@ def _fabric(fleet: _Fleet) -> Step:
 def _metrics(fleet: _Fleet, uses: NodeUses) -> Step:
     """Say what can be known: who lists instances, and whether the nodes they name exist."""
     word = "Metrics that match the nodes"
+    doors = (Door("Connect metrics", reverse("sources")),)
     if not uses.observed:
         said = (
             "No metrics source is configured yet, so what runs on the nodes is unknown, not none."
         )
-        return Step(word, Standing.OPEN, (said,))
+        return Step(word, Standing.OPEN, (said,), doors)
     lists = f"Instance lists arrive for {_some(dict.fromkeys(sorted(uses.observed), 0))}."
     named = set(uses.of)
     known = _known(named)
@@ -223,7 +224,7 @@ def _metrics(fleet: _Fleet, uses: NodeUses) -> Step:
     quiet = (f"No source is configured for {_names(silent)}: use there is unknown.",)
     told = (lists, match + rest, *(quiet if silent else ()))
     is_done = not strange and not silent
-    return Step(word, Standing.DONE if is_done else Standing.LOOK, told)
+    return Step(word, Standing.DONE if is_done else Standing.LOOK, told, doors)
 
 
 def _known(named: set[tuple[str, str]]) -> set[tuple[str, str]]:

@@ -37,6 +37,9 @@ INVENTORY: Final = (
     "rolespec",
     "slo",
     "policy",
+    "metricsendpoint",
+    "servicemetrics",
+    "writtenquery",
 )
 RECORDS: Final = (
     "tick",
@@ -56,6 +59,7 @@ RECORDS: Final = (
     "grant",
     "approvalrule",
     "verdict",
+    "endpointstatus",
     "proposalcomment",
 )
 CONFIGURED: Final = ("service", "rolespec", "slo", "policy")

@@ -26,6 +26,7 @@ RESUME: Final = "controller.resume"
 BACKTEST: Final = "controller.run_backtest"
 EDIT_POLICY: Final = "inventory.change_policy"
 EDIT_FLEET: Final = "inventory.change_node"
+EDIT_SOURCES: Final = "inventory.change_metricsendpoint"
 PEOPLE: Final = "auth.change_user"
 CORDON: Final = "inventory.cordon_node"
 NEEDS: Final = rights.NEEDS

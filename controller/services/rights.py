@@ -26,6 +26,7 @@ RIGHTS: Final[Mapping[str, str]] = {
     people.EDIT_POLICY: "change policies and placement rules",
     people.CORDON: "cordon, drain and return nodes",
     people.EDIT_FLEET: "change the inventory",
+    people.EDIT_SOURCES: "change and test where metrics are read",
     people.BACKTEST: "run backtests",
     people.RULE: "change the rules that approve by themselves",
     people.GRANT: "grant and end roles",

@@ -14,6 +14,8 @@ from django.urls import reverse
 SALT: Final = "kept form"
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 NEVER: Final = frozenset({"csrfmiddlewaretoken", "code", "kept", "next"})
+SECRET: Final = ("password", "secret", "private_key")
+"""What a field's name holds whose value is never put on a page."""
 MOST_SHOWN: Final = 20
 
 
@@ -27,11 +29,11 @@ class Kept:
 
     @classmethod
     def of(cls, request: HttpRequest) -> Kept:
-        """Return what the request holds, passwords and codes left out."""
+        """Return what the request holds; passwords, codes and other secrets left out."""
         fields = tuple(
             (name, value)
             for name, values in request.POST.lists()
-            if name not in NEVER and "password" not in name.lower()
+            if name not in NEVER and not any(word in name.lower() for word in SECRET)
             for value in values
         )
         return cls(request.get_full_path(), fields, bool(request.FILES))

@@ -46,6 +46,7 @@ def keys_of(route: str, here: Everything, user: User) -> Keys:
         "fleet/switches/": node | {"name": here.switch.name},
         "fleet/nodes/": node,
         "fleet/skus/": {"slug": "h800"},
+        "sources/": {"slug": here.source.slug},
         "breakers/": {"pk": here.breaker.pk},
         "approvals/": {"pk": here.proposal.pk},
         "approvals/rules/": {"name": here.rule.name},

@@ -32,6 +32,7 @@ from tests.factories import (
     make_outside,
     make_proposal,
     make_service,
+    make_source,
     make_suggestion,
 )
 
@@ -83,6 +84,10 @@ def _pk(kind: str) -> Names:
 
 def _hardware(_side: Side) -> dict[str, Any]:
     return {"slug": "h800"}
+
+
+def _source(_side: Side) -> dict[str, Any]:
+    return {"slug": "eu-1"}
 
 
 def _node(side: Side) -> dict[str, Any]:
@@ -181,6 +186,9 @@ DOORS: Final[dict[str, Door]] = {
     ),
     "hardware-delete": Door(people.EDIT_FLEET, _hardware, _answer(reason="why"), scoped=False),
     "import-new": Door(people.EDIT_FLEET, scoped=False),
+    "source-new": Door(people.EDIT_SOURCES, scoped=False),
+    "source-edit": Door(people.EDIT_SOURCES, _source, scoped=False),
+    "source-remove": Door(people.EDIT_SOURCES, _source, _answer(reason="why"), scoped=False),
     "override-new": Door(people.OVERRIDE, body=_override),
     "override-extend": Door(people.OVERRIDE, _pk("override"), _longer),
     "override-end": Door(people.OVERRIDE, _pk("override"), _answer(reason="why")),
@@ -219,6 +227,7 @@ def sides() -> tuple[Side, Side]:
     """Two regions with the same things in each."""
     ensure_roles()
     make_hardware("b200")
+    make_source("eu-1")
     return _side("one"), _side("two")
 
 
