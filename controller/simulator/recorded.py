@@ -32,6 +32,9 @@ LEAST_KNOWN_FRAC: Final = 0.5
 LEAST_SAMPLES_FRAC: Final = 0.5
 """Share of a window's samples that must be there for the window to be known."""
 
+SLOWEST_S: Final = 30.0
+"""Apart so far may measurements be that are recorded more often; what stays longer is stuck."""
+
 PER_MIN: Final = 60.0
 
 
@@ -54,13 +57,16 @@ def workload_of(times_s: Floats, signals: Mapping[str, Floats], *, name: str) ->
 
     A window is unknown (NaN) when fewer than half of its samples are sound in any rate: a sample
     is unsound where it is missing, no plausible number, the one before once more, or from fewer
-    instances than expected. A rate of zero is one that was reported as zero. Raises
-    :class:`TooLittleRecordedError` when less than ``LEAST_KNOWN_S`` or less than half of the
-    span is known.
+    instances than expected. Of a source that measures less often than samples are kept, up to
+    ``SLOWEST_S`` apart, half of its measurements are enough. A rate of zero is one that was
+    reported as zero. Raises :class:`TooLittleRecordedError` when less than ``LEAST_KNOWN_S`` or
+    less than half of the span is known.
     """
     if len(times_s) < 2:  # noqa: PLR2004 - one sample has no span
         raise TooLittleRecordedError(f"{name}: {len(times_s)} samples are no recording")
-    grid = _Grid.of(times_s)
+    # Zeros are alike however often they are measured, and tell nothing of it.
+    busy = np.any(np.stack([signals[rate] for rate in RATES]) > 0, axis=0)
+    grid = _Grid.of(times_s, times_s[busy & ~_repeated(signals)])
     sound = _sound(signals)
     rates = {rate: grid.mean(sound[rate]) for rate in RATES}
     offered = _offered(grid, rates, signals)
@@ -87,14 +93,16 @@ class _Grid:
     least: float
 
     @classmethod
-    def of(cls, times_s: Floats) -> "_Grid":
+    def of(cls, times_s: Floats, measured_s: Floats) -> "_Grid":
         period_s = max(float(np.rint(np.median(np.diff(times_s)))), 1.0)
         periods = float(np.ceil(WINDOW_S / period_s))
         width_s = period_s * periods
         # A rate says what happened since the sample before it.
         at = np.floor((times_s - times_s[0] + period_s / 2) / width_s).astype(np.int64)
         count = max(int((times_s[-1] - times_s[0] + period_s) // width_s), 1)
-        return cls(width_s, count, at, LEAST_SAMPLES_FRAC * periods)
+        apart_s = float(np.median(np.diff(measured_s))) if len(measured_s) > 1 else period_s
+        apart_s = min(max(apart_s, period_s), max(SLOWEST_S, period_s))
+        return cls(width_s, count, at, LEAST_SAMPLES_FRAC * width_s / apart_s)
 
     def total_s(self, windows: Flags) -> float:
         """Return the time in the windows that are marked [s]."""
@@ -115,12 +123,17 @@ def _sound(signals: Mapping[str, Floats]) -> dict[str, Floats]:
     values = np.stack([signals[rate] for rate in RATES])
     # -0.0 is what a broken subtraction leaves behind.
     sound: Flags = (values >= 0) & (values <= LARGEST) & ~np.signbit(values)
-    # Four rates that are the same to the last bit are one measurement, read twice.
-    repeated = np.all(values[:, 1:] == values[:, :-1], axis=0) & np.any(values[:, 1:] > 0, axis=0)
-    sound[:, 1:] &= ~repeated
+    sound &= ~_repeated(signals)
     for row, rate in enumerate(RATES):
         sound[row] &= _covered(rate, signals)
     return dict(zip(RATES, np.where(sound, values, np.nan), strict=True))
+
+
+def _repeated(signals: Mapping[str, Floats]) -> Flags:
+    """Return where four rates are the same to the last bit: one measurement, read once more."""
+    values = np.stack([signals[rate] for rate in RATES])
+    same = np.all(values[:, 1:] == values[:, :-1], axis=0) & np.any(values[:, 1:] > 0, axis=0)
+    return np.concatenate([[False], same])
 
 
 def _covered(rate: str, signals: Mapping[str, Floats]) -> Flags:

@@ -10,6 +10,8 @@ from pytest_django import DjangoAssertNumQueries
 from controller.models import Sample
 from controller.selectors.recordings import recorded_load
 from controller.simulator.recorded import TooLittleRecordedError
+from controller.simulator.workload import facts
+from inventory.models import Cluster
 from tests.factories import NOW, make_samples, make_service
 
 pytestmark = pytest.mark.django_db
@@ -69,3 +71,29 @@ def test_too_little_is_refused(count: int, says: str) -> None:
     make_samples(service, count=count)
     with pytest.raises(TooLittleRecordedError, match=says):
         recorded_load(service.pk, NOW - HOUR, NOW)
+
+
+def test_a_real_service_is_played_and_what_its_source_did_not_tell_is_unknown() -> None:
+    """Of 6 h in a cluster nobody simulates: a look each 10 s, measured each 30 s, two outages."""
+    service = make_service()
+    service.cluster.kind = Cluster.Kind.RECORD
+    service.cluster.save()
+    rows = make_samples(service, count=2_160, step_s=10.0)
+    for at, row in enumerate(rows):
+        load = 1.0 + (at // 3) / len(rows)
+        row.request_rps, row.prefill_tps = 18.0 * load, 20_000.0 * load
+        row.prefill_tps_uncached, row.decode_tps = 15_000.0 * load, 4_000.0 * load
+    mine = Sample.objects.filter(service=service)
+    mine.delete()
+    Sample.objects.bulk_create(rows)
+    silent, away = NOW - 2 * HOUR, NOW - 4 * HOUR
+    nothing = dict.fromkeys(("request_rps", "prefill_tps", "prefill_tps_uncached", "decode_tps"))
+    mine.filter(at__gt=silent, at__lte=silent + HOUR).update(
+        **nothing, prefill_reporting=0, decode_reporting=0
+    )
+    mine.filter(at__gt=away, at__lte=away + HOUR).delete()
+    load = recorded_load(service.pk, NOW - 6 * HOUR, NOW)
+    hours = load.rates(np.arange(6) * 3_600.0, 3_600.0)
+    assert np.flatnonzero(np.isnan(hours.rps)).tolist() == [2, 4]
+    assert np.nanmin(hours.rps) >= 18.0
+    assert facts(load)["known_frac"] == pytest.approx(4 / 6, abs=0.01)
