@@ -263,6 +263,7 @@ def entries_of(
                 spec=spec,
                 state=seen.state if seen else None,
                 breach=memories.breaches(memory, decision, spec.slo) if spec else (None, None),
+                told_by=seen.told_by if seen else {},
             )
         )
     return entries

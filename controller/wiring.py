@@ -1,19 +1,28 @@
 """Names to objects: which source answers for a cluster, and which actuator acts on it."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
+import numpy as np
 import structlog
 from django.conf import settings
 
 from controller.adapters.actuators.record import RecordOnly
+from controller.adapters.measured import Measured, Pace, Reader, Terms
 from controller.adapters.metrics.nothing import NoSource
+from controller.adapters.metrics.prometheus.source import read_source
+from controller.adapters.metrics.scrape import reader as scraping
+from controller.adapters.turn import Turn
 from controller.core.breaker import Thresholds
 from controller.core.budgets import FleetRules
 from controller.core.ports import Actuator, MetricsSource, Pool, View
+from controller.core.readings.asking import Reading, Wanted
+from controller.core.readings.sources import EndpointKind, Plan, Source
 from controller.core.types import Observation, ServiceSpec
 from controller.selectors.profiles import every_profile
 from controller.selectors.recordings import recorded_load
-from controller.services import simulated
+from controller.services import metrics_plan, simulated
 from controller.services.backtest_load import Sources
 from controller.simulator.engines import OpenEngines
 from controller.simulator.ports import SimulatedCluster, SimulatorSource
@@ -63,9 +72,38 @@ class EveryCluster:
 
 def metrics_source(
     kinds: Mapping[str, str], *, lend: OpenEngines = simulated.lend
-) -> EveryCluster:
-    """Return the source for all clusters, given the kind of each by slug."""
-    return EveryCluster({kind: build(lend) for kind, build in METRICS.items()}, kinds)
+) -> MetricsSource:
+    """Return the source for all clusters, given the kind of each by slug; at most five queries."""
+    clusters = EveryCluster({kind: build(lend) for kind, build in METRICS.items()}, kinds)
+    plan = metrics_plan.plan()
+    if not plan.uses and not plan.broken:
+        return clusters
+    counting = frozenset(slug for slug, kind in kinds.items() if kind == Cluster.Kind.RECORD)
+    terms = Terms(readers(plan), pace(), turn_of, counting)
+    return Measured(clusters, plan, metrics_plan.standings(), terms)
+
+
+def readers(plan: Plan) -> Mapping[EndpointKind, Reader]:
+    """Return who reads each kind of endpoint; what scrapes remember is read here, once."""
+    remembered = metrics_plan.marks(plan.sources.values())
+
+    def scrape(source: Source, wanted: Wanted, turn: Turn) -> Reading:
+        reading, marks = scraping.read(source, wanted, turn, remembered.get(source.name))
+        return replace(reading, marks=marks)
+
+    return {EndpointKind.PROMETHEUS: read_source, EndpointKind.SCRAPE: scrape}
+
+
+def pace() -> Pace:
+    """Return how often and over how long signals are sampled."""
+    samples = max(round(settings.WINDOW_S / settings.TICK_S), 2)
+    return Pace(settings.TICK_S, samples, settings.WINDOW_S)
+
+
+def turn_of(now_s: float, *, within_s: float | None = None) -> Turn:
+    """Return a look at endpoints that begins now and ends in time for the tick."""
+    until = time.monotonic() + (settings.OBSERVE_S if within_s is None else within_s)
+    return Turn(now_s, until, np.random.default_rng(), time.sleep)
 
 
 def fleet_rules() -> FleetRules:

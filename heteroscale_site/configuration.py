@@ -535,6 +535,15 @@ class Configuration:
         default="60",
         help="Length of the window that signals are computed over.",
     )
+    observe_s: int = _setting(
+        "HETEROSCALE_OBSERVE_S",
+        _seconds,
+        kind="seconds",
+        group="Control loop",
+        default="7",
+        help="Longest that a tick waits for its metrics; shorter than a tick. What has not "
+        "answered by then is missing.",
+    )
     removal_frac: float = _setting(
         "HETEROSCALE_REMOVAL_FRAC",
         _share,
@@ -800,6 +809,11 @@ def _check_together(configuration: Configuration) -> None:
         raise ConfigurationError(
             f"HETEROSCALE_LEASE_S: {configuration.lease_s} s is not longer than one tick of "
             f"{configuration.tick_s} s, write more than HETEROSCALE_TICK_S."
+        )
+    if configuration.observe_s >= configuration.tick_s:
+        raise ConfigurationError(
+            f"HETEROSCALE_OBSERVE_S: {configuration.observe_s} s is not shorter than one tick of "
+            f"{configuration.tick_s} s, write less than HETEROSCALE_TICK_S."
         )
     if configuration.max_age_s < configuration.tick_s:
         raise ConfigurationError(

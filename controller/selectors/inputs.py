@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from controller.core.types import SIGNALS, Quality
@@ -35,6 +35,7 @@ class Input:
     expected: int
     quality: str
     goal_s: float | None = None
+    source: str = ""
 
     @property
     def tone(self) -> str:
@@ -61,18 +62,7 @@ def that_mattered(inputs: Sequence[Input], driver: str, slo: Slo | None) -> tupl
 
 
 def _with_goal(row: Input, goal_s: float | None) -> Input:
-    return Input(
-        row.name,
-        row.label,
-        row.role,
-        row.value,
-        row.unit,
-        row.age_s,
-        row.reporting,
-        row.expected,
-        row.quality,
-        goal_s,
-    )
+    return replace(row, goal_s=goal_s)
 
 
 def _input(row: dict[str, Any]) -> Input:
@@ -87,4 +77,5 @@ def _input(row: dict[str, Any]) -> Input:
         reporting=int(row.get("reporting") or 0),
         expected=int(row.get("expected") or 0),
         quality=str(row.get("quality", "missing")),
+        source=str(row.get("source", "")),
     )

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
+import numpy as np
 from django.db import transaction
 
 from controller.core.breaker import Trip
@@ -33,6 +34,7 @@ from controller.models.clock import database_now
 from controller.services import (
     approval_rules,
     breakers,
+    endpoint_status,
     leadership,
     outside,
     proposing,
@@ -126,6 +128,7 @@ def record(page: Page, *, lease: Lease, slot: int) -> list[UUID]:
         _welcome(page)
         bulk.copy(Sample, SAMPLE_COLUMNS, _sample_rows(page))
         bulk.copy(PoolSample, POOL_COLUMNS, _pool_rows(page))
+        _note_endpoints(page)
         rows = _write_decisions(page, slot)
         # Proposals before statuses, as approving locks them: the other way round they deadlock.
         proposing.write(page.entries, rows, services=page.snapshot.services, now=page.now)
@@ -207,6 +210,13 @@ def _write_decisions(page: Page, slot: int) -> dict[str, tuple[int, int]]:
     return rows
 
 
+def _note_endpoints(page: Page) -> None:
+    outcomes = page.view.endpoints
+    jitters = np.random.default_rng().random(len(outcomes)).tolist()
+    spread = dict(zip(outcomes, jitters, strict=True))
+    endpoint_status.note(outcomes, page.view.marks, jitters=spread)
+
+
 def _longer(head: Head, entry: Entry, page: Page) -> tuple[object, ...]:
     decision = entry.decision
     return (
@@ -214,7 +224,7 @@ def _longer(head: Head, entry: Entry, page: Page) -> tuple[object, ...]:
         page.now,
         page.snapshot.inventory_version,
         decision.load,
-        inputs_of(decision.signals, decision.now_s),
+        inputs_of(decision, entry.told_by),
         steps_of(decision),
         forecast_of(decision),
         parts_of(decision),

@@ -2,8 +2,8 @@
 
 import math
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -64,7 +64,8 @@ class Entry:
 
     ``state`` is ``None`` when the cluster did not answer, ``spec`` when the configuration can't be
     read; ``breach`` is since when TTFT and TBT are over their goals [s]. ``placement`` is where a
-    change would go, ``None`` where nothing changes or nothing is placed.
+    change would go, ``None`` where nothing changes or nothing is placed. ``told_by`` are the
+    endpoints that signals were read from.
     """
 
     decision: Decision
@@ -73,6 +74,7 @@ class Entry:
     state: ServiceState | None
     breach: tuple[float | None, float | None] = (None, None)
     placement: PlainPlacement | None = None
+    told_by: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -110,10 +112,16 @@ def pool_row(pool: Pool, known: Snapshot, at: datetime) -> tuple[object, ...]:
     return (*place, pool.total, *(getattr(pool, part) for part in PARTS), pool.largest_free)
 
 
-def inputs_of(signals: Signals, now_s: float) -> list[dict[str, object]]:
-    """Return the inputs of a decision as its record keeps them (product: decision record)."""
+def inputs_of(
+    decision: Decision, told_by: Mapping[str, str] | None = None
+) -> list[dict[str, object]]:
+    """Return the inputs of a decision as its record keeps them (product: decision record).
+
+    ``told_by`` names the endpoints signals were read from; without it they are the cluster's own.
+    """
+    signals, now_s, sources = decision.signals, decision.now_s, told_by or {}
     roles = {kind.name: kind.role for kind in SIGNALS}
-    return [
+    found: list[dict[str, object]] = [
         {
             "name": name,
             "role": str(roles[name]),
@@ -128,6 +136,10 @@ def inputs_of(signals: Signals, now_s: float) -> list[dict[str, object]]:
         }
         for name, signal in signals.items()
     ]
+    for each in found:
+        if source := sources.get(str(each["name"])):
+            each["source"] = source
+    return found
 
 
 def steps_of(decision: Decision) -> list[dict[str, object]]:
@@ -203,7 +215,7 @@ def decision_row(
         mode=decision.mode,
         policy_revision=decision.policy_version,
         inventory_version=known.inventory_version,
-        inputs=inputs_of(decision.signals, decision.now_s),
+        inputs=inputs_of(decision, entry.told_by),
         driver=decision.driver,
         load=decision.load,
         current_prefill=decision.current.prefill,

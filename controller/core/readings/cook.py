@@ -196,16 +196,16 @@ def windows(  # noqa: PLR0913, PLR0917 - the axes of its arrays, and what they h
     """Return the window of each service.
 
     Leaves are at ``times_s`` ``(T,)``, which are ``step_s`` apart; ``expected`` ``(S, 2)`` or
-    ``(S, 2, T)`` are the instances of each role that should report. A value belongs to the time
-    within whose step its newest sample was taken, so that one which stays gets old and counts
-    once; one from the future is none. Of ``partial`` leaves series are known to be missing.
+    ``(S, 2, T)`` are the instances of each role that should report. A value counts once,
+    where its newest sample first appears, so that one which stays gets old; one from the future is
+    none. Of ``partial`` leaves series are known to be missing.
     """
     shape = (len(choices), times_s.size)
     cooked = figures(choices, leaves, [kind.name for kind in SIGNALS], times_s.size)
     tables = [cooked[kind.name] for kind in SIGNALS]
     values = np.stack([table.values for table in tables], axis=1)
     at_s = np.stack([table.at_s for table in tables], axis=1)
-    present = at_s > times_s - step_s
+    present = _counted(at_s, times_s, step_s)
     values = np.where(at_s > times_s + FUTURE_SLACK_S, np.nan, values)
     due = np.broadcast_to(expected.reshape(*expected.shape[:2], -1), (shape[0], 2, shape[1]))
     heard = np.stack([table.reporting for table in tables], axis=1)
@@ -228,6 +228,19 @@ def windows(  # noqa: PLR0913, PLR0917 - the axes of its arrays, and what they h
         )
         for row in range(shape[0])
     ]
+
+
+def _counted(at_s: Floats, times_s: Floats, step_s: float) -> Flags:
+    """Return where values count: those taken within their step, or since the time before.
+
+    Samples that always come late are old, and there; so is one that was the last.
+    """
+    came: Flags = at_s > times_s - step_s
+    came[..., 1:] |= at_s[..., 1:] > at_s[..., :-1]
+    there = ~np.isnan(at_s)
+    first = there & (np.cumsum(there, axis=-1) == 1)
+    alone: Flags = first & ~came.any(axis=-1, keepdims=True)
+    return came | alone
 
 
 def _partly(choices: Sequence[Recipes], partial: frozenset[Leaf]) -> list[Flags]:
