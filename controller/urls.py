@@ -38,6 +38,7 @@ from controller.views import (
     setup,
     sign_in,
     signals,
+    simulator,
     sources,
     strip,
     suggestions,
@@ -187,4 +188,6 @@ urlpatterns = [
     path("healthz", system.healthz, name="healthz"),
     path("readyz", system.readyz, name="readyz"),
     path("metrics", system.metrics, name="metrics"),
+    path("simulator/targets", simulator.targets, name="simulator-targets"),
+    path("simulator/metrics/<str:name>/", simulator.metrics, name="simulator-metrics"),
 ]

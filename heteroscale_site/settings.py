@@ -199,7 +199,7 @@ if CONFIGURATION.secure:
     CSRF_COOKIE_SECURE = True
     SECURE_SSL_REDIRECT = True
     # Probes come from inside and speak HTTP.
-    SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
+    SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$", r"^simulator/"]
     SECURE_HSTS_SECONDS = 365 * 24 * 3600
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     SECURE_HSTS_PRELOAD = True

@@ -11,13 +11,20 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from controller import models as controller
-from controller.services import audit
+from controller.services import audit, simulated
 from inventory import models as inventory
 from tests import factories
 from tests.backtests import make_backtest, make_trace
 from tests.services.people import waiting
 
-PLAYED = {"prefill_profile": "p", "decode_profile": "d", "load": {}}
+PROFILE = "qwen3-32b-fp8/h800"
+LOAD = {"name": "steady", "seed": 1, "low_rps": 1.0, "peak_rps": 1.0}
+LENGTHS = {"input_tokens": 800, "output_tokens": 200}
+PLAYED = {
+    "prefill_profile": PROFILE,
+    "decode_profile": PROFILE,
+    "load": {**LOAD, **LENGTHS},
+}
 COUNTS = {"from_prefill": 2, "from_decode": 4, "to_prefill": 2, "to_decode": 5}
 
 
@@ -43,6 +50,7 @@ class Everything:
     trace: controller.Trace
     source: inventory.MetricsEndpoint
     tries: controller.SignInTries
+    simulated: str
 
 
 def make_everything(user: User) -> Everything:
@@ -97,6 +105,7 @@ def make_everything(user: User) -> Everything:
         tries=controller.SignInTries.objects.create(
             key="0" * 64, kind="address", address="10.0.0.9", failures=5, last_at=now
         ),
+        simulated=_playing(service),
     )
 
 
@@ -137,6 +146,14 @@ def _configuration(service: inventory.Service) -> None:
     controller.SimulatedService.objects.create(
         service=service, initial_prefill=1, initial_decode=1, **PLAYED
     )
+
+
+def _playing(service: inventory.Service) -> str:
+    """Let the simulated fleet begin; returns one of its instances."""
+    fleet = controller.SimulatedFleet.objects.get(pk=1)
+    engines = simulated.restore(fleet, timezone.now().timestamp())
+    simulated.keep(fleet, engines)
+    return engines.world.exported(service.slug)[0].name
 
 
 def _memory(service: inventory.Service, node: inventory.Node) -> None:

@@ -15,11 +15,14 @@ from controller.simulator.engines import Engines, Receipt
 from controller.simulator.model import NodeSpec, NodeState, ServiceModel
 from controller.simulator.profiles import PROFILES
 from controller.simulator.workload import Generator, Workload, read_trace
-from controller.simulator.world import World
+from controller.simulator.world import Setup, World
 from inventory.models import Node
 
 PAUSED_AFTER_S = 120.0
 """A longer gap than this means the product was off; the engines rested meanwhile."""
+
+METERED = Setup(metered=True)
+"""Whoever scrapes the instances reads on where the row was kept."""
 
 
 @contextmanager
@@ -47,10 +50,12 @@ def lend(now_s: float) -> Iterator[Engines]:
 def restore(fleet: SimulatedFleet, now_s: float) -> Engines:
     """Return the engines of the row at the time they were kept; new ones start at ``now_s``."""
     services, nodes = service_models(fleet), node_specs()
+    seed, speed = fleet.seed, fleet.speed
     if fleet.state is None:
-        world = World(services, nodes, start_s=now_s, seed=fleet.seed, speed=fleet.speed)
+        world = World(services, nodes, start_s=now_s, seed=seed, speed=speed, setup=METERED)
         return Engines(world)
-    world = World.restore(services, nodes, bytes(fleet.state), seed=fleet.seed, speed=fleet.speed)
+    state = bytes(fleet.state)
+    world = World.restore(services, nodes, state, seed=seed, speed=speed, setup=METERED)
     receipts = {
         key: Receipt(given["action"], given["epoch"]) for key, given in fleet.receipts.items()
     }

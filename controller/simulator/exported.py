@@ -39,6 +39,8 @@ class Exported:
 
     name: str
     key: str
+    cluster: str
+    model: str
     role: Role
     group: str
     node: str
@@ -74,6 +76,8 @@ def exported(
                 Exported(
                     each.name,
                     service.key,
+                    service.cluster,
+                    service.profile(role).model,
                     role,
                     each.group,
                     ",".join(each.nodes),

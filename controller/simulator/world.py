@@ -702,6 +702,9 @@ class World:
                 self._fleet.add(service, header["run_s"])
         self._take_over(header, arrays)
         self._count_instances(self._row)
+        if self._meters and self.speed != header["speed"]:
+            # Whoever reads on has seen counts of the other load.
+            self._meters.restart()
 
     def _clock(self, header: Header, service: ServiceModel) -> LoadClock:
         stamp = header["services"].get(service.key)

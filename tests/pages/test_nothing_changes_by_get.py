@@ -63,6 +63,7 @@ def keys_of(route: str, here: Everything, user: User) -> Keys:
         "me/sessions/": {"handle": "a-session"},
         "people/": {"name": user.username},
         "people/doors/": {"key": here.tries.key},
+        "simulator/metrics/": {"name": here.simulated},
     }
     fitting = [prefix for prefix in prefixes if route.startswith(prefix)]
     return prefixes[max(fitting, key=len)] if fitting else {}
