@@ -15,8 +15,8 @@ from controller.core.readings.choosing import SIGNAL_NAMES, Asked, asked, recipe
 from controller.core.readings.cook import Recipes, windows
 from controller.core.readings.counting import counted_state, expected_of
 from controller.core.readings.merging import merged, newest_s, since
-from controller.core.readings.presets import leaves_of
-from controller.core.readings.recipe import Leaf
+from controller.core.readings.presets import terms_of
+from controller.core.readings.recipe import Term
 from controller.core.readings.sources import EndpointKind, Plan, Source
 from controller.core.readings.standing import Answering, Outcome, Standing
 from controller.core.readings.tables import Answer, Leaves
@@ -155,8 +155,9 @@ class Measured:
         scope = Scope(tuple(wanted.services.values()), self._terms.pace.over_s(source))
         attach = dict.fromkeys(wanted.leaves, source.attach)
         grid = self._terms.pace.grid(turn.now_s)
+        asking = Wanted(attach, scope, grid, wanted.written_for)
         try:
-            return self._terms.readers[source.kind](source, Wanted(attach, scope, grid), turn)
+            return self._terms.readers[source.kind](source, asking, turn)
         except Exception as fault:  # noqa: BLE001 - one endpoint must not stop the others (S24)
             return Reading({}, told=(f"It can't be read: {type(fault).__name__}: {fault}",))
 
@@ -193,7 +194,7 @@ class Measured:
         """Return the leaves of all endpoints with a row for each of the services."""
         rows = {key: row for row, key in enumerate(keys)}
         shape = (len(keys), grid.samples)
-        made: dict[Leaf, Answer] = {}
+        made: dict[Term, Answer] = {}
         for name, reading in look.readings.items():
             theirs = [rows[key] for key in look.asked[name].services]
             standing = self._standings.get(name)
@@ -224,7 +225,7 @@ class Measured:
 def sources_of(recipes: Recipes) -> Mapping[str, str]:
     """Return the endpoints that tell each figure, the first that has it counts."""
     return {
-        name: ", ".join(dict.fromkeys(leaf.source for leaf in leaves_of((recipe,))))
+        name: ", ".join(dict.fromkeys(leaf.source for leaf in terms_of((recipe,))))
         for name, recipe in recipes.items()
     }
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from controller.adapters.exposition import ExpositionError, read_exposition
-from controller.core.readings.cook import WHOLE, cook
+from controller.core.readings.cook import cook
 from controller.core.readings.presets import KINDS, PRESETS, leaves_of, recipes_of
 from controller.core.readings.recipe import Preset, Recipe, Speaker
 from controller.core.readings.scrapes import (
@@ -23,7 +23,7 @@ from controller.core.readings.scrapes import (
     renamed,
     told_role,
 )
-from controller.core.readings.tables import Table
+from controller.core.readings.tables import WHOLE, Table
 from controller.core.signals import plausible
 from controller.core.types import Quality, Role, SignalKind
 from controller.management.answering import AnswerError

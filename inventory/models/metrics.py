@@ -1,15 +1,12 @@
 """Where signals are measured: endpoints, which services read from them, and by what queries."""
 
-from typing import Final
-
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from controller.core.readings.sources import EndpointKind
+from controller.core.readings.written import LONGEST_QUERY
 from inventory.models.base import Record
 from inventory.models.services import Service
-
-LONGEST_QUERY: Final = 4000
 
 
 class MetricsEndpoint(Record):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from controller.core.readings.attach import Attach
-from controller.core.readings.recipe import Leaf
+from controller.core.readings.recipe import Leaf, Term, Written
 from controller.core.readings.tables import Leaves
 from controller.core.types import Floats
 
@@ -46,11 +46,20 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to read: leaves and where their service is known from, the services, the grid."""
+    """What to read: leaves and where their service is known from, the services, the grid.
 
-    leaves: Mapping[Leaf, Attach]
+    A written query is asked for the services of ``written_for`` alone, for all if it isn't there.
+    """
+
+    leaves: Mapping[Term, Attach]
     scope: Scope
     grid: Grid
+    written_for: Mapping[Written, Collection[str]] = field(default_factory=dict)
+
+    @property
+    def metrics(self) -> Mapping[Leaf, Attach]:
+        """The leaves that are metrics."""
+        return {each: by for each, by in self.leaves.items() if isinstance(each, Leaf)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +72,6 @@ class Reading:
     """
 
     leaves: Leaves
-    partial: frozenset[Leaf] = frozenset()
+    partial: frozenset[Term] = frozenset()
     told: tuple[str, ...] = ()
     marks: bytes = field(default=b"", repr=False)

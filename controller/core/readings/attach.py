@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from controller.core.types import ROLES, Role
+
+INFO: Final = "heteroscale_instance_info"
+"""The series by which this controller tells which pods are instances of which service."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from controller.core.readings.presets import leaves_of
+from controller.core.readings.presets import terms_of
 from controller.core.readings.recipe import (
     First,
     Leaf,
@@ -16,16 +16,23 @@ from controller.core.readings.recipe import (
     Plus,
     Quantile,
     Recipe,
+    Term,
     Times,
+    Written,
 )
-from controller.core.readings.tables import NOWHERE, Answer, Buckets, Leaves, Table, nothing
+from controller.core.readings.tables import (
+    NOWHERE,
+    WHOLE,
+    Answer,
+    Buckets,
+    Leaves,
+    Table,
+    nothing,
+)
 from controller.core.signals import FUTURE_SLACK_S
 from controller.core.types import ROLE_INDEX, ROLES, SIGNALS, Counts, Flags, Floats, Window
 
 Recipes = Mapping[str, Recipe]
-
-WHOLE: Final = int(np.iinfo(np.int64).max)
-"""Instances behind what a frontend says: it speaks for all of them."""
 
 
 def cook(recipe: Recipe, leaves: Leaves, shape: tuple[int, int]) -> Table:
@@ -41,7 +48,7 @@ def cook(recipe: Recipe, leaves: Leaves, shape: tuple[int, int]) -> Table:
 
 def _cooked(recipe: Recipe, leaves: Leaves, shape: tuple[int, int]) -> Table:  # noqa: PLR0911 - one for each form
     match recipe:
-        case Leaf():
+        case Leaf() | Written():
             return _leaf(recipe, leaves.get(recipe), shape)
         case Mean(total, count):
             over, under = (_leaf(leaf, leaves.get(leaf), shape) for leaf in (total, count))
@@ -60,14 +67,14 @@ def _cooked(recipe: Recipe, leaves: Leaves, shape: tuple[int, int]) -> Table:  #
             return _first([_cooked(one, leaves, shape) for one in of])
 
 
-def _leaf(leaf: Leaf, answer: Answer | None, shape: tuple[int, int]) -> Table:
+def _leaf(leaf: Term, answer: Answer | None, shape: tuple[int, int]) -> Table:
     if not isinstance(answer, Table):
         return nothing(shape)
     return Table(answer.values, answer.at_s, _speaking(leaf, answer))
 
 
-def _speaking(leaf: Leaf, answer: Answer) -> Counts:
-    if leaf.role is not None:
+def _speaking(leaf: Term, answer: Answer) -> Counts:
+    if leaf.role is not None or isinstance(leaf, Written):
         return answer.reporting
     return np.where(answer.reporting > 0, WHOLE, 0)
 
@@ -165,7 +172,7 @@ def _figure(
         recipe = known[key]
         theirs = {
             leaf: _rows(leaves[leaf], rows, len(choices))
-            for leaf in leaves_of((recipe,))
+            for leaf in terms_of((recipe,))
             if leaf in leaves
         }
         table = cook(recipe, theirs, (len(rows), samples))
@@ -191,7 +198,7 @@ def windows(  # noqa: PLR0913, PLR0917 - the axes of its arrays, and what they h
     expected: Counts,
     times_s: Floats,
     step_s: float,
-    partial: Collection[Leaf] = (),
+    partial: Collection[Term] = (),
 ) -> list[Window]:
     """Return the window of each service.
 
@@ -243,7 +250,7 @@ def _counted(at_s: Floats, times_s: Floats, step_s: float) -> Flags:
     return came | alone
 
 
-def _partly(choices: Sequence[Recipes], partial: frozenset[Leaf]) -> list[Flags]:
+def _partly(choices: Sequence[Recipes], partial: frozenset[Term]) -> list[Flags]:
     """Return, of each service, the signals that rest on partial leaves; nothing without any."""
     if not partial:
         return []
@@ -253,7 +260,7 @@ def _partly(choices: Sequence[Recipes], partial: frozenset[Leaf]) -> list[Flags]
         if recipe is None:
             return False
         if id(recipe) not in known:
-            known[id(recipe)] = not partial.isdisjoint(leaves_of((recipe,)))
+            known[id(recipe)] = not partial.isdisjoint(terms_of((recipe,)))
         return known[id(recipe)]
 
     return [np.array([rests(choice.get(kind.name)) for kind in SIGNALS]) for choice in choices]

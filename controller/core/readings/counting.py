@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from controller.core.readings.choosing import UP
+from controller.core.readings.recipe import Leaf
 from controller.core.readings.tables import Answer, Leaves, Table
 from controller.core.types import (
     ROLE_INDEX,
@@ -85,5 +86,8 @@ def _counts(leaves: Leaves, role: Role) -> list[Table]:
     return [
         answer
         for leaf, answer in leaves.items()
-        if isinstance(answer, Table) and leaf.names == names and leaf.role is role
+        if isinstance(answer, Table)
+        and isinstance(leaf, Leaf)
+        and leaf.names == names
+        and leaf.role is role
     ]

@@ -12,15 +12,17 @@ from controller.core.readings.recipe import (
     Plus,
     Quantile,
     Recipe,
+    Term,
     Times,
+    Written,
 )
 
 
 def recipe_text(recipe: Recipe) -> str:  # noqa: PLR0911 - one for each form
     """Return a recipe in one line, metrics in backquotes; rates are marked as such."""
     match recipe:
-        case Leaf():
-            return _leaf_text(recipe)
+        case Leaf() | Written():
+            return _term_text(recipe)
         case Mean(total, count):
             return f"{_leaf_text(total)} ÷ {_leaf_text(count)}"
         case Quantile(q, buckets):
@@ -33,6 +35,10 @@ def recipe_text(recipe: Recipe) -> str:  # noqa: PLR0911 - one for each form
             return f"({recipe_text(inner)}) × {factor:g}"
         case First(of):
             return "; else ".join(recipe_text(one) for one in of)
+
+
+def _term_text(term: Term) -> str:
+    return _leaf_text(term) if isinstance(term, Leaf) else f"`{' '.join(term.text.split())}`"
 
 
 def _leaf_text(leaf: Leaf) -> str:

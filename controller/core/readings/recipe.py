@@ -64,6 +64,25 @@ class Leaf:
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """A figure by an expression of the operator's own, which an endpoint alone can answer.
+
+    ``text`` is PromQL with the placeholders ``$service`` and ``$window``.
+    """
+
+    text: str
+    source: str = ""
+
+    @property
+    def role(self) -> None:
+        """Say that of no role it is known by itself: the expression tells what it reads."""
+
+
+Term = Leaf | Written
+"""What a source answers."""
+
+
+@dataclass(frozen=True, slots=True)
 class Mean:
     """A total over a count, both as rates: the mean of what a histogram or a summary counted."""
 
@@ -109,7 +128,7 @@ class First:
     of: tuple[Recipe, ...]
 
 
-Recipe = Leaf | Mean | Quantile | Less | Plus | Times | First
+Recipe = Leaf | Written | Mean | Quantile | Less | Plus | Times | First
 
 
 class Speaker(StrEnum):
@@ -138,9 +157,9 @@ class Preset:
 
 
 def placed(recipe: Recipe, source: str) -> Recipe:  # noqa: PLR0911 - one for each form
-    """Return the same recipe, of which every leaf is answered by one endpoint."""
+    """Return the same recipe, of which every term is answered by one endpoint."""
     match recipe:
-        case Leaf():
+        case Leaf() | Written():
             return replace(recipe, source=source)
         case Mean(total, count):
             return Mean(replace(total, source=source), replace(count, source=source))

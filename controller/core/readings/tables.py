@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from controller.core.readings.recipe import Leaf
+from controller.core.readings.recipe import Term
 from controller.core.types import Counts, Flags, Floats
 
 
@@ -46,8 +46,11 @@ class Buckets:
 
 
 Answer = Table | Buckets
-Leaves = Mapping[Leaf, Answer]
+Leaves = Mapping[Term, Answer]
 Numbers = TypeVar("Numbers", Floats, Counts)
+
+WHOLE: Final = int(np.iinfo(np.int64).max)
+"""Instances behind what a frontend says: it speaks for all of them."""
 
 NOWHERE: Final = float("nan")
 """The time of a value that is not there."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from controller.adapters.metrics.prometheus.parts import FIGURE, joined
 from controller.adapters.metrics.prometheus.promql import (
     Ask,
     AttachError,
     Form,
-    joined,
     literal,
     query,
     quoted,
@@ -122,7 +122,7 @@ def test_of_an_exporter_the_owner_is_the_instance_and_blanks_are_none() -> None:
 
 
 def test_several_are_one_query_in_halves() -> None:
-    text = joined([Ask(PLAIN, ByLabels(), form) for form in Form], Scope(["chat"], 60))
+    text = joined([Ask(PLAIN, ByLabels(), form) for form in FIGURE], Scope(["chat"], 60))
     assert text.startswith("(label_replace(sum by (service) (max by")
     assert [text.count(f'"heteroscale_leaf", "{at}", "", "")') for at in range(4)] == [1, 1, 1, 0]
     assert text.count(" or (label_replace(") == 1

@@ -11,10 +11,12 @@ from typing import Final
 import numpy as np
 
 from controller.adapters.metrics.prometheus.client import Answer
-from controller.adapters.metrics.prometheus.promql import BOUND, LEAF, Ask, Form
+from controller.adapters.metrics.prometheus.expressions import WrittenAsk
+from controller.adapters.metrics.prometheus.parts import FIGURE, LEAF, Part, called
+from controller.adapters.metrics.prometheus.promql import BOUND, Form
 from controller.core.readings.asking import Reading, Wanted
-from controller.core.readings.recipe import Kind, Leaf
-from controller.core.readings.tables import Buckets, Table
+from controller.core.readings.recipe import Kind, Leaf, Term, Written
+from controller.core.readings.tables import WHOLE, Buckets, Table
 from controller.core.types import Flags, Floats
 
 MOST_BOUNDS: Final = 256
@@ -66,30 +68,37 @@ class Filling:
         self._wanted = wanted
         self._shape = (len(wanted.scope.services), wanted.grid.samples)
         self._position = {name: at for at, name in enumerate(wanted.scope.services)}
-        self._rows: dict[tuple[Leaf, Form], _Rows] = {}
-        self._partial: set[Leaf] = set()
+        self._rows: dict[tuple[Term, Form], _Rows] = {}
+        self._partial: set[Term] = set()
+        self._unanswered: set[tuple[Written, str]] = set()
         self._told: dict[str, None] = {}
 
-    def take(self, asks: Sequence[Ask], answer: Answer | str) -> None:
+    def take(self, asks: Sequence[Part], answer: Answer | str) -> None:
         """Take the answer to one request, or a sentence why there is none."""
         if isinstance(answer, str):
             self._told[answer] = None
+            self._unanswered.update(
+                (each.term, each.service) for each in asks if isinstance(each, WrittenAsk)
+            )
             return
         self._told.update(dict.fromkeys(answer.told))
         if answer.partial:
-            self._partial.update(each.leaf for each in asks)
+            self._partial.update(each.term for each in asks)
         for each in asks:
-            self._rows[each.leaf, each.form] = _Rows(self._shape)
+            self._rows.setdefault((each.term, each.form), _Rows(self._shape))
         for series in answer.result:
             self._series(asks, series)
 
     def reading(self) -> Reading:
         """Return what was taken."""
-        made = {leaf: self._made(leaf) for leaf in self._wanted.leaves}
+        made = {
+            term: self._answered(term) if isinstance(term, Written) else self._made(term)
+            for term in self._wanted.leaves
+        }
         leaves = {leaf: table for leaf, table in made.items() if table is not None}
         return Reading(leaves, frozenset(self._partial), tuple(self._told))
 
-    def _series(self, asks: Sequence[Ask], series: object) -> None:
+    def _series(self, asks: Sequence[Part], series: object) -> None:
         """Take one series; one that was not asked for, or of another form, is left."""
         match series:
             case {"metric": {**labels}, "values": [*points]}:
@@ -100,16 +109,24 @@ class Filling:
         if not (at.isascii() and at.isdigit() and len(at) <= MOST_DIGITS and int(at) < len(asks)):
             return
         ask = asks[int(at)]
-        service = self._position.get(told.get(ask.attach.service, ""))
+        service = self._position.get(_service(ask, told))
         bound = number(told.get(BOUND)) if ask.bounds else math.inf
         if service is None or math.isnan(bound):
             return
-        rows = self._rows[ask.leaf, ask.form]
+        rows = self._rows[ask.term, ask.form]
         if bound not in rows.values and len(rows.values) >= MOST_BOUNDS:
-            self._told[f"{ask.leaf.names[0]} has more than {MOST_BOUNDS} buckets."] = None
+            self._told[f"{called(ask)} has more than {MOST_BOUNDS} buckets."] = None
             return
         values, there = rows.of(bound)
         self._points(points, values[service], there[service])
+
+        if ask.form is Form.MANY and isinstance(ask, WrittenAsk):
+            self._tell_many(ask, int(np.nanmax(rows.told(bound)[service], initial=0.0)))
+
+    def _tell_many(self, ask: WrittenAsk, most: int) -> None:
+        if most:
+            self._unanswered.add((ask.written, ask.service))
+            self._told[f"{called(ask)} gives {most} series: wrap it in sum(…) or max(…)."] = None
 
     def _points(self, points: Sequence[object], values: Floats, there: Flags) -> None:
         grid = self._wanted.grid
@@ -126,7 +143,7 @@ class Filling:
 
     def _made(self, leaf: Leaf) -> Table | Buckets | None:
         """Return a leaf of which all was answered; a value without a time is none."""
-        values, newest, reporting = (self._rows.get((leaf, form)) for form in Form)
+        values, newest, reporting = (self._rows.get((leaf, form)) for form in FIGURE)
         if values is None or newest is None or reporting is None:
             return None
         stamps = np.where(values.of(math.inf)[1], newest.told(math.inf), np.nan)
@@ -135,3 +152,24 @@ class Filling:
             le, rates = values.stacked()
             return Buckets(le, rates, stamps, counts)
         return Table(values.told(math.inf), stamps, counts)
+
+    def _answered(self, written: Written) -> Table | None:
+        """Return a written query's figures where all that was asked of a service was answered."""
+        values, newest = (self._rows.get((written, form)) for form in (Form.VALUES, Form.NEWEST))
+        if values is None or newest is None:
+            return None
+        stamps = np.where(values.of(math.inf)[1], newest.told(math.inf), np.nan)
+        stamps[[self._position[name] for term, name in self._unanswered if term == written]] = (
+            np.nan
+        )
+        if np.isnan(stamps).all():
+            return None
+        reporting = self._rows.get((written, Form.REPORTING))
+        counts = np.where(np.isnan(stamps), 0, WHOLE)
+        if reporting is not None:
+            counts = np.nan_to_num(reporting.told(math.inf)).astype(np.int64)
+        return Table(values.told(math.inf), stamps, counts)
+
+
+def _service(ask: Part, told: Mapping[object, str]) -> str:
+    return ask.service if isinstance(ask, WrittenAsk) else told.get(ask.attach.service, "")

@@ -10,17 +10,14 @@ from enum import StrEnum
 from typing import Final
 
 from controller.core.readings.asking import Scope
-from controller.core.readings.attach import Attach, ByInfo, ByLabels, ByPod
+from controller.core.readings.attach import INFO, Attach, ByInfo, ByLabels, ByPod
 from controller.core.readings.recipe import Fold, Kind, Leaf
 from controller.core.types import Role
 
-LEAF: Final = "heteroscale_leaf"
-"""The label that tells to which part of a request a series of its answer belongs."""
 BOUND: Final = "le"
 NAME: Final = "heteroscale_name"
 OWNER: Final = "heteroscale_owner"
 OWNER_NAMESPACE: Final = "heteroscale_owner_namespace"
-INFO: Final = "heteroscale_instance_info"
 MOST_NAMED: Final = 200
 """Services named one by one; beyond, an alternation costs the server more than it saves."""
 _LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
@@ -34,11 +31,13 @@ class AttachError(ValueError):
 
 
 class Form(StrEnum):
-    """What is asked about a leaf."""
+    """What is asked about a term: the last two of written queries, and for a person to see."""
 
     VALUES = "values"
     NEWEST = "newest"
     REPORTING = "reporting"
+    MANY = "many"
+    WHO = "who"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +47,11 @@ class Ask:
     leaf: Leaf
     attach: Attach
     form: Form
+
+    @property
+    def term(self) -> Leaf:
+        """What it is a part of."""
+        return self.leaf
 
     @property
     def instance(self) -> tuple[str, ...]:
@@ -68,37 +72,16 @@ class Ask:
         return self.form is Form.VALUES and self.leaf.kind is Kind.BUCKETS
 
 
-def joined(asks: Sequence[Ask], scope: Scope) -> str:
-    """Return one query for all of them; the label ``LEAF`` is the position of each.
-
-    Raises :class:`AttachError`.
-    """
-    return _united(
-        [
-            f'label_replace({query(ask, scope)}, "{LEAF}", "{at}", "", "")'
-            for at, ask in enumerate(asks)
-        ]
-    )
-
-
-def _united(parts: Sequence[str]) -> str:
-    """Unite in halves: in a row, the server would look at the first series with every part."""
-    if len(parts) == 1:
-        return parts[0]
-    half = len(parts) // 2
-    return f"({_united(parts[:half])} or {_united(parts[half:])})"
-
-
 def query(ask: Ask, scope: Scope) -> str:
     """Return the query of one form of one leaf, a series for each service and bound.
 
     Values are rates of each series, or gauges, the same of two scrapes of one instance counted
     once, then folded over what is apart in an instance, then over instances. Reporting are
-    instances with a rate and no restart, or a gauge, within the window. Raises
-    :class:`AttachError`.
+    instances with a rate and no restart, or a gauge, within the window; who they are is a series
+    for each. Raises :class:`AttachError`.
     """
     leaf, attach = ask.leaf, ask.attach
-    one = _listed(ask.instance)
+    one = listed(ask.instance)
     if ask.form is Form.VALUES:
         return _values(ask, scope, one)
     stamps = _first_of(
@@ -110,9 +93,14 @@ def query(ask: Ask, scope: Scope) -> str:
     )
     if ask.form is Form.NEWEST:
         return f"max by ({attach.service}) ({stamps})"
-    if leaf.kind is Kind.GAUGE:
+    who = _who(ask, scope, one, stamps)
+    return who if ask.form is Form.WHO else f"count by ({attach.service}) ({who})"
+
+
+def _who(ask: Ask, scope: Scope, one: str, stamps: str) -> str:
+    if ask.leaf.kind is Kind.GAUGE:
         # A gauge is answered for minutes after its last sample; who is that old reports no more.
-        return f"count by ({attach.service}) (({stamps}) > time() - {scope.over_s})"
+        return f"({stamps}) > time() - {scope.over_s}"
     rates, resets = (
         " or ".join(
             f"group by ({one}) ({_placed(ask, form.format(f'{each}[{scope.over_s}s]'), scope)})"
@@ -121,21 +109,21 @@ def query(ask: Ask, scope: Scope) -> str:
         for form in ("rate({})", "(resets({}) > 0)")
     )
     # What an instance did before a restart is not all in its rate: it is not heard of (M11).
-    return f"count by ({attach.service}) (({rates}) unless ({resets}))"
+    return f"({rates}) unless ({resets})"
 
 
 def _values(ask: Ask, scope: Scope, one: str) -> str:
     leaf, attach = ask.leaf, ask.attach
     bound = (BOUND,) if leaf.kind is Kind.BUCKETS else ()
-    apart = _listed((*ask.instance, *leaf.apart, *bound))
-    total = f"{leaf.over} by ({_listed((attach.service, *bound))})"
+    apart = listed((*ask.instance, *leaf.apart, *bound))
+    total = f"{leaf.over} by ({listed((attach.service, *bound))})"
     each = [_placed(ask, _taken(leaf, name, scope), scope) for name in _selectors(ask, scope)]
     if bound and len(each) > 1:
         return _total_of_first(ask, scope, each, (total, f"max by ({apart})"))
     found = _first_of((f"max by ({apart}) ({series})" for series in each), one)
     # Sums of sums and maxima of maxima need no step between; means of means are not the mean.
     if leaf.apart and (leaf.within is not leaf.over or leaf.over is Fold.MEAN):
-        found = f"{leaf.within} by ({_listed((*ask.instance, *bound))}) ({found})"
+        found = f"{leaf.within} by ({listed((*ask.instance, *bound))}) ({found})"
     return f"{total} ({found})"
 
 
@@ -150,7 +138,7 @@ def _total_of_first(ask: Ask, scope: Scope, each: Sequence[str], folds: tuple[st
     parts = [f"{total} ({once} ({each[0]}))"]
     for at in range(1, len(each)):
         earlier = " or ".join(wholes[:at])
-        other = f"{each[at]} unless on ({_listed(ask.instance)}) ({earlier})"
+        other = f"{each[at]} unless on ({listed(ask.instance)}) ({earlier})"
         parts.append(f'label_replace({total} ({once} ({other})), "{NAME}", "{at}", "", "")')
     return f"{total} ({' or '.join(parts)})"
 
@@ -215,13 +203,13 @@ def _placed(ask: Ask, series: str, scope: Scope) -> str:
     """Return the series with labels that name their service, and their owner if it is another."""
     # The first owner that is there counts: it is written last.
     for name in reversed(ask.leaf.owner):
-        series = _copied(series, OWNER, name)
-        series = _copied(series, OWNER_NAMESPACE, name.replace("pod", "namespace"))
+        series = copied(series, OWNER, name)
+        series = copied(series, OWNER_NAMESPACE, name.replace("pod", "namespace"))
     match ask.attach:
         case ByLabels():
             return series
         case ByInfo():
-            joins = f"on ({_listed(ask.pod)}) group_left (service)"
+            joins = f"on ({listed(ask.pod)}) group_left (service)"
             return f"{series} * {joins} {_info(ask, scope)}"
         case ByPod() as attach:
             for each in _patterns(attach, ask.leaf.role):
@@ -233,7 +221,8 @@ def _placed(ask: Ask, series: str, scope: Scope) -> str:
             return series
 
 
-def _copied(series: str, to: str, name: str) -> str:
+def copied(series: str, to: str, name: str) -> str:
+    """Return series with a label that has what another one says. Raises :class:`AttachError`."""
     return f'label_replace({series}, "{to}", "$1", "{_label(name)}", "(.+)")'
 
 
@@ -243,8 +232,8 @@ def _info(ask: Ask, scope: Scope) -> str:
     found = f"{INFO}{{{_named('service', scope)}{role}}}"
     for theirs, ours in zip(ask.pod, ("namespace", "pod"), strict=True):
         if theirs != ours:
-            found = _copied(found, theirs, ours)
-    on = _listed(ask.pod)
+            found = copied(found, theirs, ours)
+    on = listed(ask.pod)
     return f"topk by ({on}) (1, group by ({on},service) ({found}))"
 
 
@@ -275,7 +264,8 @@ def literal(text: str) -> str:
     return _SPECIAL.sub(r"\\\g<0>", text)
 
 
-def _listed(labels: Sequence[str]) -> str:
+def listed(labels: Sequence[str]) -> str:
+    """Return names of labels as a list. Raises :class:`AttachError`."""
     return ",".join(map(_label, labels))
 
 

@@ -15,15 +15,18 @@ from controller.adapters.metrics.prometheus.client import (
     ask,
 )
 from controller.adapters.metrics.prometheus.filling import Filling
-from controller.adapters.metrics.prometheus.promql import Ask, AttachError, Form, joined
+from controller.adapters.metrics.prometheus.parts import (
+    Part,
+    called,
+    joined,
+    parts_of,
+    requests_of,
+)
+from controller.adapters.metrics.prometheus.promql import AttachError
 from controller.adapters.turn import Turn
 from controller.core.readings.asking import Reading, Wanted
-from controller.core.readings.attach import Attach
-from controller.core.readings.recipe import Leaf
+from controller.core.readings.written import WrittenError
 
-MOST_WEIGHT: Final = 24
-"""Parts of one request; the buckets of a histogram, many times as many series, are one alone."""
-BUCKETS_WEIGHT: Final = 24
 AT_ONCE: Final = 4
 """Requests to one endpoint at a time: it answers each on one core."""
 Key = TypeVar("Key")
@@ -47,58 +50,47 @@ def read(endpoint: Endpoint, wanted: Wanted, turn: Turn) -> Reading:
     filling = Filling(wanted)
     if not wanted.scope.services:
         return filling.reading()
-    requests = list(_requests(wanted.leaves))
+    for asks, answer in answers(endpoint, list(parts_of(wanted)), wanted, turn):
+        filling.take(asks, answer)
+    return filling.reading()
 
-    def job(asks: Sequence[Ask]) -> Callable[[], list[_Part]]:
-        return lambda: list(_parts(endpoint, asks, wanted, turn))
+
+Answered = tuple[Sequence[Part], Answer | str]
+
+
+def answers(
+    endpoint: Endpoint, parts: Sequence[Part], wanted: Wanted, turn: Turn
+) -> Iterator[Answered]:
+    """Yield what is answered to parts, or a sentence why there is none, of each part once."""
+    requests = list(requests_of(parts))
+
+    def job(asks: Sequence[Part]) -> Callable[[], list[Answered]]:
+        return lambda: list(_answers(endpoint, asks, wanted, turn))
 
     jobs = {at: job(asks) for at, asks in enumerate(requests)}
     done = _at_once(jobs, AT_ONCE, turn.until)
     for at in jobs:
-        for asks, answer in done.get(at, [(requests[at], LATE)]):
-            filling.take(asks, answer)
-    return filling.reading()
+        yield from done.get(at, [(requests[at], LATE)])
 
 
-_Part = tuple[Sequence[Ask], Answer | str]
-
-
-def _parts(endpoint: Endpoint, asks: Sequence[Ask], wanted: Wanted, turn: Turn) -> Iterator[_Part]:
+def _answers(
+    endpoint: Endpoint, asks: Sequence[Part], wanted: Wanted, turn: Turn
+) -> Iterator[Answered]:
     """Yield the answer, or in halves what it takes to leave out what the endpoint refuses."""
     # Buckets make latencies, of which no sample of the older half counts (`core.signals`).
     latencies = all(each.bounds for each in asks)
     grid = wanted.grid.newer_half() if latencies else wanted.grid
     try:
         yield asks, ask(endpoint, joined(asks, wanted.scope), grid, turn)
-    except (QueryError, AttachError) as fault:
+    except (QueryError, AttachError, WrittenError) as fault:
         if len(asks) == 1:
-            yield asks, f"{asks[0].leaf.names[0]}: {fault}"
+            yield asks, f"{called(asks[0])}: {fault}"
             return
         half = len(asks) // 2
-        yield from _parts(endpoint, asks[:half], wanted, turn)
-        yield from _parts(endpoint, asks[half:], wanted, turn)
+        yield from _answers(endpoint, asks[:half], wanted, turn)
+        yield from _answers(endpoint, asks[half:], wanted, turn)
     except SourceError as fault:
         yield asks, str(fault)
-
-
-def _requests(leaves: Mapping[Leaf, Attach]) -> Iterator[list[Ask]]:
-    """Yield what goes into one request, the heavy first."""
-    asks = [Ask(leaf, attach, form) for leaf, attach in leaves.items() for form in Form]
-    asks.sort(key=_weight, reverse=True)
-    request: list[Ask] = []
-    weight = 0
-    for each in asks:
-        if request and weight + _weight(each) > MOST_WEIGHT:
-            yield request
-            request, weight = [], 0
-        request.append(each)
-        weight += _weight(each)
-    if request:
-        yield request
-
-
-def _weight(each: Ask) -> int:
-    return BUCKETS_WEIGHT if each.bounds else 1
 
 
 def _at_once(jobs: Mapping[Key, Callable[[], Value]], most: int, until: float) -> dict[Key, Value]:

@@ -21,7 +21,7 @@ from controller.adapters.metrics.scrape.placing import Seen, told_roles
 from controller.adapters.turn import Turn
 from controller.core.readings.asking import Grid, Reading, Wanted
 from controller.core.readings.attach import Attach
-from controller.core.readings.recipe import Kind, Leaf
+from controller.core.readings.recipe import Kind, Leaf, Term
 from controller.core.readings.scrapes import (
     LONGEST_GAP_S,
     Instance,
@@ -90,7 +90,7 @@ class _Look:
     @classmethod
     def of(cls, source: Source, wanted: Wanted, turn: Turn, old: Marks) -> _Look:
         """Scrape all targets."""
-        names = frozenset(name for leaf in wanted.leaves for name in leaf.names)
+        names = frozenset(name for leaf in wanted.metrics for name in leaf.names)
         oldest_s = turn.now_s - wanted.scope.over_s
         fetched = fetch(source, names, turn, oldest_s=oldest_s, last=old.failed)
         roles = told_roles(source.targets, fetched.scrapes, old.roles)
@@ -101,7 +101,7 @@ class _Look:
     def groups(self) -> Iterator[tuple[list[Leaf], list[Instance]]]:
         """Yield leaves with the instances that answer them."""
         groups: dict[tuple[tuple[str, ...], str], tuple[list[Leaf], Attach]] = {}
-        for leaf, attach in self.wanted.leaves.items():
+        for leaf, attach in self.wanted.metrics.items():
             if not _is_up(leaf):
                 groups.setdefault((leaf.owner, repr(attach)), ([], attach))[0].append(leaf)
         engines = self.seen.engines()
@@ -113,12 +113,12 @@ class _Look:
         services = self.wanted.scope.services
         if not services:
             return {}
-        found: dict[Leaf, Answer] = {}
+        found: dict[Term, Answer] = {}
         for leaves, instances in self.groups():
             found.update(leaves_from(leaves, instances, services))
-        found.update((leaf, self._up(leaf)) for leaf in self.wanted.leaves if _is_up(leaf))
+        found.update((leaf, self._up(leaf)) for leaf in self.wanted.metrics if _is_up(leaf))
         half = self._half_heard()
-        return {leaf: self._dated(leaf, found[leaf], half) for leaf in self.wanted.leaves}
+        return {leaf: self._dated(leaf, found[leaf], half) for leaf in self.wanted.metrics}
 
     def _dated(self, leaf: Leaf, answer: Answer, half: Counts) -> Answer:
         # Read within this look is read at its time: targets answer one after another.
@@ -160,7 +160,7 @@ class _Look:
         """Return what rates need at the next look; the silent keep what they said before."""
         rates = {
             name
-            for leaf in self.wanted.leaves
+            for leaf in self.wanted.metrics
             if leaf.kind is not Kind.GAUGE
             for name in leaf.names
         }
@@ -188,7 +188,7 @@ class _Look:
         engines: dict[str, list[Instance]] = {}
         for one in self.seen.engines():
             engines.setdefault(one.service, []).append(one)
-        for leaf in self.wanted.leaves:
+        for leaf in self.wanted.metrics:
             if leaf.role is not None and not leaf.owner and not _is_up(leaf):
                 found = (renamed(leaf, theirs) for theirs in engines.values())
                 hints += [f"{hint}." for hint in found if hint]
@@ -231,7 +231,7 @@ def _window(newest: Leaves, wanted: Wanted, columns: Sequence[Column]) -> Leaves
     """Return leaves over the grid: of each earlier time the look that was nearest to it."""
     if not newest:
         return {}
-    keys = {leaf: fingerprint(leaf, attach) for leaf, attach in wanted.leaves.items()}
+    keys = {leaf: fingerprint(leaf, attach) for leaf, attach in wanted.metrics.items()}
     grid = wanted.grid
     times = [float(each) for each in grid.times_s[:-1]]
     older = [_nearest(at_s, grid, columns) for at_s in times]
@@ -253,7 +253,7 @@ def _nearest(at_s: float, grid: Grid, columns: Sequence[Column]) -> Column | Non
 
 def _placed(
     look: Column, at_s: float, keys: Mapping[Leaf, str], services: Sequence[str]
-) -> Iterator[tuple[Leaf, Answer]]:
+) -> Iterator[tuple[Term, Answer]]:
     """Yield the leaves of an earlier look, in rows of the services there are now."""
     before = {name: row for row, name in enumerate(look.services)}
     rows = np.array([before.get(name, len(before)) for name in services], dtype=np.int64)

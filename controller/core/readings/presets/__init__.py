@@ -17,7 +17,9 @@ from controller.core.readings.recipe import (
     Quantile,
     Recipe,
     Speaker,
+    Term,
     Times,
+    Written,
     placed,
 )
 from controller.core.types import SIGNALS, SignalKind
@@ -93,21 +95,26 @@ def _at(recipe: Recipe, source: str) -> Recipe:
 
 def leaves_of(recipes: Iterable[Recipe]) -> tuple[Leaf, ...]:
     """Return every leaf of some recipes once, in their order."""
-    return tuple(dict.fromkeys(leaf for recipe in recipes for leaf in _leaves(recipe)))
+    return tuple(term for term in terms_of(recipes) if isinstance(term, Leaf))
 
 
-def _leaves(recipe: Recipe) -> Iterator[Leaf]:
+def terms_of(recipes: Iterable[Recipe]) -> tuple[Term, ...]:
+    """Return every leaf and written query of some recipes once, in their order."""
+    return tuple(dict.fromkeys(term for recipe in recipes for term in _terms(recipe)))
+
+
+def _terms(recipe: Recipe) -> Iterator[Term]:
     match recipe:
-        case Leaf():
+        case Leaf() | Written():
             yield recipe
         case Mean(total, count):
             yield from (total, count)
         case Quantile(buckets=leaf):
             yield leaf
         case Less(whole, part):
-            yield from (*_leaves(whole), *_leaves(part))
+            yield from (*_terms(whole), *_terms(part))
         case Plus(parts) | First(parts):
             for part in parts:
-                yield from _leaves(part)
+                yield from _terms(part)
         case Times(inner):
-            yield from _leaves(inner)
+            yield from _terms(inner)
