@@ -16,6 +16,7 @@ from controller.adapters.metrics.scrape import reader as scraping
 from controller.adapters.turn import Turn
 from controller.core.breaker import Thresholds
 from controller.core.budgets import FleetRules
+from controller.core.counted_pools import NodeGpus, Place, counted_pools
 from controller.core.ports import Actuator, MetricsSource, Pool, View
 from controller.core.readings.asking import Reading, Wanted
 from controller.core.readings.sources import EndpointKind, Plan, Source
@@ -79,8 +80,18 @@ def metrics_source(
     if not plan.uses and not plan.broken:
         return clusters
     counting = frozenset(slug for slug, kind in kinds.items() if kind == Cluster.Kind.RECORD)
-    terms = Terms(readers(plan), pace(), turn_of, counting)
+    terms = Terms(readers(plan), pace(), turn_of, counting, recorded_pools)
     return Measured(clusters, plan, metrics_plan.standings(), terms)
+
+
+def recorded_pools(held: Mapping[Place, int]) -> Sequence[Pool]:
+    """Return the pools of clusters that only record, given the GPUs held there; one query."""
+    nodes = [
+        NodeGpus((node.cluster, node.hardware), node.s1, node.gpus, node.state)
+        for node in simulated.node_specs(Cluster.Kind.RECORD)
+        if node.hardware
+    ]
+    return counted_pools(nodes, held)
 
 
 def readers(plan: Plan) -> Mapping[EndpointKind, Reader]:

@@ -9,7 +9,8 @@ from time import monotonic
 from typing import Final
 
 from controller.adapters.turn import Turn
-from controller.core.ports import MetricsSource, View
+from controller.core.counted_pools import Place
+from controller.core.ports import MetricsSource, Pool, View
 from controller.core.readings.asking import Grid, Reading, Scope, Wanted
 from controller.core.readings.choosing import SIGNAL_NAMES, Asked, asked, recipes_for
 from controller.core.readings.cook import Recipes, windows
@@ -20,7 +21,7 @@ from controller.core.readings.recipe import Term
 from controller.core.readings.sources import EndpointKind, Plan, Source
 from controller.core.readings.standing import Answering, Outcome, Standing
 from controller.core.readings.tables import Answer, Leaves
-from controller.core.types import Observation, ServiceSpec, ServiceState, Window
+from controller.core.types import ROLES, Observation, ServiceSpec, ServiceState, Window
 
 FEWEST_SCRAPES: Final = 4
 """A rate over fewer is not to be trusted (metrics: trap 3)."""
@@ -60,13 +61,15 @@ class Look:
 class Terms:
     """What endpoints are asked under: who reads each kind, the pace, when a look ends.
 
-    In ``counting`` clusters nobody tells counts: instances are counted where their metrics are.
+    In ``counting`` clusters nobody tells counts: instances are counted where their metrics are,
+    and ``pools_of`` gives the pools there when that many GPUs of a cluster and type are held.
     """
 
     readers: Mapping[EndpointKind, Reader]
     pace: Pace
     turn_of: Callable[[float], Turn]
     counting: frozenset[str] = frozenset()
+    pools_of: Callable[[Mapping[Place, int]], Sequence[Pool]] = lambda _: ()
 
 
 class Measured:
@@ -102,7 +105,23 @@ class Measured:
             observations.pop(key, None)
             failures[key] = self._plan.broken[key]
         marks = {name: each.marks for name, each in look.readings.items() if each.marks}
-        return View(observations, view.pools, {**failures, **lost}, look.outcomes, marks)
+        pools = (*view.pools, *self._counted_pools(services, observations))
+        return View(observations, pools, {**failures, **lost}, look.outcomes, marks)
+
+    def _counted_pools(
+        self, services: Sequence[ServiceSpec], seen: Mapping[str, Observation]
+    ) -> Sequence[Pool]:
+        held: dict[Place, int] = {}
+        counted = [spec for spec in services if spec.cluster in self._terms.counting]
+        for spec in counted:
+            state = seen[spec.key].state if spec.key in seen else None
+            if state is None:
+                continue
+            for role in ROLES:
+                place = (spec.cluster, spec.hardware[role])
+                gpus = state.of(role).desired * spec.gpus_per_instance.of(role)
+                held[place] = held.get(place, 0) + gpus
+        return self._terms.pools_of(held) if counted else ()
 
     def _found(
         self, view: View, keys: Sequence[str], counted: set[str], now_s: float

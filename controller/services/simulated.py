@@ -16,7 +16,7 @@ from controller.simulator.model import NodeSpec, NodeState, ServiceModel
 from controller.simulator.profiles import PROFILES
 from controller.simulator.workload import Generator, Workload, read_trace
 from controller.simulator.world import Setup, World
-from inventory.models import Node
+from inventory.models import Cluster, Node
 
 PAUSED_AFTER_S = 120.0
 """A longer gap than this means the product was off; the engines rested meanwhile."""
@@ -99,10 +99,10 @@ def load_trace(fleet: SimulatedFleet) -> Workload | None:
     return read_trace(BytesIO(bytes(fleet.trace_body)), fleet.trace_name, fleet.trace_scale)
 
 
-def node_specs() -> list[NodeSpec]:
-    """Return the nodes of simulated clusters as the simulator knows them."""
+def node_specs(kind: str = Cluster.Kind.SIMULATED) -> list[NodeSpec]:
+    """Return the nodes of all clusters of a kind as the simulator knows them."""
     rows = (
-        Node.objects.filter(cluster__kind="simulated")
+        Node.objects.filter(cluster__kind=kind)
         .exclude(lifecycle__in=(Node.Lifecycle.PLANNED, Node.Lifecycle.RETIRED))
         .select_related("cluster", "hardware", "s1_domain", "s2_domain")
         .order_by("name")

@@ -20,10 +20,18 @@ from controller.core.readings.recipe import Kind, Leaf
 from controller.core.readings.sources import EndpointKind, Source
 from controller.core.readings.tables import Answer, Buckets, Table
 from controller.core.types import Role
-from controller.models import Decision, EndpointStatus, Sample, ScrapeMark, ServiceStatus, Tick
+from controller.models import (
+    Decision,
+    EndpointStatus,
+    PoolSample,
+    Sample,
+    ScrapeMark,
+    ServiceStatus,
+    Tick,
+)
 from controller.services import leadership, metrics_plan
 from inventory.models import Cluster, MetricsEndpoint, Service, ServiceMetrics
-from tests.factories import make_service
+from tests.factories import make_hardware, make_nodes, make_service
 from tests.sources import ArraySource
 
 SETTINGS = loop.LoopSettings(tick_s=15, max_age_s=45)
@@ -94,7 +102,8 @@ class Endpoints:
 
         def build(kinds: Mapping[str, str]) -> MetricsSource:
             counting = frozenset(slug for slug, kind in kinds.items() if kind == "record")
-            terms = Terms(dict.fromkeys(EndpointKind, self.read), PACE, turn_of, counting)
+            read = dict.fromkeys(EndpointKind, self.read)
+            terms = Terms(read, PACE, turn_of, counting, wiring.recorded_pools)
             return Measured(own, metrics_plan.plan(), metrics_plan.standings(), terms)
 
         return build
@@ -289,12 +298,16 @@ def test_a_cluster_that_tells_no_counts_is_counted_where_its_metrics_are() -> No
     service = make_service("chat")
     Cluster.objects.update(kind=Cluster.Kind.RECORD)
     connect(service)
-    own = ArraySource(silent=frozenset({"chat"}))
+    make_nodes(service.cluster, make_hardware(), 4)
+    own = ArraySource(silent=frozenset({"chat"}), pools=())
     decision = tick(Endpoints(), own)["chat"]
     status = ServiceStatus.objects.get()
     assert (status.prefill_ready, status.decode_ready, status.failure) == (2, 4, "")
     inputs = {one["name"]: one for one in decision.inputs}
     assert (inputs["decode_tps"]["reporting"], inputs["decode_tps"]["expected"]) == (4, 4)
+    # Six instances of two GPUs hold 12 of 4 x 8.
+    pool = PoolSample.objects.get()
+    assert (pool.total, pool.busy, pool.free) == (32, 12, 20)
     decision = tick(Endpoints(without=lambda _: True), own)["chat"]
     said = ServiceStatus.objects.get().failure
     assert said == "No instance of it is known at eu (as 'chat')."
