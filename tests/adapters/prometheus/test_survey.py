@@ -1,0 +1,151 @@
+"""A real Prometheus with a fleet of several engines, from its answers to proposals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from operator import attrgetter
+
+import pytest
+
+from controller.adapters.metrics.prometheus.client import Endpoint, SourceError
+from controller.adapters.metrics.prometheus.survey import survey
+from controller.core.readings.attach import ByLabels, ByPod
+from controller.core.readings.detection import Detection, detect
+from controller.core.readings.telling import pod_patterns
+from controller.core.types import Role
+from tests.adapters.prometheus.conftest import turn
+from tests.prometheus import NOW_S, PROMTOOL, SERVER, Series, Value, rising, running
+
+SAMPLES = 481
+"""Two hours, both ends."""
+P, D = Role.PREFILL, Role.DECODE
+
+
+def rate(name: str, labels: Mapping[str, str], per_s: float) -> Series:
+    return Series(name, labels, rising(per_s, SAMPLES))
+
+
+def gauge(name: str, labels: Mapping[str, str], value: Value = 1) -> Series:
+    return Series(name, labels, [value] * SAMPLES)
+
+
+def _vllm(labels: Mapping[str, str], role: Role, *, sources: bool = False) -> Iterator[Series]:
+    """Yield an engine that serves 2 requests/s, of 500 prompt and 100 generated tokens."""
+    labels = {"model_name": "org/M", "engine": "0", "job": "vllm", **labels}
+    yield gauge("vllm:num_requests_running", labels)
+    each = 1 if role is P else 100
+    yield rate("vllm:generation_tokens_total", labels, 2 * each)
+    yield rate("vllm:prompt_tokens_total", labels, 1000)
+    yield rate("vllm:request_success_total", {**labels, "finished_reason": "stop"}, 2)
+    if sources:
+        source = "local_compute" if role is P else "external_kv_transfer"
+        yield rate("vllm:prompt_tokens_by_source_total", {**labels, "source": source}, 1000)
+    name = "time_to_first_token_seconds" if role is P else "inter_token_latency_seconds"
+    for le, share in (("0.025", 0.0), ("0.05", 0.5), ("+Inf", 0.5)):
+        yield rate(f"vllm:{name}_bucket", {**labels, "le": le}, share)
+
+
+def _sglang(name: str, engine_type: str) -> Iterator[Series]:
+    labels = {"model_name": "S", "engine_type": engine_type, "instance": name, "app": "sg"}
+    yield gauge("sglang:num_running_reqs", {**labels, "tp_rank": "0"})
+    mode = "decode" if engine_type == "decode" else "prefill_compute"
+    yield rate("sglang:realtime_tokens_total", {**labels, "mode": mode, "tp_rank": "0"}, 50)
+
+
+def _pods() -> Iterator[Series]:
+    for role, count in ((P, 1), (D, 2)):
+        for at in range(count):
+            pod = {"namespace": "llm", "pod": f"code-{role}-{at}", "instance": f"code{role}{at}"}
+            yield from _vllm({**pod, "model_name": "C"}, role)
+            for gpu in range(4):
+                owner = {"exported_namespace": "llm", "exported_pod": pod["pod"]}
+                uuid = {"UUID": f"GPU-{role}-{at}-{gpu}", "modelName": "NVIDIA H800"}
+                yield gauge("DCGM_FI_DEV_GPU_UTIL", {**owner, **uuid, "instance": "dcgm"}, 50)
+
+
+def _fleet() -> Iterator[Series]:
+    for name, role in (("a", P), ("b", D), ("c", D)):
+        yield from _vllm({"service": "chat", "role": role, "instance": name}, role)
+    for name, engine_type in (("s1", "prefill"), ("s2", "decode")):
+        yield from _sglang(name, engine_type)
+    yield from _pods()
+    for name, role in (("x", P), ("y", D)):
+        labels = {"model_name": "told-by-behaviour", "instance": name, "namespace": "dark"}
+        yield from _vllm(labels, role, sources=True)
+    yield gauge("tgi_queue_size", {"instance": "t", "job": "tgi"}, 0)
+    yield rate("tgi_request_count", {"instance": "t", "job": "tgi"}, 1)
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Prometheus that knows two hours of the fleet."""
+    if not (SERVER and PROMTOOL):
+        pytest.skip("no Prometheus: install it (Debian's package prometheus)")
+    history = sorted(_fleet(), key=attrgetter("name"))
+    with running(tmp_path_factory.mktemp("survey"), history) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def found(fleet: str) -> Detection:
+    looked = turn()
+    at = type(looked)(NOW_S, looked.until, looked.rng, looked.sleep, looked.begun)
+    return detect(survey(Endpoint("test", fleet), at))
+
+
+def test_every_service_is_proposed_with_how_its_roles_are_told(found: Detection) -> None:
+    proposed = {
+        each.slug: (each.way, each.presets, {role: one.now for role, one in each.roles.items()})
+        for each in found.proposals
+    }
+    assert proposed == {
+        "chat": ("label role", ("vllm",), {P: 1, D: 2}),
+        "sg": ("label engine_type", ("sglang",), {P: 1, D: 1}),
+        "code": ("pod name", ("vllm", "dcgm"), {P: 1, D: 2}),
+        "told-by-behaviour": ("behaviour", ("vllm",), {P: 1, D: 1}),
+        "tgi": ("nobody", ("tgi",), {}),
+    }
+
+
+def test_series_are_known_by_what_is_there(found: Detection) -> None:
+    attach = {each.slug: each.attach for each in found.proposals}
+    assert attach == {
+        "chat": ByLabels(),
+        "sg": ByLabels("app", "engine_type"),
+        "code": ByPod(next(pod_patterns())),
+        "told-by-behaviour": None,
+        "tgi": None,
+    }
+
+
+def test_figures_are_what_the_series_add_up_to(found: Detection) -> None:
+    (chat,) = (each for each in found.proposals if each.slug == "chat")
+    assert chat.load is not None
+    peaks = {what: each.peak for what, each in chat.load.items()}
+    # Decode: 2 instances × 2 requests/s × 100 tokens; the prefill engine alone counts prompts.
+    assert peaks == pytest.approx({"requests": 2.0, "prefilled": 1000.0, "output": 400.0})
+    assert (chat.target, chat.pd_ratio) == (200.0, 0.5)
+    # All within 25 to 50 ms: the p95 is 48.75 ms.
+    assert chat.ttft is not None
+    assert chat.tbt is not None
+    assert (chat.ttft.value_s, chat.tbt.value_s) == (0.05, 0.05)
+    assert chat.tbt.median_s == pytest.approx(0.04875)
+
+
+def test_gpus_and_what_is_wrong_is_told(found: Detection) -> None:
+    (code,) = (each for each in found.proposals if each.slug == "code")
+    assert {(one.gpus, one.gpu_model) for one in code.roles.values()} == {(4, "NVIDIA H800")}
+    told = " ".join(code.problems)
+    assert "add DCGM_FI_PROF_SM_ACTIVE" in told
+    assert "Seen for 2 h of 24 h" in told
+    assert "is scraped every" not in told
+    (dark,) = (each for each in found.proposals if each.slug == "told-by-behaviour")
+    assert dark.roles[P].reason == "it generated 1.00 tokens a request, as prefill engines do"
+    assert dark.roles[D].reason == "it took 100% of its prompt tokens over from other engines"
+
+
+def test_nothing_there_and_nobody_there(fleet: str) -> None:
+    # The histories ended long ago.
+    assert detect(survey(Endpoint("test", fleet), turn())).proposals == ()
+    with pytest.raises(SourceError, match="can't be reached"):
+        survey(Endpoint("test", "http://127.0.0.1:9"), turn())
