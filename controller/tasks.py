@@ -118,6 +118,7 @@ def sweep() -> None:
     _alone(backtest_jobs.pick_up)
     _alone(import_jobs.pick_up)
     _alone(fleet.settle_reservations)
+    _alone(retention.turn_days, now)
     _alone(retention.prune, now)
     _alone(sealing.seal, SEALED_BY_SWEEP)
     _alone(_anchor)

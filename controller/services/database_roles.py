@@ -14,6 +14,9 @@ from controller.services.recording import HEAD_COLUMNS
 ADDED: Final[tuple[type[Model], ...]] = (AuditEvent, Seal)
 """Tables that only grow."""
 
+DAYS: Final = ("heteroscale_make_sample_days", "heteroscale_drop_sample_days")
+"""What only the tables' owner could do, and the application has to: within their own bounds."""
+
 READ: Final = ("django_migrations",)
 
 
@@ -36,6 +39,7 @@ def grant(role: str) -> None:
         sql.SQL("REVOKE INSERT, UPDATE ON {queue} FROM {0}"),
         sql.SQL("REVOKE UPDATE ON {decision}, {verdict} FROM {0}"),
         sql.SQL("GRANT UPDATE ({head}) ON {decision} TO {0}"),
+        sql.SQL("GRANT EXECUTE ON FUNCTION {days} TO {0}"),
     )
     named = {
         "added": added,
@@ -45,6 +49,7 @@ def grant(role: str) -> None:
         "decision": _table(Decision),
         "verdict": _table(Verdict),
         "head": head,
+        "days": sql.SQL(", ").join(map(sql.Identifier, DAYS)),
     }
     with transaction.atomic(), connection.cursor() as cursor:
         for statement in statements:

@@ -1,14 +1,18 @@
 """Old measurements go, decisions and what people did stay."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
+from django.db import connection
 
 from controller.models import Backtest, PoolSample, Sample, Session, SignInTries, Tick, Trace
 from inventory.models import Cluster, ImportFile, ImportRun, Service
 from inventory.services.bindings import prune_bindings
 
 KEEP_SAMPLES = timedelta(days=15)
+DAYS_AHEAD = 2
+"""Days whose table of samples is made before they begin; without one nothing is lost."""
+
 AT_ONCE = timedelta(hours=6)
 BACKTESTS_AT_ONCE = 20
 KEEP_IMPORT_FILES = timedelta(days=30)
@@ -20,24 +24,41 @@ KEEP_TRIES = timedelta(days=30)
 DOORS_AT_ONCE = 1000
 
 
+def turn_days(now: datetime) -> None:
+    """Make the tables of samples of the days to come, and drop those of days gone by (UTC).
+
+    A day is dropped once all of it is older than the retention. Both give up after 2 s of
+    waiting for whoever reads, with an error of the database, and are tried at the next call.
+    """
+    today = now.astimezone(UTC).date()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT heteroscale_make_sample_days(%s, %s)",
+            [today, today + timedelta(days=DAYS_AHEAD)],
+        )
+        cursor.execute("SELECT heteroscale_drop_sample_days(%s)", [now - KEEP_SAMPLES])
+
+
 def prune(now: datetime) -> None:
     """Delete what is older than the retention, of one service and one cluster a call.
 
-    Called every few seconds it gets round to all of them; each step follows the primary key and
-    takes a bounded stretch, so that it costs the same however much is kept.
+    Samples go a whole day at a time (:func:`turn_days`), but for those of a time that has no
+    table of its own. Called every few seconds it gets round to all of them; each step follows
+    the primary key and takes a bounded stretch, so that it costs the same however much is kept.
     """
     turn = int(now.timestamp() // 10)
     edge = now - KEEP_SAMPLES
-    for model, owner, owners in (
-        (Sample, "service", Service.objects.order_by("pk")),
-        (PoolSample, "cluster", Cluster.objects.order_by("pk")),
+    midnight = edge.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    for model, owner, owners, before in (
+        (Sample, "service", Service.objects.order_by("pk"), midnight),
+        (PoolSample, "cluster", Cluster.objects.order_by("pk"), edge),
     ):
         keys = list(owners.values_list("pk", flat=True))
         if keys:
             mine = model.objects.filter(**{owner: keys[turn % len(keys)]})
             oldest = mine.order_by("at").values_list("at", flat=True).first()
-            if oldest is not None and oldest < edge:
-                mine.filter(at__lt=min(edge, oldest + AT_ONCE)).delete()
+            if oldest is not None and oldest < before:
+                mine.filter(at__lt=min(before, oldest + AT_ONCE)).delete()
     oldest_tick = Tick.objects.order_by("slot").first()
     if oldest_tick is not None and oldest_tick.at < edge:
         Tick.objects.filter(at__lt=edge, slot__lt=oldest_tick.slot + 2000).delete()

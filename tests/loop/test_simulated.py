@@ -298,7 +298,7 @@ def test_a_speed_that_makes_no_sense_is_refused(speed: float) -> None:
 @pytest.mark.django_db
 def test_old_samples_go_a_stretch_at_a_time_and_decisions_stay() -> None:
     service, now = make_service(), database_now()
-    make_samples(service, until=now - retention.KEEP_SAMPLES - timedelta(minutes=1), count=8)
+    make_samples(service, until=now - retention.KEEP_SAMPLES - timedelta(days=1), count=8)
     make_samples(service, until=now, count=8)
     make_decision(service)
     Tick.objects.create(slot=1, at=now - timedelta(days=30), epoch=1)
