@@ -11,14 +11,18 @@ from django.conf import settings
 from controller.adapters.actuators.record import RecordOnly
 from controller.adapters.measured import Measured, Pace, Reader, Terms
 from controller.adapters.metrics.nothing import NoSource
-from controller.adapters.metrics.prometheus.source import read_source
+from controller.adapters.metrics.prometheus.client import SourceError
+from controller.adapters.metrics.prometheus.source import endpoint_of, read_source
+from controller.adapters.metrics.prometheus.survey import DEADLINE_S, survey
 from controller.adapters.metrics.scrape import reader as scraping
 from controller.adapters.turn import Turn
 from controller.core.breaker import Thresholds
 from controller.core.budgets import FleetRules
 from controller.core.counted_pools import NodeGpus, Place, counted_pools
 from controller.core.ports import Actuator, MetricsSource, Pool, View
+from controller.core.reach import Reach
 from controller.core.readings.asking import Reading, Wanted
+from controller.core.readings.detection import Detection, UnansweredError, detect
 from controller.core.readings.sources import EndpointKind, Plan, Source
 from controller.core.types import Observation, ServiceSpec
 from controller.selectors.profiles import every_profile
@@ -115,6 +119,18 @@ def turn_of(now_s: float, *, within_s: float | None = None) -> Turn:
     """Return a look at endpoints that begins now and ends in time for the tick."""
     until = time.monotonic() + (settings.OBSERVE_S if within_s is None else within_s)
     return Turn(now_s, until, np.random.default_rng(), time.sleep)
+
+
+def detected(source: Source, now_s: float, within: Reach) -> Detection:
+    """Return what the last 24 h of a Prometheus propose, within 20 s.
+
+    Raises :class:`UnansweredError` when it can't be asked at all.
+    """
+    turn = replace(turn_of(now_s, within_s=DEADLINE_S), within=within)
+    try:
+        return detect(survey(endpoint_of(source), turn))
+    except SourceError as fault:
+        raise UnansweredError(str(fault)) from None
 
 
 def fleet_rules() -> FleetRules:

@@ -54,6 +54,10 @@ ENABLE_SM: Final = (
 )
 
 
+class UnansweredError(Exception):
+    """An endpoint could not be surveyed at all; the text says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """A statement, and the metrics, labels and figures it rests on."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
+from io import StringIO
 from operator import attrgetter
 
 import pytest
+from django.core.management import CommandError, call_command
 
 from controller.adapters.metrics.prometheus.client import Endpoint, SourceError
 from controller.adapters.metrics.prometheus.survey import survey
@@ -149,3 +152,33 @@ def test_nothing_there_and_nobody_there(fleet: str) -> None:
     assert detect(survey(Endpoint("test", fleet), turn())).proposals == ()
     with pytest.raises(SourceError, match="can't be reached"):
         survey(Endpoint("test", "http://127.0.0.1:9"), turn())
+
+
+def test_the_command_says_it_in_lines_and_as_json(fleet: str) -> None:
+    said = StringIO()
+    call_command("detect", "--url", fleet, "--at", str(NOW_S), stdout=said)
+    lines = said.getvalue().splitlines()
+    assert lines[0] == "5 services found."
+    assert (
+        "  2 instances now, 2 to 2 in 24 h: decode. (its label role is decode; b and c)" in lines
+    )
+    assert any("target_label: role" in line for line in lines)
+    said = StringIO()
+    call_command("detect", "--url", fleet, "--at", str(NOW_S), "--json", stdout=said)
+    services = {each["slug"]: each for each in json.loads(said.getvalue())["services"]}
+    assert services["sg"]["attach"]["role"] == "engine_type"
+    assert services["chat"]["slo"]["tbt_s"]["goal"] == 0.05
+
+
+def test_the_command_refuses_in_words() -> None:
+    with pytest.raises(CommandError, match="--url: The address must begin with https://"):
+        call_command("detect", "--url", "prometheus:9090")
+    with pytest.raises(CommandError, match="can't be reached") as refusal:
+        call_command("detect", "--url", "http://127.0.0.1:9")
+    assert refusal.value.returncode == 1
+
+
+@pytest.mark.django_db
+def test_the_command_knows_no_source_of_that_name() -> None:
+    with pytest.raises(CommandError, match="there is no metrics source 'nowhere'"):
+        call_command("detect", "--source", "nowhere")
