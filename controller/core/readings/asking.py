@@ -31,9 +31,15 @@ class Grid:
         """All of them, shape (T,)."""
         return self.oldest_s + self.step_s * np.arange(self.samples, dtype=np.float64)
 
-    def newer_half(self) -> Grid:
-        """Return what counts of it for latencies."""
-        return Grid(self.newest_s, self.step_s, self.samples - self.samples // 2)
+    def for_latencies(self, over_s: float) -> Grid:
+        """Return what is asked of it for latencies, of which its newer half counts.
+
+        If a window of rates that ends now begins before that half does, its newest sample alone:
+        what came within that time is in it once, instead of in part again and again.
+        """
+        half = self.samples - self.samples // 2
+        enough = over_s >= self.step_s * (half - 1)
+        return Grid(self.newest_s, self.step_s, 1 if enough else half)
 
 
 @dataclass(frozen=True, slots=True)

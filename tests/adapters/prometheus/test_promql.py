@@ -40,8 +40,8 @@ PODS = ByPod({Role.DECODE: r"(?P<service>.+)-decode-\d+"})
             PLAIN,
             ByLabels("app", "engine_type", {Role.DECODE: "D"}, ("pod",), {"namespace": "llm"}),
             Form.NEWEST,
-            "max by (app) (max by (app,pod) (timestamp(x{"
-            r'namespace=~"llm",app=~"chat|a\\.b",engine_type="D"})))',
+            "max by (app) (timestamp(x{"
+            r'namespace=~"llm",app=~"chat|a\\.b",engine_type="D"}))',
             id="other labels",
         ),
         pytest.param(
@@ -88,6 +88,16 @@ PODS = ByPod({Role.DECODE: r"(?P<service>.+)-decode-\d+"})
             f' unless on (service,instance) (x_bucket{{le="+Inf",{HERE}}}))),'
             ' "heteroscale_name", "1", "", ""))',
             id="of many buckets counts the first name of an instance",
+        ),
+        pytest.param(
+            Leaf(("x_bucket", "y_bucket"), Kind.BUCKETS, None, apart=("engine",)),
+            ByLabels(),
+            Form.AGAIN,
+            "count((count by (service,instance,engine)"
+            f' (rate(x_bucket{{le="+Inf",{HERE}}}[60s])) > 1)'
+            " or (count by (service,instance,engine)"
+            f' (rate(y_bucket{{le="+Inf",{HERE}}}[60s])) > 1))',
+            id="whether one bucket of an instance is there twice",
         ),
         pytest.param(
             PLAIN,

@@ -8,7 +8,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
@@ -56,11 +56,14 @@ def _success(*series: object, **further: object) -> bytes:
     return _json({**EMPTY, "data": {"resultType": "matrix", "result": list(series)}, **further})
 
 
+Said = bytes | None | Callable[[str], bytes]
+
+
 class Server:
     """A socket that answers each request with what it was given, the last again and again."""
 
     def __init__(
-        self, answers: tuple[bytes | None, ...], tls: ssl.SSLContext | None, *, drips: bool
+        self, answers: tuple[Said, ...], tls: ssl.SSLContext | None, *, drips: bool
     ) -> None:
         """Listen on a free port; an answer of None never comes, one that drips never ends."""
         self._answers, self._tls, self._over = list(answers), tls, Event()
@@ -91,6 +94,8 @@ class Server:
             length = int(head.lower().split("content-length:")[1].split()[0])
             self.asked.append((head, parse_qs(said.read(length).decode())))
             answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+            if callable(answer):
+                answer = answer(self.asked[-1][1]["query"][0])
             if answer is None:
                 self._over.wait(10)
             else:
@@ -102,7 +107,7 @@ class Server:
 
 @contextmanager
 def serving(
-    *answers: bytes | None, tls: ssl.SSLContext | None = None, drips: bool = False
+    *answers: Said, tls: ssl.SSLContext | None = None, drips: bool = False
 ) -> Iterator[Server]:
     server = Server(answers, tls, drips=drips)
     try:
@@ -293,6 +298,33 @@ def test_no_number_is_a_value_and_what_has_another_form_is_none_m06_m16() -> Non
     assert np.isnan(table.values).all()
     assert table.at_s.tolist() == [[NOW_S - 16, NOW_S - 2]]
     assert table.reporting.tolist() == [[0, 2]]
+
+
+@pytest.mark.parametrize(
+    ("first", "apart"),
+    [
+        pytest.param(_success(), False, id="no instance is scraped twice"),
+        pytest.param(_success(_series(0, [NOW_S, "3"])), True, id="three are, M12"),
+        pytest.param(_success(warnings=["store down"]), True, id="nobody knows of all"),
+        pytest.param(_json(ERROR, "422 No"), True, id="refused"),
+        pytest.param(_json(ERROR, "500 No"), True, id="failed"),
+    ],
+)
+def test_buckets_are_told_apart_unless_all_are_known_to_be_scraped_once(
+    first: bytes, *, apart: bool
+) -> None:
+    wanted = Wanted({BUCKETS: ByLabels()}, Scope(["chat"], 60), Grid(NOW_S, 15, 4))
+
+    def answer(query: str) -> bytes:
+        return first if query.startswith("label_replace(count(") else _success()
+
+    with serving(answer) as server:
+        read(Endpoint("test", server.base), wanted, _turn(10, []))
+    forms = [form for _, form in server.asked]
+    buckets = [form for form in forms if "sum by (service,le)" in form["query"][0]]
+    assert ["max by" in form["query"][0] for form in buckets] == [apart]
+    # A rate over 60 s of now begins before the newer half of 60 s does.
+    assert [form["start"] for form in buckets] == [["1700000000.000"]]
 
 
 def test_bounds_are_joined_by_number_and_not_endless_m16() -> None:

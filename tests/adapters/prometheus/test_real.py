@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from controller.adapters.metrics.prometheus.client import Endpoint, ask
+from controller.adapters.metrics.prometheus.parts import joined
+from controller.adapters.metrics.prometheus.promql import Ask, Form
 from controller.adapters.metrics.prometheus.reader import read
 from controller.core.readings.asking import Grid, Scope, Wanted
 from controller.core.readings.attach import Attach, ByInfo, ByLabels, ByPod
@@ -53,8 +55,8 @@ def test_every_leaf_of_a_preset_is_what_its_series_add_up_to_m12(reading: Read, 
         found[leaf] = [*values[:, -1], *table.at_s[0], *table.reporting[0]]
         times_s: list[float] = [NOW_S - STEP_S * back for back in (3, 2, 1, 0)]
         if isinstance(table, Buckets):
-            # Of latencies, the newer half of a window counts.
-            times_s[:2] = [np.nan, np.nan]
+            # The window of its newest rates, 60 s, has all that came in the newer half.
+            times_s[:3] = [np.nan] * 3
         instances = [4 if leaf.role is None else 2] * 4
         wanted[leaf] = [*(expected(name, leaf, bound) for bound in bounds), *times_s, *instances]
     assert found == {leaf: pytest.approx(figures, nan_ok=True) for leaf, figures in wanted.items()}
@@ -89,6 +91,18 @@ def test_buckets_of_an_instance_with_both_names_count_once_m14(reading: Read) ->
     assert table.reporting[0, -1] == 2
 
 
+def test_buckets_that_one_job_scrapes_need_no_telling_apart(prometheus: str) -> None:
+    leaf = Leaf(("old_bucket", "new_bucket"), Kind.BUCKETS, Role.DECODE, apart=("engine",))
+    scope, grid = Scope(["renamed-buckets"], 60), Grid(NOW_S, STEP_S, 1)
+    rates = []
+    for once in (False, True):
+        query = joined([Ask(leaf, LABELS, Form.VALUES, once=once)], scope)
+        result = ask(Endpoint("test", prometheus), query, grid, turn()).result
+        rates.append(sorted((each["metric"]["le"], each["values"]) for each in result))
+        assert ("max by" in query) is not once
+    assert rates[0] == rates[1] != []
+
+
 def test_a_quantile_is_what_the_server_itself_makes_of_the_buckets(
     prometheus: str, reading: Read
 ) -> None:
@@ -99,9 +113,8 @@ def test_a_quantile_is_what_the_server_itself_makes_of_the_buckets(
     series = 'vllm:time_to_first_token_seconds_bucket{service="vllm",role="prefill",job="again"}'
     query = f"histogram_quantile(0.95, sum by (le) (rate({series}[60s])))"
     theirs = ask(Endpoint("test", prometheus), query, Grid(NOW_S, STEP_S, 4), turn()).result
-    assert [float(value) for _, value in theirs[0]["values"]][2:] == pytest.approx(
-        ours.values[0, 2:]
-    )
+    assert float(theirs[0]["values"][-1][1]) == pytest.approx(ours.values[0, -1])
+    assert ours.present[0].tolist() == [False, False, False, True]
 
 
 @pytest.mark.parametrize("service", ["nobody", "ahead"])

@@ -12,7 +12,7 @@ import numpy as np
 
 from controller.adapters.metrics.prometheus.client import Answer
 from controller.adapters.metrics.prometheus.expressions import WrittenAsk
-from controller.adapters.metrics.prometheus.parts import FIGURE, LEAF, Part, called
+from controller.adapters.metrics.prometheus.parts import FIGURE, Part, called, part_told
 from controller.adapters.metrics.prometheus.promql import BOUND, Form
 from controller.core.readings.asking import Reading, Wanted
 from controller.core.readings.recipe import Kind, Leaf, Term, Written
@@ -20,7 +20,6 @@ from controller.core.readings.tables import WHOLE, Buckets, Table
 from controller.core.types import Flags, Floats
 
 MOST_BOUNDS: Final = 256
-MOST_DIGITS: Final = 4
 # A sample belongs to the step it was asked for; a frontend that moves steps moves them back.
 _ROUNDING: Final = 1e-3
 _NUMBER: Final = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
@@ -100,15 +99,10 @@ class Filling:
 
     def _series(self, asks: Sequence[Part], series: object) -> None:
         """Take one series; one that was not asked for, or of another form, is left."""
-        match series:
-            case {"metric": {**labels}, "values": [*points]}:
-                told = {name: text for name, text in labels.items() if isinstance(text, str)}
-            case _:
-                return
-        at = told.get(LEAF, "")
-        if not (at.isascii() and at.isdigit() and len(at) <= MOST_DIGITS and int(at) < len(asks)):
+        found = part_told(series, asks)
+        if found is None:
             return
-        ask = asks[int(at)]
+        ask, told, points = found
         service = self._position.get(_service(ask, told))
         bound = number(told.get(BOUND)) if ask.bounds else math.inf
         if service is None or math.isnan(bound):
@@ -171,5 +165,5 @@ class Filling:
         return Table(values.told(math.inf), stamps, counts)
 
 
-def _service(ask: Part, told: Mapping[object, str]) -> str:
+def _service(ask: Part, told: Mapping[str, str]) -> str:
     return ask.service if isinstance(ask, WrittenAsk) else told.get(ask.attach.service, "")

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Final, TypeGuard
 
 from controller.adapters.metrics.prometheus.expressions import WrittenAsk, expression, forms_of
 from controller.adapters.metrics.prometheus.promql import Ask, Form, query
 from controller.core.readings.asking import Scope, Wanted
-from controller.core.readings.recipe import Written
+from controller.core.readings.recipe import Fold, Leaf, Written
 from controller.core.readings.written import WrittenError
 
 LEAF: Final = "heteroscale_leaf"
 """The label that tells to which part of a request a series of its answer belongs."""
-MOST_WEIGHT: Final = 24
+MOST_WEIGHT: Final = 12
 """Parts of one request; the buckets of a histogram, many times as many series, are one alone."""
-BUCKETS_WEIGHT: Final = 24
+BUCKETS_WEIGHT: Final = 12
 FIGURE: Final = (Form.VALUES, Form.NEWEST, Form.REPORTING)
 """What is asked about a leaf."""
 MOST_SHOWN: Final = 80
+MOST_DIGITS: Final = 4
 Part = Ask | WrittenAsk
+Told = Mapping[str, str]
 
 
 def parts_of(wanted: Wanted) -> Iterator[Part]:
@@ -40,6 +43,20 @@ def services_of(written: Written, wanted: Wanted) -> list[str]:
     """Return the services that a written query is asked for."""
     theirs = wanted.written_for.get(written)
     return [each for each in wanted.scope.services if theirs is None or each in theirs]
+
+
+def agains_of(parts: Iterable[Part]) -> list[Part]:
+    """Return what is to be asked before buckets are: whether an instance is scraped twice."""
+    return [Ask(each.leaf, each.attach, Form.AGAIN) for each in parts if _is_heavy(each)]
+
+
+def once(part: Part, twice: Collection[Leaf]) -> Part:
+    """Return buckets as they are asked when it is known of which an instance is scraped twice."""
+    return replace(part, once=part.leaf not in twice) if _is_heavy(part) else part
+
+
+def _is_heavy(part: Part) -> TypeGuard[Ask]:
+    return isinstance(part, Ask) and part.bounds and part.leaf.within is part.leaf.over is Fold.SUM
 
 
 def requests_of(parts: Iterable[Part]) -> Iterator[list[Part]]:
@@ -85,6 +102,19 @@ def _united(parts: Sequence[str]) -> str:
         return parts[0]
     half = len(parts) // 2
     return f"({_united(parts[:half])} or {_united(parts[half:])})"
+
+
+def part_told(series: object, parts: Sequence[Part]) -> tuple[Part, Told, list[object]] | None:
+    """Return to which part a series of an answer belongs, its labels and its points, if to any."""
+    match series:
+        case {"metric": {**labels}, "values": [*points]}:
+            told = {str(name): text for name, text in labels.items() if isinstance(text, str)}
+        case _:
+            return None
+    at = told.get(LEAF, "")
+    if not (at.isascii() and at.isdigit() and len(at) <= MOST_DIGITS and int(at) < len(parts)):
+        return None
+    return parts[int(at)], told, points
 
 
 def called(part: Part) -> str:

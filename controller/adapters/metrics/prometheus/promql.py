@@ -31,22 +31,31 @@ class AttachError(ValueError):
 
 
 class Form(StrEnum):
-    """What is asked about a term: the last two of written queries, and for a person to see."""
+    """What is asked about a term.
+
+    Again is of buckets, whether any instance is scraped twice; many is of written queries,
+    whether they give several series; who is for a person to see.
+    """
 
     VALUES = "values"
     NEWEST = "newest"
     REPORTING = "reporting"
+    AGAIN = "again"
     MANY = "many"
     WHO = "who"
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One leaf, where its service and role are known from, and what is asked about it."""
+    """One leaf, where its service and role are known from, and what is asked about it.
+
+    ``once`` if no instance is known to be scraped twice: telling such apart is half the work.
+    """
 
     leaf: Leaf
     attach: Attach
     form: Form
+    once: bool = False
 
     @property
     def term(self) -> Leaf:
@@ -84,15 +93,15 @@ def query(ask: Ask, scope: Scope) -> str:
     one = listed(ask.instance)
     if ask.form is Form.VALUES:
         return _values(ask, scope, one)
-    stamps = _first_of(
-        (
-            f"max by ({one}) ({_placed(ask, _kept(leaf, f'timestamp({each})', each), scope)})"
-            for each in _selectors(ask, scope, whole=True)
-        ),
-        one,
-    )
+    if ask.form is Form.AGAIN:
+        return _again(ask, scope)
+    told = [
+        _placed(ask, _kept(leaf, f"timestamp({each})", each), scope)
+        for each in _selectors(ask, scope, whole=True)
+    ]
+    stamps = _first_of((f"max by ({one}) ({each})" for each in told), one)
     if ask.form is Form.NEWEST:
-        return f"max by ({attach.service}) ({stamps})"
+        return f"max by ({attach.service}) ({told[0] if len(told) == 1 else stamps})"
     who = _who(ask, scope, one, stamps)
     return who if ask.form is Form.WHO else f"count by ({attach.service}) ({who})"
 
@@ -119,7 +128,9 @@ def _values(ask: Ask, scope: Scope, one: str) -> str:
     total = f"{leaf.over} by ({listed((attach.service, *bound))})"
     each = [_placed(ask, _taken(leaf, name, scope), scope) for name in _selectors(ask, scope)]
     if bound and len(each) > 1:
-        return _total_of_first(ask, scope, each, (total, f"max by ({apart})"))
+        return _total_of_first(ask, scope, each, total)
+    if ask.once:
+        return f"{total} ({each[0]})"
     found = _first_of((f"max by ({apart}) ({series})" for series in each), one)
     # Sums of sums and maxima of maxima need no step between; means of means are not the mean.
     if leaf.apart and (leaf.within is not leaf.over or leaf.over is Fold.MEAN):
@@ -127,19 +138,33 @@ def _values(ask: Ask, scope: Scope, one: str) -> str:
     return f"{total} ({found})"
 
 
-def _total_of_first(ask: Ask, scope: Scope, each: Sequence[str], folds: tuple[str, str]) -> str:
+def _again(ask: Ask, scope: Scope) -> str:
+    apart = listed((*ask.instance, *ask.leaf.apart))
+    series = (
+        _placed(ask, f"rate({each}[{scope.over_s}s])", scope)
+        for each in _selectors(ask, scope, whole=True)
+    )
+    twice = " or ".join(f"(count by ({apart}) ({each}) > 1)" for each in series)
+    return f"count({twice})"
+
+
+def _total_of_first(ask: Ask, scope: Scope, each: Sequence[str], total: str) -> str:
     """Add up buckets of which of each instance the first name counts.
 
     What :func:`_first_of` does would look at every bucket with every name that nobody has; here
     the further names alone are looked at.
     """
-    total, once = folds
+    apart = listed((*ask.instance, *ask.leaf.apart, BOUND))
+
+    def added(series: str) -> str:
+        return f"{total} ({series if ask.once else f'max by ({apart}) ({series})'})"
+
     wholes = [_placed(ask, name, scope) for name in _selectors(ask, scope, whole=True)]
-    parts = [f"{total} ({once} ({each[0]}))"]
+    parts = [added(each[0])]
     for at in range(1, len(each)):
         earlier = " or ".join(wholes[:at])
         other = f"{each[at]} unless on ({listed(ask.instance)}) ({earlier})"
-        parts.append(f'label_replace({total} ({once} ({other})), "{NAME}", "{at}", "", "")')
+        parts.append(f'label_replace({added(other)}, "{NAME}", "{at}", "", "")')
     return f"{total} ({' or '.join(parts)})"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from time import monotonic
 from typing import Final, TypeVar
 
@@ -17,14 +17,18 @@ from controller.adapters.metrics.prometheus.client import (
 from controller.adapters.metrics.prometheus.filling import Filling
 from controller.adapters.metrics.prometheus.parts import (
     Part,
+    agains_of,
     called,
     joined,
+    once,
+    part_told,
     parts_of,
     requests_of,
 )
-from controller.adapters.metrics.prometheus.promql import AttachError
+from controller.adapters.metrics.prometheus.promql import Ask, AttachError, Form
 from controller.adapters.turn import Turn
 from controller.core.readings.asking import Reading, Wanted
+from controller.core.readings.recipe import Leaf, Term
 from controller.core.readings.written import WrittenError
 
 AT_ONCE: Final = 4
@@ -61,25 +65,55 @@ Answered = tuple[Sequence[Part], Answer | str]
 def answers(
     endpoint: Endpoint, parts: Sequence[Part], wanted: Wanted, turn: Turn
 ) -> Iterator[Answered]:
-    """Yield what is answered to parts, or a sentence why there is none, of each part once."""
+    """Yield what is answered to parts, or a sentence why there is none, of each part once.
+
+    Buckets wait until it is known whether an instance is scraped twice.
+    """
     requests = list(requests_of(parts))
+    twice: Future[frozenset[Leaf]] = Future()
+
+    def first() -> list[Answered]:
+        told: list[Answered] = []
+        try:
+            told = list(_answers(endpoint, agains_of(parts), wanted, turn))
+        finally:
+            twice.set_result(_twice(agains_of(parts), told))
+        return []
 
     def job(asks: Sequence[Part]) -> Callable[[], list[Answered]]:
-        return lambda: list(_answers(endpoint, asks, wanted, turn))
+        return lambda: list(_answers(endpoint, settled(asks), wanted, turn))
 
-    jobs = {at: job(asks) for at, asks in enumerate(requests)}
+    def settled(asks: Sequence[Part]) -> Sequence[Part]:
+        if not any(each.bounds for each in asks):
+            return asks
+        return [once(each, twice.result()) for each in asks]
+
+    jobs = {-1: first, **{at: job(asks) for at, asks in enumerate(requests)}}
     done = _at_once(jobs, AT_ONCE, turn.until)
-    for at in jobs:
-        yield from done.get(at, [(requests[at], LATE)])
+    for at, asks in enumerate(requests):
+        yield from done.get(at, [(asks, LATE)])
+
+
+def _twice(asks: Sequence[Part], told: Sequence[Answered]) -> frozenset[Leaf]:
+    """Return the leaves of which an instance is scraped twice, or may be."""
+    once_at_most: set[Term] = set()
+    for parts, answer in told:
+        if isinstance(answer, Answer) and not answer.partial:
+            found = filter(None, (part_told(each, parts) for each in answer.result))
+            once_at_most.update({each.term for each in parts} - {each[0].term for each in found})
+    return frozenset(
+        each.leaf for each in asks if isinstance(each, Ask) and each.leaf not in once_at_most
+    )
 
 
 def _answers(
     endpoint: Endpoint, asks: Sequence[Part], wanted: Wanted, turn: Turn
 ) -> Iterator[Answered]:
     """Yield the answer, or in halves what it takes to leave out what the endpoint refuses."""
-    # Buckets make latencies, of which no sample of the older half counts (`core.signals`).
-    latencies = all(each.bounds for each in asks)
-    grid = wanted.grid.newer_half() if latencies else wanted.grid
+    if not asks:
+        return
+    latencies = all(each.bounds or each.form is Form.AGAIN for each in asks)
+    grid = wanted.grid.for_latencies(wanted.scope.over_s) if latencies else wanted.grid
     try:
         yield asks, ask(endpoint, joined(asks, wanted.scope), grid, turn)
     except (QueryError, AttachError, WrittenError) as fault:

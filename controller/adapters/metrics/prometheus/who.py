@@ -7,7 +7,7 @@ from typing import Final
 
 from controller.adapters.metrics.prometheus.client import Answer, Endpoint
 from controller.adapters.metrics.prometheus.expressions import WrittenAsk
-from controller.adapters.metrics.prometheus.parts import LEAF, Part, services_of
+from controller.adapters.metrics.prometheus.parts import Part, part_told, services_of
 from controller.adapters.metrics.prometheus.promql import Ask, Form
 from controller.adapters.metrics.prometheus.reader import answers
 from controller.adapters.turn import Turn
@@ -64,16 +64,11 @@ def _parts(wanted: Wanted) -> Iterator[Part]:
 
 
 def _names(asks: Sequence[Part], result: Sequence[object]) -> Iterator[tuple[Term, str, str]]:
-    positions = {str(at): each for at, each in enumerate(asks)}
     for series in result:
-        match series:
-            case {"metric": {**labels}, "values": [*_]}:
-                told = {name: text for name, text in labels.items() if isinstance(text, str)}
-            case _:
-                continue
-        ask = positions.get(told.get(LEAF, ""))
-        if ask is None:
+        found = part_told(series, asks)
+        if found is None:
             continue
+        ask, told, _ = found
         if isinstance(ask, WrittenAsk):
             service, mine = ask.service, ask.attach.instance
         else:
