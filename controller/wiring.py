@@ -1,19 +1,23 @@
 """Names to objects: which source answers for a cluster, and which actuator acts on it."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import structlog
 from django.conf import settings
 
+from controller.adapters import trying
 from controller.adapters.actuators.record import RecordOnly
 from controller.adapters.measured import Measured, Pace, Reader, Terms
 from controller.adapters.metrics.nothing import NoSource
+from controller.adapters.metrics.prometheus import promql
+from controller.adapters.metrics.prometheus.about import version_of
 from controller.adapters.metrics.prometheus.client import SourceError
 from controller.adapters.metrics.prometheus.source import endpoint_of, read_source
 from controller.adapters.metrics.prometheus.survey import DEADLINE_S, survey
+from controller.adapters.metrics.prometheus.who import who
 from controller.adapters.metrics.scrape import reader as scraping
 from controller.adapters.turn import Turn
 from controller.core.breaker import Thresholds
@@ -21,10 +25,13 @@ from controller.core.budgets import FleetRules
 from controller.core.counted_pools import NodeGpus, Place, counted_pools
 from controller.core.ports import Actuator, MetricsSource, Pool, View
 from controller.core.reach import Reach
-from controller.core.readings.asking import Reading, Wanted
+from controller.core.readings.asking import Reading, Scope, Wanted
 from controller.core.readings.detection import Detection, UnansweredError, detect
-from controller.core.readings.sources import EndpointKind, Plan, Source
+from controller.core.readings.recipe import Leaf
+from controller.core.readings.sources import EndpointKind, Plan, Source, Use
+from controller.core.readings.trying import Ready, SourceTrial, Trial
 from controller.core.types import Observation, ServiceSpec
+from controller.models.clock import database_now
 from controller.selectors.profiles import every_profile
 from controller.selectors.recordings import recorded_load
 from controller.services import metrics_plan, simulated
@@ -33,7 +40,10 @@ from controller.simulator.engines import OpenEngines
 from controller.simulator.ports import SimulatedCluster, SimulatorSource
 from controller.simulator.profile_file import ProfileError
 from controller.simulator.profiles import PROFILES
-from inventory.models import Cluster, Service
+from inventory.models import Cluster, MetricsEndpoint, Service
+
+TRY_S = 5.0
+"""So long a person waits for a test."""
 
 log = structlog.get_logger(__name__)
 
@@ -118,7 +128,8 @@ def pace() -> Pace:
 def turn_of(now_s: float, *, within_s: float | None = None) -> Turn:
     """Return a look at endpoints that begins now and ends in time for the tick."""
     until = time.monotonic() + (settings.OBSERVE_S if within_s is None else within_s)
-    return Turn(now_s, until, np.random.default_rng(), time.sleep)
+    rng = np.random.default_rng()
+    return Turn(now_s, until, rng, time.sleep, within=settings.METRICS_REACH)
 
 
 def detected(source: Source, now_s: float, within: Reach) -> Detection:
@@ -164,3 +175,64 @@ def backtest_sources() -> Sources:
         log.warning("kept profiles left out", fault=str(fault))
         profiles = PROFILES
     return Sources(profiles, recorded_load)
+
+
+def trial_of(service: Service, uses: Sequence[Use], ready: Ready) -> Trial:
+    """Return what a service has now at what it would read from, within ``TRY_S``.
+
+    Raises :class:`controller.services.metrics_plan.UnusableError` for an endpoint that can't be
+    used as it is kept, and nothing for what endpoints answer.
+    """
+    rows = MetricsEndpoint.objects.filter(slug__in={use.source for use in uses})
+    sources = {row.slug: metrics_plan.source_of(row) for row in rows}
+    plan = Plan(sources, {service.slug: [use for use in uses if use.source in sources]})
+    turn = turn_of(database_now().timestamp(), within_s=TRY_S)
+    return trying.try_service(plan, service.slug, ready, _trying(plan), turn)
+
+
+def source_trial_of(row: MetricsEndpoint, services: Sequence[str]) -> SourceTrial:
+    """Return whether an endpoint answers, and what it knows of services of these names.
+
+    Raises as :func:`trial_of`.
+    """
+    source = metrics_plan.source_of(row)
+    turn = turn_of(database_now().timestamp(), within_s=TRY_S)
+    return trying.try_source(source, services, _trying(Plan({source.name: source}, {})), turn)
+
+
+def queries_of(source: Source, known_as: str, leaves: Iterable[Leaf]) -> Mapping[Leaf, str]:
+    """Return what a Prometheus is asked for the values of each leaf, where it can be asked."""
+    if source.kind is not EndpointKind.PROMETHEUS:
+        return {}
+    scope = Scope((known_as,), pace().over_s(source))
+    found: dict[Leaf, str] = {}
+    for leaf in leaves:
+        try:
+            found[leaf] = promql.query(promql.Ask(leaf, source.attach, promql.Form.VALUES), scope)
+        except promql.AttachError as fault:
+            found[leaf] = f"# {fault}"
+    return found
+
+
+def _trying(plan: Plan) -> trying.Trying:
+    remembered = metrics_plan.marks(plan.sources.values())
+
+    def scraped(source: Source, wanted: Wanted, turn: Turn) -> trying.Named:
+        found = scraping.who(source, wanted, turn, remembered.get(source.name))
+        return dict(found.items())
+
+    def asked_who(source: Source, wanted: Wanted, turn: Turn) -> trying.Named:
+        return who(endpoint_of(source), wanted, turn)
+
+    def version(source: Source, turn: Turn) -> str:
+        if source.kind is not EndpointKind.PROMETHEUS:
+            return ""
+        return version_of(endpoint_of(source), turn)
+
+    terms = Terms(readers(plan), pace(), turn_of)
+    return trying.Trying(
+        terms,
+        {EndpointKind.SCRAPE: scraped, EndpointKind.PROMETHEUS: asked_who},
+        version,
+        max_age_s=settings.MAX_AGE_S,
+    )

@@ -77,6 +77,7 @@ def _start_servers() -> None:
     socket_directory = str(home.socket_directory).replace("/", "%2F")
     os.environ.update(
         {
+            "HETEROSCALE_METRICS_HOSTS": "0.0.0.0/0,::/0",
             "DATABASE_URL": f"postgres://{USER}@{socket_directory}/heteroscale",
             BROKER: f"redis://:{endpoint.password}@127.0.0.1:{endpoint.port}",
             "SECRET_KEY": secrets.token_urlsafe(64),

@@ -29,7 +29,7 @@ _METADATA_NAMES: Final = frozenset(
 _METADATA: Final = frozenset(
     map(ip_address, ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254"))
 )
-_LOOPBACK_NAMES: Final = ("localhost", ".localhost")
+_LOOPBACK: Final = IPv4Address("127.0.0.1")
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 _SHARED: Final = IPv4Network("100.64.0.0/10")
 
@@ -102,9 +102,8 @@ def check_host(host: str, reach: Reach) -> None:
     try:
         address = ip_address(name.partition("%")[0])
     except ValueError:
-        is_here = name == _LOOPBACK_NAMES[0] or name.endswith(_LOOPBACK_NAMES[1])
-        if is_here and not reach.inside and not reach.names(name):
-            raise AddressError(_unlisted(host, "this machine itself")) from None
+        if name == "localhost" or name.endswith(".localhost"):
+            check_address(name, _LOOPBACK, reach)
         return
     check_address(host, address, reach)
 

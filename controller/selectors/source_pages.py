@@ -11,11 +11,10 @@ from uuid import UUID
 
 from controller.core.readings.attach import ByInfo, ByLabels, ByPod
 from controller.core.readings.attach_plain import PlainError, attach_of, targets_of
-from controller.core.readings.presets import PRESETS
 from controller.core.readings.sources import Target
 from controller.models import AuditEvent, EndpointStatus
 from controller.selectors.node_page import history_of
-from inventory.models import MetricsEndpoint, ServiceMetrics
+from inventory.models import MetricsEndpoint, Service, ServiceMetrics
 
 MOST_TARGETS: Final = 200
 """So many are listed on the page of a direct scrape."""
@@ -123,14 +122,16 @@ def read_source(row: MetricsEndpoint, now: datetime) -> SourcePage:
     )
 
 
+def names_at(row: MetricsEndpoint) -> Mapping[str, str]:
+    """Return all services by the name they have at an endpoint, their own where none is given."""
+    known = dict(row.uses.exclude(known_as="").values_list("service__slug", "known_as"))
+    slugs = Service.objects.order_by("slug").values_list("slug", flat=True)
+    return {known.get(slug, slug): slug for slug in slugs}
+
+
 def read_history(row: MetricsEndpoint) -> Sequence[AuditEvent]:
     """Return what people changed of an endpoint, the newest first."""
     return history_of("metricsendpoint", row.pk)
-
-
-def titles_of(presets: Sequence[str]) -> str:
-    """Return the presets of a use by their titles; a name nobody knows stays a name."""
-    return ", ".join(PRESETS[name].title if name in PRESETS else name for name in presets)
 
 
 def _source(row: MetricsEndpoint, services: tuple[str, ...], now: datetime) -> Source:

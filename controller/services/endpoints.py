@@ -22,19 +22,17 @@ from controller.core.readings.attach_plain import (
     targets_of,
     targets_plain,
 )
-from controller.core.readings.sources import Access
 from controller.core.readings.target_lines import lines_of
 from controller.models import AuditEvent
 from controller.models.clock import database_now
 from controller.services import audit, people
 from controller.services.certificates import PemError, read_authorities, read_pair
 from controller.services.errors import ConflictError, InvalidError, MissingError
+from controller.services.metrics_plan import KEY, SECRET
 from controller.services.people import Person
 from controller.services.secrecy import UnreadableError, decrypt, encrypt
 from inventory.models import MetricsEndpoint
 
-SECRET: Final = "metrics endpoint secret"  # noqa: S105 - what it is for, not a secret
-KEY: Final = "metrics endpoint key"
 FIELDS: Final = (
     *("slug", "kind", "url", "enabled", "attach", "targets", "scrape_s"),
     *("login", "user", "tenant", "ca", "certificate"),
@@ -129,23 +127,6 @@ def remove(pk: UUID, *, seen: int, user: Person, reason: str) -> None:
             raise ConflictError(f"{row.slug} is in use: {told} read from it.")
         _record(user, "removed", row, (_told(row), {}), reason)
         row.delete()
-
-
-def access_of(row: MetricsEndpoint) -> Access:
-    """Return as whom an endpoint is asked.
-
-    Raises :class:`controller.services.secrecy.UnreadableError` for secrets of another key.
-    """
-    secret = decrypt(row.secret, purpose=SECRET) if row.secret else ""
-    return Access(
-        token=secret if row.login == _LOGIN.BEARER else "",
-        user=row.user,
-        password=secret if row.login == _LOGIN.BASIC else "",
-        tenant=row.tenant,
-        ca=row.ca,
-        certificate=row.certificate,
-        key=decrypt(row.key, purpose=KEY) if row.key else "",
-    )
 
 
 def overtaken(row: MetricsEndpoint) -> str:

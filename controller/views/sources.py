@@ -9,10 +9,13 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 
+from controller import wiring
 from controller.core.rights import NEEDS
+from controller.core.types import Role
 from controller.selectors import source_pages
 from controller.services import endpoints, people
 from controller.services.errors import ConflictError, InvalidError
+from controller.services.metrics_plan import UnusableError
 from controller.views import shell
 from controller.views.source_form import SourceForm
 from inventory.models import MetricsEndpoint
@@ -54,6 +57,26 @@ def page(request: HttpRequest, slug: str) -> HttpResponse:
     """Show one endpoint."""
     row = find(slug)
     return show(request, row)
+
+
+@shell.page("POST")
+def test(request: HttpRequest, slug: str) -> HttpResponse:
+    """Reach an endpoint and show what it knows; nothing of what it says but figures."""
+    row = find(slug)
+    people.require(request.user, people.EDIT_SOURCES)
+    names = source_pages.names_at(row)
+    try:
+        trial = wiring.source_trial_of(row, list(names))
+    except UnusableError as fault:
+        return show(request, row, test_fault=str(fault))
+    known = [
+        (names[name], name, by[Role.PREFILL], by[Role.DECODE])
+        for name, by in sorted(trial.known.items())
+    ]
+    values = {"trial": trial, "known": known, "asked": len(names)}
+    if request.htmx:  # type: ignore[attr-defined]
+        return render(request, "controller/_source_tried.html", values)
+    return show(request, row, **values)
 
 
 @shell.page("GET", "POST")

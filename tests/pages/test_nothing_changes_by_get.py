@@ -40,6 +40,7 @@ def keys_of(route: str, here: Everything, user: User) -> Keys:
     node = {"cluster": here.node.cluster.slug, "name": here.node.name}
     prefixes: dict[str, Keys] = {
         "services/": service | {"revision": 1, "pk": here.backtest.pk},
+        "services/<slug:slug>/metrics/": service | {"name": "decode_tps"},
         "services/<slug:slug>/outside/": service | {"pk": here.outside.pk},
         "actions/": {"pk": here.action.pk},
         "fleet/racks/": {"pk": here.node.rack_id},

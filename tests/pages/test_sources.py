@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from controller.core.reach import Reach
 from controller.models import AuditEvent, EndpointStatus
-from controller.services.endpoints import access_of
+from controller.services.metrics_plan import source_of
 from inventory.models import MetricsEndpoint
 from tests.factories import make_service, make_source
 from tests.pages.certificates import pair
@@ -242,7 +242,7 @@ def test_certificates_go_together(admin: Client) -> None:
         == 302
     )
     row = MetricsEndpoint.objects.get()
-    assert access_of(row).key == own_key.strip()
+    assert source_of(row).access.key == own_key.strip()
     assert "PRIVATE KEY" not in row.key
     # Kept while its field stays empty; gone with its certificate.
     assert (
@@ -261,7 +261,7 @@ def test_a_secret_is_told_to_nobody(admin: Client, caplog: pytest.LogCaptureFixt
     assert "has to be typed again" in words(pages[0].content.decode())
     pages.append(admin.post("/sources/new/", sent(**login)))
     row = MetricsEndpoint.objects.get()
-    assert access_of(row).token == TOKEN
+    assert source_of(row).access.token == TOKEN
     pages += [
         admin.post("/sources/eu-1/edit/", sent(row, **login, scrape_s="x")),
         admin.post("/sources/eu-1/edit/", sent(**login, version=7, scrape_s="20")),
@@ -291,7 +291,7 @@ def test_a_secret_stays_and_goes_to_no_other_host(admin: Client) -> None:
     assert other.context["form"].errors["secret"] == ["Give the password."]
     same = admin.post("/sources/eu-1/edit/", sent(row, login="bearer", url=f"{URL}/prefix"))
     assert same.status_code == 302
-    assert access_of(MetricsEndpoint.objects.get()).token == TOKEN
+    assert source_of(MetricsEndpoint.objects.get()).access.token == TOKEN
     row.refresh_from_db()
     assert admin.post("/sources/eu-1/edit/", sent(row)).status_code == 302
     assert MetricsEndpoint.objects.get().secret == ""
