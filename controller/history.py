@@ -102,7 +102,7 @@ class _Run:
         known = self.ledger.known
         specs = {spec.key: spec for spec in known.specs if spec.key in self.engines.world.keys}
         watched = list(specs.values())
-        source = wiring.metrics_source(known.cluster_kinds, lend=self.lend)
+        source = wiring.cluster_source(known.cluster_kinds, self.lend)
         seen = cycle.look(watched, source, now_s=now.timestamp(), max_age_s=settings.MAX_AGE_S)
         outcome = cycle.decide_all(
             watched,

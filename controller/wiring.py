@@ -89,7 +89,7 @@ def metrics_source(
     kinds: Mapping[str, str], *, lend: OpenEngines = simulated.lend
 ) -> MetricsSource:
     """Return the source for all clusters, given the kind of each by slug; at most five queries."""
-    clusters = EveryCluster({kind: build(lend) for kind, build in METRICS.items()}, kinds)
+    clusters = cluster_source(kinds, lend)
     plan = metrics_plan.plan()
     if not plan.uses and not plan.broken:
         return clusters
@@ -106,6 +106,11 @@ def recorded_pools(held: Mapping[Place, int]) -> Sequence[Pool]:
         if node.hardware
     ]
     return counted_pools(nodes, held)
+
+
+def cluster_source(kinds: Mapping[str, str], lend: OpenEngines) -> MetricsSource:
+    """Return what the clusters tell by themselves, whatever endpoints there are."""
+    return EveryCluster({kind: build(lend) for kind, build in METRICS.items()}, kinds)
 
 
 def readers(plan: Plan) -> Mapping[EndpointKind, Reader]:

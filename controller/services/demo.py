@@ -19,7 +19,7 @@ from controller.models import (
     SimulatedFleet,
     SimulatedService,
 )
-from controller.services import audit, demo_fleet
+from controller.services import audit, demo_fleet, demo_metrics
 from controller.services.errors import InvalidError
 from controller.simulator.demo import (
     DEMO_NODES,
@@ -129,6 +129,7 @@ def remove() -> int:
     """Remove the fleet and everything measured or decided about it; returns its services."""
     with transaction.atomic():
         lock_for_edit()
+        demo_metrics.read_through(None)
         services = Service.objects.filter(simulated__isnull=False)
         count = services.count()
         hardware = set(

@@ -57,4 +57,7 @@ def metrics(_request: HttpRequest, name: str) -> HttpResponse:
 
 
 def _sorry(why: str) -> HttpResponse:
-    return HttpResponse(f"# {why}\n", status=503, content_type="text/plain; charset=utf-8")
+    answer = HttpResponse(f"# {why}\n", status=503, content_type="text/plain; charset=utf-8")
+    # An engine that loads is no error of ours: without this Django logs each scrape of it as one.
+    setattr(answer, "_has_been_logged", True)  # noqa: B010 - Django's own mark, in no type
+    return answer

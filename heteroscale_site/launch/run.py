@@ -50,6 +50,7 @@ class Order:
     port: int
     prepare_words: tuple[str, ...]
     history_words: tuple[str, ...]
+    notes: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -124,6 +125,8 @@ def _start(order: Order, supervisor: Supervisor, lock: int, say: Say) -> None:
     supervisor.start(web_program(home, host=order.host, port=order.port, known_as=order.known_as))
     _wait(supervisor, "web", home, "The web server", timeout_s=WEB_READY_S)
     say(_summary(order))
+    if order.notes:
+        say(order.notes)
     if order.history_words:
         _once(supervisor, order, order.history_words, "history")
     for program in background_programs(home, MANAGE):

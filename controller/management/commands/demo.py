@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from controller import history
-from controller.services import demo
+from controller.services import demo, demo_metrics
 from controller.services.errors import InvalidError
 
 BAR = 30
@@ -29,12 +29,14 @@ class Command(BaseCommand):
             "--trace-scale", type=float, metavar="K", help="how often each request of it counts"
         )
         parser.add_argument("--speed", type=float, help="how fast the load's clock runs")
+        parser.add_argument("--prometheus", metavar="URL", help="whom its signals are read from")
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401, ARG002 - Django's
         """Do one of the three."""
         what = options["what"]
         if what == "ensure":
             self._ensure(options["trace"], options["speed"], options["trace_scale"])
+            self._measure(options["prometheus"])
         elif what == "history":
             self._history()
         else:
@@ -53,6 +55,18 @@ class Command(BaseCommand):
                 demo.create(speed=speed or settings.DEMO_SPEED, trace=path, trace_scale=scale)
         except InvalidError as fault:
             raise CommandError(f"--{fault.field}: {fault}") from None
+
+    def _measure(self, url: str | None) -> None:
+        """Let what there is be read through a Prometheus, or directly again."""
+        if url and not demo.exists():
+            raise CommandError("--prometheus: there is no simulated fleet to be read through it.")
+        try:
+            changed = demo_metrics.read_through(url)
+        except InvalidError as fault:
+            raise CommandError(f"--{fault.field}: {fault}") from None
+        if changed:
+            how = f"through the Prometheus at {url}" if url else "from the simulator directly"
+            self.stdout.write(f"The demonstration is read {how} from now on.")
 
     def _history(self) -> None:
         if not history.is_wanted():

@@ -33,6 +33,7 @@ class Command(BaseCommand):
         parser.add_argument("--trace", metavar="FILE", help="trace the demonstration plays")
         parser.add_argument("--trace-scale", type=float, help="how often its requests count")
         parser.add_argument("--speed", type=float, help="how many times faster its load runs")
+        parser.add_argument("--prometheus", metavar="URL", help="whom its signals are read from")
         parser.add_argument("--no-demo", action="store_true", help="leave the demonstration out")
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401, ARG002 - Django's
@@ -46,7 +47,9 @@ class Command(BaseCommand):
         for line in ensure_accounts():
             self.stdout.write(line)
         if not options["no_demo"] and "demo" in get_commands():
-            chosen = {name: options[name] for name in ("trace", "trace_scale", "speed")}
+            chosen = {
+                name: options[name] for name in ("trace", "trace_scale", "speed", "prometheus")
+            }
             call_command("demo", "ensure", **chosen)
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
 
 from controller.simulator.workload import TraceError, read_trace
 from heteroscale_site.configuration import Configuration
 from heteroscale_site.home import LaunchError
+from heteroscale_site.launch.measuring import lines, scraped
 from heteroscale_site.launch.run import Order, command_exists, existing_file, run
 
 MOST_PORT = 65_535
@@ -58,6 +61,11 @@ class Command(BaseCommand):
         parser.add_argument(
             "--speed", type=times, metavar="N", help="how many times faster its load runs"
         )
+        parser.add_argument(
+            "--prometheus",
+            metavar="URL",
+            help="read the demonstration's signals through this Prometheus",
+        )
         parser.add_argument("--no-demo", action="store_true", help="start without demonstration")
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401, ARG002 - Django's
@@ -77,18 +85,32 @@ class Command(BaseCommand):
         prepare += ["--trace-scale", str(scale)] if scale else []
         prepare += ["--speed", str(options["speed"])] if options["speed"] else []
         prepare += ["--no-demo"] if options["no_demo"] else []
+        url: str = (options["prometheus"] or "").rstrip("/")
+        prepare += ["--prometheus", url] if url else []
         with_history = command_exists("demo") and not options["no_demo"]
-        return Order(
+        order = Order(
             configuration=settings.CONFIGURATION,
             host=options["host"],
             port=options["port"],
             prepare_words=tuple(prepare),
             history_words=("demo", "history") if with_history else (),
         )
+        return replace(order, notes=_measured(url, order, options)) if url else order
 
     def _say(self, text: str) -> None:
         self.stdout.write(text)
         self.stdout.flush()
+
+
+def _measured(url: str, order: Order, options: dict[str, Any]) -> str:
+    """Return what there is to say about the Prometheus that signals are read through.
+
+    Refuses one that doesn't answer, before anything is started.
+    """
+    if options["no_demo"]:
+        raise CommandError("--prometheus is for the demonstration: leave out --no-demo.")
+    count = scraped(url, settings.METRICS_REACH, timezone.now().timestamp())
+    return lines(url, count, order.address)
 
 
 def _check_trace(trace: Path) -> None:
