@@ -85,7 +85,7 @@ def running(
         capture_output=True,
     )
     (root / "prometheus.yml").write_text(CONFIG.format(jobs=json.dumps(list(jobs))))
-    port = _free_port()
+    port = free_port()
     words = [
         f"--config.file={root / 'prometheus.yml'}",
         f"--storage.tsdb.path={root / 'data'}",
@@ -101,20 +101,20 @@ def running(
             preexec_fn=die_with_parent(signal.SIGKILL),  # noqa: PLW1509 - no threads yet
         )
     try:
-        _wait(server, f"http://127.0.0.1:{port}/-/ready", root / "log")
+        wait_for(server, f"http://127.0.0.1:{port}/-/ready", root / "log")
         yield f"http://127.0.0.1:{port}"
     finally:
         server.kill()
         server.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
 
 
-def _wait(server: subprocess.Popen[bytes], address: str, log: Path) -> None:
+def wait_for(server: subprocess.Popen[bytes], address: str, log: Path) -> None:
     until = time.monotonic() + READY_S
     while time.monotonic() < until and server.poll() is None:
         try:
@@ -122,4 +122,4 @@ def _wait(server: subprocess.Popen[bytes], address: str, log: Path) -> None:
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(POLL_S)
-    raise AssertionError(f"Prometheus did not start:\n{log.read_text(errors='replace')}")
+    raise AssertionError(f"The server did not start:\n{log.read_text(errors='replace')}")

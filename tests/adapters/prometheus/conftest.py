@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
 
@@ -15,6 +16,7 @@ from controller.adapters.turn import Turn
 from controller.core.readings.asking import Grid, Reading, Scope, Wanted
 from controller.core.readings.attach import Attach
 from controller.core.readings.recipe import Leaf
+from tests import victoria as victoria_metrics
 from tests.adapters.prometheus.engine import Engine
 from tests.adapters.prometheus.fleets import faulty, of_presets
 from tests.prometheus import NOW_S, PROMTOOL, SERVER, STEP_S, running
@@ -50,14 +52,36 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iter
         yield address
 
 
+@pytest.fixture(scope="session")
+def victoria(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a VictoriaMetrics that knows every history of the tests."""
+    if not victoria_metrics.SERVER:
+        pytest.skip("no VictoriaMetrics: install it (Debian's package victoria-metrics)")
+    history = [*of_presets(), *faulty()]
+    with victoria_metrics.running(tmp_path_factory.mktemp("victoria"), history) as address:
+        yield address
+
+
+@pytest.fixture(params=["prometheus", "victoria"])
+def served(request: pytest.FixtureRequest) -> str:
+    """The address of one server after another that knows every history of the tests."""
+    return str(request.getfixturevalue(request.param))
+
+
+def forgets(address: str) -> bool:
+    """Whether a server answers for samples no longer than they usually are apart."""
+    with urllib.request.urlopen(f"{address}/metrics") as told:  # noqa: S310 - our own
+        return b"\nvm_" in told.read()
+
+
 @pytest.fixture
-def reading(prometheus: str) -> Read:
+def reading(served: str) -> Read:
     """Read leaves of services as they were when the histories end."""
 
     def read_them(
         leaves: Mapping[Leaf, Attach], services: Sequence[str], *, newest_s: float = NOW_S
     ) -> Reading:
         wanted = Wanted(leaves, Scope(services, 4 * STEP_S), Grid(newest_s, STEP_S, 4))
-        return read(Endpoint("test", prometheus), wanted, turn())
+        return read(Endpoint("test", served), wanted, turn())
 
     return read_them

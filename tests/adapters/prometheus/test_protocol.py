@@ -56,7 +56,7 @@ def _success(*series: object, **further: object) -> bytes:
     return _json({**EMPTY, "data": {"resultType": "matrix", "result": list(series)}, **further})
 
 
-Said = bytes | None | Callable[[str], bytes]
+Said = bytes | None | Callable[[Mapping[str, list[str]]], bytes]
 
 
 class Server:
@@ -92,10 +92,11 @@ class Server:
         with line, line.makefile("rb") as said:
             head = "".join(iter(lambda: said.readline().decode(), "\r\n"))
             length = int(head.lower().split("content-length:")[1].split()[0])
-            self.asked.append((head, parse_qs(said.read(length).decode())))
+            form = parse_qs(said.read(length).decode())
+            self.asked.append((head, form))
             answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
             if callable(answer):
-                answer = answer(self.asked[-1][1]["query"][0])
+                answer = answer(form)
             if answer is None:
                 self._over.wait(10)
             else:
@@ -258,6 +259,121 @@ def test_what_is_told_beside_an_answer_is_passed_on_m17(
     assert (bool(reading.partial), reading.told) == (partial, said)
 
 
+def _aligned(form: Mapping[str, list[str]]) -> list[int]:
+    """The times that Mimir's frontend, and Thanos's, ask for where they align queries to steps."""
+    step_s = int(form["step"][0])
+    start, end = (int(float(form[name][0])) // step_s * step_s for name in ("start", "end"))
+    return list(range(start, end + 1, step_s))
+
+
+@pytest.mark.parametrize("late_s", [0, 1, 7, 14])
+def test_a_frontend_that_aligns_times_fills_the_same_samples(late_s: int) -> None:
+    now_s = NOW_S // 15 * 15 + late_s
+    grid = Grid(now_s, 15, 4)
+    wanted = Wanted({LEAF: ByLabels(), BUCKETS: ByLabels()}, Scope(["chat"], 60), grid)
+
+    def answer(form: Mapping[str, list[str]]) -> bytes:
+        times = _aligned(form)
+        if "(service,le)" in form["query"][0]:
+            return _success(_series(0, *([at, "2"] for at in times), le="+Inf"))
+        points = [[at, str(at - 3)] for at in times]
+        return _success(*(_series(at, *points) for at in range(6)))
+
+    with serving(answer) as server:
+        leaves = read(Endpoint("test", server.base), wanted, _turn(10, [])).leaves
+    gauge, buckets = leaves[LEAF], leaves[BUCKETS]
+    first = (now_s - 45) // 15 * 15
+    assert gauge.at_s.tolist() == [[first - 3 + 15 * at for at in range(4)]]
+    assert isinstance(buckets, Buckets)
+    assert buckets.rates[0, 0].tolist() == pytest.approx([np.nan] * 3 + [2], nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "partial", "said"),
+    [
+        pytest.param(
+            _json(
+                {
+                    "status": "success",
+                    "data": {"resultType": "matrix", "result": [], "analysis": {}},
+                    "warnings": ['fetch series for {r="a"} from 10.0.0.7:10901: rpc error'],
+                }
+            ),
+            True,
+            'fetch series for {r="a"} from 10.0.0.7:10901: rpc error',
+            id="Thanos: a store is down",
+        ),
+        pytest.param(
+            _json(
+                {"status": "error", "errorType": "execution", "error": "expand series set: x"},
+                "422 Unprocessable Entity",
+            ),
+            False,
+            "running: It says: expand series set: x",
+            id="Thanos: a query fails",
+        ),
+        pytest.param(
+            _reply(b"no org id", "401 Unauthorized", Content_Type="text/plain"),
+            False,
+            "It does not accept the credentials, or wants a tenant.",
+            id="Mimir: no tenant",
+        ),
+        pytest.param(
+            _json(
+                {
+                    "status": "error",
+                    "errorType": "execution",
+                    "error": "the query exceeded the maximum number of chunks (limit: 2000000"
+                    " chunks) (err-mimir-max-chunks-per-query).",
+                },
+                "422 Unprocessable Entity",
+            ),
+            False,
+            "running: It says: the query exceeded the maximum number of chunks (limit: 2000000"
+            " chunks) (err-mimir-max-chunks-per-query).",
+            id="Mimir: a limit",
+        ),
+        pytest.param(
+            _json(
+                {
+                    "status": "error",
+                    "errorType": "too_many_requests",
+                    "error": "too many outstanding requests",
+                },
+                "429 Too Many Requests",
+            ),
+            False,
+            "It says: too many outstanding requests",
+            id="Mimir: too many",
+        ),
+        pytest.param(
+            _success(isPartial=True, stats={"seriesFetched": "8"}),
+            True,
+            "Some of its stores did not answer.",
+            id="VictoriaMetrics: a node is down",
+        ),
+        pytest.param(
+            _json(
+                {
+                    "status": "error",
+                    "errorType": "422",
+                    "error": 'error when executing query="sum(x{a=\\"(\\"})" on the time range'
+                    " (start=1, end=2, step=3): cannot execute query: invalid regexp",
+                },
+                "422 Unprocessable Entity",
+            ),
+            False,
+            "running: It says: invalid regexp",
+            id="VictoriaMetrics: the whole query is repeated",
+        ),
+    ],
+)
+def test_other_servers_are_understood(answer: bytes, *, partial: bool, said: str) -> None:
+    with serving(answer) as server:
+        reading = _read(server)
+    assert (bool(reading.partial), set(reading.told)) == (partial, {said})
+
+
 def test_a_clock_that_is_not_ours_is_told_m08() -> None:
     # NOW_S is 22:13:20 of that day.
     answer = _json(EMPTY, Date="Tue, 14 Nov 2023 22:23:20 GMT")
@@ -315,8 +431,8 @@ def test_buckets_are_told_apart_unless_all_are_known_to_be_scraped_once(
 ) -> None:
     wanted = Wanted({BUCKETS: ByLabels()}, Scope(["chat"], 60), Grid(NOW_S, 15, 4))
 
-    def answer(query: str) -> bytes:
-        return first if query.startswith("label_replace(count(") else _success()
+    def answer(form: Mapping[str, list[str]]) -> bytes:
+        return first if form["query"][0].startswith("label_replace(count(") else _success()
 
     with serving(answer) as server:
         read(Endpoint("test", server.base), wanted, _turn(10, []))
@@ -347,6 +463,7 @@ def test_bounds_are_joined_by_number_and_not_endless_m16() -> None:
         (Login(token=TOKEN), f"Authorization: Bearer {TOKEN}"),
         (Login(user="ana", password=TOKEN), "Authorization: Basic YW5hOnMzY3IzdC10MGtlbg=="),
         (Login(tenant="team-a"), "X-Scope-OrgID: team-a"),
+        (Login(tenant="team-a"), "THANOS-TENANT: team-a"),
     ],
 )
 def test_it_is_asked_as_somebody_who_is_in_no_text(login: Login, header: str) -> None:

@@ -28,8 +28,14 @@ MOST_TOLD: Final = 5
 _BUSY: Final = frozenset({429, 503})
 _DELAY: Final = re.compile(r"\d{1,5}", re.ASCII)
 _POSITION: Final = re.compile(r"\b\d+:\d+: ")
+# VictoriaMetrics repeats the whole query before it says what is wrong with it.
+_REPEATED: Final = re.compile(
+    r'error when executing query="(?:[^"\\]|\\.)*" (?:on the time range|for) [^)]*\): '
+    r"|cannot execute query: "
+)
+_QUERY: Final = re.compile(r'"(?:[^"\\]|\\.){60,}"')
 _WORDS: Final[Mapping[int, str]] = {
-    401: "It does not accept the credentials.",
+    401: "It does not accept the credentials, or wants a tenant.",
     403: "It does not allow these credentials to ask.",
     404: "Nothing answers queries at this address: is it Prometheus's own?",
     405: "It does not take queries as POST: a proxy before it must let them through.",
@@ -68,7 +74,8 @@ class Login:
         """Return the headers. Raises :class:`SourceError` for what no header can hold."""
         found: dict[str, str] = {}
         if self.tenant:
-            found["X-Scope-OrgID"] = self.tenant
+            # The one of Mimir, Cortex and VictoriaMetrics's proxies, and the one of Thanos.
+            found["X-Scope-OrgID"] = found["THANOS-TENANT"] = self.tenant
         if self.token:
             found["Authorization"] = f"Bearer {self.token}"
         elif self.user:
@@ -170,9 +177,7 @@ def _told(reply: Reply, login: Login) -> dict[str, object]:
         told = None
     if isinstance(told, dict) and told.get("status") == "error":
         kind = QueryError if reply.status in {400, 422} else SourceError
-        # Its position in the query means nothing to whoever did not see the query.
-        text = _POSITION.sub("", str(told.get("error") or told.get("errorType")))
-        raise kind(f"It says: {login.hidden(text)}")
+        raise kind(f"It says: {login.hidden(_reason(told))}")
     if reply.status != http.OK:
         raise SourceError(_WORDS.get(reply.status, f"It answers with status {reply.status}."))
     if isinstance(told, dict):
@@ -180,6 +185,12 @@ def _told(reply: Reply, login: Login) -> dict[str, object]:
     if "html" in reply.headers.get("content-type", "") or reply.body.lstrip()[:1] == b"<":
         raise SourceError("It answers with a page: is there a login before it?")
     raise SourceError("Its answer is not JSON.")
+
+
+def _reason(told: dict[str, object]) -> str:
+    """Return why a query was refused, without a query or a position that nobody has seen."""
+    text = str(told.get("error") or told.get("errorType"))
+    return _QUERY.sub("the query", _REPEATED.sub("", _POSITION.sub("", text)))
 
 
 def _answer(told: dict[str, object], login: Login, clock: tuple[str, ...]) -> Answer:
