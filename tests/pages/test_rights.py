@@ -188,6 +188,8 @@ DOORS: Final[dict[str, Door]] = {
     "import-new": Door(people.EDIT_FLEET, scoped=False),
     "source-new": Door(people.EDIT_SOURCES, scoped=False),
     "source-edit": Door(people.EDIT_SOURCES, _source, scoped=False),
+    "source-detect": Door(people.EDIT_SOURCES, _source, scoped=False),
+    "source-accept": Door(people.EDIT_SOURCES, _source, scoped=False),
     "source-remove": Door(people.EDIT_SOURCES, _source, _answer(reason="why"), scoped=False),
     "override-new": Door(people.OVERRIDE, body=_override),
     "override-extend": Door(people.OVERRIDE, _pk("override"), _longer),
