@@ -210,6 +210,9 @@ def _source(service: inventory.Service) -> inventory.MetricsEndpoint:
         endpoint=source, state="failed", since=now, asked_at=now, told=["It can't be reached."]
     )
     controller.ScrapeMark.objects.create(endpoint=source, at=now, body=b"")
+    controller.Detected.objects.create(
+        endpoint=source, at=now, by_name="bo", took_ms=1.0, found={"services": [], "told": []}
+    )
     inventory.WrittenQuery.objects.create(
         use=source.uses.get(), signal="decode_tps", query="sum(up)"
     )

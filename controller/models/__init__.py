@@ -12,7 +12,7 @@ from controller.models.loop import (
     ServiceStatus,
     Tick,
 )
-from controller.models.measured import EndpointStatus, ScrapeMark
+from controller.models.measured import Detected, EndpointStatus, ScrapeMark
 from controller.models.overriding import Breaker, Grant, OutsideChange, Override
 from controller.models.placement import Rearrangement
 from controller.models.profiles import EngineProfile
@@ -39,6 +39,7 @@ __all__ = [
     "ControllerLease",
     "Decision",
     "DecisionTally",
+    "Detected",
     "EndpointStatus",
     "EngineProfile",
     "Freeze",

@@ -46,3 +46,18 @@ class ScrapeMark(models.Model):
 
     def __str__(self) -> str:
         return f"{self.endpoint_id} at {self.at}"
+
+
+class Detected(models.Model):
+    """What an endpoint proposed when somebody last looked; replaced by the next look."""
+
+    endpoint = models.OneToOneField(
+        MetricsEndpoint, on_delete=models.CASCADE, primary_key=True, related_name="detected"
+    )
+    at = models.DateTimeField()
+    by_name = models.CharField(max_length=160)
+    took_ms = models.FloatField()
+    found = models.JSONField(help_text="As the command detect answers (docs/detection.md).")
+
+    def __str__(self) -> str:
+        return f"{self.endpoint_id} at {self.at}"

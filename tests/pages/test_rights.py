@@ -196,6 +196,8 @@ DOORS: Final[dict[str, Door]] = {
         _answer(act="back", reason="why"),
     ),
     "source-edit": Door(people.EDIT_SOURCES, _source, scoped=False),
+    "source-detect": Door(people.EDIT_SOURCES, _source, scoped=False),
+    "source-accept": Door(people.EDIT_SOURCES, _source, scoped=False),
     "source-remove": Door(people.EDIT_SOURCES, _source, _answer(reason="why"), scoped=False),
     "override-new": Door(people.OVERRIDE, body=_override),
     "override-extend": Door(people.OVERRIDE, _pk("override"), _longer),

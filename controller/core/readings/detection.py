@@ -48,6 +48,9 @@ FEWEST_SCRAPES: Final = 4
 USUAL_WINDOW_S: Final = 60
 MOST_NAMES: Final = 5
 LONGEST_SLUG: Final = 63
+NEW_HARDWARE: Final = "new:"
+"""Before the GPU model of a hardware type that is yet to be made."""
+UNKNOWN_GPU: Final = "unknown GPU"
 ENABLE_SM: Final = (
     f"SM activity is not exported: add {SM_ACTIVE} to the counters file of dcgm-exporter"
     " (option -f; the line is there, commented out) and restart it."
