@@ -14,11 +14,12 @@ from controller.core.readings.asking import Grid
 from heteroscale_site.home import LaunchError
 
 WITHIN_S: Final = 5.0
-SCRAPED: Final = 'count(vllm:num_requests_running{service!="",role!=""})'
+SCRAPED: Final = 'count(last_over_time(vllm:num_requests_running{service!="",role!=""}[1h]))'
+"""Over an hour: while the product was off, nobody could be scraped."""
 
 
 def scraped(url: str, reach: Reach, now_s: float) -> int:
-    """Return how many simulated instances a Prometheus has scraped in the last minutes.
+    """Return how many instances a Prometheus has scraped within the last hour.
 
     Raises :class:`LaunchError` when it doesn't answer queries.
     """
@@ -49,7 +50,9 @@ def _number(result: list[object]) -> int:
 def lines(url: str, count: int, address: str) -> str:
     """Return what to tell whoever starts the product, ``address`` being where it answers."""
     if count:
-        return f"  Signals   through the Prometheus at {url}, which scrapes {count} instances\n"
+        return (
+            f"  Signals   through the Prometheus at {url}, which has scraped {count} instances\n"
+        )
     return "\n".join(
         [
             f"  Signals   through the Prometheus at {url}, which does not scrape us yet:",
