@@ -20,7 +20,7 @@ import pytest
 from controller.adapters.http import Tls
 from controller.adapters.metrics.prometheus.client import Endpoint, Login
 from controller.adapters.metrics.prometheus.filling import number
-from controller.adapters.metrics.prometheus.reader import LATE, read, read_all
+from controller.adapters.metrics.prometheus.reader import read
 from controller.adapters.turn import Turn
 from controller.core.readings.asking import Grid, Reading, Scope, Wanted
 from controller.core.readings.attach import ByLabels
@@ -207,20 +207,6 @@ def test_nobody_listening_is_told_m01() -> None:
     with serving(None) as server:
         pass
     assert _read(server).told == ("It can't be reached.",)
-
-
-def test_a_silent_server_is_left_and_hurts_no_other_m02() -> None:
-    begin_s = time.monotonic()
-    point = [NOW_S, "3"]
-    whole = _success(*(_series(at, point) for at in range(3)))
-    with serving(None) as silent, serving(whole) as lively, serving(b"") as broken:
-        asked = {Endpoint(each.base, each.base): WANTED for each in (silent, lively, broken)}
-        told = list(read_all(asked, _turn(0.8, [])).values())
-    assert time.monotonic() - begin_s < 2
-    assert [each.told for each in told[::2]] == [(LATE,), ("It can't be reached.",)]
-    table = told[1].leaves[LEAF]
-    assert isinstance(table, Table)
-    assert table.values[0, 1] == 3
 
 
 @pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n{"])

@@ -38,17 +38,6 @@ Value = TypeVar("Value")
 LATE: Final = "It did not answer in time."
 
 
-def read_all(asked: Mapping[Endpoint, Wanted], turn: Turn) -> Mapping[Endpoint, Reading]:
-    """Return what each endpoint answers by ``turn.until``; a dead one takes no time of others."""
-    jobs = {each: _job(each, wanted, turn) for each, wanted in asked.items()}
-    done = _at_once(jobs, len(jobs), turn.until)
-    return {each: done.get(each, Reading({}, told=(LATE,))) for each in asked}
-
-
-def _job(endpoint: Endpoint, wanted: Wanted, turn: Turn) -> Callable[[], Reading]:
-    return lambda: read(endpoint, wanted, turn)
-
-
 def read(endpoint: Endpoint, wanted: Wanted, turn: Turn) -> Reading:
     """Return what an endpoint answers. Raises nothing for what it answers, or that it doesn't."""
     filling = Filling(wanted)
