@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.db.models import Q
+from django.db.models import Count, Q
 from django.urls import reverse
 
 from controller.core import wording
@@ -15,7 +15,14 @@ from controller.core.lifecycle import ActionState, ProposalState
 from controller.core.override_words import title_of
 from controller.core.reasons import PASSING
 from controller.core.types import Move
-from controller.models import Action, OutsideChange, Override, Proposal, Rearrangement
+from controller.models import (
+    Action,
+    EndpointStatus,
+    OutsideChange,
+    Override,
+    Proposal,
+    Rearrangement,
+)
 from controller.selectors import outside
 from controller.selectors.services import DecisionLine, Latency, ServiceRow
 from controller.selectors.strip import FleetMode, StripState
@@ -24,6 +31,9 @@ from controller.selectors.suggestions import Card
 MOST: Final = 7
 FOUND_LATELY: Final = timedelta(minutes=3)
 """A loss that was not found again since has been replaced, or is no more."""
+
+IN_PART_FOR: Final = timedelta(minutes=2)
+"""So long an endpoint may answer in part before anybody is told."""
 
 TOLD_FOR: Final = timedelta(hours=24)
 """How long the overview tells of a broken glass."""
@@ -44,7 +54,15 @@ class Moves:
     may_decide: bool
 
 
-Other = Moves | Override | Proposal | OutsideChange
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """An endpoint of metrics that does not answer, or only in part, and how many read from it."""
+
+    row: EndpointStatus
+    services: int
+
+
+Other = Moves | Override | Proposal | OutsideChange | Silent
 """What is told beside the services and their suggestions."""
 
 # Ranks of the sources, worst first.
@@ -202,7 +220,7 @@ def _suggested(service: str, card: Card) -> Item:
     return Item(_SUGGESTED, "busy", service, sentence, row.opened_at, address, "Review…")
 
 
-def _other(row: Other) -> Item:
+def _other(row: Other) -> Item:  # noqa: PLR0911 - one for each kind
     match row:
         case Override():
             return _ending(row)
@@ -210,6 +228,8 @@ def _other(row: Other) -> Item:
             return _glass(row)
         case OutsideChange():
             return _outside(row)
+        case Silent():
+            return _silent(row)
         case Moves():
             return _moves(row.row, may_decide=row.may_decide)
 
@@ -219,6 +239,36 @@ def _outside(row: OutsideChange) -> Item:
     sentence = f"was changed by somebody else: {outside.Row(row).words}."
     address = row.get_absolute_url()
     return Item(_ASKS, "warn", row.service.slug, sentence, row.seen_at, address, "Answer…")
+
+
+def _silent(silent: Silent) -> Item:
+    """Return that an endpoint does not answer: what reads from it holds."""
+    row = silent.row
+    what = "" if row.endpoint.kind == "scrape" else "Prometheus "
+    why = f" {row.told[0]}" if row.told else ""
+    one = silent.services == 1
+    held = f"{_services(silent.services)} {'holds' if one else 'hold'}"
+    failed = row.state == EndpointStatus.State.FAILED
+    end = f" {held}." if failed else f" {_services(silent.services)} may lack figures."
+    sentence = f"{row.get_state_display()}.{why}{end}"
+    address = row.endpoint.get_absolute_url()
+    tone = "crit" if failed else "warn"
+    return Item(_BLIND, tone, f"{what}{row.endpoint.slug}", sentence, row.since, address, "Open")
+
+
+def read_silent(now: datetime) -> list[Silent]:
+    """Return the endpoints that services read from and that don't answer as they should.
+
+    One failure alone is asked again at the next tick and not told; one query.
+    """
+    failed = Q(state=EndpointStatus.State.FAILED, failures__gte=2)
+    partly = Q(state=EndpointStatus.State.PARTIAL, since__lt=now - IN_PART_FOR)
+    rows = EndpointStatus.objects.filter(failed | partly, endpoint__enabled=True)
+    counted = rows.annotate(readers=Count("endpoint__uses")).filter(readers__gt=0)
+    return [
+        Silent(row, row.readers)
+        for row in counted.select_related("endpoint").order_by("endpoint__slug")
+    ]
 
 
 def _ending(row: Override) -> Item:

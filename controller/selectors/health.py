@@ -15,6 +15,7 @@ from controller.models import (
     Action,
     Breaker,
     DecisionTally,
+    EndpointStatus,
     PolicySuggestion,
     Proposal,
     ServiceStatus,
@@ -22,6 +23,7 @@ from controller.models import (
 )
 from controller.models.clock import database_now
 
+_UP = {"ok": 1.0, "partial": 0.5, "failed": 0.0}
 LATE_AFTER = 4
 """A loop that missed this many periods has stopped."""
 
@@ -56,7 +58,7 @@ def loop_age_s() -> float | None:
 
 
 class FleetCollector:
-    """Figures read from the rows at each scrape; nine queries however large the fleet is."""
+    """Figures read from the rows at each scrape; ten queries however large the fleet is."""
 
     def collect(self) -> Iterator[Metric]:
         """Return every family of ``/metrics``."""
@@ -78,6 +80,7 @@ class FleetCollector:
         )
         yield _states("heteroscale_actions", "Actions by state.", _by_state())
         yield from _services()
+        yield from _sources()
 
 
 def _loop() -> Iterator[Metric]:
@@ -172,6 +175,27 @@ def _services() -> Iterator[Metric]:
         "Exchanges whose second half waits for its GPUs.",
         waiting,
     )
+
+
+def _sources() -> Iterator[Metric]:
+    up, age, took = (
+        GaugeMetricFamily(f"heteroscale_source_{name}", text, labels=["source"])
+        for name, text in (
+            ("up", "Whether an endpoint of metrics answers: 1 in full, 0.5 in part, 0 not."),
+            ("age_seconds", "Age of the newest sample of an endpoint."),
+            ("duration_seconds", "How long the last look at an endpoint took."),
+        )
+    )
+    now = database_now()
+    rows = EndpointStatus.objects.filter(endpoint__enabled=True).select_related("endpoint")
+    for row in rows.order_by("endpoint__slug"):
+        source = [row.endpoint.slug]
+        up.add_metric(source, _UP[row.state])
+        if row.newest_at is not None:
+            age.add_metric(source, max((now - row.newest_at).total_seconds(), 0.0))
+        if row.took_ms is not None:
+            took.add_metric(source, row.took_ms / 1000)
+    yield from (up, age, took)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -22,6 +22,7 @@ from controller.selectors.attention import (
     read_broken_glass,
     read_latest_actions,
     read_moves,
+    read_silent,
 )
 from controller.selectors.overrides import SOON, ending_soon
 from controller.selectors.services import (
@@ -82,7 +83,7 @@ class State:
 def read_state(
     strip: StripState, now: datetime, decides: Callable[[Rearrangement], bool] = lambda _row: True
 ) -> State:
-    """Return what needs attention and every service, worst first; ten queries for any fleet.
+    """Return what needs attention and every service, worst first; eleven queries for any fleet.
 
     ``decides`` is whether the reader may answer moves that wait.
     """
@@ -94,6 +95,7 @@ def read_state(
         *read_broken_glass(now),
         *(Moves(row, decides(row)) for row in read_moves(now)),
         *outside.read_open(now),
+        *read_silent(now),
         *ending,
     ]
     found = attention(services.rows, actions, suggestions, strip, others)

@@ -67,7 +67,8 @@ def add(draft: Draft, *, user: Person, reason: str) -> MetricsEndpoint:
     try:
         with transaction.atomic():
             row.save(force_insert=True)
-            _record(user, "added", row, ({}, _told(row)), reason)
+            told = {name: value for name, value in _told(row).items() if value not in ("", None)}
+            _record(user, "added", row, ({}, told), reason)
     except IntegrityError:
         raise InvalidError("slug", f"There is an endpoint {row.slug} already.") from None
     return row

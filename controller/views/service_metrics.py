@@ -93,10 +93,17 @@ class Line:
 
     @property
     def missing(self) -> str:
-        """The instances that don't report, by name."""
-        names = self.found.missing if self.found else ()
-        more = len(names) - MOST_NAMES
-        return ", ".join(names[:MOST_NAMES]) + (f" and {more:,} more" if more > 0 else "")
+        """The instances that don't report, by name as far as anything names them."""
+        if self.found is None or self.found.whole:
+            return ""
+        names = self.found.missing
+        nameless = self.found.expected - self.found.reporting - len(names)
+        told = list(names[:MOST_NAMES])
+        if len(names) > MOST_NAMES:
+            told.append(f"{len(names) - MOST_NAMES:,} more")
+        if nameless > 0 and self.found.named:
+            told.append(f"{nameless:,} that nothing names")
+        return ", ".join(told)
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,7 +165,7 @@ class SourceForm(forms.Form):
         "Key of the client certificate",
         "",
         LONGEST_PEM,
-        widget=Unshown(attrs={"rows": 3, "spellcheck": "false"}),
+        widget=Unshown(attrs={"rows": 3, "spellcheck": "false", "class": "mono"}),
     )
     reason = forms.CharField(
         max_length=1000,

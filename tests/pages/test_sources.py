@@ -334,3 +334,40 @@ def test_nothing_that_is_read_from_is_removed(admin: Client) -> None:
 
 def test_the_setup_checklist_leads_there(admin: Client) -> None:
     assert 'href="/sources/"' in admin.get("/setup/").content.decode()
+
+
+@pytest.mark.parametrize(
+    ("state", "fields", "told"),
+    [
+        (
+            "failed",
+            {"failures": 2, "told": ["It can't be reached."]},
+            "Prometheus eu-1 does not answer. It can't be reached. 2 services hold.",
+        ),
+        ("failed", {"failures": 1}, ""),
+        ("partial", {}, "Prometheus eu-1 answers in part. 2 services may lack figures."),
+        ("partial", {"since": timezone.now()}, ""),
+        ("ok", {}, ""),
+    ],
+)
+def test_the_overview_tells_of_an_endpoint_that_does_not_answer(
+    admin: Client, state: str, fields: dict[str, Any], told: str
+) -> None:
+    answering(make_source("eu-1", make_service("chat"), make_service("code")), state, **fields)
+    answering(make_source("nobody-reads"), "failed", failures=9)
+    page = reading(admin, "/")
+    assert "nobody-reads" not in page
+    assert told in page if told else "eu-1" not in page.replace("eu-1-a", "")
+
+
+def test_figures_of_endpoints_are_exported() -> None:
+    now = timezone.now()
+    answering(make_source("a"), "failed", took_ms=2500.0)
+    answering(make_source("b"), "partial", newest_at=now - timedelta(seconds=30))
+    answering(make_source("c", enabled=False), "ok")
+    text = Client().get("/metrics").content.decode()
+    assert 'heteroscale_source_up{source="a"} 0.0' in text
+    assert 'heteroscale_source_up{source="b"} 0.5' in text
+    assert 'heteroscale_source_duration_seconds{source="a"} 2.5' in text
+    assert 'heteroscale_source_age_seconds{source="b"} 3' in text
+    assert 'source="c"' not in text

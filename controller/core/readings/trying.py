@@ -25,7 +25,8 @@ Named = Mapping[Recipe, Names]
 class Tried:
     """One figure: its value and age [s], who reports of how many, and who is missing by name.
 
-    ``whole`` is said by one that speaks for all instances, as a frontend does.
+    ``whole`` is said by one that speaks for all instances, as a frontend does. ``named`` is
+    whether anybody was asked for names.
     """
 
     kind: SignalKind
@@ -36,6 +37,7 @@ class Tried:
     expected: int = 0
     missing: tuple[str, ...] = ()
     whole: bool = False
+    named: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,8 @@ def _one(kind: SignalKind, recipe: Recipe, table: Table, seen: Seen) -> Tried:
     missing = () if behind is None else tuple(sorted(everybody - behind))
     there = np.flatnonzero(table.present[0])
     if not there.size:
-        return Tried(kind, Quality.MISSING, expected=due, missing=missing)
+        named = behind is not None
+        return Tried(kind, Quality.MISSING, expected=due, missing=missing, named=named)
     at = int(there[-1])
     value, age_s = float(table.values[0, at]), seen.grid.newest_s - float(table.at_s[0, at])
     whole = int(table.reporting[0, at]) == WHOLE
@@ -127,7 +130,8 @@ def _one(kind: SignalKind, recipe: Recipe, table: Table, seen: Seen) -> Tried:
     else:
         quality = Quality.PARTIAL if heard < due else Quality.OK
     told = value if isfinite(value) else None
-    return Tried(kind, quality, told, age_s, heard, due, () if whole else missing, whole)
+    missing = () if whole else missing
+    return Tried(kind, quality, told, age_s, heard, due, missing, whole, named=behind is not None)
 
 
 def names_behind(recipe: Recipe, named: Named) -> Names | None:  # noqa: PLR0911 - one for each form
