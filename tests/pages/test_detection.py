@@ -135,7 +135,7 @@ def test_the_page_has_each_proposal_with_its_evidence(
         "TTFT p95 0.2 s.",
         "4 GPUs an instance, NVIDIA H20.",
         "add DCGM_FI_PROF_SM_ACTIVE",
-        "1 instance that prefill and decode in one",
+        "1 instance for both phases in one",
         "target_label: role",
         "a new one that only records",
     ):

@@ -329,7 +329,7 @@ def _judged(base: Proposal, group: Group, survey: Survey, gpus: Mapping[Key, _Gp
                 "GPU figures can't be joined to it: its GPUs are known by pod. Let this Prometheus"
                 " scrape /metrics of the controller, which says what pods are of it."
             )
-    elif gpus:
+    elif gpus and base.roles:
         problems.append("DCGM exporters name none of its pods: GPU figures are of nobody.")
     if DCGM in presets and SM_ACTIVE not in survey.names:
         problems.append(ENABLE_SM)
@@ -349,8 +349,8 @@ def _blockers(base: Proposal) -> Iterable[str]:
         frontends = [each for each in base.presets if PRESETS[each].speaker is Speaker.FRONTEND]
         if "both phases" in base.untold.reason or "itself" in base.untold.reason or frontends:
             yield (
-                f"{count} that prefill and decode in one: a service here has instances of each"
-                " role. Start them apart, or leave them alone."
+                f"{count} for both phases in one: a service here has instances of each role."
+                " Start them apart, or leave them alone."
             )
         else:
             yield f"{count} whose role nobody tells: add a label role at the scrape, as below."
@@ -401,9 +401,14 @@ def _thin(base: Proposal, group: Group, survey: Survey) -> Iterable[str]:
             if since_s
             else "Seen now and at no look before: goals and target are of less than 15 min."
         )
-    missing = [word for word, goal in (("TTFT", base.ttft), ("TBT", base.tbt)) if goal is None]
-    if missing:
-        yield f"No {listed(missing)} was measured: give the goal by hand."
+    missing = [f"no {word}" for word, goal in _goals(base) if goal is None]
+    if missing and base.roles:
+        said = listed(missing)
+        yield f"{said[0].upper()}{said[1:]} was measured: give the goal by hand."
+
+
+def _goals(base: Proposal) -> Iterable[tuple[str, Goal | None]]:
+    return ("TTFT", base.ttft), ("TBT", base.tbt)
 
 
 def _evidence(base: Proposal, group: Group, survey: Survey) -> tuple[Evidence, ...]:
@@ -444,7 +449,7 @@ def _of_figures(base: Proposal, survey: Survey) -> Iterable[Evidence]:
         said = f"{base.target:g} tokens/s for each decode instance."
         yield Evidence(said, "the most of an hour that kept both goals, by instances then")
     if base.pd_ratio:
-        said = f"{base.pd_ratio:g} prefill instances for each decode instance."
+        said = f"P/D ratio {base.pd_ratio:g}: prefill instances for each decode instance."
         yield Evidence(said, "median of the counts each 15 min")
 
 

@@ -232,12 +232,12 @@ def test_two_jobs_that_scrape_one_instance_count_it_once_m12() -> None:
         ),
         pytest.param(
             of([engine("a", service="chat", engine_type="unified")], "sglang"),
-            "1 instance that prefill and decode in one",
+            "1 instance for both phases in one",
             id="SGLang unified",
         ),
         pytest.param(
             of([{"instance": "a:80", "job": "tgi"}], "tgi"),
-            "1 instance that prefill and decode in one",
+            "1 instance for both phases in one",
             id="TGI has no roles",
         ),
     ],
