@@ -218,7 +218,7 @@ def _proposal(
         roles={role: _role(mine, gpus) for role, mine in roles.items() if mine},
         untold=_role(untold, gpus) if untold else None,
     )
-    measured = _measured(base, group, survey, figures)
+    measured = _measured(base, group, figures)
     judged = _judged(measured, group, survey, gpus)
     return replace(judged, evidence=_evidence(judged, group, survey))
 
@@ -250,32 +250,16 @@ def _rows(members: Iterable[Member], figures: Figures, what: str) -> list[Row]:
     return [row for one in members for row in figures.rows(one, what)]
 
 
-def _coarse(group: Group, survey: Survey, what: str, role: Role) -> list[Row]:
-    """Return rows of no instance whose labels only instances of this service and role have."""
-    found = []
-    for preset in {one.preset for one in group.members}:
-        for row in survey.figures.get((preset, what), ()):
-            told = {name: text for name, text in row.labels.items() if name != "le"}
-            fitting = [
-                one
-                for one in group.members
-                if all(one.labels.get(n) == t for n, t in told.items())
-            ]
-            if fitting and all(one.role is role for one in fitting):
-                found.append(row)
-    return found
-
-
-def _measured(base: Proposal, group: Group, survey: Survey, figures: Figures) -> Proposal:
+def _measured(base: Proposal, group: Group, figures: Figures) -> Proposal:
     """Return the proposal with goals, load, target and ratio."""
     members = {role: [one for one in group.members if one.role is role] for role in ROLES}
     # Where nobody tells a role, what was counted stands for both.
     prefill = members[Role.PREFILL] or list(group.members)
     decode = members[Role.DECODE] or list(group.members)
-    asked = ((TTFT, prefill, Role.PREFILL), (TBT, decode, Role.DECODE))
+    asked = ((TTFT, prefill, members[Role.DECODE]), (TBT, decode, members[Role.PREFILL]))
     hourly = {
-        what: quantile_of(_rows(mine, figures, what) or _coarse(group, survey, what, role))
-        for what, mine, role in asked
+        what: quantile_of(_rows(mine, figures, what) or figures.together(mine, others, what))
+        for what, mine, others in asked
     }
     goals = {what: goal_of(values) for what, values in hourly.items() if values is not None}
     rates = {

@@ -13,6 +13,7 @@ import numpy as np
 from controller.core.readings.attach import Attach, ByInfo, ByLabels, ByPod
 from controller.core.readings.presets import PRESETS
 from controller.core.readings.survey import (
+    COARSE,
     FURTHER,
     GENERATED,
     INSTANCE,
@@ -122,21 +123,37 @@ def plain_model(name: str) -> str:
     return name.rpartition("/")[2].casefold()
 
 
+def _signature(labels: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(labels.get(name, "") for name in COARSE)
+
+
 class Figures:
     """What each instance counted, found by its key."""
 
     def __init__(self, survey: Survey) -> None:
         """Look through all rows once."""
         self._rows: dict[tuple[str, str, Key], list[Row]] = defaultdict(list)
+        self._coarse: dict[tuple[str, str, tuple[str, ...]], list[Row]] = defaultdict(list)
         for (preset, what), rows in survey.figures.items():
             for row in rows:
-                self._rows[preset, what, key_of(row.labels)].append(row)
+                if any(key := key_of(row.labels)):
+                    self._rows[preset, what, key].append(row)
+                else:
+                    self._coarse[preset, what, _signature(row.labels)].append(row)
 
     def rows(self, one: Member, what: str) -> list[Row]:
         """Return what an instance counted, of one of the jobs that scrape it."""
         found = self._rows.get((one.preset, what, one.key), [])
         job = one.labels.get("job")
         return [row for row in found if row.labels.get("job") == job] or found
+
+    def together(
+        self, members: Sequence[Member], others: Sequence[Member], what: str
+    ) -> list[Row]:
+        """Return what instances counted that are not told apart, by labels that no other has."""
+        mine = {(one.preset, what, _signature(one.labels)) for one in members}
+        theirs = {(one.preset, what, _signature(one.labels)) for one in others}
+        return [row for key in sorted(mine - theirs) for row in self._coarse.get(key, ())]
 
     def total(self, one: Member, what: str) -> float:
         """Return the mean rate [1/s] over the hours in which the instance was there."""
@@ -241,8 +258,9 @@ def _grouped(told: Sequence[Member], label: str, look: _Look) -> Iterator[Group]
         if not name:
             continue
         roles = _meanings(label, members)
+        spaces = _spaces(name, look.everyone)
         for known_as, mine in _by_value(members, name).items():
-            only = _only(name, known_as, mine[0], look.everyone)
+            only = _only(name, mine[0], spaces[known_as])
             attach = ByLabels(name, label, roles, only=only)
             why = f"the label {name} is {known_as} and the label {label} tells the role"
             yield Group(tuple(mine), known_as, mine[0].namespace, attach, f"label {label}", why)
@@ -276,11 +294,19 @@ def _service_label(members: Sequence[Member]) -> str:
     return best
 
 
-def _only(name: str, value: str, one: Member, everyone: Sequence[Member]) -> dict[str, str]:
+def _spaces(name: str, everyone: Sequence[Member]) -> dict[str, set[str]]:
+    """Return the namespaces in which each value of a label is found."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for each in everyone:
+        found[each.labels.get(name, "")].add(each.namespace)
+    return found
+
+
+def _only(name: str, one: Member, spaces: set[str]) -> dict[str, str]:
     """Return the namespace, where the same name stands for something else in another."""
     space = one.namespace_label
     mine = one.namespace
-    others = {each.namespace for each in everyone if each.labels.get(name) == value} - {mine}
+    others = spaces - {mine}
     return {space: _exact(mine)} if others and mine and name != space else {}
 
 
@@ -330,10 +356,11 @@ def _by_pod(rest: Sequence[Member], look: _Look) -> Iterator[Group]:
     left = {each.key: each for each in rest if each.pod_label}
     for patterns in pod_patterns():
         found: dict[Key, list[Member]] = defaultdict(list)
+        fits = {each.key: _fits(patterns, each.pod) for each in look.everyone if each.pod_label}
+        seen = _Pods.of(fits)
         for each in left.values():
-            fits = _fits(patterns, each.pod)
-            if len(fits) == 1:
-                role, service = fits[0]
+            if len(fits[each.key]) == 1:
+                role, service = fits[each.key][0]
                 why = f"its pod {each.pod} is named so"
                 found[each.key[0], service].append(replace(each, role=role, reason=why))
         for (space, service), members in found.items():
@@ -342,34 +369,44 @@ def _by_pod(rest: Sequence[Member], look: _Look) -> Iterator[Group]:
                 continue
             for each in members:
                 left.pop(each.key)
-            yield _of_pods((space, service), members, patterns, look.everyone)
+            yield _of_pods((space, service), members, patterns, seen)
 
 
 def _is_letters(patterns: Mapping[Role | None, str]) -> bool:
     return "prefill" not in patterns[Role.PREFILL]
 
 
+@dataclass(frozen=True, slots=True)
+class _Pods:
+    """How many names of pods expressions fit, and in which namespaces each service is then."""
+
+    count: int
+    one_role: int
+    both_roles: int
+    spaces: Mapping[str, set[str]]
+
+    @classmethod
+    def of(cls, fits: Mapping[Key, Sequence[tuple[Role, str]]]) -> _Pods:
+        """Return it of what the expressions make of each pod."""
+        spaces: dict[str, set[str]] = defaultdict(set)
+        for (space, _), fit in fits.items():
+            for _, service in fit:
+                spaces[service].add(space)
+        one_role = sum(len(fit) == 1 for fit in fits.values())
+        return cls(len(fits), one_role, sum(len(fit) > 1 for fit in fits.values()), spaces)
+
+
 def _of_pods(
-    key: Key,
-    members: Sequence[Member],
-    patterns: dict[Role | None, str],
-    everyone: Sequence[Member],
+    key: Key, members: Sequence[Member], patterns: dict[Role | None, str], seen: _Pods
 ) -> Group:
     space, service = key
     one = members[0]
-    pods = [each for each in everyone if each.pod_label]
-    fits = [_fits(patterns, each.pod) for each in pods]
-    others = {
-        each.key[0]
-        for each, fit in zip(pods, fits, strict=True)
-        if any(name == service for _, name in fit)
-    } - {space}
-    only = {one.namespace_label: _exact(space)} if others and space else {}
+    elsewhere = seen.spaces[service] - {space}
+    only = {one.namespace_label: _exact(space)} if elsewhere and space else {}
     attach = ByPod(patterns, one.namespace_label, one.pod_label, only=only)
-    fitting, both = sum(len(fit) == 1 for fit in fits), sum(len(fit) > 1 for fit in fits)
     why = (
-        f"pods are named {service}-<role>; of {len(pods)} pod names seen the expressions fit"
-        f" {fitting}, and {both or 'none'} of both roles"
+        f"pods are named {service}-<role>; of {seen.count} pod names seen the expressions fit"
+        f" {seen.one_role}, and {seen.both_roles or 'none'} of both roles"
     )
     return Group(tuple(members), service, space, attach, "pod name", why)
 

@@ -8,16 +8,27 @@ from io import StringIO
 from operator import attrgetter
 
 import pytest
+from django.conf import LazySettings
 from django.core.management import CommandError, call_command
+from django.test import Client
 
 from controller.adapters.metrics.prometheus.client import Endpoint, SourceError
+from controller.adapters.metrics.prometheus.reader import read
 from controller.adapters.metrics.prometheus.survey import survey
+from controller.core.reach import Reach
+from controller.core.readings.asking import Grid, Scope, Wanted
 from controller.core.readings.attach import ByLabels, ByPod
+from controller.core.readings.cook import cook
 from controller.core.readings.detection import Detection, detect
+from controller.core.readings.presets import PRESETS, leaves_of, recipes_of
 from controller.core.readings.telling import pod_patterns
 from controller.core.types import Role
+from controller.models import Detected
+from inventory.models import MetricsEndpoint
 from tests.adapters.prometheus.conftest import turn
-from tests.prometheus import NOW_S, PROMTOOL, SERVER, Series, Value, rising, running
+from tests.factories import make_source
+from tests.prometheus import NOW_S, PROMTOOL, SERVER, STEP_S, Series, Value, rising, running
+from tests.services.people import person
 
 SAMPLES = 481
 """Two hours, both ends."""
@@ -135,6 +146,28 @@ def test_figures_are_what_the_series_add_up_to(found: Detection) -> None:
     assert chat.tbt.median_s == pytest.approx(0.04875)
 
 
+@pytest.mark.parametrize(
+    ("slug", "signal", "expect"),
+    [
+        pytest.param("chat", "decode_tps", 400.0, id="2 decode engines × 200"),
+        pytest.param("code", "decode_tps", 400.0, id="2 decode pods × 200"),
+        pytest.param("code", "decode_util", 0.5, id="GPUs of the decode pods at 50 %"),
+        pytest.param("sg", "decode_tps", 50.0, id="1 decode engine"),
+    ],
+)
+def test_what_is_proposed_is_read(
+    fleet: str, found: Detection, slug: str, signal: str, expect: float
+) -> None:
+    (one,) = (each for each in found.proposals if each.slug == slug)
+    assert one.attach is not None
+    recipe = recipes_of([PRESETS[each] for each in one.presets])[signal]
+    leaves = dict.fromkeys(leaves_of([recipe]), one.attach)
+    grid = Grid(NOW_S, STEP_S, 4)
+    wanted = Wanted(leaves, Scope([one.known_as], 4 * STEP_S), grid)
+    table = cook(recipe, read(Endpoint("test", fleet), wanted, turn()).leaves, (1, 4))
+    assert table.values[0, -1] == pytest.approx(expect)
+
+
 def test_gpus_and_what_is_wrong_is_told(found: Detection) -> None:
     (code,) = (each for each in found.proposals if each.slug == "code")
     assert {(one.gpus, one.gpu_model) for one in code.roles.values()} == {(4, "NVIDIA H800")}
@@ -182,3 +215,18 @@ def test_the_command_refuses_in_words() -> None:
 def test_the_command_knows_no_source_of_that_name() -> None:
     with pytest.raises(CommandError, match="there is no metrics source 'nowhere'"):
         call_command("detect", "--source", "nowhere")
+
+
+@pytest.mark.django_db
+def test_a_look_from_the_page_is_kept_with_who_looked(
+    fleet: str, client: Client, settings: LazySettings
+) -> None:
+    settings.METRICS_REACH = Reach()
+    row = make_source("eu-1")
+    MetricsEndpoint.objects.filter(pk=row.pk).update(url=fleet)
+    client.force_login(person("ada", "Admin"))
+    answer = client.post("/sources/eu-1/detect/", follow=True)
+    # The histories ended long ago: of today there is nothing.
+    assert "0 services found." in answer.content.decode()
+    kept = Detected.objects.get()
+    assert (kept.by_name, kept.found["services"]) == ("ada", [])
