@@ -185,7 +185,12 @@ class Measured:
     ) -> tuple[dict[str, Observation], dict[str, str]]:
         keys, grid = list(choices), self._terms.pace.grid(turn.now_s)
         leaves = self._leaves(keys, look, grid)
-        partial = {leaf for each in look.readings.values() for leaf in each.partial}
+        # Of a sum whose part was asked for and not answered, nobody knows the whole (M17).
+        partial = {
+            leaf
+            for name, each in look.readings.items()
+            for leaf in (*each.partial, *(set(look.asked[name].leaves) - set(each.leaves)))
+        }
         own = [_state(view, key) for key in keys]
         found = windows(
             list(choices.values()),
@@ -266,8 +271,10 @@ def _outcome(reading: Reading | None, wanted: Asked, took_s: float | None, turn:
             Answering.FAILED, turn.now_s, spent_s, (LATE,), services=len(wanted.services)
         )
     missing = set(wanted.leaves) - set(reading.leaves)
+    silent, exporters = reading.silent
     state = Answering.OK
-    if missing or reading.partial:
-        state = Answering.PARTIAL if reading.leaves else Answering.FAILED
+    if missing or reading.partial or silent:
+        heard = reading.leaves and silent < exporters
+        state = Answering.PARTIAL if heard else Answering.FAILED
     found, answered = newest_s(reading.leaves.values())
     return Outcome(state, turn.now_s, took_s, reading.told, found, len(wanted.services), answered)

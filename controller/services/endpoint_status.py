@@ -21,7 +21,9 @@ def note(
     if not outcomes and not marks:
         return
     known = standings()
-    rows = dict(MetricsEndpoint.objects.values_list("slug", "pk"))
+    # Locked, so that none goes before its standing is written.
+    held = MetricsEndpoint.objects.select_for_update(no_key=True).order_by("pk")
+    rows = dict(held.filter(slug__in={*outcomes, *marks}).values_list("slug", "pk"))
     for name, outcome in outcomes.items():
         if name in rows:
             found = after(known.get(name), outcome, jitter=jitters[name])
@@ -55,4 +57,8 @@ def _at(seconds: float) -> datetime:
 
 
 def _moment(seconds: float | None) -> datetime | None:
-    return None if seconds is None else _at(seconds)
+    try:
+        return None if seconds is None else _at(seconds)
+    except (OverflowError, ValueError, OSError):
+        # What an endpoint says of its samples' time may be no time at all (M06).
+        return None

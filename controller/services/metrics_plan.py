@@ -35,11 +35,16 @@ def plan() -> Plan:
             unusable[row.slug] = f"{row.slug} can't be used: {fault}"
     uses: dict[str, list[Use]] = {}
     broken: dict[str, str] = {}
+    taken: dict[tuple[str, str], str] = {}
     rows = ServiceMetrics.objects.filter(endpoint__enabled=True)
     for use in rows.select_related("service", "endpoint").prefetch_related("written"):
         key, name = use.service.slug, use.endpoint.slug
         if name in unusable:
             broken.setdefault(key, unusable[name])
+            continue
+        first = taken.setdefault((name, use.known_as or key), key)
+        if first != key:
+            broken.setdefault(key, f"At {name} it has the name of {first}: give it its own.")
             continue
         try:
             uses.setdefault(key, []).append(use_of(use))

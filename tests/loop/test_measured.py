@@ -61,6 +61,9 @@ class Endpoints:
     dead: dict[str, str] = field(default_factory=dict)
     stuck: frozenset[str] = frozenset()
     asked: list[str] = field(default_factory=list)
+    silent: tuple[int, int] = (0, 1)
+    unanswered: frozenset[str] = frozenset()
+    known: frozenset[str] = frozenset()
 
     def read(self, source: Source, wanted: Wanted, turn: Turn) -> Reading:
         """Answer as Prometheus would."""
@@ -69,10 +72,18 @@ class Endpoints:
             threading.Event().wait(max(turn.until - monotonic(), 0.0) + 0.2)
         if source.name in self.dead:
             return Reading({}, told=(self.dead[source.name],))
-        leaves = {leaf: self._answer(leaf, wanted) for leaf in wanted.leaves}
+        leaves = {
+            leaf: self._answer(leaf, wanted)
+            for leaf in wanted.leaves
+            if leaf.names[0] not in self.unanswered
+        }
         marks = b"marks" if source.kind is EndpointKind.SCRAPE else b""
         return Reading(
-            leaves, frozenset(leaves) if self.partial else frozenset(), ("Looked.",), marks
+            leaves,
+            frozenset(leaves) if self.partial else frozenset(),
+            ("Looked.",),
+            marks,
+            self.silent,
         )
 
     def _answer(self, leaf: Leaf, wanted: Wanted) -> Answer:
@@ -80,7 +91,7 @@ class Endpoints:
         at_s = np.broadcast_to(wanted.grid.times_s - self.age_s, shape).copy()
         count = COUNTS[leaf.role] if leaf.role else 1
         reporting = np.full(shape, round(self.share * count))
-        known = leaf.names[0] in USUAL or leaf.kind is Kind.BUCKETS
+        known = leaf.names[0] in {*USUAL, *self.known} or leaf.kind is Kind.BUCKETS
         if self.without(leaf) or not known:
             at_s[:], reporting[:] = np.nan, 0
         if leaf.kind is Kind.BUCKETS:
@@ -341,3 +352,45 @@ def test_without_uses_the_clusters_are_asked_alone() -> None:
     assert isinstance(wiring.metrics_source({}), Measured)
     MetricsEndpoint.objects.update(enabled=False)
     assert isinstance(wiring.metrics_source({}), wiring.EveryCluster)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("ahead_s", [np.inf, 1e300, 1.7e12])
+def test_m06_samples_of_no_time_cost_one_endpoint_and_no_tick(ahead_s: float) -> None:
+    connect(make_service("chat"))
+    make_service("code")
+    decisions = tick(Endpoints(age_s=-ahead_s))
+    assert decisions["chat"].gate == "none"
+    assert decisions["code"].code != "METRIC_MISSING"
+    assert EndpointStatus.objects.get().newest_at is None
+
+
+@pytest.mark.django_db
+def test_m16_exporters_of_which_none_answers_are_an_endpoint_that_does_not() -> None:
+    connect(make_service("chat"), "direct", kind="scrape")
+    tick(Endpoints(silent=(2, 6)))
+    assert EndpointStatus.objects.get().state == "partial"
+    tick(Endpoints(silent=(6, 6), without=lambda _: True))
+    status = EndpointStatus.objects.get()
+    assert (status.state, status.failures) == ("failed", 1)
+
+
+@pytest.mark.django_db
+def test_m17_a_sum_of_which_a_part_was_not_answered_is_partial() -> None:
+    connect(make_service("chat"), presets=("sglang",))
+    lost = "sglang:num_prefill_bootstrap_queue_reqs"
+    endpoints = Endpoints(unanswered=frozenset({lost}), known=frozenset({"sglang:num_queue_reqs"}))
+    inputs = {one["name"]: one for one in tick(endpoints)["chat"].inputs}
+    assert inputs["prefill_waiting"]["quality"] == "partial"
+    assert inputs["decode_waiting"]["quality"] == "ok"
+
+
+@pytest.mark.django_db
+def test_two_services_of_one_name_at_an_endpoint_are_told_apart() -> None:
+    connect(make_service("chat"))
+    connect(make_service("code"))
+    ServiceMetrics.objects.filter(service__slug="code").update(known_as="chat")
+    decisions = tick(Endpoints())
+    assert decisions["chat"].code != "METRIC_MISSING"
+    said = ServiceStatus.objects.get(service__slug="code").failure
+    assert said == "At eu it has the name of chat: give it its own."

@@ -75,9 +75,11 @@ class Reading:
     A leaf without an answer is absent. ``partial`` are those of which series are known to be
     missing, whatever the count of instances says. ``told`` are sentences for the operator, and
     ``marks`` is what the next look needs of this one, where the endpoint keeps nothing itself.
+    ``silent`` is how many of how many exporters did not answer, where they are asked one by one.
     """
 
     leaves: Leaves
     partial: frozenset[Term] = frozenset()
     told: tuple[str, ...] = ()
     marks: bytes = field(default=b"", repr=False)
+    silent: tuple[int, int] = (0, 1)

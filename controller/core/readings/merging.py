@@ -51,7 +51,8 @@ def newest_s(answers: Iterable[Answer]) -> tuple[float | None, int]:
         latest = own if latest is None else np.fmax(latest, own)
     if latest is None or not np.isfinite(latest).any():
         return None, 0
-    return float(latest.max()), int(np.isfinite(latest).sum())
+    known = np.isfinite(latest)
+    return float(latest[known].max()), int(known.sum())
 
 
 def _spread(values: Floats, rows: Sequence[int], shape: tuple[int, int]) -> Floats:

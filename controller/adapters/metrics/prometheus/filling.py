@@ -115,7 +115,14 @@ class Filling:
         self._points(points, values[service], there[service])
 
         if ask.form is Form.MANY and isinstance(ask, WrittenAsk):
-            self._tell_many(ask, int(np.nanmax(rows.told(bound)[service], initial=0.0)))
+            self._tell_many(
+                ask,
+                int(
+                    np.nan_to_num(rows.told(bound)[service], posinf=0.0, neginf=0.0).max(
+                        initial=0.0
+                    )
+                ),
+            )
 
     def _tell_many(self, ask: WrittenAsk, most: int) -> None:
         if most:
@@ -161,7 +168,9 @@ class Filling:
         reporting = self._rows.get((written, Form.REPORTING))
         counts = np.where(np.isnan(stamps), 0, WHOLE)
         if reporting is not None:
-            counts = np.nan_to_num(reporting.told(math.inf)).astype(np.int64)
+            counts = np.nan_to_num(reporting.told(math.inf), posinf=0.0, neginf=0.0).astype(
+                np.int64
+            )
         return Table(values.told(math.inf), stamps, counts)
 
 

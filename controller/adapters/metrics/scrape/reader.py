@@ -59,7 +59,8 @@ def read(source: Source, wanted: Wanted, turn: Turn, marks: bytes | None) -> tup
     columns = _columns(look.old.columns, wanted, newest)
     leaves = _window(newest, wanted, columns)
     kept = Marks(look.kept(), look.roles_kept(), look.failed(), columns)
-    return Reading(leaves, told=tuple(look.told())), packed(kept)
+    silent = len(look.fetched.faults), max(len(source.targets), 1)
+    return Reading(leaves, told=tuple(look.told()), silent=silent), packed(kept)
 
 
 def who(
