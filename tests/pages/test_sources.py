@@ -346,13 +346,16 @@ def test_the_setup_checklist_leads_there(admin: Client) -> None:
         ),
         ("failed", {"failures": 1}, ""),
         ("partial", {}, "Prometheus eu-1 answers in part. 2 services may lack figures."),
-        ("partial", {"since": timezone.now()}, ""),
+        ("partial", {"since": None}, ""),
         ("ok", {}, ""),
     ],
 )
 def test_the_overview_tells_of_an_endpoint_that_does_not_answer(
     admin: Client, state: str, fields: dict[str, Any], told: str
 ) -> None:
+    if "since" in fields:
+        # Of just now, whenever this runs.
+        fields = {"since": timezone.now()}
     answering(make_source("eu-1", make_service("chat"), make_service("code")), state, **fields)
     answering(make_source("nobody-reads"), "failed", failures=9)
     page = reading(admin, "/")
