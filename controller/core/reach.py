@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import (
@@ -29,6 +30,8 @@ _METADATA_NAMES: Final = frozenset(
 _METADATA: Final = frozenset(
     map(ip_address, ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254"))
 )
+# Other spellings of an address: 2852039166 is 169.254.169.254 for whoever connects.
+_NUMBERS: Final = re.compile(r"(0x[0-9a-f]*|\d+)(\.(0x[0-9a-f]*|\d+)){0,3}")
 _LOOPBACK: Final = IPv4Address("127.0.0.1")
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 _SHARED: Final = IPv4Network("100.64.0.0/10")
@@ -102,6 +105,8 @@ def check_host(host: str, reach: Reach) -> None:
     try:
         address = ip_address(name.partition("%")[0])
     except ValueError:
+        if _NUMBERS.fullmatch(name):
+            raise AddressError(f"Write {host} as four numbers with dots between.") from None
         if name == "localhost" or name.endswith(".localhost"):
             check_address(name, _LOOPBACK, reach)
         return

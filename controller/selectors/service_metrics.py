@@ -23,13 +23,22 @@ class Read:
 
 
 def read_metrics(service: Service) -> Read:
-    """Read what a service measures itself by; four queries."""
-    uses = service.metrics.select_related("endpoint").prefetch_related("written")
+    """Read what a service measures itself by; four queries.
+
+    What was read before it was changed is no figure of what it reads now.
+    """
+    rows = service.metrics.select_related("endpoint").prefetch_related("written")
+    uses = list(rows.order_by("rank", "pk"))
+    changed = [use.updated for use in uses] + [
+        q.updated for use in uses for q in use.written.all()
+    ]
     status = ServiceStatus.objects.filter(service=service).first()
+    seen = status.observed_at if status else None
+    is_of_now = seen is not None and all(at <= seen for at in changed)
     return Read(
         endpoints=list(MetricsEndpoint.objects.select_related("status")),
-        uses=list(uses.order_by("rank", "pk")),
-        figures=_figures(status) if status else {},
+        uses=uses,
+        figures=_figures(status) if status and is_of_now else {},
         ready=_ready(status) if status else Ready({}, {}),
     )
 

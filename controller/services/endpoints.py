@@ -125,7 +125,8 @@ def remove(pk: UUID, *, seen: int, user: Person, reason: str) -> None:
         readers = row.uses.order_by("service__slug").values_list("service__slug", flat=True)
         if readers:
             told = phrases.listed(list(readers))
-            raise ConflictError(f"{row.slug} is in use: {told} read from it.")
+            reads = "reads" if len(readers) == 1 else "read"
+            raise ConflictError(f"{row.slug} is in use: {told} {reads} from it.")
         _record(user, "removed", row, (_told(row), {}), reason)
         row.delete()
 

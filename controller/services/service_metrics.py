@@ -67,8 +67,9 @@ def set_uses(
     """Let a service read from exactly these endpoints; returns False where nothing differs.
 
     Queries written for one that stays are kept. Raises :class:`ForbiddenError`,
-    :class:`InvalidError` naming the endpoint in its field, and :class:`ConflictError` when
-    somebody else changed it since ``seen``, the mark of then.
+    :class:`InvalidError` naming the endpoint in its field, also one that is left and has such
+    queries, and :class:`ConflictError` when somebody else changed it since ``seen``, the mark of
+    then.
     """
     people.require(user, people.EDIT_SOURCES, service)
     reason = people.reason_text(reason, needed=True)
@@ -85,7 +86,7 @@ def set_uses(
         if before == after:
             return False
         for slug in before.keys() - after.keys():
-            ServiceMetrics.objects.get(service=service, endpoint=known[slug]).delete()
+            _leave(service, known[slug])
         for slug, values in after.items():
             _write(service, known[slug], values, is_new=slug not in before)
         differ = [slug for slug in {**before, **after} if before.get(slug) != after.get(slug)]
@@ -100,6 +101,22 @@ def set_uses(
             reason,
         )
     return True
+
+
+def _leave(service: Service, endpoint: MetricsEndpoint) -> None:
+    """Let a service read from an endpoint no longer; queries people wrote are never lost so."""
+    use = ServiceMetrics.objects.get(service=service, endpoint=endpoint)
+    own = [KINDS[row.signal].label for row in use.written.all() if row.signal in KINDS]
+    if own:
+        said = f"It has a query of its own there for {', '.join(own)}: put that back first."
+        raise InvalidError(endpoint.slug, said)
+    use.delete()
+    _touch(service)
+
+
+def _touch(service: Service) -> None:
+    """Note that what was read so far is not what is read now."""
+    ServiceMetrics.objects.filter(service=service).update(updated=database_now())
 
 
 def write_query(  # noqa: PLR0913 - the columns of one row
@@ -138,6 +155,7 @@ def put_back(service: Service, signal: str, *, user: Person, reason: str) -> boo
             return False
         told = "; ".join(f"{row.use.endpoint.slug}: {row.query}" for row in found)
         WrittenQuery.objects.filter(pk__in=[row.pk for row in found]).delete()
+        _touch(service)
         change = ({signal: told}, {signal: "by preset"})
         _record(service, user, "put back a metrics query of", change, reason)
     return True
@@ -147,6 +165,8 @@ def check_query(signal: str, query: str) -> None:
     """Refuse a query that can't be used. Raises :class:`InvalidError` naming the field."""
     if signal not in KINDS:
         raise InvalidError("query", f"There is no figure {signal}.")
+    if not all(letter.isprintable() or letter in "\t\r\n" for letter in query):
+        raise InvalidError("query", "It holds a character that can't be seen: write it anew.")
     try:
         check_written(query)
     except WrittenError as fault:

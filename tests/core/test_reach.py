@@ -31,6 +31,12 @@ def test_the_link_and_what_tells_credentials_is_never_asked(host: str, reach: Re
         check_host(host, reach)
 
 
+@pytest.mark.parametrize("host", ["2852039166", "0xa9fea9fe", "169.254.43518", "0251.0376.1.1"])
+def test_an_address_in_another_spelling_is_refused(host: str) -> None:
+    with pytest.raises(AddressError, match="four numbers"):
+        check_host(host, Reach())
+
+
 @pytest.mark.parametrize(
     ("host", "where"),
     [

@@ -11,6 +11,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from controller import wiring
 from controller.models import AuditEvent, ServiceStatus
@@ -71,6 +72,7 @@ def test_it_says_what_each_figure_is_made_of_and_what_the_last_look_had(
     admin: Client, chat: Service
 ) -> None:
     make_source("eu-1", chat)
+    ServiceStatus.objects.update(observed_at=timezone.now())
     page = reading(admin, TAB)
     for told in (
         "decode throughput ok 3,900 tok/s",
@@ -84,6 +86,42 @@ def test_it_says_what_each_figure_is_made_of_and_what_the_last_look_had(
     asked = 'vllm:generation_tokens_total{service=~"chat",role="decode"}'
     assert asked in figure.replace("&quot;", '"')
     assert admin.get(f"{TAB}nothing/").status_code == 404
+
+
+def test_what_was_read_before_a_change_is_no_figure_of_what_is_read_now(
+    admin: Client, chat: Service
+) -> None:
+    make_source("eu-1", chat)
+    make_source("eu-2", chat)
+    told = "3,900 tok/s"
+
+    def seen_now() -> bool:
+        ServiceStatus.objects.update(observed_at=timezone.now())
+        return told in reading(admin, TAB)
+
+    assert seen_now()
+    use = ServiceMetrics.objects.get(endpoint__slug="eu-1")
+    WrittenQuery.objects.create(use=use, signal="decode_tps", query=OWN)
+    assert told not in reading(admin, TAB)
+    assert seen_now()
+    assert admin.post(FIGURE, {"act": "back", "reason": "why"}).status_code == 302
+    assert told not in reading(admin, TAB)
+    assert seen_now()
+    assert admin.post(TAB, sent(chat, "eu-2")).status_code == 302
+    assert told not in reading(admin, TAB)
+
+
+def test_an_endpoint_with_a_query_of_ones_own_is_not_left(admin: Client, chat: Service) -> None:
+    make_source("eu-1", chat)
+    make_source("eu-2")
+    use = ServiceMetrics.objects.get()
+    WrittenQuery.objects.create(use=use, signal="decode_tps", query=OWN)
+    answer = admin.post(TAB, sent(chat, "eu-2"))
+    assert answer.status_code == 400
+    said = "It has a query of its own there for decode throughput: put that back first."
+    assert said in words(answer.content.decode())
+    assert WrittenQuery.objects.get().query == OWN
+    assert ServiceMetrics.objects.get() == use
 
 
 def test_what_it_reads_is_written_and_told_who_comes_late(admin: Client, chat: Service) -> None:
@@ -190,6 +228,7 @@ def test_a_query_is_tested_written_read_and_put_back(
         ({"query": "sum(rate(x[5m])"}, "is not closed"),
         ({"query": "rate(x[5m] offset 1h)"}, "leave it out"),
         ({"query": "x" * 4001}, "4,000 are allowed"),
+        ({"query": 'sum(x{a="\x01"})'}, "a character that can't be seen"),
         ({"endpoint": "eu-9"}, "reads from no Prometheus eu-9"),
         ({"reason": ""}, "Give a reason"),
     ],
