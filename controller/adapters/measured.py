@@ -203,9 +203,7 @@ class Measured:
         observations: dict[str, Observation] = {}
         lost: dict[str, str] = {}
         for row, (key, window) in enumerate(zip(keys, found, strict=True)):
-            state = own[row] or (
-                counted_state(leaves, window, row) if key not in view.observations else None
-            )
+            state = own[row] or counted_state(leaves, window, row)
             if state is not None:
                 refs = view.observations[key].instances if key in view.observations else ()
                 told_by = sources_of(choices[key])
