@@ -24,8 +24,16 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 # A machine that is busy with something else is no fault of what is tested.
-examples.register_profile("any machine", deadline=None, max_examples=60)
+examples.register_profile("any machine", deadline=None, max_examples=50)
 examples.load_profile("any machine")
+
+LONGEST = ("tests/site/test_up.py", "tests/architecture/test_rules.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest: at the end one process would work and the others wait."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
 
 CHROMIUM = next(
     filter(

@@ -77,6 +77,9 @@ def test_from_traffic_to_history(page: Page, live_server: object) -> None:  # no
     wanted = ServiceStatus.objects.get(service__slug="vision-search").decision
     assert wanted is not None
     assert wanted.move == "propose", wanted.sentence
+    grown = ServiceStatus.objects.get(service__slug="chat").decision
+    assert grown is not None
+    assert grown.gate == "act", grown.sentence
     proposal = Proposal.objects.get(state="pending", service__slug="vision-search")
 
     sign_in(page, url)

@@ -318,7 +318,7 @@ def seen(tps: float, ttft_s: float, current: Instances, faults: dict[str, Qualit
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(NAMES, LOADS, LATENCIES, COUNTS, FAULTS)
 def test_the_result_is_the_largest_of_the_parts_or_agreed(
     name: str, tps: float, ttft_s: float, current: Instances, faults: dict[str, Quality]
@@ -335,7 +335,7 @@ def test_the_result_is_the_largest_of_the_parts_or_agreed(
     assert all(larger(want, current) == want for want in latencies)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(NAMES, st.tuples(LOADS, LOADS), st.tuples(LATENCIES, LATENCIES), COUNTS)
 def test_more_load_and_more_latency_never_ask_for_fewer(
     name: str, loads: tuple[float, float], latencies: tuple[float, float], current: Instances
@@ -346,7 +346,7 @@ def test_more_load_and_more_latency_never_ask_for_fewer(
     assert larger(lower, higher) == higher
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(NAMES, LOADS, LATENCIES, COUNTS, FAULTS)
 def test_unknown_never_lowers_what_is_there_s7(
     name: str, tps: float, ttft_s: float, current: Instances, faults: dict[str, Quality]

@@ -254,14 +254,14 @@ FIELDS = sorted(field.name for field in dataclass_fields(PolicyConfig))
 PERIOD_FIELDS = sorted(field.name for field in dataclass_fields(Period))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.sampled_from(FIELDS), ANYTHING, max_size=4))
 def test_whatever_a_row_holds_is_judged_and_never_raises(fields: dict[str, Any]) -> None:
     found = validate_policy(policy(**fields).policy)
     assert all(problem.field and problem.message for problem in found)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.dictionaries(st.sampled_from(PERIOD_FIELDS), ANYTHING, min_size=1, max_size=3))
 def test_whatever_a_window_holds_is_judged_or_usable(fields: dict[str, Any]) -> None:
     spec = policy(name="periodic", schedule=(replace(DAY, **fields),))

@@ -359,7 +359,7 @@ def test_a_budget_never_grows_a_role_s8(current: Instances, max_gpus: int, free:
     assert (found.want, found.then) == (current, None)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(ctx=contexts(), want=pairs(0, 60))
 def test_each_half_keeps_every_limit_and_they_chain(ctx: Context, want: Instances) -> None:
     target = Target(want)
@@ -386,7 +386,7 @@ def test_each_half_keeps_every_limit_and_they_chain(ctx: Context, want: Instance
     assert then.gpus(per) + drained - awaited * of_giver <= bounds.max_gpus
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(ctx=contexts(), want=pairs(0, 60))
 def test_it_changes_no_count_that_the_budgets_would_not(ctx: Context, want: Instances) -> None:
     fresh = replace(ctx, history=replace(ctx.history, stage=None))

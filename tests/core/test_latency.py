@@ -200,7 +200,7 @@ LATENCIES = st.floats(0.0, 20.0)
 COUNTS = st.builds(Instances, st.integers(0, 500), st.integers(0, 500))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(LATENCIES, LATENCIES, COUNTS)
 def test_it_never_shrinks_beside_another_policy(
     ttft_s: float, tbt_s: float, current: Instances
@@ -211,7 +211,7 @@ def test_it_never_shrinks_beside_another_policy(
     assert want.decode >= current.decode
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(LATENCIES, st.floats(0.0, 5.0), LATENCIES, COUNTS)
 def test_a_higher_latency_never_asks_for_fewer(
     ttft_s: float, more_s: float, tbt_s: float, current: Instances

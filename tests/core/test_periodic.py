@@ -130,7 +130,7 @@ def test_the_sentence_names_the_window_and_its_end(spec: ServiceSpec, reason: Re
 COUNTS = st.builds(Instances, st.integers(1, 60), st.integers(1, 60))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from([DAY, HOUR, FIXED, NIGHT]), min_size=1), COUNTS)
 def test_no_signal_moves_it(periods: list[Period], current: Instances) -> None:
     spec = service(*periods)

@@ -41,7 +41,7 @@ from tests.core.strategies import composed, contexts, pairs, unhindered
 
 # HETEROSCALE_EXAMPLES multiplies the examples of every property, for a longer search.
 TIMES = int(os.environ.get("HETEROSCALE_EXAMPLES", "1"))
-MANY = settings(max_examples=120 * TIMES, deadline=None)
+MANY = settings(max_examples=70 * TIMES, deadline=None)
 SOME = settings(max_examples=50 * TIMES, deadline=None)
 DAMPERS = guards.GUARDS[guards.GUARDS.index(guards.damping) :]
 

@@ -286,7 +286,7 @@ TIMES = st.integers(0, 24 * 60 - 1).map(lambda cut: f"{cut // 60:02d}:{cut % 60:
 NOWS = st.integers(int(utc("2008-01-01")), int(utc("2032-01-01"))).map(float)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(TIMES, TIMES, st.sets(st.integers(0, 6), min_size=1), ZONES, NOWS)
 def test_the_next_are_the_ones_that_come(
     begin: str, end: str, days: set[int], zone: str, now_s: float
@@ -452,7 +452,7 @@ ENTRIES = st.fixed_dictionaries({}, optional=dict.fromkeys(sorted(FULL), JSON)).
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(JSON | st.lists(JSON | ENTRIES, max_size=3))
 def test_whatever_a_row_holds_is_windows_or_a_named_refusal(value: object) -> None:
     refusals = list(schedule_problems(value))

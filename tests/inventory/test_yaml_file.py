@@ -159,7 +159,7 @@ def gathered(nodes: list[FoundNode]) -> Found:
     return gathering.found("test")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(NODES, max_size=12))
 def test_what_is_exported_imports_as_the_same(nodes: list[FoundNode]) -> None:
     before = gathered(nodes)

@@ -81,7 +81,7 @@ def test_a_unit_that_only_a_wider_domain_holds_is_in_no_failure_domain() -> None
     assert [share.level for share in choosing.place(ask)] == [Level.CLUSTER]
 
 
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=70)
 @given(st.data())
 def test_shares_of_one_ask_keep_within_every_cap_and_rooms_tell_so(data: st.DataObject) -> None:
     view = data.draw(fleets())

@@ -109,7 +109,7 @@ class History:
         return state(self.choosing, self.queries)
 
 
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=70)
 @given(st.data())
 def test_what_is_kept_is_what_is_counted_anew_after_any_takes_undos_and_copies(
     data: st.DataObject,

@@ -134,7 +134,7 @@ def _domain(where: dict[str, tuple[str, str]], node: str, level: Level) -> str:
 changes = st.sampled_from(
     [Instances(*pair) for pair in ((1, 1), (1, 1), (2, 2), (1, 2), (2, 1), (0, 1))]
 )
-FEW = settings(deadline=None, max_examples=100)
+FEW = settings(deadline=None, max_examples=60)
 
 
 def fits(here: World, choosing: Choosing, request: Request, tenant: Tenant) -> bool:
