@@ -210,8 +210,8 @@ def test_silent_and_dripping_targets_are_left_and_asked_last(exporters: Exporter
     first = looks.look(within_s=0.6)
     assert not table(first, GAUGE).present.any()
     assert first.told[-1] == "60 more targets do not answer, 65 of 65."
-    second = looks.look(within_s=0.6)
-    assert time.monotonic() - begin_s < 4
+    second = looks.look(within_s=3.0)
+    assert time.monotonic() - begin_s < 15
     assert table(second, GAUGE).values[0, -1] == 3
     assert table(second, GAUGE).reporting[0, -1] == 1
 
