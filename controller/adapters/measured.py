@@ -205,9 +205,10 @@ class Measured:
         for row, (key, window) in enumerate(zip(keys, found, strict=True)):
             state = own[row] or counted_state(leaves, window, row)
             if state is not None:
-                refs = view.observations[key].instances if key in view.observations else ()
+                shown = view.observations.get(key)
+                refs, bar = (shown.instances, shown.bar) if shown else ((), None)
                 told_by = sources_of(choices[key])
-                observations[key] = Observation(window, state, refs, told_by)
+                observations[key] = Observation(window, state, refs, told_by, bar)
             if text := self._lost(key, look, window, has_state=state is not None):
                 lost[key] = text
         return observations, lost

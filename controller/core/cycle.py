@@ -179,6 +179,7 @@ def context_of(
         hold=hold,
         gpus_free=gpus_free,
         handicap=seen.handicaps.get(spec.key, NO_INSTANCES),
+        bar=observed.bar,
     )
 
 

@@ -307,6 +307,17 @@ def outside(target: Target, ctx: Context) -> Target:
     return target.blocked_at(current, "outside", Code.CHANGED_OUTSIDE, said)
 
 
+def unsettled(target: Target, ctx: Context) -> Target:
+    """Hold while what the cluster shows is not settled: wholly, or what takes instances away."""
+    bar, current = ctx.bar, ctx.state.desired
+    if target.blocked or target.want == current or bar is None:
+        return target
+    if not bar.growth:
+        want = larger(target.want, current)
+        return target.moved_to(want, "unsettled", Code.UNSETTLED, bar.text)
+    return target.blocked_at(current, "unsettled", Code.UNSETTLED, bar.text)
+
+
 def in_flight(target: Target, ctx: Context) -> Target:
     """Hold while an action of this service is under way: one at a time (S11)."""
     action, current = ctx.history.in_flight, ctx.state.desired
@@ -356,6 +367,7 @@ GUARDS: Final[tuple[Guard, ...]] = (
     capacity,
     refusal,
     outside,
+    unsettled,
     in_flight,
     freeze,
     breaker,
@@ -381,6 +393,7 @@ STEP_NAMES: Final = (
     "capacity",
     "refusal",
     "outside",
+    "unsettled",
     "in_flight",
     "freeze",
     "breaker",

@@ -23,13 +23,17 @@ class ProposalState(StrEnum):
 class ActionState(StrEnum):
     """Where a write to a cluster stands.
 
-    Recorded before it is sent; unknown when no answer came (S14); applied once a read after the
-    write returned the value (S15); ready once the instances serve.
+    Recorded before it is sent; withdrawn while those that are to go are out of service discovery
+    and only watched (HeteroScale §9); unknown when no answer came (S14); partly when one of its
+    two writes is done (S5); applied once a read after the write returned the value (S15); ready
+    once the instances serve.
     """
 
     RECORDED = "recorded"
+    WITHDRAWN = "withdrawn"
     SENT = "sent"
     UNKNOWN = "unknown"
+    PARTLY = "partly"
     APPLIED = "applied"
     READY = "ready"
     FAILED = "failed"
@@ -69,10 +73,14 @@ PROPOSAL_MOVES: Final[Mapping[ProposalState, frozenset[ProposalState]]] = {
 
 # sent -> recorded and unknown -> recorded: a read showed that the write did not arrive, so the
 # same action is sent again under the same id (K05). A conflict fails it instead: re-decide (K01).
+# partly -> sent: the write that is left is sent under the same id, or the one that is done is
+# undone, which ends as failed (K07).
 ACTION_MOVES: Final[Mapping[ActionState, frozenset[ActionState]]] = {
-    _A.RECORDED: frozenset({_A.SENT, _A.CANCELLED, _A.FAILED}),
-    _A.SENT: frozenset({_A.APPLIED, _A.UNKNOWN, _A.FAILED, _A.RECORDED}),
-    _A.UNKNOWN: frozenset({_A.APPLIED, _A.FAILED, _A.RECORDED}),
+    _A.RECORDED: frozenset({_A.WITHDRAWN, _A.SENT, _A.CANCELLED, _A.FAILED}),
+    _A.WITHDRAWN: frozenset({_A.RECORDED, _A.SENT, _A.CANCELLED, _A.FAILED}),
+    _A.SENT: frozenset({_A.APPLIED, _A.UNKNOWN, _A.PARTLY, _A.FAILED, _A.RECORDED}),
+    _A.UNKNOWN: frozenset({_A.APPLIED, _A.PARTLY, _A.FAILED, _A.RECORDED}),
+    _A.PARTLY: frozenset({_A.SENT, _A.APPLIED, _A.UNKNOWN, _A.FAILED}),
     _A.APPLIED: frozenset({_A.READY, _A.FAILED}),
     _A.READY: frozenset(),
     _A.FAILED: frozenset(),
@@ -85,7 +93,7 @@ TERMINAL_ACTIONS: Final = frozenset(s for s, moves in ACTION_MOVES.items() if no
 OPEN_ACTIONS: Final = frozenset(s for s, moves in ACTION_MOVES.items() if moves)
 LIVE_SUGGESTIONS: Final = frozenset({SuggestionState.FORMING, SuggestionState.OPEN})
 # At most one of these per service (S11).
-IN_FLIGHT: Final = frozenset({_A.RECORDED, _A.SENT, _A.UNKNOWN})
+IN_FLIGHT: Final = frozenset({_A.RECORDED, _A.WITHDRAWN, _A.SENT, _A.UNKNOWN, _A.PARTLY})
 
 
 def may_move(present: ProposalState | ActionState, following: ProposalState | ActionState) -> bool:

@@ -377,16 +377,26 @@ class InstanceRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Bar:
+    """Why what a cluster shows allows no change now; without ``growth`` it bars scale-in alone."""
+
+    text: str
+    growth: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """What one look at one service brought back.
 
-    ``told_by`` names the endpoints each signal was read from, where it was measured.
+    ``told_by`` names the endpoints each signal was read from, where it was measured. ``bar`` is
+    set while the cluster is not settled: just seen for the first time, rolling out, flapping.
     """
 
     window: Window
     state: ServiceState | None
     instances: tuple[InstanceRef, ...] = ()
     told_by: Mapping[str, str] = field(default_factory=dict, hash=False)
+    bar: Bar | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -533,7 +543,7 @@ class Context:
     that can't be read is absent, and then nothing may grow. ``gpus_left`` is what the fleet may
     still take beyond what all services hold, ``None`` without a budget of the fleet.
     ``handicap`` is how many instances of each role's first hardware those that are held do less
-    than as many as they are.
+    than as many as they are. ``bar`` is why the cluster allows no change now, or no scale-in.
     """
 
     now_s: float
@@ -547,6 +557,7 @@ class Context:
     gpus_left: int | None = None
     usual_start_s: Mapping[str, float] = field(default_factory=dict)
     handicap: Instances = NO_INSTANCES
+    bar: Bar | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from controller.models.measured import Detected, EndpointStatus, ScrapeMark
 from controller.models.overriding import Breaker, Grant, OutsideChange, Override
 from controller.models.placement import Rearrangement
 from controller.models.profiles import EngineProfile
+from controller.models.seen import ClusterSight, ServiceSight
 from controller.models.sign_in import RecoveryCode, SecondFactor, Session, SignInTries
 from controller.models.simulated import SimulatedFleet, SimulatedService
 from controller.models.steering import (
@@ -36,6 +37,7 @@ __all__ = [
     "Backtest",
     "Breaker",
     "ChainCheck",
+    "ClusterSight",
     "ControllerLease",
     "Decision",
     "DecisionTally",
@@ -60,6 +62,7 @@ __all__ = [
     "ScrapeMark",
     "Seal",
     "SecondFactor",
+    "ServiceSight",
     "ServiceStatus",
     "Session",
     "SignInTries",

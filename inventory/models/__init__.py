@@ -1,6 +1,7 @@
 """What exists and what is configured."""
 
 from inventory.models.base import AdminState, Health, Lifecycle
+from inventory.models.control import ClusterAccess, Workload
 from inventory.models.groups import Binding, DeploymentGroup
 from inventory.models.hardware import HardwareAlias, HardwareType
 from inventory.models.imports import ImportChange, ImportFile, ImportRun, InventoryVersion
@@ -24,6 +25,7 @@ __all__ = [
     "AdminState",
     "Binding",
     "Cluster",
+    "ClusterAccess",
     "DeploymentGroup",
     "Fabric",
     "Gpu",
@@ -57,5 +59,6 @@ __all__ = [
     "Site",
     "Slo",
     "Switch",
+    "Workload",
     "WrittenQuery",
 ]

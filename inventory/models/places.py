@@ -48,6 +48,7 @@ class Cluster(Record):
     class Kind(models.TextChoices):
         SIMULATED = "simulated", "simulated"
         RECORD = "record", "record only"
+        KUBERNETES = "kubernetes", "Kubernetes"
 
     region = models.ForeignKey(Region, on_delete=models.PROTECT, related_name="clusters")
     slug = models.SlugField(max_length=63, unique=True)

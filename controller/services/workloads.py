@@ -1,0 +1,46 @@
+"""Workloads as rows: which objects of a cluster hold the instances of a service."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from controller.core.kube.kinds import Gate, WorkloadKind
+from controller.core.kube.values import WorkloadRef
+from controller.core.types import Role
+from inventory.models import Workload
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from inventory.models import Cluster, Service
+
+
+def ref_of(row: Workload) -> WorkloadRef:
+    """Return a workload as a value. Raises ``ValueError`` for a row gone wrong."""
+    return WorkloadRef(
+        role=Role(row.role),
+        kind=WorkloadKind(row.kind),
+        api=row.api,
+        plural=row.plural,
+        namespace=row.namespace,
+        name=row.name,
+        part=row.part,
+        group=row.group,
+        selector=row.selector,
+        gate=Gate(row.gate),
+    )
+
+
+def refs_of(service: Service) -> list[WorkloadRef]:
+    """Return the workloads of one service; one query."""
+    return [ref_of(row) for row in Workload.objects.filter(service=service)]
+
+
+def refs_in(cluster: Cluster) -> Mapping[str, Sequence[WorkloadRef]]:
+    """Return the workloads of each service in a cluster by slug; one query."""
+    found: dict[str, list[WorkloadRef]] = defaultdict(list)
+    rows = Workload.objects.filter(service__cluster=cluster).select_related("service")
+    for row in rows.order_by("service__slug", "-role", "group", "name"):
+        found[row.service.slug].append(ref_of(row))
+    return found
