@@ -79,6 +79,8 @@ class WorkloadSeen:
     domains: Mapping[str, Sequence[str]] = field(default_factory=dict, hash=False)
     """Node labels its pods must have by their template: key to values."""
     paused: bool = False
+    size: int = 1
+    """Pods that make one instance, where the object says so."""
 
 
 class PodState(StrEnum):
