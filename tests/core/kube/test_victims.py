@@ -59,9 +59,9 @@ def test_what_is_not_ready_goes_before_any_cost_and_that_is_said() -> None:
     found = leaving(a_ref(), [*ABCD, a_pod("e", "starting")], 4, ["a"])
     assert found.names == ("e",)
     assert [pod.name for pod in found.marks] == ["a"]
-    assert found.said == (
-        "Of Deployment llm/chat-d what is not ready goes first: e, and so a stays,"
-        " unlike planned.",
+    (said,) = found.said
+    assert said == (
+        "Of Deployment llm/chat-d what is not ready goes first: e, and so a stays, unlike planned."
     )
 
 
