@@ -124,7 +124,8 @@ def pod(ref: WorkloadRef, obj: Object, now_s: float) -> PodSeen:
     return PodSeen(
         name=name,
         uid=read.needed("metadata", "uid"),
-        node=read.text("spec", "nodeName"),
+        # What has ended holds nothing of its node any more.
+        node="" if _ended(read) else read.text("spec", "nodeName"),
         state=state,
         since_s=min(_since(read, state, conditions) or created_s, now_s),
         created_s=created_s,
@@ -196,7 +197,7 @@ class _Reader:
             return ""
         if not isinstance(found, str):
             raise BadObjectError(self._wrong(path, found, "a text"))
-        return found
+        return _held(found)
 
     def needed(self, *path: str) -> str:
         """Return a text that must be there."""
@@ -247,7 +248,7 @@ class _Reader:
         for key, value in found.items():
             if not isinstance(value, str):
                 raise BadObjectError(self._wrong((*path, str(key)), value, "a text"))
-        return {str(key): str(value) for key, value in found.items()}
+        return {_held(str(key)): _held(str(value)) for key, value in found.items()}
 
     def note(self, key: str) -> str:
         """Return an annotation, an empty one where it is absent."""
@@ -276,6 +277,11 @@ class _Reader:
     def _wrong(self, path: Path, found: object, wanted: str) -> str:
         shown = "null or missing" if found is None else _shown(found)
         return f"{self._name(path) or 'it'} is {shown}, which is not {wanted}"
+
+
+def _held(text: str) -> str:
+    """Return a text as rows can hold it; nearly all are as they come."""
+    return text if text.isprintable() else clean(text)
 
 
 def _shown(value: object) -> str:
@@ -428,7 +434,7 @@ def _is_open(gate: Gate, conditions: Mapping[str, _Reader], labels: Mapping[str,
 
 def _stuck(read: _Reader) -> str:
     """Return what a pod failed of, empty for one that may yet come up."""
-    if read.text("status", "phase") in {"Failed", "Succeeded"}:
+    if _ended(read):
         reason = read.text("status", "reason") or read.text("status", "phase")
         return _short(reason, read.text("status", "message"))
     for each in _containers(read):
@@ -436,6 +442,10 @@ def _stuck(read: _Reader) -> str:
         if reason in _STUCK:
             return _short(reason, each.text("state", "waiting", "message"))
     return ""
+
+
+def _ended(read: _Reader) -> bool:
+    return read.text("status", "phase") in {"Failed", "Succeeded"}
 
 
 def _waits_for(read: _Reader, conditions: Mapping[str, _Reader]) -> str:
