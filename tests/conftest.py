@@ -18,7 +18,10 @@ from pytest_django import DjangoDbBlocker
 
 from controller.services import database_roles
 from heteroscale_site.connections import APPLICATION_USER
+from tests.kube.stand import kube
 from tests.leftovers import Leftovers
+
+__all__ = ["kube"]
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
