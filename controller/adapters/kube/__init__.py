@@ -1,0 +1,1 @@
+"""Clusters of Kubernetes: one client for whoever looks and whoever acts."""
