@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from controller.core.kube.writes import Between
 from controller.core.readings.standing import Outcome
 from controller.core.registration import InStep
 from controller.core.types import (
@@ -96,7 +97,9 @@ class ScaleOrder:
     compare-and-set (S12, S13). ``in_step`` says which of the instances it starts are kept out of
     service discovery, and until when; without it all join as they come up. ``spots`` are where
     those it starts go, ``leave`` the names of those that go first, ``moves`` who changes place.
-    Nodes are named as their cluster names them.
+    Nodes are named as their cluster names them. ``before`` are the counts it was decided on;
+    ``between`` holds between two writes, where both roles are not written at once. With ``undo``
+    what was written of it is taken back.
     """
 
     action: str
@@ -108,24 +111,37 @@ class ScaleOrder:
     spots: tuple[Spot, ...] = ()
     leave: tuple[str, ...] = ()
     moves: tuple[MoveTo, ...] = ()
+    before: Instances | None = None
+    between: Between | None = None
+    undo: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ScaleView:
-    """What the cluster holds for one service."""
+    """What the cluster holds for one service.
+
+    ``actions`` are those that wrote what its objects hold, ``undone`` those that took it back;
+    where it is one object, the last action is the only one.
+    """
 
     desired: Instances
     ready: Instances
     resource_version: str
     last_action: str | None
     last_epoch: int
+    actions: frozenset[str] = frozenset()
+    undone: frozenset[str] = frozenset()
+
+    def carries(self, action: str) -> bool:
+        """Return whether something of an action arrived."""
+        return action == self.last_action or action in self.actions or action in self.undone
 
 
 class Actuator(Protocol):
     """Who carries an action out."""
 
     def read(self, service: str, *, now_s: float) -> ScaleView:
-        """Return the present counts. Raises :class:`UnreachableError`."""
+        """Return the present counts. Raises :class:`ActuatorError`."""
         ...
 
     def apply(self, order: ScaleOrder, *, now_s: float) -> None:
@@ -137,7 +153,9 @@ class Actuator(Protocol):
         same ``order.action`` again changes nothing. Raises :class:`ConflictError`
         when ``resource_version`` is no longer the cluster's, :class:`RefusedError` when the
         cluster says no (old epoch, no capacity, no right), :class:`UnreachableError` when the
-        outcome is unknown.
+        outcome is unknown, :class:`NotSentError` when no write was sent. Where roles are written
+        one after the other, the first may have been taken when one of these is raised: only a
+        read tells.
         """
         ...
 
@@ -152,6 +170,10 @@ class ConflictError(ActuatorError):
 
 class RefusedError(ActuatorError):
     """The cluster refused the write; nothing changed."""
+
+
+class NotSentError(ActuatorError):
+    """No write was sent: the cluster asked to wait, or could not even be read."""
 
 
 class UnreachableError(ActuatorError):

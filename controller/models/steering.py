@@ -261,6 +261,9 @@ class Action(models.Model):
         max_length=64, blank=True, help_text="Digest of the overrides it was decided under."
     )
     attempts = models.PositiveIntegerField(default=0)
+    partly_at = models.DateTimeField(
+        null=True, help_text="When one of its two writes was first seen to be done alone."
+    )
     recorded_at = models.DateTimeField()
     sent_at = models.DateTimeField(null=True)
     applied_at = models.DateTimeField(null=True)

@@ -5,7 +5,7 @@ An action is carried by a job that holds its id and nothing else; everything is 
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -14,42 +14,43 @@ import django_rq
 import structlog
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 from redis.exceptions import RedisError
 
 from controller.core import approval, phrases
+from controller.core.arrived import Arrived, arrived
 from controller.core.decision_plain import stage_from, stage_plain
 from controller.core.exchange import DRAIN_S, following
+from controller.core.kube.writes import Between
 from controller.core.lifecycle import IN_FLIGHT, ActionState, ProposalState, may_move
-from controller.core.overrides import OverrideKind, digest
-from controller.core.placement.plan_plain import PlainPlacement, nodes_of
+from controller.core.overrides import digest
+from controller.core.placement.plan_plain import PlainPlacement
 from controller.core.ports import (
     EFFECT_WITHIN_S,
     Actuator,
     ActuatorError,
     ConflictError,
+    NotSentError,
     RefusedError,
+    ScaleOrder,
     ScaleView,
-    UnreachableError,
 )
 from controller.core.reasons import Code
 from controller.core.registration import InStep, PlainRule
 from controller.core.starts import START_S
-from controller.core.types import Hold, Instances, Mode, Role, Stage
-from controller.models import Action, Proposal, Rearrangement, ServiceStatus, holds, orders
+from controller.core.types import Instances, Mode, Role, Stage
+from controller.models import Action, Proposal, Rearrangement, ServiceStatus, holds
 from controller.models.clock import database_now
 from controller.models.scopes import About, within
-from controller.services import approvers, audit, exchanges, leadership, moving, outside
+from controller.services import approvers, audit, exchanges, leadership, objections, outside
 from controller.services.rows import basis_of, order_of, steered
-from inventory.models import Policy, Service
+from inventory.models import Service
 from inventory.services import bindings
-from inventory.touched import touched
 
 log = structlog.get_logger(__name__)
 
 LONGEST_ACTOR: Final = 160
-SEND_WITHIN_S = approvers.EVIDENCE_S
 ANSWER_WITHIN_S = 90.0
 """Longer than a job may run: what is not answered by then is carried by nobody."""
 
@@ -58,8 +59,6 @@ REGISTERED_WITHIN_S = 60.0
 """How long after the last pause of registration everything is seen to serve."""
 
 ActuatorOf = Callable[[Service], Actuator]
-PLACED: Final = Q(placement__isnull=True) | Q(is_bound=True)
-"""Actions whose GPUs are promised, or of which nobody knows where they go."""
 
 
 def enqueue(actions: Sequence[UUID]) -> None:
@@ -153,7 +152,7 @@ def _obstacles(proposal: Proposal) -> Iterator[Obstacle]:
     over = stops.over if proposal.rule_id is None else stops.automatic_over
     hold = over(spec.key)
     if hold is not None:
-        yield ProposalState.STALE, _frozen(hold)
+        yield ProposalState.STALE, objections.frozen(hold)
     for words in approvers.objections(proposal, now):
         yield ProposalState.STALE, words
 
@@ -256,14 +255,14 @@ def run(pk: UUID, *, actuator_of: ActuatorOf) -> ActionState:
     action = _read(pk)
     if action.state != ActionState.RECORDED:
         return ActionState(action.state)
-    refused, ends = _may_not_send(action), ProposalState.FAILED
-    if not refused and _has_moved_on(action):
+    refused, ends = objections.may_not_send(action), ProposalState.FAILED
+    if not refused and objections.has_moved_on(action):
         refused, ends = "The nodes it was placed on have changed since.", ProposalState.STALE
     if refused:
         _end(action, ActionState.CANCELLED, refused, ends)
         return ActionState.CANCELLED
     claimed = Action.objects.filter(
-        *_conditions(action), pk=pk, state=ActionState.RECORDED, attempts=action.attempts
+        *objections.conditions(action), pk=pk, state=ActionState.RECORDED, attempts=action.attempts
     ).update(state=ActionState.SENT, sent_at=Now(), attempts=F("attempts") + 1)
     if not claimed:
         return _state_of(pk)
@@ -279,13 +278,6 @@ def _claimed(action: Action, actuator_of: ActuatorOf) -> ActionState:
     return _send(action, actuator, now.timestamp())
 
 
-def _conditions(action: Action) -> tuple[Q | Exists, ...]:
-    """Return what has to hold in the very statement that claims an action."""
-    in_mode = Service.objects.filter(pk=OuterRef("service"), mode__in=_modes(action))
-    stopped = holds.held() | holds.tripped() if _by_itself(action) else holds.held()
-    return ~stopped, ~orders.advisory(), Exists(in_mode), PLACED
-
-
 def _may_be_sent(action: Action, now: datetime) -> bool:
     """Return whether a claim still holds: the last look before the request leaves (S16, P02).
 
@@ -294,7 +286,7 @@ def _may_be_sent(action: Action, now: datetime) -> bool:
     """
     since = now - timedelta(seconds=ANSWER_WITHIN_S - EFFECT_WITHIN_S)
     holding = Action.objects.filter(
-        *_conditions(action),
+        *objections.conditions(action),
         *(Q(pk=action.pk), Q(state=ActionState.SENT), Q(attempts=action.attempts)),
         sent_at__gt=since,
     )
@@ -323,106 +315,82 @@ def _read(pk: UUID) -> Action:
     ).get(pk=pk)
 
 
-def _may_not_send(action: Action) -> str:
-    """Return why the action must not be sent now, or nothing: asked before every send (S16-S18).
-
-    Between recording and sending anything may have happened: a freeze, another mode or policy, an
-    approval that expired or whose approver lost the right.
-    """
-    return next(_objections(action), "")
-
-
-def _objections(action: Action) -> Iterator[str]:
-    service, now = action.service, database_now()
-    stops = holds.read()
-    over = stops.automatic_over if _by_itself(action) else stops.over
-    hold = over(service.slug)
-    if hold is not None:
-        yield _frozen(hold)
-    if now - action.recorded_at > timedelta(seconds=SEND_WITHIN_S):
-        never = "It never arrived" if action.attempts else "Not sent"
-        yield f"{never} within {SEND_WITHIN_S:.0f} s of being recorded: decided anew instead."
-    if service.mode not in _modes(action):
-        yield f"The service is in mode {service.mode} now."
-    yield from _overridden(action)
-    revision = Policy.objects.filter(service=service).values_list("revision", flat=True).first()
-    basis = action.decision or action.proposal
-    if basis is not None and basis.policy_revision != revision:
-        yield f"The policy is at revision {revision} now."
-    if action.proposal is not None:
-        yield from approvers.objections(action.proposal, now)
-    moves = action.rearrangement
-    if moves is not None and moves.state != ProposalState.APPLYING:
-        yield f"The moves it belongs to are {moves.state}."
-    if moves is not None:
-        yield from moving.objections(moves)
-
-
-def _overridden(action: Action) -> Iterator[str]:
-    """Yield what speaks against an action by the overrides in force now (S17, A03)."""
+def _send(action: Action, actuator: Actuator, now_s: float, *, undo: bool = False) -> ActionState:
     try:
-        spec = steered(action.service, database_now())
-    except (ObjectDoesNotExist, KeyError, ValueError):
-        yield "The service's configuration can't be read any more."
-        return
-    advisory = spec.override(OverrideKind.ADVISORY)
-    if advisory is not None:
-        yield f"{advisory.by} lets the service only be observed: {advisory.reason}"
-    if digest(spec.overrides) != action.overrides:
-        yield "The overrides of the service have changed since it was decided."
-
-
-def _has_moved_on(action: Action) -> bool:
-    """Return whether the nodes an action got GPUs of are not as they were then (S20)."""
-    placement: PlainPlacement | None = action.placement
-    if not action.is_bound or not placement:
-        return False
-    return placement["touched"] != touched(nodes_of(placement))
-
-
-def _modes(action: Action) -> tuple[str, ...]:
-    """Return the mode an action was decided under, the only one it may be sent in.
-
-    An approval carries an automatic service too where the fleet's budget made the proposal, and
-    where a person asked for the change. Nothing is ever sent of a service that is only observed.
-    """
-    if action.rearrangement is not None:
-        rule = action.rearrangement.decided_by is None
-        return (
-            (Service.Mode.AUTOMATIC,) if rule else (Service.Mode.APPROVE, Service.Mode.AUTOMATIC)
-        )
-    if action.proposal is None:
-        return (Service.Mode.AUTOMATIC,)
-    if action.proposal.origin != Proposal.Origin.CONTROLLER:
-        return (Service.Mode.APPROVE, Service.Mode.AUTOMATIC)
-    decided = action.decision.mode if action.decision is not None else Service.Mode.APPROVE
-    return (decided,) if decided != Service.Mode.OBSERVE else ()
-
-
-def _by_itself(action: Action) -> bool:
-    """Return whether no person approved the action: an open breaker stops such ones alone."""
-    if action.rearrangement is not None:
-        return action.rearrangement.decided_by_id is None
-    return action.proposal is None or action.proposal.rule_id is not None
-
-
-def _frozen(hold: Hold) -> str:
-    if hold.is_breaker:
-        return f"The circuit breaker of {hold.scope} is open: {hold.reason}"
-    return f"Frozen ({hold.scope}) by {hold.by}: {hold.reason}"
-
-
-def _send(action: Action, actuator: Actuator, now_s: float) -> ActionState:
-    try:
-        actuator.apply(order_of(action, action.service.slug), now_s=now_s)
-    except ConflictError as fault:
-        return _end(action, ActionState.FAILED, f"Changed outside since it was decided: {fault}")
-    except RefusedError as fault:
-        return _end(action, ActionState.FAILED, f"The cluster refused: {fault}")
-    except UnreachableError as fault:
-        _move(action, ActionState.UNKNOWN, error=f"No answer yet: {fault}")
-        return ActionState.UNKNOWN
+        actuator.apply(_order(action, undo=undo), now_s=now_s)
+    except ActuatorError as fault:
+        return _not_taken(action, actuator, fault)
     return _read_back(action, actuator)
+
+
+def _not_taken(action: Action, actuator: Actuator, fault: ActuatorError) -> ActionState:
+    match fault:
+        case NotSentError():
+            return _nothing_sent(action, f"Nothing was sent: {fault}")
+        case ConflictError():
+            text = f"Changed outside since it was decided: {fault}"
+            return _cut_short(action, actuator, text)
+        case RefusedError():
+            return _cut_short(action, actuator, f"The cluster refused: {fault}")
+        case _:
+            _move(action, ActionState.UNKNOWN, error=f"No answer yet: {fault}")
+            return ActionState.UNKNOWN
+
+
+def _order(action: Action, *, undo: bool) -> ScaleOrder:
+    """Return what is sent, with what has to hold between two writes (S5)."""
+    spec = steered(action.service, database_now())
+    return replace(
+        order_of(action, action.service.slug),
+        before=_from(action),
+        between=Between(spec.gpus_per_instance, spec.limits.max_gpus),
+        undo=undo,
+    )
+
+
+def _nothing_sent(action: Action, text: str) -> ActionState:
+    """Leave it for the sweep: the same action is sent again while it may be.
+
+    What was half done before stays half done.
+    """
+    state = ActionState.RECORDED if action.partly_at is None else ActionState.PARTLY
+    _move(action, state, error=text)
+    return _state_of(action.pk)
+
+
+def _cut_short(action: Action, actuator: Actuator, text: str) -> ActionState:
+    """End an action that the cluster said no to, unless a part of it was taken before (K07)."""
+    if not _is_pair(action):
+        return _end(action, ActionState.FAILED, text)
+    try:
+        seen = actuator.read(action.service.slug, now_s=database_now().timestamp())
+    except ActuatorError as fault:
+        _move(action, ActionState.UNKNOWN, error=f"{text} Not read back yet: {fault}")
+        return ActionState.UNKNOWN
+    if _arrived(action, seen) is Arrived.PART:
+        return _partly(action, text)
+    return _end(action, ActionState.FAILED, text)
+
+
+def _partly(action: Action, text: str) -> ActionState:
+    """Note that one of two writes is done; the clock of the pair runs from the first time on."""
+    since = {} if action.partly_at is not None else {"partly_at": Now()}
+    _move(action, ActionState.PARTLY, error=text, **since)
+    return _state_of(action.pk)
+
+
+def _arrived(action: Action, seen: ScaleView) -> Arrived:
+    return arrived(
+        seen,
+        str(action.pk),
+        before=_from(action),
+        to=_to(action),
+        version=action.resource_version,
+    )
+
+
+def _is_pair(action: Action) -> bool:
+    return action.to_prefill != action.from_prefill and action.to_decode != action.from_decode
 
 
 def _read_back(action: Action, actuator: Actuator) -> ActionState:
@@ -434,8 +402,15 @@ def _read_back(action: Action, actuator: Actuator) -> ActionState:
         return ActionState.UNKNOWN
     if seen.desired == _to(action):
         return _applied(action, seen)
+    if _arrived(action, seen) is Arrived.UNDONE:
+        return _undone(action)
     text = f"Sent, but the cluster holds {seen.desired} instead of {_to(action)}."
     return _end(action, ActionState.FAILED, text)
+
+
+def _undone(action: Action) -> ActionState:
+    why = action.error.removeprefix(objections.UNDOING)
+    return _end(action, ActionState.FAILED, f"Taken back, as only a part of it was done: {why}")
 
 
 def _applied(action: Action, seen: ScaleView) -> ActionState:
@@ -461,8 +436,7 @@ def _applied(action: Action, seen: ScaleView) -> ActionState:
 
 
 def _overtaking(action: Action) -> str:
-    before = Instances(action.from_prefill, action.from_decode)
-    return f"A change was applied since: {phrases.counts(before, _to(action))}."
+    return f"A change was applied since: {phrases.counts(_from(action), _to(action))}."
 
 
 def _scaled_now(action: Action) -> dict[str, Now]:
@@ -480,7 +454,7 @@ def _promised(action: Action, seen: ScaleView) -> dict[str, object]:
         return {}
     now_s = database_now().timestamp()
     stage = Stage(
-        before=Instances(action.from_prefill, action.from_decode),
+        before=_from(action),
         first=_to(action),
         then=source.then,
         since_s=now_s,
@@ -527,7 +501,7 @@ def call_off_within(about: About, text: str, *, approved: bool = True) -> None:
     """
     waiting = Action.objects.filter(within(about), state=ActionState.RECORDED)
     for action in waiting.select_related("proposal", "rearrangement").order_by("recorded_at"):
-        if approved or _by_itself(action):
+        if approved or objections.by_itself(action):
             _end(action, ActionState.CANCELLED, text, ProposalState.STALE)
 
 
@@ -566,10 +540,11 @@ def resolve(pk: UUID, *, actuator_of: ActuatorOf) -> ActionState:
 
     Reads first. If the cluster still stands where the action found it once no request can arrive
     any more, the same order is sent again, which the cluster takes once; if it moved elsewhere,
-    the action has failed.
+    the action has failed. Of a pair that is half done the other half is sent, or the first is
+    taken back (S5, K07).
     """
     action = _read(pk)
-    if action.state not in (ActionState.SENT, ActionState.UNKNOWN):
+    if action.state not in (ActionState.SENT, ActionState.UNKNOWN, ActionState.PARTLY):
         return ActionState(action.state)
     try:
         seen = actuator_of(action.service).read(
@@ -577,26 +552,78 @@ def resolve(pk: UUID, *, actuator_of: ActuatorOf) -> ActionState:
         )
     except ActuatorError as fault:
         return _unanswered(action, fault)
-    if seen.last_action == str(action.pk) and seen.desired == _to(action):
+    return _as_arrived(action, seen, actuator_of)
+
+
+def _as_arrived(action: Action, seen: ScaleView, actuator_of: ActuatorOf) -> ActionState:
+    found = _arrived(action, seen)
+    if found is Arrived.ALL:
         return _applied(action, seen)
-    return _once_more(action, seen, actuator_of)
+    if found is Arrived.PART:
+        return _half_way(action, seen, actuator_of)
+    if found is Arrived.NOTHING:
+        return _once_more(action, actuator_of)
+    text = f"Changed outside meanwhile: the cluster holds {seen.desired}."
+    return _undone(action) if found is Arrived.UNDONE else _end(action, ActionState.FAILED, text)
 
 
 def _unanswered(action: Action, fault: ActuatorError) -> ActionState:
     if isinstance(fault, RefusedError):
         return _end(action, ActionState.FAILED, f"Sent, and it can't be read back: {fault}")
-    _move(action, ActionState.UNKNOWN, error=f"No answer yet: {fault}")
-    return ActionState.UNKNOWN
-
-
-def _once_more(action: Action, seen: ScaleView, actuator_of: ActuatorOf) -> ActionState:
-    """Send an order that never arrived again under its id, if it still may and still fits."""
-    if seen.resource_version != action.resource_version:
-        text = f"Changed outside meanwhile: the cluster holds {seen.desired}."
+    if action.state == ActionState.PARTLY and objections.is_late(action, 2.0):
+        text = f"Stopped half way, and it can't be read: {fault} {action.error}"
         return _end(action, ActionState.FAILED, text)
+    if action.state != ActionState.PARTLY:
+        _move(action, ActionState.UNKNOWN, error=f"No answer yet: {fault}")
+    return _state_of(action.pk)
+
+
+def _half_way(action: Action, seen: ScaleView, actuator_of: ActuatorOf) -> ActionState:
+    """Send the half that is missing, take back the one that is done, or wait for either.
+
+    Nothing is taken back while the other half may still arrive. While the service is frozen or
+    only observed neither is sent (S16, S17); it ends where it stands once it is late.
+    """
+    if action.state != ActionState.PARTLY:
+        said = action.error or "Only a part of it arrived."
+        return _may_come(action) if _may_still_arrive(action) else _partly(action, said)
+    still = objections.must_stand_still(action)
+    if objections.is_late(action, 2.0 if not still else 1.0):
+        text = f"Stopped half way: the cluster holds {seen.desired}. {still or action.error}"
+        return _end(action, ActionState.FAILED, text)
+    if not still:
+        return _other_half(action, objections.why_undo(action), actuator_of)
+    return ActionState.PARTLY
+
+
+def _may_come(action: Action) -> ActionState:
+    _move(action, ActionState.UNKNOWN, error="No answer yet, and it may still arrive.")
+    return _state_of(action.pk)
+
+
+def _other_half(action: Action, undoing: str, actuator_of: ActuatorOf) -> ActionState:
+    """Claim an action that is half done, and send what is missing or take back what is done."""
+    error = undoing or action.error
+    claimed = Action.objects.filter(
+        *(() if undoing else objections.conditions(action)),
+        *(~holds.held(), Q(pk=action.pk), Q(state=ActionState.PARTLY)),
+        attempts=action.attempts,
+    ).update(state=ActionState.SENT, sent_at=Now(), attempts=F("attempts") + 1, error=error)
+    if not claimed:
+        return _state_of(action.pk)
+    action.state, action.attempts, action.error = ActionState.SENT, action.attempts + 1, error
+    if holds.by_environment() or holds.by_file():
+        return _nothing_sent(action, error)
+    now_s = database_now().timestamp()
+    return _send(action, actuator_of(action.service), now_s, undo=bool(undoing))
+
+
+def _once_more(action: Action, actuator_of: ActuatorOf) -> ActionState:
+    """Send an order that never arrived again under its id, if it still may and still fits."""
+    if action.state == ActionState.PARTLY:
+        return _end(action, ActionState.FAILED, f"Nothing of it is left. {action.error}")
     if _may_still_arrive(action):
-        _move(action, ActionState.UNKNOWN, error="No answer yet, and it may still arrive.")
-        return ActionState.UNKNOWN
+        return _may_come(action)
     _move(action, ActionState.RECORDED)
     return run(action.pk, actuator_of=actuator_of)
 
@@ -635,7 +662,8 @@ def due(now: datetime) -> Due:
         ),
         unanswered=list(
             actions.filter(
-                Q(state=ActionState.UNKNOWN) | Q(state=ActionState.SENT, sent_at__lt=late)
+                Q(state__in=(ActionState.UNKNOWN, ActionState.PARTLY))
+                | Q(state=ActionState.SENT, sent_at__lt=late)
             ).values_list("pk", flat=True)
         ),
     )
@@ -688,6 +716,10 @@ def _not_ready(status: ServiceStatus, want: Instances) -> str:
         for role in Role
     ]
     return f"After {READY_WITHIN_S / 60:.0f} min {' and '.join(lacking)}."
+
+
+def _from(action: Action) -> Instances:
+    return Instances(action.from_prefill, action.from_decode)
 
 
 def _to(action: Action) -> Instances:

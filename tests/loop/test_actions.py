@@ -19,7 +19,7 @@ from controller.core.types import Instances, Mode
 from controller.models import Action, AuditEvent, Decision, Freeze, Proposal, ServiceStatus
 from controller.models.clock import database_now
 from controller.selectors.freezes import requests_outstanding
-from controller.services import actions
+from controller.services import actions, objections
 from controller.services.freezes import freeze
 from controller.services.rows import basis_of
 from inventory.models import Service
@@ -283,7 +283,7 @@ def test_a_freeze_also_stops_the_second_try() -> None:
 
 @pytest.mark.django_db
 def test_an_action_nobody_sent_in_time_is_cancelled() -> None:
-    late = database_now() - timedelta(seconds=actions.SEND_WITHIN_S + 1)
+    late = database_now() - timedelta(seconds=objections.SEND_WITHIN_S + 1)
     action = make_action(make_service(), recorded_at=late)
     cluster = Cluster()
     assert actions.run(action.pk, actuator_of=cluster.of) == ActionState.CANCELLED
@@ -574,7 +574,7 @@ def test_a_mode_that_changes_between_the_look_and_the_send_stops_it_s17(
         Service.objects.update(mode=Mode.OBSERVE)
         return ""
 
-    monkeypatch.setattr(actions, "_may_not_send", look)
+    monkeypatch.setattr(objections, "may_not_send", look)
     actions.run(action.pk, actuator_of=cluster.of)
     assert cluster.writes == []
 

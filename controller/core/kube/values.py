@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 EPOCH: Final = "heteroscale.io/epoch"
 ACTION: Final = "heteroscale.io/action"
 WANT: Final = "heteroscale.io/want"
-"""Annotations of a workload, written together with its count: who wrote it last, and what."""
+BEFORE: Final = "heteroscale.io/before"
+"""Annotations of a workload, written with its count: who wrote it last, to what, from what.
+
+The last two bear the part's name behind a dot where one object holds the counts of several.
+"""
 
 SERVING: Final = "heteroscale.io/serving"
 """The label of a pod that is in service discovery if it is "true", where a Service selects it."""
@@ -73,6 +77,8 @@ class WorkloadSeen:
     action: str = ""
     epoch: int = 0
     want: int | None = None
+    before: int | None = None
+    ready: int = 0
     by: str = ""
     rollout: str = ""
     selector: Mapping[str, str] = field(default_factory=dict, hash=False)

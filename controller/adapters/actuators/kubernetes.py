@@ -1,0 +1,368 @@
+"""Counts of a service written into a cluster of Kubernetes: read, compared, written, compared.
+
+Every write carries the ``resourceVersion`` that was read right before it (Kubernetes API concepts:
+updates to existing resources), the epoch, the action and what it leads to, so that the object
+itself tells what became of an action whose answer was lost.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from controller.adapters.kube import errors
+from controller.adapters.kube.api import Res
+from controller.core.kube import parsing
+from controller.core.kube.finals import desired, finals
+from controller.core.kube.kinds import DYNAMO_ADAPTERS, WorkloadKind, adapter_of
+from controller.core.kube.token import token_of
+from controller.core.kube.values import (
+    ACTION,
+    BEFORE,
+    EPOCH,
+    WANT,
+    BadObjectError,
+    WorkloadRef,
+    WorkloadSeen,
+)
+from controller.core.kube.writes import Between, next_count
+from controller.core.ports import (
+    EFFECT_WITHIN_S,
+    ConflictError,
+    NotSentError,
+    RefusedError,
+    ScaleOrder,
+    ScaleView,
+    UnreachableError,
+)
+from controller.core.types import Instances, Role
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from controller.adapters.kube.api import Api
+
+TRIES: Final = 3
+"""So often a write is made anew because only the status of its object has changed."""
+
+MARGIN_S: Final = 2.0
+"""A request is over so long before its order may take no effect any more."""
+
+READ_S: Final = 10.0
+UNDONE: Final = ":undone"
+PODS: Final = Res("v1", "pods")
+ANY: Final = Between(Instances(0, 0), 0)
+Held = tuple[WorkloadRef, WorkloadSeen]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a service is in its cluster: the API server, and its workloads in a fixed order."""
+
+    api: Api
+    refs: Sequence[WorkloadRef]
+
+
+class Kubernetes:
+    """Scales workloads of every kind of :data:`controller.core.kube.kinds.KINDS`."""
+
+    def __init__(self, known: Callable[[str], Known]) -> None:
+        """Take who says what a service is; it raises :class:`RefusedError` where it is nothing."""
+        self._known = known
+
+    def read(self, service: str, *, now_s: float) -> ScaleView:  # noqa: ARG002
+        """Return the present counts. Raises :class:`ActuatorError`."""
+        known, until = self._known(service), time.monotonic() + READ_S
+        try:
+            held = [_read(known.api, ref, until) for ref in _targets(known, until)]
+        except (errors.UnauthorisedError, errors.ForbiddenError, errors.MissingError) as fault:
+            raise RefusedError(fault.text) from None
+        except BadObjectError as fault:
+            raise RefusedError(str(fault)) from None
+        except errors.KubeError as fault:
+            raise UnreachableError(fault.text) from None
+        return _view(held)
+
+    def apply(self, order: ScaleOrder, *, now_s: float) -> None:  # noqa: ARG002
+        """Write what is wanted, one object after the other, or take it back."""
+        known = self._known(order.service)
+        until = time.monotonic() + EFFECT_WITHIN_S - MARGIN_S
+        _Order(order, known, until).carry_out()
+
+
+class _Order:
+    """One order on its way."""
+
+    def __init__(self, order: ScaleOrder, known: Known, until: float) -> None:
+        self._order = order
+        self._api = known.api
+        self._known = known
+        self._until = until
+        self._sent = False
+
+    def carry_out(self) -> None:
+        """Write until everything holds what it is to hold."""
+        held = self._looked()
+        self._check(held)
+        if self._order.moves:
+            raise RefusedError("Instances can't be moved one by one in a cluster of Kubernetes.")
+        goal = self._goal(held)
+        while (at := self._following(held, goal)) is not None:
+            held = self._written(held, *at)
+
+    def _looked(self) -> list[Held]:
+        try:
+            refs = _targets(self._known, self._until)
+            return [_read(self._api, ref, self._until) for ref in refs]
+        except BadObjectError as fault:
+            raise RefusedError(str(fault)) from None
+        except errors.KubeError as fault:
+            raise self._told(fault) from None
+
+    def _check(self, held: Sequence[Held]) -> None:
+        """Refuse what an older leader sends, and what rests on another state (S12, S13)."""
+        newest = max((seen.epoch for _, seen in held), default=0)
+        if newest > self._order.epoch:
+            raise RefusedError(
+                f"epoch {self._order.epoch} is over, epoch {newest} wrote last. If the database"
+                " was restored, raise its epoch first: docs/deploying.md."
+            )
+        mine = [_ours(seen, self._order.action) for _, seen in held]
+        before = [
+            (ref, replace(seen, replicas=seen.before) if own and seen.before is not None else seen)
+            for (ref, seen), own in zip(held, mine, strict=True)
+        ]
+        if token_of(before) != self._order.resource_version:
+            raise ConflictError(f"it holds {desired(held)}, or was made anew.")
+        for (ref, seen), own in zip(held, mine, strict=True):
+            if own and not _is_between(seen):
+                raise ConflictError(f"{ref.words} holds {seen.replicas} by now.")
+
+    def _goal(self, held: Sequence[Held]) -> list[int]:
+        if self._order.undo:
+            return [
+                seen.before
+                if seen.action == self._order.action and seen.before is not None
+                else seen.replicas
+                for _, seen in held
+            ]
+        leave = {
+            at: sum(_is_of(name, ref) for name in self._order.leave)
+            for at, (ref, _) in enumerate(held)
+        }
+        return finals(held, self._order, leave)
+
+    def _following(
+        self, held: Sequence[Held], goal: Sequence[int]
+    ) -> tuple[Mapping[int, int], Sequence[int]] | None:
+        """Return what is written next: workloads of one object, each with its count."""
+        late = [at for at, (_, seen) in enumerate(held) if seen.replicas != goal[at]]
+        if not late:
+            return None
+        wanted = desired(
+            [(ref, replace(seen, replicas=goal[at])) for at, (ref, seen) in enumerate(held)]
+        )
+        step = next_count(desired(held), wanted, self._order.between or ANY)
+        first, together = late[0], [late[0]]
+        if step is not None:
+            role, count = step
+            first = next((at for at in late if held[at][0].role is role), late[0])
+            together = [at for at in late if _object_of(held[at][0]) == _object_of(held[first][0])]
+            if len(together) == 1:
+                most = abs(count - desired(held).of(role))
+                return {first: _towards(held[first][1].replicas, goal[first], most)}, goal
+        return {at: goal[at] for at in together}, goal
+
+    def _written(
+        self, held: list[Held], counts: Mapping[int, int], goal: Sequence[int]
+    ) -> list[Held]:
+        """Write the counts of one object and return everything as it is now."""
+        for attempt in range(TRIES):
+            try:
+                return self._write(held, counts, goal)
+            except errors.ConflictError as fault:
+                if attempt + 1 == TRIES:
+                    raise ConflictError(fault.text) from None
+                held = self._same_as(held)
+            except errors.KubeError as fault:
+                raise self._told(fault) from None
+        raise ConflictError("its objects change too fast.")  # pragma: no cover - TRIES is above 0
+
+    def _same_as(self, held: Sequence[Held]) -> list[Held]:
+        """Read everything again: another count or object is a conflict, a new status is none."""
+        fresh = self._looked()
+        if token_of(fresh) != token_of(held):
+            raise ConflictError(f"it holds {desired(fresh)} by now.")
+        return fresh
+
+    def _write(
+        self, held: list[Held], counts: Mapping[int, int], goal: Sequence[int]
+    ) -> list[Held]:
+        first = next(iter(counts))
+        ref, seen = held[first]
+        self._mark_victims(held, counts)
+        body: dict[str, Any] = {
+            "metadata": {
+                "uid": seen.uid,
+                "resourceVersion": seen.resource_version,
+                "annotations": self._annotations(held, counts, goal),
+            }
+        }
+        res = Res(ref.api, ref.plural)
+        name = _name_of(ref)
+        scales = ref.kind is WorkloadKind.SCALE
+        if not scales:
+            body["spec"] = _spec({held[at][0]: count for at, count in counts.items()})
+        answer = self._merge(res, ref.namespace, name, body)
+        if scales:
+            version = answer.get("metadata", {}).get("resourceVersion", "")
+            scale = {
+                "metadata": {"resourceVersion": version},
+                "spec": {"replicas": counts[first]},
+            }
+            self._merge(res, ref.namespace, name, scale, subresource="scale")
+            answer = self._api.read(res, ref.namespace, name, until=self._until)
+        fresh = list(held)
+        for at, count in counts.items():
+            fresh[at] = held[at][0], parsing.workload(held[at][0], answer)
+            if fresh[at][1].replicas != count:
+                raise RefusedError(
+                    f"{held[at][0].words} holds {fresh[at][1].replicas} after {count} were"
+                    " written: something in the cluster, like an admission webhook, rewrites it."
+                )
+        return fresh
+
+    def _merge(
+        self,
+        res: Res,
+        namespace: str,
+        name: str,
+        body: dict[str, Any],
+        subresource: str = "",
+    ) -> dict[str, Any]:
+        answer = self._api.merge(
+            res, namespace, name, body, until=self._until, subresource=subresource
+        )
+        self._sent = True
+        return answer
+
+    def _mark_victims(self, held: Sequence[Held], counts: Mapping[int, int]) -> None:
+        """Say to the cluster who is to go, before the count falls."""
+
+    def _annotations(
+        self, held: Sequence[Held], counts: Mapping[int, int], goal: Sequence[int]
+    ) -> dict[str, str]:
+        undo = self._order.undo
+        told = {
+            EPOCH: str(self._order.epoch),
+            ACTION: self._order.action + (UNDONE if undo else ""),
+        }
+        for at in counts:
+            ref, seen = held[at]
+            before = seen.before if _ours(seen, self._order.action) else seen.replicas
+            told[_of_part(WANT, ref)] = str(goal[at])
+            told[_of_part(BEFORE, ref)] = str(before)
+        return told
+
+    def _told(self, fault: errors.KubeError) -> Exception:
+        """Return what a fault means for the order; a write without an answer is unknown (S14)."""
+        if isinstance(fault, errors.ThrottledError):
+            return NotSentError(fault.text)
+        if isinstance(
+            fault,
+            errors.UnauthorisedError
+            | errors.ForbiddenError
+            | errors.MissingError
+            | errors.InvalidError,
+        ):
+            return RefusedError(fault.text)
+        if isinstance(fault, errors.UnreachableError) and not fault.sent and not self._sent:
+            return NotSentError(fault.text)
+        return UnreachableError(fault.text)
+
+
+def _targets(known: Known, until: float) -> list[WorkloadRef]:
+    """Return the objects to write to: an adapter stands for the part of a group it scales.
+
+    Which one it is depends on what the object says of itself and never on what failed before.
+    """
+    found = []
+    for ref in known.refs:
+        if ref.kind is WorkloadKind.DYNAMO and ref.plural != DYNAMO_ADAPTERS:
+            group = known.api.read(Res(ref.api, ref.plural), ref.namespace, ref.name, until=until)
+            if parsing.is_adapted(ref, group):
+                found.append(replace(ref, plural=DYNAMO_ADAPTERS))
+                continue
+        found.append(ref)
+    return found
+
+
+def _name_of(ref: WorkloadRef) -> str:
+    if ref.kind is WorkloadKind.ROLE_BASED_GROUP or ref.plural == DYNAMO_ADAPTERS:
+        return adapter_of(ref.name, ref.part)
+    return ref.name
+
+
+def _read(api: Api, ref: WorkloadRef, until: float) -> Held:
+    body = api.read(Res(ref.api, ref.plural), ref.namespace, _name_of(ref), until=until)
+    return ref, parsing.workload(ref, body)
+
+
+def _object_of(ref: WorkloadRef) -> tuple[str, str, str]:
+    return ref.plural, ref.namespace, _name_of(ref)
+
+
+def _spec(counts: Mapping[WorkloadRef, int]) -> dict[str, Any]:
+    spec: dict[str, Any] = {}
+    for ref, count in counts.items():
+        if ref.kind is WorkloadKind.DYNAMO and ref.plural != DYNAMO_ADAPTERS:
+            spec.setdefault("services", {})[ref.part] = {"replicas": count}
+        else:
+            spec["replicas"] = count
+    return spec
+
+
+def _of_part(annotation: str, ref: WorkloadRef) -> str:
+    """Return the annotation of one part where an object holds several."""
+    shares = ref.kind is WorkloadKind.DYNAMO and ref.plural != DYNAMO_ADAPTERS
+    return f"{annotation}.{ref.part}" if shares else annotation
+
+
+def _ours(seen: WorkloadSeen, action: str) -> bool:
+    return seen.action in (action, action + UNDONE)
+
+
+def _is_between(seen: WorkloadSeen) -> bool:
+    ends = [seen.before, seen.want]
+    known = [end for end in ends if end is not None]
+    return not known or min(known) <= seen.replicas <= max(known)
+
+
+def _is_of(instance: str, ref: WorkloadRef) -> bool:
+    return instance.startswith(f"{ref.name}-")
+
+
+def _towards(now: int, goal: int, most: int) -> int:
+    return min(goal, now + most) if goal > now else max(goal, now - most)
+
+
+def _view(held: Sequence[Held]) -> ScaleView:
+    newest = max(held, key=lambda one: one[1].epoch, default=None)
+    undone = frozenset(
+        seen.action.removesuffix(UNDONE) for _, seen in held if seen.action.endswith(UNDONE)
+    )
+    ready = dict.fromkeys(Role, 0)
+    for ref, seen in held:
+        ready[ref.role] += seen.ready
+    return ScaleView(
+        desired=desired(held),
+        ready=Instances(ready[Role.PREFILL], ready[Role.DECODE]),
+        resource_version=token_of(held),
+        last_action=newest[1].action.removesuffix(UNDONE) if newest and newest[1].action else None,
+        last_epoch=newest[1].epoch if newest else 0,
+        actions=frozenset(
+            seen.action for _, seen in held if seen.action and not seen.action.endswith(UNDONE)
+        ),
+        undone=undone,
+    )
