@@ -138,7 +138,10 @@ def must_stand_still(action: Action) -> str:
         return frozen(hold)
     if action.service.mode == Service.Mode.OBSERVE:
         return "The service is only observed now."
-    spec = steered(action.service, database_now())
+    try:
+        spec = steered(action.service, database_now())
+    except (ObjectDoesNotExist, KeyError, ValueError):
+        return "The service's configuration can't be read any more."
     advisory = spec.override(OverrideKind.ADVISORY)
     return f"{advisory.by} lets it only be observed: {advisory.reason}" if advisory else ""
 

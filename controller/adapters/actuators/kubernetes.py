@@ -11,9 +11,8 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from controller.adapters.kube import errors
-from controller.adapters.kube.api import Res
-from controller.core.kube import parsing
+from controller.core.kube import errors, parsing
+from controller.core.kube.access import Res
 from controller.core.kube.finals import desired, finals
 from controller.core.kube.kinds import DYNAMO_ADAPTERS, WorkloadKind, adapter_of
 from controller.core.kube.token import token_of
@@ -25,6 +24,7 @@ from controller.core.kube.values import (
     BadObjectError,
     WorkloadRef,
     WorkloadSeen,
+    annotation_of,
 )
 from controller.core.kube.writes import Between, next_count
 from controller.core.ports import (
@@ -187,6 +187,8 @@ class _Order:
                 held = self._same_as(held)
             except errors.KubeError as fault:
                 raise self._told(fault) from None
+            except BadObjectError as fault:
+                raise UnreachableError(f"what was written can't be read: {fault}") from None
         raise ConflictError("its objects change too fast.")  # pragma: no cover - TRIES is above 0
 
     def _same_as(self, held: Sequence[Held]) -> list[Held]:
@@ -214,18 +216,17 @@ class _Order:
         scales = ref.kind is WorkloadKind.SCALE
         if not scales:
             body["spec"] = _spec({held[at][0]: count for at, count in counts.items()})
-        answer = self._merge(res, ref.namespace, name, body)
+        answer, scale = self._merge(res, ref.namespace, name, body), None
         if scales:
-            version = answer.get("metadata", {}).get("resourceVersion", "")
-            scale = {
+            version = parsing.version_of(answer)
+            body = {
                 "metadata": {"resourceVersion": version},
                 "spec": {"replicas": counts[first]},
             }
-            self._merge(res, ref.namespace, name, scale, subresource="scale")
-            answer = self._api.read(res, ref.namespace, name, until=self._until)
+            scale = self._merge(res, ref.namespace, name, body, subresource="scale")
         fresh = list(held)
         for at, count in counts.items():
-            fresh[at] = held[at][0], parsing.workload(held[at][0], answer)
+            fresh[at] = held[at][0], parsing.workload(held[at][0], answer, scale)
             if fresh[at][1].replicas != count:
                 raise RefusedError(
                     f"{held[at][0].words} holds {fresh[at][1].replicas} after {count} were"
@@ -261,8 +262,8 @@ class _Order:
         for at in counts:
             ref, seen = held[at]
             before = seen.before if _ours(seen, self._order.action) else seen.replicas
-            told[_of_part(WANT, ref)] = str(goal[at])
-            told[_of_part(BEFORE, ref)] = str(before)
+            told[annotation_of(WANT, ref)] = str(goal[at])
+            told[annotation_of(BEFORE, ref)] = str(before)
         return told
 
     def _told(self, fault: errors.KubeError) -> Exception:
@@ -283,19 +284,22 @@ class _Order:
 
 
 def _targets(known: Known, until: float) -> list[WorkloadRef]:
-    """Return the objects to write to: an adapter stands for the part of a group it scales.
+    """Return the objects to write to: an adapter stands for the component of a graph it scales.
 
-    Which one it is depends on what the object says of itself and never on what failed before.
+    Which one it is depends on what there is, and never on a write that failed before.
     """
-    found = []
-    for ref in known.refs:
-        if ref.kind is WorkloadKind.DYNAMO and ref.plural != DYNAMO_ADAPTERS:
-            group = known.api.read(Res(ref.api, ref.plural), ref.namespace, ref.name, until=until)
-            if parsing.is_adapted(ref, group):
-                found.append(replace(ref, plural=DYNAMO_ADAPTERS))
-                continue
-        found.append(ref)
-    return found
+    return [_target(known.api, ref, until) for ref in known.refs]
+
+
+def _target(api: Api, ref: WorkloadRef, until: float) -> WorkloadRef:
+    if ref.kind is not WorkloadKind.DYNAMO:
+        return ref
+    adapter = replace(ref, plural=DYNAMO_ADAPTERS)
+    try:
+        api.read(Res(ref.api, DYNAMO_ADAPTERS), ref.namespace, _name_of(adapter), until=until)
+    except errors.MissingError:
+        return ref
+    return adapter
 
 
 def _name_of(ref: WorkloadRef) -> str:
@@ -305,8 +309,12 @@ def _name_of(ref: WorkloadRef) -> str:
 
 
 def _read(api: Api, ref: WorkloadRef, until: float) -> Held:
-    body = api.read(Res(ref.api, ref.plural), ref.namespace, _name_of(ref), until=until)
-    return ref, parsing.workload(ref, body)
+    res, name = Res(ref.api, ref.plural), _name_of(ref)
+    body = api.read(res, ref.namespace, name, until=until)
+    scale = None
+    if ref.kind is WorkloadKind.SCALE:
+        scale = api.read(res, ref.namespace, name, until=until, subresource="scale")
+    return ref, parsing.workload(ref, body, scale)
 
 
 def _object_of(ref: WorkloadRef) -> tuple[str, str, str]:
@@ -321,12 +329,6 @@ def _spec(counts: Mapping[WorkloadRef, int]) -> dict[str, Any]:
         else:
             spec["replicas"] = count
     return spec
-
-
-def _of_part(annotation: str, ref: WorkloadRef) -> str:
-    """Return the annotation of one part where an object holds several."""
-    shares = ref.kind is WorkloadKind.DYNAMO and ref.plural != DYNAMO_ADAPTERS
-    return f"{annotation}.{ref.part}" if shares else annotation
 
 
 def _ours(seen: WorkloadSeen, action: str) -> bool:

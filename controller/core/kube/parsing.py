@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 from controller.core.kube.kinds import Gate, WorkloadKind
 from controller.core.kube.values import (
     ACTION,
+    BEFORE,
     COST,
     EPOCH,
     REGISTERED,
@@ -31,6 +32,7 @@ from controller.core.kube.values import (
     PodSeen,
     PodState,
     WorkloadSeen,
+    annotation_of,
 )
 from controller.core.words import clean
 
@@ -100,7 +102,9 @@ def workload(ref: WorkloadRef, obj: Object, scale: Object | None = None) -> Work
         generation=read.count(("metadata", "generation"), absent=0),
         action=read.note(ACTION),
         epoch=_whole(read.note(EPOCH)) or 0,
-        want=_whole(read.note(WANT)),
+        want=_whole(read.note(_of_part(WANT, ref, obj))),
+        before=_whole(read.note(_of_part(BEFORE, ref, obj))),
+        ready=counted.count((*where.status, "readyReplicas"), absent=0),
         by=_owner(read, where.replicas),
         rollout=rollout,
         selector=_selector(ref, read, counted),
@@ -137,6 +141,11 @@ def pod(ref: WorkloadRef, obj: Object, now_s: float) -> PodSeen:
     )
 
 
+def version_of(obj: Object) -> str:
+    """Return the ``resourceVersion`` of an object. Raises :class:`BadObjectError`."""
+    return _Reader(obj).needed("metadata", "resourceVersion")
+
+
 def labels_of(obj: Object) -> Mapping[str, str]:
     """Return the labels of an object. Raises :class:`BadObjectError` where they are none."""
     return _Reader(obj).labels("metadata", "labels")
@@ -164,6 +173,10 @@ def _where(ref: WorkloadRef, obj: Object) -> _Where:
         return _PLAIN
     part = ("services", ref.part)
     return _Where(("spec", *part, "replicas"), ("status", *part))
+
+
+def _of_part(annotation: str, ref: WorkloadRef, obj: Object) -> str:
+    return annotation_of(annotation, ref) if not _is_adapter(obj) else annotation
 
 
 def _is_adapter(obj: Object) -> bool:

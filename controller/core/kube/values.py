@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from controller.core.kube.kinds import KINDS, Gate, Kind, WorkloadKind
+from controller.core.kube.kinds import DYNAMO_ADAPTERS, KINDS, Gate, Kind, WorkloadKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,6 +58,12 @@ class WorkloadRef:
         """What it is called in a sentence."""
         part = f" ({self.part})" if self.part else ""
         return f"{self.about.words} {self.namespace}/{self.name}{part}"
+
+
+def annotation_of(annotation: str, ref: WorkloadRef) -> str:
+    """Return the key of an annotation about one workload: an object may hold several parts."""
+    shares = ref.kind is WorkloadKind.DYNAMO and ref.plural != DYNAMO_ADAPTERS
+    return f"{annotation}.{ref.part}" if shares else annotation
 
 
 @dataclass(frozen=True, slots=True)
