@@ -97,9 +97,8 @@ class ScaleOrder:
     compare-and-set (S12, S13). ``in_step`` says which of the instances it starts are kept out of
     service discovery, and until when; without it all join as they come up. ``spots`` are where
     those it starts go, ``leave`` the names of those that go first, ``moves`` who changes place.
-    Nodes are named as their cluster names them. ``before`` are the counts it was decided on;
-    ``between`` holds between two writes, where both roles are not written at once. With ``undo``
-    what was written of it is taken back.
+    Nodes are named as their cluster names them. ``between`` holds between two writes, where both
+    roles are not written at once. With ``undo`` what was written of it is taken back.
     """
 
     action: str
@@ -111,7 +110,6 @@ class ScaleOrder:
     spots: tuple[Spot, ...] = ()
     leave: tuple[str, ...] = ()
     moves: tuple[MoveTo, ...] = ()
-    before: Instances | None = None
     between: Between | None = None
     undo: bool = False
 

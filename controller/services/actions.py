@@ -342,8 +342,9 @@ def _order(action: Action, *, undo: bool) -> ScaleOrder:
     spec = steered(action.service, database_now())
     return replace(
         order_of(action, action.service.slug),
-        before=_from(action),
-        between=Between(spec.gpus_per_instance, spec.limits.max_gpus),
+        between=Between(
+            spec.gpus_per_instance, spec.limits.max_gpus, (_from(action), _to(action))
+        ),
         undo=undo,
     )
 

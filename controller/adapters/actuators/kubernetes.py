@@ -52,7 +52,7 @@ MARGIN_S: Final = 2.0
 READ_S: Final = 10.0
 UNDONE: Final = ":undone"
 PODS: Final = Res("v1", "pods")
-ANY: Final = Between(Instances(0, 0), 0)
+ANY: Final = Instances(0, 0)
 Held = tuple[WorkloadRef, WorkloadSeen]
 
 
@@ -163,14 +163,16 @@ class _Order:
         wanted = desired(
             [(ref, replace(seen, replicas=goal[at])) for at, (ref, seen) in enumerate(held)]
         )
-        step = next_count(desired(held), wanted, self._order.between or ANY)
+        present = desired(held)
+        rules = self._order.between or Between(ANY, 0, (present, wanted))
+        step = next_count(present, wanted, rules)
         first, together = late[0], [late[0]]
         if step is not None:
             role, count = step
             first = next((at for at in late if held[at][0].role is role), late[0])
             together = [at for at in late if _object_of(held[at][0]) == _object_of(held[first][0])]
             if len(together) == 1:
-                most = abs(count - desired(held).of(role))
+                most = abs(count - present.of(role))
                 return {first: _towards(held[first][1].replicas, goal[first], most)}, goal
         return {at: goal[at] for at in together}, goal
 

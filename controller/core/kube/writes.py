@@ -16,10 +16,15 @@ WIDE: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """What holds between two writes as well: GPUs of an instance of each role, the most in all."""
+    """What holds between two writes as well.
+
+    GPUs of an instance of each role, the most in all, and the two pairs whose ratios are the ends
+    of the band: they stay the same however far the change is.
+    """
 
     gpus: Instances
     most_gpus: int
+    ends: tuple[Instances, Instances]
 
 
 def next_count(now: Instances, target: Instances, rules: Between) -> tuple[Role, int] | None:
@@ -37,7 +42,7 @@ def next_count(now: Instances, target: Instances, rules: Between) -> tuple[Role,
         return open_roles[0], target.of(open_roles[0])
     found = [step for role in open_roles if (step := _farthest(role, now, target, rules))]
     whole = [step for step in found if step[1] == target.of(step[0])]
-    return min(whole or found, key=lambda step: _distance(_at(now, *step), now, target))
+    return min(whole or found, key=lambda step: _distance(_at(now, *step), rules))
 
 
 def steps(now: Instances, target: Instances, rules: Between) -> Iterator[Instances]:
@@ -58,7 +63,7 @@ def _farthest(
         pair = _at(now, role, count)
         if pair.gpus(rules.gpus) > most_gpus:
             break
-        if found is not None and _distance(pair, now, target) > WIDE:
+        if found is not None and _distance(pair, rules) > WIDE:
             break
         found = role, count
     return found
@@ -70,9 +75,9 @@ def _at(pair: Instances, role: Role, count: int) -> Instances:
     return Instances(pair.prefill, count)
 
 
-def _distance(pair: Instances, now: Instances, target: Instances) -> float:
+def _distance(pair: Instances, rules: Between) -> float:
     """Return how many times farther out a ratio is than at both ends; 1 is in between them."""
-    ratios = [_ratio(one) for one in (now, target)]
+    ratios = [_ratio(one) for one in rules.ends]
     least, most, here = min(ratios), max(ratios), _ratio(pair)
     return max(least / here, here / most, 1.0)
 
