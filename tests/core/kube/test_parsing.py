@@ -43,6 +43,7 @@ def test_a_deployment_at_rest() -> None:
             "heteroscale.io/action": "a-17",
             "heteroscale.io/epoch": "12",
             "heteroscale.io/want": "4",
+            "heteroscale.io/before": "3",
         },
         "managedFields": [
             {
@@ -71,6 +72,8 @@ def test_a_deployment_at_rest() -> None:
         action="a-17",
         epoch=12,
         want=4,
+        before=3,
+        ready=4,
         by="heteroscale",
         selector=SELECTOR,
     )
