@@ -4,7 +4,8 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from functools import wraps
+from typing import Final, ParamSpec, TypeVar
 from uuid import UUID
 
 import structlog
@@ -14,6 +15,7 @@ from rq import get_current_job
 from controller import loop, wiring
 from controller.core.placement import advice
 from controller.models.clock import database_now
+from controller.selectors import schema
 from controller.selectors.node_use import holders
 from controller.selectors.placing import in_vain, reports
 from controller.selectors.situation import refused_requests, situation, start_up_s
@@ -44,7 +46,28 @@ HEAVY_NICENESS: Final = 10
 SEALED_AFTER_TICK: Final = 500
 SEALED_BY_SWEEP: Final = 4_000
 
+Words = ParamSpec("Words")
+Said = TypeVar("Said")
 
+
+def _of_this_version(carry_out: Callable[Words, Said]) -> Callable[Words, Said | str]:
+    """Leave a task to workers of the database's version, and say why (P08).
+
+    Nothing is lost: what was recorded is found again by their sweep.
+    """
+
+    @wraps(carry_out)
+    def guarded(*words: Words.args, **named: Words.kwargs) -> Said | str:
+        differs = schema.difference()
+        if differs is None:
+            return carry_out(*words, **named)
+        log.warning("left undone", task=carry_out.__name__, why=differs.sentence)
+        return differs.sentence
+
+    return guarded
+
+
+@_of_this_version
 def tick() -> str:
     """Look at the fleet once and decide for every service; says in words what happened."""
     job = get_current_job()
@@ -78,6 +101,7 @@ def tick() -> str:
     return f"tick {report.slot}: {report.decisions} decisions, {len(report.actions)} actions"
 
 
+@_of_this_version
 def place() -> str:
     """Bring bindings in line with what runs, and give recorded actions their GPUs."""
     # What is wrong with a report or with moves keeps no change of another service from its GPUs.
@@ -92,6 +116,7 @@ def _settle() -> None:
     settle(reports(), in_vain(), database_now())
 
 
+@_of_this_version
 def advise() -> str:
     """Look for moves and shrunk services that would help, and keep their proposals up to date."""
     found = situation()
@@ -101,6 +126,7 @@ def advise() -> str:
     return f"{len(advised)} proposals of moves"
 
 
+@_of_this_version
 def sweep() -> None:
     """Pick up whatever was accepted and is carried by nobody, and let go of old rows."""
     now = database_now()
@@ -138,6 +164,7 @@ def _alone(carry_out: Callable[..., object], *item: object) -> None:
         log.exception("done in vain", item=named, what=carry_out.__name__)
 
 
+@_of_this_version
 def run_proposal(pk: int) -> str:
     """Start an approved proposal, if it may still run, and send its action."""
     start = actions.start_approved(pk)
@@ -147,16 +174,19 @@ def run_proposal(pk: int) -> str:
     return actions.run(start.action, actuator_of=wiring.actuator_of)
 
 
+@_of_this_version
 def resolve_action(pk: str) -> str:
     """Find out what became of an action whose answer is missing."""
     return actions.resolve(UUID(pk), actuator_of=wiring.actuator_of)
 
 
+@_of_this_version
 def run_action(pk: str) -> str:
     """Send a recorded action and read it back."""
     return actions.run(UUID(pk), actuator_of=wiring.actuator_of)
 
 
+@_of_this_version
 def run_backtest(pk: str) -> str:
     """Run a queued backtest behind everything else this machine does, then ask for the next."""
     if get_current_job():
@@ -175,6 +205,7 @@ def run_backtest(pk: str) -> str:
     return said
 
 
+@_of_this_version
 def run_import(pk: str) -> str:
     """Plan or apply an import that was left to a worker."""
     said = import_jobs.carry_out(UUID(pk), holders(database_now()))

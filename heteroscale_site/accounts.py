@@ -19,6 +19,8 @@ GROUP_OF = {
     "operator": "Operator",
     "viewer": "Viewer",
 }
+# Where people rely on it everybody has an account of their own, made by the first one.
+IN_PRODUCTION = ("admin",)
 
 
 def ensure_accounts() -> list[str]:
@@ -28,7 +30,8 @@ def ensure_accounts() -> list[str]:
     """
     lines: list[str] = []
     if not User.objects.exists():
-        passwords = {name: new_password() for name in GROUP_OF}
+        names = IN_PRODUCTION if settings.PRODUCTION else GROUP_OF
+        passwords = {name: new_password() for name in names}
         _keep(passwords)
         for name, password in passwords.items():
             _make(name, password)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import environ
 
 from controller.core.reach import AddressError, Reach, reach_of
+from heteroscale_site.production import PLACEHOLDER, refusals
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 NO_WORDS = frozenset({"", "0", "false", "no", "off"})
@@ -190,11 +191,13 @@ def _roles(raw: str) -> Mapping[str, str]:
     return found
 
 
-def _addresses(raw: str) -> tuple[str, ...]:
+def _networks(raw: str) -> tuple[IPv4Network | IPv6Network, ...]:
     try:
-        return tuple(str(ip_address(name)) for name in _names(raw))
+        return tuple(ip_network(name) for name in _names(raw))
     except ValueError as error:
-        raise _UnusableError("write addresses such as 10.0.0.5, a comma between") from error
+        raise _UnusableError(
+            "write addresses or networks such as 10.0.0.5 or 10.1.0.0/16, a comma between"
+        ) from error
 
 
 def _reach(raw: str) -> Reach:
@@ -414,14 +417,14 @@ class Configuration:
         help="Which group has which role here, for everything; nobody without one comes in. "
         "Looked at each time somebody signs in.",
     )
-    proxies: tuple[str, ...] = _setting(
+    proxies: tuple[IPv4Network | IPv6Network, ...] = _setting(
         "HETEROSCALE_PROXIES",
-        _addresses,
-        kind="addresses, comma between",
+        _networks,
+        kind="addresses or networks, comma between",
         group="Security",
         default="",
-        help="Addresses of the proxies in front of the web server: only from them is "
-        "`X-Forwarded-For` believed. The audit keeps the source of a request, and wrong "
+        help="The proxies in front of the web server: only from them are `X-Forwarded-For` and "
+        "`X-Forwarded-Proto` believed. The audit keeps the source of a request, and wrong "
         "passwords are counted by it.",
     )
     metrics_reach: Reach | None = _setting(
@@ -433,6 +436,15 @@ class Configuration:
         help="Hosts of this machine and of private networks that metrics may be read from: names "
         "(`.example.org` is all below it), addresses and networks. Link-local addresses and those "
         "that tell a machine's credentials are never asked.",
+    )
+    production: bool = _setting(
+        "HETEROSCALE_PRODUCTION",
+        _flag,
+        kind="yes or no",
+        group="Security",
+        default="0",
+        help="Set to 1 where people rely on it: a start that would not be safe is refused, with "
+        "every setting that is lacking, and there is no demonstration.",
     )
     secure: bool = _setting(
         "HETEROSCALE_SECURE",
@@ -775,6 +787,7 @@ def load(environment: Mapping[str, str]) -> Configuration:
     configuration = Configuration(**values, role=_role(environment))
     _check_together(configuration)
     _check_breakers(configuration)
+    _check_production(configuration)
     return configuration
 
 
@@ -796,6 +809,10 @@ def _read(
     raw = environment.get(setting.name, "") or setting.default
     if raw is None:
         return None
+    if PLACEHOLDER in raw:
+        raise ConfigurationError(
+            f"{setting.name}: still has {PLACEHOLDER} of the example in it, write your own."
+        )
     try:
         return parse(raw)
     except ValueError as error:
@@ -841,6 +858,15 @@ def _check_together(configuration: Configuration) -> None:
         raise ConfigurationError(
             "DEBUG: tracebacks must not be shown behind HTTPS, unset DEBUG or HETEROSCALE_SECURE."
         )
+
+
+def _check_production(configuration: Configuration) -> None:
+    # Collecting files for the browser asks no server and has none.
+    if not configuration.production or configuration.role is ProcessRole.STATIC:
+        return
+    found = list(refusals(configuration))
+    if found:
+        raise ConfigurationError("\n".join(found))
 
 
 def _check_breakers(configuration: Configuration) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 import uuid
 from collections.abc import Callable, Sequence
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import cast
 from urllib.parse import quote
 
@@ -12,16 +14,23 @@ from django.conf import settings
 from django.contrib.auth import logout
 from django.contrib.auth.models import User
 from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import MiddlewareNotUsed
+from django.db import DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect, render
+from django.template.loader import get_template
 from django.utils import timezone
 
+from controller.selectors import schema
 from controller.services import audit, second_factor
 from controller.services.sessions import ACTIVE_AT, FACTOR_AT, SIGNED_IN_AT
 from controller.views import fresh
 from controller.views.kept import SAFE
+from heteroscale_site.configuration import ProcessRole
+from heteroscale_site.errors import RETRY_AFTER_S
 
 Answer = Callable[[HttpRequest], HttpResponseBase]
+Networks = Sequence[IPv4Network | IPv6Network]
 
 QUEUE_PAGES = "/queue/"
 # Where people and their rights are changed.
@@ -29,6 +38,9 @@ PEOPLE_PAGES = "/admin/auth/"
 # Pages that need no second factor: the way to one, and the way out.
 DOOR_PAGES = ("/me/second-factor/", "/sign-in/", "/sign-out/", "/static/", "/healthz", "/readyz")
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
+# They tell their own readiness, or nothing of the database.
+MACHINE_PAGES = ("/healthz", "/readyz")
+VERSION_LOOKED_S = 5.0
 # Writing the session on every click would cost a row update a page.
 NOTED_EVERY_S = 60
 
@@ -50,7 +62,23 @@ class AuditedMiddleware:
             audit.REQUEST_ID.reset(named)
 
 
-def source_address(request: HttpRequest, proxies: Sequence[str]) -> str:
+class ForwardedMiddleware:
+    """Believes the proxies, and nobody else, that a request came by HTTPS."""
+
+    def __init__(self, get_response: Answer) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Note it before anything redirects to HTTPS."""
+        said = request.headers.get("X-Forwarded-Proto", "").strip().lower()
+        if said == "https" and _is_among(
+            _address(request.META.get("REMOTE_ADDR", "")), settings.PROXIES
+        ):
+            request.META["wsgi.url_scheme"] = "https"
+        return self.get_response(request)
+
+
+def source_address(request: HttpRequest, proxies: Networks) -> str:
     """Return where a request came from, empty when that is no address.
 
     ``X-Forwarded-For`` is read only when the connection comes from one of ``proxies``, and from
@@ -61,9 +89,18 @@ def source_address(request: HttpRequest, proxies: Sequence[str]) -> str:
     for hop in map(_address, hops):
         if not hop:
             break
-        if hop not in proxies:
+        if not _is_among(hop, proxies):
             return hop
     return _address(hops[0])
+
+
+def _is_among(address: str, networks: Networks) -> bool:
+    if not address:
+        return False
+    found = ip_address(address)
+    # A socket for both protocols tells an IPv4 address in IPv6's spelling.
+    found = getattr(found, "ipv4_mapped", None) or found
+    return any(found in one for one in networks)
 
 
 def _address(text: str) -> str:
@@ -89,6 +126,38 @@ class NoZeroByteMiddleware:
         request.path = request.path.replace("\0", UNKNOWN)
         request.path_info = request.path_info.replace("\0", UNKNOWN)
         return self.get_response(request)
+
+
+class VersionMiddleware:
+    """Shows one page, and does nothing, while the database is of another version (P08)."""
+
+    def __init__(self, get_response: Answer) -> None:
+        """Stand aside where no pages are served: commands and tests know their database."""
+        if settings.PROCESS_ROLE is not ProcessRole.WEB:
+            raise MiddlewareNotUsed
+        self.get_response = get_response
+        self._looked_s = -VERSION_LOOKED_S
+        self._differs: schema.Difference | None = None
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Look every few seconds; a form is never read by the wrong version for longer."""
+        if request.path_info in MACHINE_PAGES or self._is_of_this_version():
+            return self.get_response(request)
+        text = self._differs.sentence if self._differs else ""
+        answer = HttpResponse(
+            get_template("other_version.html").render({"text": text}), status=503
+        )
+        answer["Retry-After"] = str(RETRY_AFTER_S)
+        return answer
+
+    def _is_of_this_version(self) -> bool:
+        now_s = time.monotonic()
+        if now_s - self._looked_s >= VERSION_LOOKED_S:
+            # What the database can't answer the view will say in its own words.
+            with contextlib.suppress(DatabaseError):
+                self._differs = schema.difference()
+            self._looked_s = now_s
+        return self._differs is None
 
 
 class SessionAgeMiddleware:

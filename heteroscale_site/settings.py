@@ -43,6 +43,7 @@ AUDIT_ANCHOR_S = CONFIGURATION.audit_anchor_s
 FRESH_S = CONFIGURATION.fresh_s
 SECOND_FACTOR = CONFIGURATION.second_factor
 PROXIES = CONFIGURATION.proxies
+PRODUCTION = CONFIGURATION.production
 METRICS_REACH = CONFIGURATION.metrics_reach or Reach(inside=CONFIGURATION.embedded_database)
 
 DEBUG = CONFIGURATION.debug
@@ -72,11 +73,13 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "heteroscale_site.middleware.AuditedMiddleware",
     "heteroscale_site.middleware.NoZeroByteMiddleware",
+    "heteroscale_site.middleware.ForwardedMiddleware",
     # First, so that the redirect to HTTPS and the refusal of a host carry the policy as well.
     "csp.middleware.CSPMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "heteroscale_site.middleware.VersionMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

@@ -22,6 +22,7 @@ from controller.models import (
     Tick,
 )
 from controller.models.clock import database_now
+from controller.selectors import schema
 
 _UP = {"ok": 1.0, "partial": 0.5, "failed": 0.0}
 LATE_AFTER = 4
@@ -38,6 +39,9 @@ class Readiness:
 
 def readiness() -> Readiness:
     """Check the database; the loop's age is told but does not take the pages away."""
+    differs = schema.difference()
+    if differs is not None:
+        return Readiness(ready=False, checks={"database": differs.sentence})
     age_s = loop_age_s()
     late = age_s is None or age_s > LATE_AFTER * settings.TICK_S
     loop = "no tick yet" if age_s is None else f"{age_s:.0f} s ago"

@@ -21,7 +21,8 @@ def readyz(_request: HttpRequest) -> JsonResponse:
         found = health.readiness()
     except Error:
         return JsonResponse({"ready": False, "database": "unreachable"}, status=503)
-    return JsonResponse({"ready": found.ready, **found.checks})
+    status = 200 if found.ready else 503
+    return JsonResponse({"ready": found.ready, **found.checks}, status=status)
 
 
 @require_safe

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 
 import pytest
 from django.contrib.auth.models import User
@@ -264,6 +265,8 @@ def test_signing_in_out_and_in_vain_is_audited_without_the_password(client: Clie
             "203.0.113.9",
             id="the last stranger, whatever that one wrote before",
         ),
+        pytest.param(("127.0.0.0/8",), "203.0.113.9", "203.0.113.9", id="from their network"),
+        pytest.param(("10.0.0.0/8",), "203.0.113.9", "127.0.0.1", id="from another network"),
         pytest.param(("127.0.0.1",), "x'; DROP", "127.0.0.1", id="no address"),
         pytest.param(("127.0.0.1",), "", "127.0.0.1", id="not said"),
     ],
@@ -271,7 +274,7 @@ def test_signing_in_out_and_in_vain_is_audited_without_the_password(client: Clie
 def test_the_address_is_that_of_the_connection_or_a_proxys_word(
     client: Client, proxies: tuple[str, ...], forwarded: str, address: str
 ) -> None:
-    with override_settings(PROXIES=proxies):
+    with override_settings(PROXIES=tuple(map(ip_network, proxies))):
         client.post(
             "/sign-in/",
             {"username": "ana", "password": "wrong guess"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_network
 
 import pytest
 from django.conf import LazySettings
@@ -71,7 +72,7 @@ def test_others_cannot_lock_an_account(client: Client) -> None:
 def test_tries_are_counted_by_the_address_the_proxy_tells(
     settings: LazySettings, header: str, counted: str
 ) -> None:
-    settings.PROXIES = ("10.0.0.7", "10.0.0.8")
+    settings.PROXIES = (ip_network("10.0.0.7"), ip_network("10.0.0.8"))
     sign_in(Client(REMOTE_ADDR="10.0.0.7", HTTP_X_FORWARDED_FOR=header), "ana", "wrong")
 
     assert SignInTries.objects.get(kind="address").address == counted

@@ -34,6 +34,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401, ARG002 - Django's
         """Do one of the three."""
         what = options["what"]
+        if settings.PRODUCTION and what != "remove":
+            raise CommandError("HETEROSCALE_PRODUCTION: there is no simulated fleet there.")
         if what == "ensure":
             self._ensure(options["trace"], options["speed"], options["trace_scale"])
             self._measure(options["prometheus"])

@@ -9,12 +9,14 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command, get_commands
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
 
-from controller.services import database_roles
+from controller.services import database_roles, demo
 from heteroscale_site.accounts import ensure_accounts
 
 ROLES_MODULE = "controller.services.accounts"
+SIMULATED = "controller_simulatedfleet"
 
 OWNS = (
     "The role of DATABASE_URL owns its tables: name another owner in HETEROSCALE_OWNER_URL, and "
@@ -38,6 +40,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401, ARG002 - Django's
         """Do what is missing."""
+        if settings.PRODUCTION:
+            _refuse_what_is_for_trying_out(with_demo=not options["no_demo"])
         call_command("migrate", interactive=False, verbosity=0)
         if settings.APPLICATION_ROLE:
             database_roles.grant(settings.APPLICATION_ROLE)
@@ -51,6 +55,24 @@ class Command(BaseCommand):
                 name: options[name] for name in ("trace", "trace_scale", "speed", "prometheus")
             }
             call_command("demo", "ensure", **chosen)
+
+
+def _refuse_what_is_for_trying_out(*, with_demo: bool) -> None:
+    if not settings.APPLICATION_ROLE:
+        raise CommandError(
+            "HETEROSCALE_OWNER_URL: not set, so web server and workers would own their tables "
+            "and could change the audit; write the same database with the role that owns them."
+        )
+    if with_demo or _has_demo():
+        raise CommandError(
+            "HETEROSCALE_PRODUCTION: there is no simulated fleet in production; add --no-demo, "
+            "and where the database has one, take it away with ./heteroscale demo remove first."
+        )
+
+
+def _has_demo() -> bool:
+    # Before the first migration there is nothing that could be one.
+    return SIMULATED in connection.introspection.table_names() and demo.exists()
 
 
 def _ensure_roles() -> None:
