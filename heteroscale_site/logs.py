@@ -51,6 +51,8 @@ def configure(*, level: str) -> None:
             },
             "root": {"handlers": ["stderr"], "level": level},
             "loggers": {
+                # It tells of each request to a cluster, of which there are several a second.
+                "httpx2": {"level": "WARNING"},
                 # A refused host name or a 404 is the visitor's doing and would drown the rest.
                 "django.security.DisallowedHost": {"level": "CRITICAL"},
                 "django.request": {"level": "ERROR"},
