@@ -17,6 +17,14 @@ What others do, past the wire (no request is logged, each write is):
     kube.put(broken, checked=False)               # an object that no schema has seen
     kube.hook(lambda asked: capped(asked.new))    # an admission webhook; it may raise ApiError
 
+Controllers, scheduler and kubelets make pods, nodes and status of it, when they are let:
+
+    kube.settle()                                 # until nothing changes; kube.step(3): rounds
+    kube.run()                                    # by themselves, in a thread
+    kube.all("pods", "prod", "app=chat-decode")
+    kube.kubelet.ready_after = 5; kube.kubelet.stuck["chat-decode"] = "ImagePullBackOff"
+    kube.kubelet.unready.add(pod)                 # runs, and is not ready
+
 What goes wrong: a fault hits the next request that fits, or ``nth``, or ``times`` of them:
 
     kube.fault(faults.answer(503), method="PATCH", path="chat-decode")

@@ -16,6 +16,7 @@ import yaml
 from tests.kube import listing, patches
 from tests.kube.accounts import EVERYTHING, Accounts, Rule
 from tests.kube.api import Api
+from tests.kube.controllers import Controllers
 from tests.kube.faults import Fault, Trap, Traps
 from tests.kube.fields import Writer
 from tests.kube.kinds import KINDS, Kind
@@ -57,6 +58,9 @@ class Double:
         self.objects = Objects(self.store, self.now)
         self.accounts = Accounts()
         self.api = Api(self.objects, self.accounts, kinds, self._begin_watch)
+        self.controllers = Controllers(self.objects, self.api.kinds)
+        self.kubelet = self.controllers.kubelet
+        """How pods start and end: ``ready_after``, ``gone_after``, ``stuck``, ``unready``."""
         self.traps = Traps()
         self.certificates = Certificates() if tls else None
         self.token = self.accounts.add(ADMIN, [EVERYTHING])
@@ -267,6 +271,31 @@ class Double:
     def hook(self, hook: Hook) -> None:
         """Ask an admission webhook before each write."""
         self.objects.hooks.append(hook)
+
+    # Controllers.
+
+    def step(self, rounds: int = 1) -> int:
+        """Let controllers, scheduler and kubelets look at the cluster; how many writes it made."""
+        return sum(self.controllers.step() for _ in range(rounds))
+
+    def settle(self, most: int = 200) -> None:
+        """Let them go on until they have nothing to do for longer than pods take to start."""
+        quiet, patience = 0, max(self.kubelet.ready_after, self.kubelet.gone_after) + 1
+        for _ in range(most):
+            quiet = 0 if self.step() else quiet + 1
+            if quiet >= patience:
+                return
+        raise AssertionError(f"the cluster is not at rest after {most} rounds")
+
+    def run(self, every_s: float = 0.1) -> None:
+        """Let them go on by themselves until the double is closed."""
+        threading.Thread(target=self._run, args=(every_s,), daemon=True).start()
+
+    def _run(self, every_s: float) -> None:
+        while not self._closing:
+            if self._going.is_set():
+                self.step()
+            time.sleep(every_s)
 
     # Versions and watches.
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from tests.kube.status import ApiError, too_many
 from tests.kube.wire import Reply, Request
@@ -160,7 +161,7 @@ def watch(change: Callable[[Lines], Lines], name: str = "watch") -> Fault:
 
 def close_after(events: int) -> Fault:
     """End a watch in order after some events."""
-    return watch(lambda lines: (line for line, _ in zip(lines, range(events), strict=False)))
+    return watch(lambda lines: islice(lines, events), "watch closed")
 
 
 def cut_after(events: int) -> Fault:

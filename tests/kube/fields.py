@@ -131,32 +131,39 @@ def credited(
 
     What is applied unchanged (``wished``) is shared; fields that are gone are nobody's.
     """
-    before, after = leaves(old) if old else {}, leaves(new)
+    was = old or {}
+    touched = {part for part in was.keys() | new.keys() if was.get(part) != new.get(part)}
+    touched |= {path[0][2:] for path in wished}
+    before = leaves({part: was[part] for part in touched if part in was})
+    after = leaves({part: new[part] for part in touched if part in new})
     moved = frozenset(p for p, value in after.items() if before.get(p, ...) != value)
     gone = frozenset(before.keys() - after.keys())
-    if not (moved or gone or wished) and old is not None:
+    if old is not None and not (moved or gone or wished):
         return _entries(old)
     kept: list[dict[str, Any]] = []
-    mine = moved | wished
+    mine, untouched = moved | wished, {}
     for entry in _entries(old or new):
-        had = frozenset(paths(entry.get("fieldsV1", {})))
+        fields = entry.get("fieldsV1", {})
+        others = {part: each for part, each in fields.items() if part[2:] not in touched}
+        had = frozenset(paths({p: each for p, each in fields.items() if p not in others}))
         if _is(entry, writer):
             mine |= frozenset() if writer.operation == "Apply" else had - gone
-        elif rest := had - moved - gone:
-            kept.append({**entry, "fieldsV1": tree(rest)})
-    if mine:
-        kept.append(_entry(new, writer, time, mine & after.keys()))
+            untouched = others
+        elif rest := tree(had - moved - gone) | others:
+            kept.append({**entry, "fieldsV1": rest})
+    if mine or untouched:
+        kept.append(_entry(new, writer, time, tree(mine & after.keys()) | untouched))
     return kept
 
 
-def _entry(new: Object, writer: Writer, time: str, mine: frozenset[Path]) -> dict[str, Any]:
+def _entry(new: Object, writer: Writer, time: str, mine: Object) -> dict[str, Any]:
     return {
         "manager": writer.manager,
         "operation": writer.operation,
         "apiVersion": new.get("apiVersion", ""),
         "time": time,
         "fieldsType": "FieldsV1",
-        "fieldsV1": tree(mine),
+        "fieldsV1": mine,
         **({"subresource": writer.subresource} if writer.subresource else {}),
     }
 

@@ -23,9 +23,9 @@ class Scale:
     """A string in the object; None: the object's own ``spec.selector``, written out."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kind:
-    """One kind of object."""
+    """One kind of object; each is itself alone, so that keys are compared quickly."""
 
     api: str
     plural: str

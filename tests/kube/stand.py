@@ -21,4 +21,5 @@ def kube() -> Iterator[Double]:
         for name, replicas in PARTS.items():
             labels = {"heteroscale.test/service": name.partition("-")[0]}
             double.put(deployment(NAMESPACE, name, replicas, labels, gpus=2))
+        double.settle()
         yield double

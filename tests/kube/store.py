@@ -121,15 +121,15 @@ class Store:
     def all(self, kind: Kind, namespace: str = "", at: int | None = None) -> list[Stored]:
         """Return the objects of a kind in the order lists have: namespace, then name."""
         with self.changed:
-            keys = self._live[kind] if at is None else self._states
-            wanted = [
-                key
-                for key in keys
-                if key.kind is kind and (not namespace or key.namespace == namespace)
-            ]
-            wanted.sort(key=lambda key: (key.namespace, key.name))
-            found = (self.read(key, at) for key in wanted)
-            return [state for state in found if state is not None]
+            if at is None:
+                found = list(self._live[kind].items())
+            else:
+                then = ((key, self.read(key, at)) for key in self._states if key.kind is kind)
+                found = [(key, state) for key, state in then if state is not None]
+        if namespace:
+            found = [(key, state) for key, state in found if key.namespace == namespace]
+        found.sort(key=lambda each: (each[0].namespace, each[0].name))
+        return [state for _, state in found]
 
     def put(self, key: Key, body: Object, writer: Writer) -> Stored:
         """Store a state of an object under the next version."""

@@ -57,14 +57,13 @@ class Client:
         return self.ask("PATCH", path, body, content=content, fieldManager=manager, **query)
 
     def watch(self, path: str, **query: Any) -> Iterator[Mapping[str, Any]]:
-        """Yield the events of a watch until it ends."""
+        """Begin a watch; its events until it ends."""
         asked = {"watch": "1", "timeoutSeconds": "5", **query}
-        with self.session.get(
+        answer = self.session.get(
             f"{self.kube.address}{path}", params=asked, stream=True, timeout=WITHIN_S
-        ) as answer:
-            assert answer.status_code == 200, answer.text
-            for line in answer.iter_lines():
-                yield json.loads(line)
+        )
+        assert answer.status_code == 200, answer.text
+        return (json.loads(line) for line in answer.iter_lines())
 
 
 def told(events: Iterator[Mapping[str, Any]], number: int) -> list[tuple[str, str]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from threading import Timer
-
 import pytest
 
 from tests.kube import Double
@@ -115,12 +113,12 @@ def test_a_watch_from_a_version_that_is_gone_says_so(raw: Client, kube: Double) 
 
 
 def test_bookmarks_are_told_to_who_wants_them(raw: Client, kube: Double) -> None:
-    events = raw.watch(DEPLOYMENTS, resourceVersion=kube.version, allowWatchBookmarks="true")
-    kube.put(
-        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "namespace": "y"}}
-    )
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "namespace": "y"}}
+    kube.put(body)
     version = kube.version
-    Timer(0.05, kube.bookmark).start()
+    events = raw.watch(DEPLOYMENTS, resourceVersion=version, allowWatchBookmarks="true")
+    kube.wait_for(lambda: kube.watches)
+    kube.bookmark()
     assert next(events) == {
         "type": "BOOKMARK",
         "object": {
