@@ -16,8 +16,8 @@ from controller.models.scopes import About, chain_of, key_of, keys_of, within
 from controller.selectors.stops import Stop, StopKind, read_stops
 from inventory.models import Service
 
-OUTSTANDING: Final = (ActionState.SENT, ActionState.UNKNOWN)
-"""Sent and not answered: a freeze is complete once none of these is left (S16)."""
+OUTSTANDING: Final = (ActionState.SENT, ActionState.UNKNOWN, ActionState.PARTLY)
+"""Sent and not answered, or half done: a freeze is complete once none is left (S16)."""
 
 FREEZE: Final = StopKind.FREEZE
 STOPPED: Final = (Code.FROZEN, Code.BREAKER_OPEN)

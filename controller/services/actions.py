@@ -326,7 +326,7 @@ def _send(action: Action, actuator: Actuator, now_s: float, *, undo: bool = Fals
 def _not_taken(action: Action, actuator: Actuator, fault: ActuatorError) -> ActionState:
     match fault:
         case NotSentError():
-            return _nothing_sent(action, f"Nothing was sent: {fault}")
+            return _nothing_sent(action, actuator, f"Nothing was sent: {fault}")
         case ConflictError():
             text = f"Changed outside since it was decided: {fault}"
             return _cut_short(action, actuator, text)
@@ -349,28 +349,36 @@ def _order(action: Action, *, undo: bool) -> ScaleOrder:
     )
 
 
-def _nothing_sent(action: Action, text: str) -> ActionState:
+def _nothing_sent(action: Action, actuator: Actuator, text: str) -> ActionState:
     """Leave it for the sweep: the same action is sent again while it may be.
 
-    What was half done before stays half done.
+    What is half done stays half done.
     """
-    state = ActionState.RECORDED if action.partly_at is None else ActionState.PARTLY
-    _move(action, state, error=text)
-    return _state_of(action.pk)
+    found = _part_taken(action, actuator, text)
+    if found is None:
+        _move(action, ActionState.RECORDED, error=text)
+        return _state_of(action.pk)
+    return found
 
 
 def _cut_short(action: Action, actuator: Actuator, text: str) -> ActionState:
     """End an action that the cluster said no to, unless a part of it was taken before (K07)."""
+    found = _part_taken(action, actuator, text)
+    return _end(action, ActionState.FAILED, text) if found is None else found
+
+
+def _part_taken(action: Action, actuator: Actuator, text: str) -> ActionState | None:
+    """Note that a part of an action was taken, or that nobody knows; ``None`` if nothing was."""
     if not _is_pair(action):
-        return _end(action, ActionState.FAILED, text)
+        return None
     try:
         seen = actuator.read(action.service.slug, now_s=database_now().timestamp())
     except ActuatorError as fault:
+        if action.partly_at is not None:
+            return _partly(action, text)
         _move(action, ActionState.UNKNOWN, error=f"{text} Not read back yet: {fault}")
         return ActionState.UNKNOWN
-    if _arrived(action, seen) is Arrived.PART:
-        return _partly(action, text)
-    return _end(action, ActionState.FAILED, text)
+    return _partly(action, text) if _arrived(action, seen) is Arrived.PART else None
 
 
 def _partly(action: Action, text: str) -> ActionState:
@@ -614,7 +622,7 @@ def _other_half(action: Action, undoing: str, actuator_of: ActuatorOf) -> Action
         return _state_of(action.pk)
     action.state, action.attempts, action.error = ActionState.SENT, action.attempts + 1, error
     if holds.by_environment() or holds.by_file():
-        return _nothing_sent(action, error)
+        return _partly(action, error)
     now_s = database_now().timestamp()
     return _send(action, actuator_of(action.service), now_s, undo=bool(undoing))
 
