@@ -158,6 +158,65 @@ class Actuator(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Going:
+    """Who serves and is to go by an order; ``said`` is who can't be taken out first, and why."""
+
+    names: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """One instance as service discovery has it.
+
+    ``is_up`` says that its start is over, ``is_in`` that it is in service discovery, ``is_coming``
+    that it starts on a node it has. ``taken_by`` is the action that took it out.
+    """
+
+    name: str
+    role: Role
+    created_s: float
+    is_up: bool
+    is_in: bool
+    is_coming: bool = False
+    taken_by: str = ""
+
+
+class Discovery(Protocol):
+    """Who lets instances into service discovery and takes them out (HeteroScale §4.5, §9).
+
+    Whatever is asked for twice is done once. Each call is over before an order's effect would be:
+    it sends nothing that has no time left. Raises :class:`RefusedError` where the cluster says no
+    and :class:`UnreachableError` where it is unknown what was done: then it is asked again.
+    """
+
+    def going(self, order: ScaleOrder, before: Instances, *, now_s: float) -> Going:
+        """Return who goes by an order that takes instances of ``before`` away and serves now."""
+        ...
+
+    def take_out(
+        self, service: str, names: Sequence[str], *, action: str, epoch: int, now_s: float
+    ) -> None:
+        """Take instances out of service discovery in the name of an action.
+
+        One that is gone needs no taking. Refuses an epoch older than that of who did it last.
+        """
+        ...
+
+    def put_back(self, service: str, *, action: str, now_s: float) -> None:
+        """Let all that an action took out serve again; those that end already do not return."""
+        ...
+
+    def let_in(self, service: str, names: Sequence[str], *, now_s: float) -> None:
+        """Register instances that nobody took out."""
+        ...
+
+    def serving(self, service: str, *, now_s: float) -> Sequence[Presence]:
+        """Return the instances of a service, whether gated or not."""
+        ...
+
+
 class ActuatorError(Exception):
     """An action could not be carried out; the text is for the operator."""
 
