@@ -6,6 +6,7 @@
         kube.put(*fleet(16), deployment("prod", "chat-decode", 4, gpus=2))
         kube.address, kube.token                  # the token may do everything
         kube.kubeconfig(tmp_path / "config")      # for clients that want one (kubectl: with TLS)
+        token = kube.grant(yaml.safe_load_all(manifest))          # of its RBAC roles and bindings
         token = kube.account("heteroscale", [Rule(("get", "list", "watch"), ("nodes", "pods"))])
 
 What others do, past the wire (no request is logged, each write is):

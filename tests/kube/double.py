@@ -19,6 +19,7 @@ from tests.kube.api import Api
 from tests.kube.controllers import Controllers
 from tests.kube.faults import Fault, Trap, Traps
 from tests.kube.fields import Writer
+from tests.kube.granting import granted
 from tests.kube.kinds import KINDS, Kind
 from tests.kube.objects import Change, Hook, Objects
 from tests.kube.selectors import by_labels
@@ -162,6 +163,11 @@ class Double:
     def account(self, name: str, rules: Iterable[Rule] = (EVERYTHING,), token: str = "") -> str:
         """Make an account; its token."""
         return self.accounts.add(name, rules, token)
+
+    def grant(self, manifests: Iterable[Object]) -> str:
+        """Make the account that roles and bindings of a manifest are for; its token."""
+        ((name, rules),) = granted(list(manifests)).items()
+        return self.account(name, rules)
 
     def kubeconfig(self, path: Path, *, token: str = "", namespace: str = "default") -> Path:
         """Write a kubeconfig that leads here."""

@@ -138,17 +138,20 @@ def credited(
     after = leaves({part: new[part] for part in touched if part in new})
     moved = frozenset(p for p, value in after.items() if before.get(p, ...) != value)
     gone = frozenset(before.keys() - after.keys())
-    if old is not None and not (moved or gone or wished):
-        return _entries(old)
+    applies = writer.operation == "Apply"
     kept: list[dict[str, Any]] = []
     mine, untouched = moved | wished, {}
     for entry in _entries(old or new):
         fields = entry.get("fieldsV1", {})
         others = {part: each for part, each in fields.items() if part[2:] not in touched}
         had = frozenset(paths({p: each for p, each in fields.items() if p not in others}))
+        if _is(entry, writer) and applies:
+            # What is no longer applied is no longer the writer's.
+            continue
         if _is(entry, writer):
-            mine |= frozenset() if writer.operation == "Apply" else had - gone
+            mine |= had - gone
             untouched = others
+            time = time if moved or gone else entry["time"]
         elif rest := tree(had - moved - gone) | others:
             kept.append({**entry, "fieldsV1": rest})
     if mine or untouched:

@@ -93,7 +93,7 @@ class Objects:
         with self.store.changed:
             if self.store.read(key) is not None:
                 raise exists_already(kind, name)
-            body = defaulted(kind, body)
+            body = defaulted(kind, body) if change.checked else body
             body["apiVersion"], body["kind"] = kind.api, kind.name
             self._new_metadata(kind, body)
             body = self._admitted(Admission(kind, "CREATE", "", body, None, change.writer))
