@@ -252,20 +252,20 @@ def run(pk: UUID, *, actuator_of: ActuatorOf) -> ActionState:
     the service is frozen or in another mode: that cancels it. Returns the state it is in
     afterwards.
     """
-    action = _read(pk)
+    action = find(pk)
     if action.state != ActionState.RECORDED:
         return ActionState(action.state)
     refused, ends = objections.may_not_send(action), ProposalState.FAILED
     if not refused and objections.has_moved_on(action):
         refused, ends = "The nodes it was placed on have changed since.", ProposalState.STALE
     if refused:
-        _end(action, ActionState.CANCELLED, refused, ends)
+        end(action, ActionState.CANCELLED, refused, ends)
         return ActionState.CANCELLED
     claimed = Action.objects.filter(
         *objections.conditions(action), pk=pk, state=ActionState.RECORDED, attempts=action.attempts
     ).update(state=ActionState.SENT, sent_at=Now(), attempts=F("attempts") + 1)
     if not claimed:
-        return _state_of(pk)
+        return state_of(pk)
     action.state, action.attempts = ActionState.SENT, action.attempts + 1
     return _claimed(action, actuator_of)
 
@@ -296,16 +296,18 @@ def _may_be_sent(action: Action, now: datetime) -> bool:
 def _not_sent(action: Action, actuator_of: ActuatorOf) -> ActionState:
     """Begin anew with a claim that nothing was sent for, unless somebody gave it up already."""
     log.warning("not sent: its claim is over", action=str(action.pk), attempt=action.attempts)
-    if not _move(action, ActionState.RECORDED):
-        return _state_of(action.pk)
+    if not move(action, ActionState.RECORDED):
+        return state_of(action.pk)
     return run(action.pk, actuator_of=actuator_of)
 
 
-def _state_of(pk: UUID) -> ActionState:
+def state_of(pk: UUID) -> ActionState:
+    """Return where an action stands now."""
     return ActionState(Action.objects.values_list("state", flat=True).get(pk=pk))
 
 
-def _read(pk: UUID) -> Action:
+def find(pk: UUID) -> Action:
+    """Return an action with whatever is asked before it is sent."""
     return Action.objects.select_related(
         "service__cluster",
         "decision",
@@ -333,7 +335,7 @@ def _not_taken(action: Action, actuator: Actuator, fault: ActuatorError) -> Acti
         case RefusedError():
             return _cut_short(action, actuator, f"The cluster refused: {fault}")
         case _:
-            _move(action, ActionState.UNKNOWN, error=f"No answer yet: {fault}")
+            move(action, ActionState.UNKNOWN, error=f"No answer yet: {fault}")
             return ActionState.UNKNOWN
 
 
@@ -356,15 +358,15 @@ def _nothing_sent(action: Action, actuator: Actuator, text: str) -> ActionState:
     """
     found = _part_taken(action, actuator, text)
     if found is None:
-        _move(action, ActionState.RECORDED, error=text)
-        return _state_of(action.pk)
+        move(action, ActionState.RECORDED, error=text)
+        return state_of(action.pk)
     return found
 
 
 def _cut_short(action: Action, actuator: Actuator, text: str) -> ActionState:
     """End an action that the cluster said no to, unless a part of it was taken before (K07)."""
     found = _part_taken(action, actuator, text)
-    return _end(action, ActionState.FAILED, text) if found is None else found
+    return end(action, ActionState.FAILED, text) if found is None else found
 
 
 def _part_taken(action: Action, actuator: Actuator, text: str) -> ActionState | None:
@@ -376,7 +378,7 @@ def _part_taken(action: Action, actuator: Actuator, text: str) -> ActionState | 
     except ActuatorError as fault:
         if action.partly_at is not None:
             return _partly(action, text)
-        _move(action, ActionState.UNKNOWN, error=f"{text} Not read back yet: {fault}")
+        move(action, ActionState.UNKNOWN, error=f"{text} Not read back yet: {fault}")
         return ActionState.UNKNOWN
     return _partly(action, text) if _arrived(action, seen) is Arrived.PART else None
 
@@ -384,8 +386,8 @@ def _part_taken(action: Action, actuator: Actuator, text: str) -> ActionState | 
 def _partly(action: Action, text: str) -> ActionState:
     """Note that one of two writes is done; the clock of the pair runs from the first time on."""
     since = {} if action.partly_at is not None else {"partly_at": Now()}
-    _move(action, ActionState.PARTLY, error=text, **since)
-    return _state_of(action.pk)
+    move(action, ActionState.PARTLY, error=text, **since)
+    return state_of(action.pk)
 
 
 def _arrived(action: Action, seen: ScaleView) -> Arrived:
@@ -407,25 +409,25 @@ def _read_back(action: Action, actuator: Actuator) -> ActionState:
     try:
         seen = actuator.read(action.service.slug, now_s=database_now().timestamp())
     except ActuatorError as fault:
-        _move(action, ActionState.UNKNOWN, error=f"Sent, not read back yet: {fault}")
+        move(action, ActionState.UNKNOWN, error=f"Sent, not read back yet: {fault}")
         return ActionState.UNKNOWN
     if seen.desired == _to(action):
         return _applied(action, seen)
     if _arrived(action, seen) is Arrived.UNDONE:
         return _undone(action)
     text = f"Sent, but the cluster holds {seen.desired} instead of {_to(action)}."
-    return _end(action, ActionState.FAILED, text)
+    return end(action, ActionState.FAILED, text)
 
 
 def _undone(action: Action) -> ActionState:
     why = action.error.removeprefix(objections.UNDOING)
-    return _end(action, ActionState.FAILED, f"Taken back, as only a part of it was done: {why}")
+    return end(action, ActionState.FAILED, f"Taken back, as only a part of it was done: {why}")
 
 
 def _applied(action: Action, seen: ScaleView) -> ActionState:
     with transaction.atomic():
-        if not _move(action, ActionState.APPLIED, applied_at=Now(), error=""):
-            return _state_of(action.pk)
+        if not move(action, ActionState.APPLIED, applied_at=Now(), error=""):
+            return state_of(action.pk)
         Action.objects.filter(
             service=action.service_id, state=ActionState.APPLIED, ended_at__isnull=True
         ).exclude(pk=action.pk).update(
@@ -478,7 +480,7 @@ def _promised(action: Action, seen: ScaleView) -> dict[str, object]:
     return {"exchange": stage_plain(following(stage, earlier))}
 
 
-def _move(action: Action, state: ActionState, **fields: object) -> bool:
+def move(action: Action, state: ActionState, **fields: object) -> bool:
     """Move an action on in one conditional update; returns whether it stood where it was read.
 
     What has ended stays as it ended, no move leaves the table (S18), and who made an earlier
@@ -500,7 +502,7 @@ def call_off(action: Action, text: str) -> None:
 
     What a person approved for that place ends as stale; the next tick proposes anew.
     """
-    _end(action, ActionState.CANCELLED, text, ProposalState.STALE)
+    end(action, ActionState.CANCELLED, text, ProposalState.STALE)
 
 
 def call_off_within(about: About, text: str, *, approved: bool = True) -> None:
@@ -511,18 +513,19 @@ def call_off_within(about: About, text: str, *, approved: bool = True) -> None:
     waiting = Action.objects.filter(within(about), state=ActionState.RECORDED)
     for action in waiting.select_related("proposal", "rearrangement").order_by("recorded_at"):
         if approved or objections.by_itself(action):
-            _end(action, ActionState.CANCELLED, text, ProposalState.STALE)
+            end(action, ActionState.CANCELLED, text, ProposalState.STALE)
 
 
-def _end(
+def end(
     action: Action,
     state: ActionState,
     text: str,
     proposal: ProposalState = ProposalState.FAILED,
 ) -> ActionState:
+    """End an action with the reason why, unless somebody moved it meanwhile."""
     sending = action.state in IN_FLIGHT
     with transaction.atomic():
-        if _move(action, state, ended_at=Now(), error=text):
+        if move(action, state, ended_at=Now(), error=text):
             bindings.release(action.pk, database_now())
             _close_proposal(action, proposal, text)
             if sending:  # what could not be carried out once is decided anew
@@ -552,7 +555,7 @@ def resolve(pk: UUID, *, actuator_of: ActuatorOf) -> ActionState:
     the action has failed. Of a pair that is half done the other half is sent, or the first is
     taken back (S5, K07).
     """
-    action = _read(pk)
+    action = find(pk)
     if action.state not in (ActionState.SENT, ActionState.UNKNOWN, ActionState.PARTLY):
         return ActionState(action.state)
     try:
@@ -573,18 +576,18 @@ def _as_arrived(action: Action, seen: ScaleView, actuator_of: ActuatorOf) -> Act
     if found is Arrived.NOTHING:
         return _once_more(action, actuator_of)
     text = f"Changed outside meanwhile: the cluster holds {seen.desired}."
-    return _undone(action) if found is Arrived.UNDONE else _end(action, ActionState.FAILED, text)
+    return _undone(action) if found is Arrived.UNDONE else end(action, ActionState.FAILED, text)
 
 
 def _unanswered(action: Action, fault: ActuatorError) -> ActionState:
     if isinstance(fault, RefusedError):
-        return _end(action, ActionState.FAILED, f"Sent, and it can't be read back: {fault}")
+        return end(action, ActionState.FAILED, f"Sent, and it can't be read back: {fault}")
     if action.state == ActionState.PARTLY and objections.is_late(action, 2.0):
         text = f"Stopped half way, and it can't be read: {fault} {action.error}"
-        return _end(action, ActionState.FAILED, text)
+        return end(action, ActionState.FAILED, text)
     if action.state != ActionState.PARTLY:
-        _move(action, ActionState.UNKNOWN, error=f"No answer yet: {fault}")
-    return _state_of(action.pk)
+        move(action, ActionState.UNKNOWN, error=f"No answer yet: {fault}")
+    return state_of(action.pk)
 
 
 def _half_way(action: Action, seen: ScaleView, actuator_of: ActuatorOf) -> ActionState:
@@ -599,15 +602,15 @@ def _half_way(action: Action, seen: ScaleView, actuator_of: ActuatorOf) -> Actio
     still = objections.must_stand_still(action)
     if objections.is_late(action, 2.0 if not still else 1.0):
         text = f"Stopped half way: the cluster holds {seen.desired}. {still or action.error}"
-        return _end(action, ActionState.FAILED, text)
+        return end(action, ActionState.FAILED, text)
     if not still:
         return _other_half(action, objections.why_undo(action), actuator_of)
     return ActionState.PARTLY
 
 
 def _may_come(action: Action) -> ActionState:
-    _move(action, ActionState.UNKNOWN, error="No answer yet, and it may still arrive.")
-    return _state_of(action.pk)
+    move(action, ActionState.UNKNOWN, error="No answer yet, and it may still arrive.")
+    return state_of(action.pk)
 
 
 def _other_half(action: Action, undoing: str, actuator_of: ActuatorOf) -> ActionState:
@@ -619,7 +622,7 @@ def _other_half(action: Action, undoing: str, actuator_of: ActuatorOf) -> Action
         attempts=action.attempts,
     ).update(state=ActionState.SENT, sent_at=Now(), attempts=F("attempts") + 1, error=error)
     if not claimed:
-        return _state_of(action.pk)
+        return state_of(action.pk)
     action.state, action.attempts, action.error = ActionState.SENT, action.attempts + 1, error
     if holds.by_environment() or holds.by_file():
         return _partly(action, error)
@@ -630,10 +633,10 @@ def _other_half(action: Action, undoing: str, actuator_of: ActuatorOf) -> Action
 def _once_more(action: Action, actuator_of: ActuatorOf) -> ActionState:
     """Send an order that never arrived again under its id, if it still may and still fits."""
     if action.state == ActionState.PARTLY:
-        return _end(action, ActionState.FAILED, f"Nothing of it is left. {action.error}")
+        return end(action, ActionState.FAILED, f"Nothing of it is left. {action.error}")
     if _may_still_arrive(action):
         return _may_come(action)
-    _move(action, ActionState.RECORDED)
+    move(action, ActionState.RECORDED)
     return run(action.pk, actuator_of=actuator_of)
 
 
@@ -690,9 +693,9 @@ def follow(now: datetime) -> None:
         observed_at = status.observed_at
         is_seen = observed_at and observed_at > action.applied_at
         if is_seen and _is_ready(status, _to(action)) and _have_moved(status, action.placement):
-            _move(action, ActionState.READY, ready_at=observed_at, ended_at=Now())
+            move(action, ActionState.READY, ready_at=observed_at, ended_at=Now())
         elif now > _ready_by(action, action.applied_at):
-            _end(action, ActionState.FAILED, _not_ready(status, _to(action)))
+            end(action, ActionState.FAILED, _not_ready(status, _to(action)))
 
 
 def _ready_by(action: Action, applied_at: datetime) -> datetime:

@@ -213,7 +213,7 @@ def test_what_an_earlier_attempt_hears_late_changes_nothing_of_a_later_one_p02()
     Action.objects.update(state="sent", attempts=2)
 
     slow.state = ActionState.SENT
-    actions._end(slow, ActionState.FAILED, "The cluster refused: too old")
+    actions.end(slow, ActionState.FAILED, "The cluster refused: too old")
 
     assert Action.objects.get().state == "sent"
 
