@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from controller.core.kube.kinds import Gate, WorkloadKind
+from controller.core.kube.kinds import KINDS, Gate, WorkloadKind
 from controller.core.kube.values import WorkloadRef
 from controller.core.types import Role
 from inventory.models import Workload
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 def ref_of(row: Workload) -> WorkloadRef:
     """Return a workload as a value. Raises ``ValueError`` for a row gone wrong."""
+    kind = WorkloadKind(row.kind)
     return WorkloadRef(
         role=Role(row.role),
-        kind=WorkloadKind(row.kind),
-        api=row.api,
-        plural=row.plural,
+        kind=kind,
+        api=row.api or KINDS[kind].api,
+        plural=row.plural or KINDS[kind].plural,
         namespace=row.namespace,
         name=row.name,
         part=row.part,

@@ -12,7 +12,7 @@ from controller.core.types import Role
 _REF: Final = ("api", "plural", "namespace", "name", "part", "group", "selector")
 _SEEN: Final = (
     *("uid", "resource_version", "replicas", "current", "generation", "action", "epoch", "want"),
-    *("by", "rollout", "selector", "paused", "size"),
+    *("before", "ready", "by", "rollout", "selector", "paused", "size"),
 )
 _POD: Final = (
     *("name", "uid", "node", "since_s", "created_s", "why", "index", "of"),

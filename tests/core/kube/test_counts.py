@@ -207,6 +207,8 @@ SEEN = st.builds(
     current=st.integers(0, 9),
     rollout=st.sampled_from(("", "rolls")),
     want=st.none() | st.integers(0, 9),
+    before=st.none() | st.integers(0, 9),
+    ready=st.integers(0, 9),
     selector=LABELS,
     domains=st.dictionaries(NAMES, st.lists(NAMES, max_size=2).map(tuple), max_size=2),
     paused=st.booleans(),

@@ -1,0 +1,1 @@
+"""What clusters say they are made of, and what runs in them."""

@@ -1,0 +1,1 @@
+"""Clusters of Kubernetes: listed and watched, kept small, told as services."""
