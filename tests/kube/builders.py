@@ -38,7 +38,18 @@ def node(
             "capacity": resources,
             "allocatable": dict(resources),
             "conditions": [_ready(ready=ready)],
-            "nodeInfo": {"kubeletVersion": "v1.34.0", "architecture": "amd64"},
+            "nodeInfo": {
+                "architecture": "amd64",
+                "bootID": "",
+                "containerRuntimeVersion": "containerd://2.1.4",
+                "kernelVersion": "6.8.0",
+                "kubeProxyVersion": "v1.34.0",
+                "kubeletVersion": "v1.34.0",
+                "machineID": "",
+                "operatingSystem": "linux",
+                "osImage": "Ubuntu 24.04.3 LTS",
+                "systemUUID": "",
+            },
         },
     }
 

@@ -311,7 +311,7 @@ class Double:
         return self.store.version
 
     def compact(self) -> None:
-        """Forget the past: older versions, continue tokens and watches that are behind are 410."""
+        """Forget the past: older versions, continue tokens and new watches from there are 410."""
         self.store.compact()
 
     def end_watches(self, *, gone: bool = False) -> None:

@@ -153,6 +153,11 @@ def _line(what: str, text: bytes) -> bytes:
     return b'{"type":"' + what.encode() + b'","object":' + text + b"}\n"
 
 
+def _gone(version: int, oldest: int) -> bytes:
+    text = f"too old resource version: {version} ({oldest})"
+    return _line("ERROR", text_of(expired(text).body))
+
+
 @dataclass
 class Watch:
     """One watch: a stream of lines until its time is over or something ends it."""
@@ -178,23 +183,24 @@ class Watch:
         first = number(self.asked.query.get("resourceVersion", ""))
         if first == 0:
             yield from self._present()
+        elif first < self.store.oldest:
+            yield _gone(first, self.store.oldest)
+            return
         else:
             self.at = first
         test = self.asked.test
         while not self.gone():
             self.wait()
-            if error := self._error():
-                yield error
-                return
-            if self.ended:
-                return
+            # Read first: what was written before the end is told before it.
+            ended = self.ended
             yield from self._new(test)
             now_s = time.monotonic()
-            if now_s >= mark_s or self.marked > told_marks:
+            if now_s >= mark_s or self.marked > told_marks or now_s >= until_s:
                 mark_s, told_marks = now_s + self.bookmark_s, self.marked
                 yield from self._bookmark()
-            if now_s >= until_s:
-                yield from self._bookmark()
+            if ended == "gone":
+                yield _gone(self.at, self.store.version)
+            if ended or now_s >= until_s:
                 return
             self._sleep(min(LOOK_S, until_s - now_s, mark_s - now_s), told_marks)
 
@@ -204,12 +210,6 @@ class Watch:
             found = self.store.all(self.asked.kind, self.asked.namespace)
         test = self.asked.test
         yield from (_line("ADDED", each.text) for each in found if test(each.body))
-
-    def _error(self) -> bytes:
-        if self.ended == "gone" or self.at < self.store.oldest:
-            text = f"too old resource version: {self.at} ({self.store.oldest})"
-            return _line("ERROR", text_of(expired(text).body))
-        return b""
 
     def _new(self, test: Test) -> Iterator[bytes]:
         with self.store.changed:

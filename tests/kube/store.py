@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.kube.fields import Writer
 from tests.kube.kinds import Kind
@@ -25,9 +25,8 @@ def text_of(body: Any) -> bytes:
     return json.dumps(body, separators=(",", ":")).encode()
 
 
-@dataclass(frozen=True)
-class Key:
-    """Where an object is."""
+class Key(NamedTuple):
+    """Where an object is; keys of a kind sort as lists do."""
 
     kind: Kind
     namespace: str
@@ -103,6 +102,8 @@ class Store:
         self._states: dict[Key, list[Stored | int]] = {}
         """Per key its states, oldest first; a number is the version at which it went."""
         self._live: dict[Kind, dict[Key, Stored]] = defaultdict(dict)
+        self._sorted: dict[Kind, list[Key]] = {}
+        """The present keys in the order of lists, until one comes or goes."""
         self._events: dict[Kind, list[Event]] = defaultdict(list)
         self._order: dict[Kind, list[int]] = defaultdict(list)
 
@@ -121,15 +122,20 @@ class Store:
     def all(self, kind: Kind, namespace: str = "", at: int | None = None) -> list[Stored]:
         """Return the objects of a kind in the order lists have: namespace, then name."""
         with self.changed:
-            if at is None:
-                found = list(self._live[kind].items())
+            if at is not None:
+                keys = sorted(key for key in self._states if key.kind is kind)
             else:
-                then = ((key, self.read(key, at)) for key in self._states if key.kind is kind)
-                found = [(key, state) for key, state in then if state is not None]
-        if namespace:
-            found = [(key, state) for key, state in found if key.namespace == namespace]
-        found.sort(key=lambda each: (each[0].namespace, each[0].name))
-        return [state for _, state in found]
+                keys = self._order_of(kind)
+            if namespace:
+                keys = [key for key in keys if key.namespace == namespace]
+            found = (self.read(key, at) for key in keys)
+            return [state for state in found if state is not None]
+
+    def _order_of(self, kind: Kind) -> list[Key]:
+        live = self._live[kind]
+        if kind not in self._sorted:
+            self._sorted[kind] = sorted(live)
+        return self._sorted[kind]
 
     def put(self, key: Key, body: Object, writer: Writer) -> Stored:
         """Store a state of an object under the next version."""
@@ -158,6 +164,8 @@ class Store:
         self._states.setdefault(event.key, []).append(state)
         self._events[kind].append(event)
         self._order[kind].append(event.version)
+        if event.after is None or event.before is None:
+            self._sorted.pop(kind, None)
         what = "DELETED" if event.after is None else "MODIFIED" if event.before else "ADDED"
         assert event.last is not None
         self.writes.append(

@@ -8,7 +8,7 @@ import threading
 import pytest
 import requests
 
-from tests.kube import Admission, ApiError, Double, faults
+from tests.kube import Admission, ApiError, Double, Reply, Request, faults
 from tests.kube_double.client import DECODE, DEPLOYMENTS, NODES, Client, told
 
 FIVE = {"spec": {"replicas": 5}}
@@ -167,3 +167,42 @@ def test_everything_is_written_down(raw: Client, kube: Double) -> None:
     assert asked.body["spec"] == {"replicas": 5}
     (write,) = kube.writes("deployments", "prod", "chat-decode", by="heteroscale")
     assert (write.version, write.epoch, write.replicas) == (kube.version, 7, 5)
+
+
+def test_an_answer_may_be_late_or_something_else(raw: Client, kube: Double) -> None:
+    kube.fault(faults.delay(before_s=0.02, after_s=0.02))
+    assert raw.get(DECODE).status_code == 200
+    assert kube.requests[0].took_s > 0.04
+    kube.fault(faults.rewritten(lambda body: body.replace(b'"replicas":4', b'"replicas":null')))
+    assert raw.get(DECODE).json()["spec"]["replicas"] is None
+
+
+def test_a_watch_may_miss_its_bookmarks(raw: Client, kube: Double) -> None:
+    kube.fault(faults.without_bookmarks())
+    query = {"resourceVersion": kube.version, "allowWatchBookmarks": "true", "timeoutSeconds": 1}
+    begun = [raw.watch(DEPLOYMENTS, **query) for _ in range(2)]
+    kube.wait_for(lambda: kube.watches == 2)
+    kube.bookmark()
+    kube.end_watches()
+    assert [[each["type"] for each in events] for events in begun] == [[], ["BOOKMARK"]]
+
+
+def test_a_watch_of_a_dead_cluster_goes_on_when_it_is_back(raw: Client, kube: Double) -> None:
+    events = raw.watch(DEPLOYMENTS, resourceVersion=kube.version)
+    kube.pause()
+    kube.change("deployments", "prod", "chat-decode", FIVE)
+    kube.resume()
+    assert told(events, 1) == [("MODIFIED", "chat-decode")]
+
+
+def test_a_fault_of_ones_own_is_a_callable(raw: Client, kube: Double) -> None:
+    seen = []
+
+    def first(request: Request, serve: faults.Serve) -> Reply:
+        seen.append(request.body)
+        return serve(request)
+
+    kube.fault(first, when=lambda request: request.writes, times=None)
+    raw.get(DECODE)
+    raw.patch(DECODE, FIVE)
+    assert seen == [FIVE]

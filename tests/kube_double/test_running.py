@@ -9,15 +9,21 @@ import ssl
 import subprocess
 import sys
 import urllib.request
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
+import lightkube
 import pytest
 import requests
 import yaml
+from lightkube import KubeConfig
+from lightkube.resources.apps_v1 import Deployment, ReplicaSet, StatefulSet
+from lightkube.resources.autoscaling_v2 import HorizontalPodAutoscaler
+from lightkube.resources.core_v1 import Node, Pod
 
 from heteroscale_site.configuration import BASE_DIR
-from tests.kube import Double, deployment, node
+from tests.kube import Double, autoscaler, deployment, node, statefulset
 from tests.kube.tls import Certificates
 from tests.kube_double.client import DECODE, NODES, Client
 
@@ -144,3 +150,27 @@ def test_kubectl_reads_and_writes(tmp_path: Path) -> None:
         assert shown["metadata"]["annotations"] == {"a": "b"}
         kubectl("delete", "deployment", "chat-decode")
         assert kubectl("get", "deployments", "-o", "name") == ""
+
+
+def test_what_is_served_is_what_a_typed_client_reads(tmp_path: Path) -> None:
+    with Double() as kube:
+        work = deployment("prod", "chat-decode", 4)
+        kube.put(node("gpu-0000"), work, statefulset("prod", "rank", 2), autoscaler("prod", work))
+        kube.kubelet.stuck["rank-1"] = "CrashLoopBackOff"
+        kube.settle()
+        config = KubeConfig.from_file(kube.kubeconfig(tmp_path / "config")).get()
+        with closing(lightkube.Client(config=config, trust_env=False)) as client:
+            found = {
+                kind.__name__: sum(1 for _ in client.list(kind, namespace="*", chunk_size=4))
+                for kind in (Pod, Deployment, StatefulSet, ReplicaSet, HorizontalPodAutoscaler)
+            }
+            assert found == {
+                "Pod": 6,
+                "Deployment": 1,
+                "StatefulSet": 1,
+                "ReplicaSet": 1,
+                "HorizontalPodAutoscaler": 1,
+            }
+            assert [each.metadata.name for each in client.list(Node)] == ["gpu-0000"]
+            scale = client.get(Deployment.Scale, "chat-decode", namespace="prod")
+            assert scale.spec.replicas == 4

@@ -105,6 +105,7 @@ def _containers(pod: Object, now: str, why: str, state: tuple[bool, bool]) -> li
             {
                 "name": container["name"],
                 "image": container.get("image", ""),
+                "imageID": "",
                 "ready": passing,
                 "started": up,
                 "restartCount": restarts,

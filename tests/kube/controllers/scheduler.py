@@ -5,8 +5,10 @@ GPUs are the only resource that runs out. The node with the most free ones is ta
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from tests.kube.builders import GPU
@@ -29,9 +31,28 @@ def place(world: World) -> None:
     if not waiting:
         return
     nodes = world.all("Node")
-    free = free_gpus(nodes, world.all("Pod"))
+    room = Room(nodes, free_gpus(nodes, world.all("Pod")))
     for pod in sorted(waiting, key=lambda each: int(each["metadata"]["resourceVersion"])):
-        _place(world, pod, nodes, free)
+        _place(world, pod, room)
+
+
+@dataclass
+class Room:
+    """The nodes of a round, and which of them suit pods of the same demands."""
+
+    nodes: list[Object]
+    free: Counter[str]
+    _suited: dict[str, tuple[list[str], Counter[str]]] = field(default_factory=dict)
+
+    def suited(self, pod: Object) -> tuple[list[str], Counter[str]]:
+        """Return the nodes a pod may go to, and how many it may not go to for what."""
+        demands = [pod["spec"].get(key) for key in ("nodeSelector", "affinity", "tolerations")]
+        key = json.dumps(demands, sort_keys=True)
+        if key not in self._suited:
+            told = {each["metadata"]["name"]: why_not(pod, each) for each in self.nodes}
+            names = [name for name, why in told.items() if not why]
+            self._suited[key] = names, Counter(filter(None, told.values()))
+        return self._suited[key]
 
 
 def free_gpus(nodes: Iterable[Object], pods: Iterable[Object]) -> Counter[str]:
@@ -55,19 +76,13 @@ def gpus_of(pod: Object) -> int:
     return found
 
 
-def _place(world: World, pod: Object, nodes: list[Object], free: Counter[str]) -> None:
-    need, why = gpus_of(pod), Counter[str]()
-    fitting = []
-    for node in nodes:
-        name = node["metadata"]["name"]
-        if against := why_not(pod, node):
-            why[against] += 1
-        elif need > free[name]:
-            why[f"Insufficient {GPU}"] += 1
-        else:
-            fitting.append(name)
+def _place(world: World, pod: Object, room: Room) -> None:
+    need, free = gpus_of(pod), room.free
+    suited, why = room.suited(pod)
+    fitting = [name for name in suited if need <= free[name]]
     if not fitting:
-        _tell_waiting(world, pod, len(nodes), why)
+        full = Counter({f"Insufficient {GPU}": len(suited)} if suited else {})
+        _tell_waiting(world, pod, len(room.nodes), why + full)
         return
     chosen = min(fitting, key=lambda name: (-free[name], name))
     free[chosen] -= need
