@@ -1,8 +1,12 @@
 """Names to objects: which source answers for a cluster, and which actuator acts on it."""
 
+import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Final
+from uuid import UUID
 
 import numpy as np
 import structlog
@@ -10,6 +14,7 @@ from django.conf import settings
 
 from controller.adapters import trying
 from controller.adapters.actuators.record import RecordOnly
+from controller.adapters.kube.api import Api, UnreachableError
 from controller.adapters.measured import Measured, Pace, Reader, Terms
 from controller.adapters.metrics.nothing import NoSource
 from controller.adapters.metrics.prometheus import promql
@@ -34,18 +39,22 @@ from controller.core.types import Observation, ServiceSpec
 from controller.models.clock import database_now
 from controller.selectors.profiles import every_profile
 from controller.selectors.recordings import recorded_load
-from controller.services import metrics_plan, simulated
+from controller.services import cluster_access, metrics_plan, simulated
 from controller.services.backtest_load import Sources
+from controller.services.cluster_pause import RowPause
 from controller.simulator.engines import OpenEngines
 from controller.simulator.ports import SimulatedCluster, SimulatorSource
 from controller.simulator.profile_file import ProfileError
 from controller.simulator.profiles import PROFILES
-from inventory.models import Cluster, MetricsEndpoint, Service
+from inventory.models import Cluster, ClusterAccess, MetricsEndpoint, Service
 
 TRY_S = 5.0
 """So long a person waits for a test."""
 
 log = structlog.get_logger(__name__)
+
+_OPENED: Final[dict[tuple[int, UUID], tuple[tuple[UUID, int], Api]]] = {}
+_OPENED_LOCK: Final = threading.Lock()
 
 METRICS: Mapping[str, Callable[[OpenEngines], MetricsSource]] = {
     Cluster.Kind.SIMULATED: lambda lend: SimulatorSource(lend, window_s=settings.WINDOW_S),
@@ -167,6 +176,34 @@ def simulated_cluster(lend: OpenEngines) -> Actuator:
 def actuator_of(service: Service, *, lend: OpenEngines = simulated.lend) -> Actuator:
     """Return who acts on the cluster of a service."""
     return ACTUATORS[service.cluster.kind](lend)
+
+
+def api_of(cluster: Cluster) -> Api:
+    """Return who speaks to the API server of a cluster, the same one until its access changes.
+
+    One query. Raises :class:`UnreachableError` where nobody said how it is reached, or what was
+    said can't be used any more.
+    """
+    row = ClusterAccess.objects.select_related("cluster").filter(cluster=cluster).first()
+    if row is None:
+        text = f"Nobody said how {cluster.slug} is reached: connect it."
+        raise UnreachableError(text, sent=False)
+    key, version = (os.getpid(), cluster.pk), (row.pk, row.version)
+    with _OPENED_LOCK:
+        kept = _OPENED.get(key)
+        if kept is None or kept[0] != version:
+            # The former one may serve another thread still, and closes when that is done.
+            kept = _OPENED[key] = version, new_api(row)
+    return kept[1]
+
+
+def new_api(row: ClusterAccess) -> Api:
+    """Return who speaks to an API server as a row says. Raises :class:`UnreachableError`."""
+    try:
+        credentials = cluster_access.credentials_of(row)
+    except cluster_access.UnusableError as fault:
+        raise UnreachableError(str(fault), sent=False) from None
+    return Api(credentials, pause=RowPause(row.cluster_id))
 
 
 def backtest_sources() -> Sources:

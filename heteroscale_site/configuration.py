@@ -446,6 +446,17 @@ class Configuration:
         help="Set to 1 where people rely on it: a start that would not be safe is refused, with "
         "every setting that is lacking, and there is no demonstration.",
     )
+    exec_plugins: tuple[str, ...] = _setting(
+        "HETEROSCALE_EXEC_PLUGINS",
+        _names,
+        kind="commands, comma between",
+        group="Security",
+        default="",
+        shown_default="none",
+        help="Programs that a kubeconfig may name to fetch credentials, such as "
+        "`aws,gke-gcloud-auth-plugin`, written as kubeconfigs write them. Whoever may connect a "
+        "cluster chooses their arguments.",
+    )
     secure: bool = _setting(
         "HETEROSCALE_SECURE",
         _flag,

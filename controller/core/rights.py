@@ -16,6 +16,9 @@ NEEDS: Final = {
     "inventory.change_metricsendpoint": (
         "changing and testing where metrics are read needs the role Admin"
     ),
+    "inventory.change_clusteraccess": (
+        "connecting clusters and checking rights there needs the role Admin"
+    ),
     "inventory.cordon_node": "cordoning, draining and returning nodes needs the role Operator",
     "auth.change_user": "changing people, their sessions and locks needs the role Admin",
     "inventory.change_policy": "changing a policy needs the role Policy editor",

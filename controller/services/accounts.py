@@ -37,6 +37,8 @@ INVENTORY: Final = (
     "rolespec",
     "slo",
     "policy",
+    "clusteraccess",
+    "workload",
     "metricsendpoint",
     "servicemetrics",
     "writtenquery",

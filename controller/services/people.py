@@ -27,6 +27,7 @@ BACKTEST: Final = "controller.run_backtest"
 EDIT_POLICY: Final = "inventory.change_policy"
 EDIT_FLEET: Final = "inventory.change_node"
 EDIT_SOURCES: Final = "inventory.change_metricsendpoint"
+CONNECT: Final = "inventory.change_clusteraccess"
 PEOPLE: Final = "auth.change_user"
 CORDON: Final = "inventory.cordon_node"
 NEEDS: Final = rights.NEEDS

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
@@ -21,6 +22,7 @@ from lightkube.core.resource import ApiInfo, ResourceDef
 from lightkube.generic_resource import GenericGlobalResource, GenericNamespacedResource
 
 from controller.adapters.kube.answers import Call, date_of, error_of, object_of
+from controller.adapters.kube.plugin import Plugin, Shown
 from controller.adapters.kube.wire import CONNECT_S, Wire, body_of, deadline, named, trust
 from controller.core import reach
 from controller.core.kube.access import Credentials, ExecPlugin, Page, Res
@@ -96,7 +98,9 @@ class Api:
         self._agent = agent
         self._pause = pause
         self._date: tuple[float, float] | None = None
-        self._client = _client(credentials)
+        self._plugin = Plugin(credentials.exec_, credentials) if credentials.exec_ else None
+        self._shown = Shown(certificate=credentials.certificate, key=credentials.key)
+        self._client = _client(credentials, self._shown)
 
     def read(
         self, res: Res, namespace: str, name: str, *, until: float, subresource: str = ""
@@ -267,11 +271,14 @@ class Api:
 
     def _opened(self, call: Call, request: httpx2.Request, until: float) -> httpx2.Response:
         """Return an answer whose body is still to come. The caller closes it."""
-        left = self._left(until)
-        request.headers.update(self._headers())
-        request.extensions = {"timeout": {"connect": min(CONNECT_S, left), "pool": left}}
-        with named(), deadline(until):
-            answer: httpx2.Response = self._client.send(request, stream=True)
+        self._check(until)
+        shown = self._ourselves(until)
+        answer = self._sent(request, shown, until)
+        if answer.status_code == HTTPStatus.UNAUTHORIZED and self._plugin:
+            # Nothing was done, and what the plugin printed may have been withdrawn.
+            answer.close()
+            self._plugin.forget(shown)
+            answer = self._sent(request, self._ourselves(until), until)
         date_s = date_of(answer.headers.get("date", ""))
         self._date = None if date_s is None else (date_s, time.monotonic())
         if answer.status_code < HTTPStatus.MULTIPLE_CHOICES:
@@ -281,34 +288,40 @@ class Api:
         finally:
             answer.close()
 
-    def _left(self, until: float) -> float:
-        left = until - time.monotonic()
-        if left <= 0:
+    def _sent(self, request: httpx2.Request, shown: Shown, until: float) -> httpx2.Response:
+        left = max(0.0, until - time.monotonic())
+        request.headers.update(self._headers(shown.token))
+        request.extensions = {"timeout": {"connect": min(CONNECT_S, left), "pool": left}}
+        with named(), deadline(until):
+            answer: httpx2.Response = self._client.send(request, stream=True)
+        return answer
+
+    def _ourselves(self, until: float) -> Shown:
+        """Return as whom to ask; another certificate than before takes new connections."""
+        path, plugin = self._credentials.token_file, self._plugin
+        if plugin is None:
+            return replace(self._shown, token=_read(path) if path else self._credentials.token)
+        shown = plugin.shown(until)
+        if (shown.certificate, shown.key) != (self._shown.certificate, self._shown.key):
+            # The old ones may serve another thread still, and close when it is done.
+            self._client, self._shown = _client(self._credentials, shown), shown
+        return shown
+
+    def _check(self, until: float) -> None:
+        if until <= time.monotonic():
             raise UnreachableError("No time is left to ask.", sent=False)
         wait_s = self._pause.left_s() if self._pause else 0.0
         if wait_s > 0:
             text = f"The API server asked to wait; {wait_s:.0f} s of that are left."
             raise ThrottledError(text, wait_s=wait_s)
-        return left
 
-    def _headers(self) -> dict[str, str]:
+    def _headers(self, token: str) -> dict[str, str]:
         headers = {
             "Accept": "application/json",
             "Accept-Encoding": "identity",
             "User-Agent": self._agent,
         }
-        token = self._token()
         return {**headers, "Authorization": f"Bearer {token}"} if token else headers
-
-    def _token(self) -> str:
-        path = self._credentials.token_file
-        if not path:
-            return self._credentials.token
-        try:
-            return Path(path).read_text().strip()
-        except (OSError, UnicodeDecodeError):
-            text = f"The token of the pod's account can't be read: {path}."
-            raise UnreachableError(text, sent=False) from None
 
     def _refused(self, call: Call, answer: httpx2.Response, until: float) -> KubeError:
         try:
@@ -323,14 +336,22 @@ class Api:
         return found
 
 
-def _client(credentials: Credentials) -> GenericSyncClient:
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        text = f"The token of the pod's account can't be read: {path}."
+        raise UnreachableError(text, sent=False) from None
+
+
+def _client(credentials: Credentials, shown: Shown) -> GenericSyncClient:
     """Return lightkube's client on our own line. Raises :class:`UnreachableError`."""
     try:
         _, host, _ = reach.origin(credentials.server)
         reach.check_host(host, reach.Reach())
     except AddressError as fault:
         raise UnreachableError(str(fault), sent=False) from None
-    wire = Wire(trust(credentials.ca, credentials.certificate, credentials.key))
+    wire = Wire(trust(credentials.ca, shown.certificate, shown.key))
     config = SingleConfig("", Context(cluster=""), Cluster(server=credentials.server), User())
     terms = ConnectionParams(trust_env=False, transport=wire, http2=False)
     return GenericSyncClient(terms, config)

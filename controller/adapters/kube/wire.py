@@ -125,10 +125,11 @@ def _addresses(host: str, port: int) -> list[str]:
 
 
 class _Body(httpx2.SyncByteStream):
-    """What is still to come of an answer."""
+    """What is still to come of an answer; the line stays open for it."""
 
-    def __init__(self, real: Any) -> None:  # noqa: ANN401 - the package keeps its type to itself
+    def __init__(self, real: Any, wire: Wire) -> None:  # noqa: ANN401 - the package's own type
         self._real = real
+        self._wire = wire
 
     def __iter__(self) -> Iterator[bytes]:
         yield from self._real
@@ -162,10 +163,16 @@ class Wire(httpx2.BaseTransport):
             extensions=request.extensions,
         )
         answer = self._pool.handle_request(asked)
-        return httpx2.Response(answer.status, headers=answer.headers, stream=_Body(answer.stream))
+        return httpx2.Response(
+            answer.status, headers=answer.headers, stream=_Body(answer.stream, self)
+        )
 
     def close(self) -> None:
         """Close all connections."""
+        self._pool.close()
+
+    def __del__(self) -> None:
+        """Close what is idle once nobody asks here any more."""
         self._pool.close()
 
 
