@@ -36,7 +36,7 @@ from tests.factories import (
     make_suggestion,
 )
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("strip_read_once")]
 
 FOUND: Final = 302
 FORBIDDEN: Final = 403

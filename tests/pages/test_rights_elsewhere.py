@@ -20,7 +20,7 @@ from inventory.models import ImportRun
 from tests.everything import make_everything
 from tests.services.people import person
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("broker")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("broker", "strip_read_once")]
 
 FORBIDDEN: Final = 403
 NOT_ALLOWED: Final = 405

@@ -19,7 +19,7 @@ from tests.everything import make_everything
 from tests.pages.test_nothing_changes_by_get import NOWHERE, addresses
 from tests.services.people import person
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("broker")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("broker", "strip_read_once")]
 
 SERVER_ERROR: Final = 500
 VALUES: Final = ("service:\0", "x" * 10_000, "🦙", "-1", "1e400", "..", "%")

@@ -63,14 +63,14 @@ def test_pins_are_installed_when_they_change_and_only_then(checkout: Path) -> No
     assert "installing requirements-dev.txt" in complained
 
 
-def test_a_half_made_environment_is_made_anew(checkout: Path) -> None:
+def test_what_is_half_made_is_made_anew_and_what_failed_is_not_taken_for_done(
+    checkout: Path,
+) -> None:
     half = checkout / ".venv" / "bin"
     half.mkdir(parents=True)
     (half / "python").symlink_to("/nowhere/python")
     assert _run(checkout, "x")[:2] == (0, "['x']\n")
 
-
-def test_a_failed_installation_is_one_sentence_and_not_taken_for_done(checkout: Path) -> None:
     (checkout / "requirements.txt").write_text("./no-such-directory\n")
     status, said, complained = _run(checkout, "x")
     assert status != 0
