@@ -584,6 +584,24 @@ class Configuration:
         default="600",
         help="Time over which removals of the whole fleet are counted.",
     )
+    soft_s: int = _setting(
+        "HETEROSCALE_SOFT_S",
+        _seconds,
+        kind="seconds",
+        group="Control loop",
+        default="60",
+        help="How long instances that are to go are out of service discovery and only watched: "
+        "if TTFT or TBT suffers they return.",
+    )
+    drain_s: int = _setting(
+        "HETEROSCALE_DRAIN_S",
+        _seconds,
+        kind="seconds",
+        group="Control loop",
+        default="300",
+        help="How long after that they may finish what they work on, unless it is known that "
+        "they have finished.",
+    )
     max_gpus: int = _setting(
         "HETEROSCALE_MAX_GPUS",
         _gpus,

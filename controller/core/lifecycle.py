@@ -72,14 +72,15 @@ PROPOSAL_MOVES: Final[Mapping[ProposalState, frozenset[ProposalState]]] = {
 }
 
 # sent -> recorded and unknown -> recorded: a read showed that the write did not arrive, so the
-# same action is sent again under the same id (K05). A conflict fails it instead: re-decide (K01).
+# same action is sent again under the same id (K05); it is withdrawn instead of recorded while its
+# instances are out of service discovery. A conflict fails it instead: re-decide (K01).
 # partly -> sent: the write that is left is sent under the same id, or the one that is done is
 # undone, which ends as failed (K07).
 ACTION_MOVES: Final[Mapping[ActionState, frozenset[ActionState]]] = {
     _A.RECORDED: frozenset({_A.WITHDRAWN, _A.SENT, _A.CANCELLED, _A.FAILED}),
-    _A.WITHDRAWN: frozenset({_A.RECORDED, _A.SENT, _A.CANCELLED, _A.FAILED}),
-    _A.SENT: frozenset({_A.APPLIED, _A.UNKNOWN, _A.PARTLY, _A.FAILED, _A.RECORDED}),
-    _A.UNKNOWN: frozenset({_A.APPLIED, _A.PARTLY, _A.FAILED, _A.RECORDED}),
+    _A.WITHDRAWN: frozenset({_A.SENT, _A.CANCELLED, _A.FAILED}),
+    _A.SENT: frozenset({_A.APPLIED, _A.UNKNOWN, _A.PARTLY, _A.FAILED, _A.RECORDED, _A.WITHDRAWN}),
+    _A.UNKNOWN: frozenset({_A.APPLIED, _A.PARTLY, _A.FAILED, _A.RECORDED, _A.WITHDRAWN}),
     _A.PARTLY: frozenset({_A.SENT, _A.APPLIED, _A.UNKNOWN, _A.FAILED}),
     _A.APPLIED: frozenset({_A.READY, _A.FAILED}),
     _A.READY: frozenset(),

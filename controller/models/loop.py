@@ -4,7 +4,16 @@ from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 
 from controller.core.reasons import Code
-from controller.core.types import Gate, Instances, Move
+from controller.core.types import (
+    Gate,
+    Instances,
+    Move,
+    Quality,
+    RoleState,
+    ServiceState,
+    Signal,
+    Signals,
+)
 from inventory.models import Cluster, HardwareType, Service
 
 
@@ -264,3 +273,32 @@ class ServiceStatus(models.Model):
 
     def __str__(self) -> str:
         return f"{self.service_id}"
+
+    @property
+    def state(self) -> ServiceState:
+        """Both roles as they were last seen."""
+        prefill, decode = (
+            RoleState(
+                *(
+                    getattr(self, f"{role}_{part}")
+                    for part in ("desired", "ready", "starting", "draining", "failed", "held")
+                )
+            )
+            for role in ("prefill", "decode")
+        )
+        return ServiceState(prefill, decode, self.resource_version)
+
+    def read_signals(self) -> Signals:
+        """Return the signals the last tick read."""
+        return {
+            name: Signal(
+                name,
+                one["value"],
+                one["unit"],
+                one["measured_at_s"],
+                one["reporting"],
+                one["expected"],
+                Quality(one["quality"]),
+            )
+            for name, one in self.signals.items()
+        }

@@ -257,6 +257,15 @@ class Action(models.Model):
     in_step = models.JSONField(
         null=True, help_text="Who of the started waits to be registered; null: nobody."
     )
+    soft = models.JSONField(
+        null=True, help_text="Who left service discovery first, and how far that is; null: nobody."
+    )
+    gone_at_once = models.TextField(
+        blank=True, help_text="Who could not be taken out of service discovery first, and why."
+    )
+    is_out = models.BooleanField(
+        default=False, help_text="Whether anybody may still be out of service discovery for it."
+    )
     overrides = models.CharField(
         max_length=64, blank=True, help_text="Digest of the overrides it was decided under."
     )
@@ -283,6 +292,11 @@ class Action(models.Model):
         indexes = (
             models.Index(fields=("state", "recorded_at")),
             models.Index(fields=("service", "-recorded_at")),
+            models.Index(
+                fields=("service",),
+                condition=models.Q(is_out=True),
+                name="actions_somebody_is_out_for",
+            ),
         )
 
     def __str__(self) -> str:

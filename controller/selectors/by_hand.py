@@ -22,12 +22,7 @@ from controller.core.types import (
     History,
     Hold,
     Instances,
-    Quality,
-    RoleState,
     ServiceSpec,
-    ServiceState,
-    Signal,
-    Signals,
 )
 from controller.models import Action, PoolSample, Proposal, ServiceStatus, holds, orders
 from controller.models.clock import database_now
@@ -61,8 +56,8 @@ def ground(service: Service) -> Ground:
     ctx = Context(
         now_s=now.timestamp(),
         spec=spec,
-        state=state_of(status),
-        signals=signals_of(status),
+        state=status.state,
+        signals=status.read_signals(),
         history=History(in_flight=_in_flight(service)),
         hold=_hold(service),
         gpus_free=_free(service, now),
@@ -76,36 +71,6 @@ def ground(service: Service) -> Ground:
         refused=refused_in_a_row().get(service.slug, 0),
         is_breaching=bool(status.ttft_breach_since or status.tbt_breach_since),
     )
-
-
-def state_of(status: ServiceStatus) -> ServiceState:
-    """Return both roles as they were last seen."""
-    prefill, decode = (
-        RoleState(
-            *(
-                getattr(status, f"{role}_{part}")
-                for part in ("desired", "ready", "starting", "draining", "failed", "held")
-            )
-        )
-        for role in ("prefill", "decode")
-    )
-    return ServiceState(prefill, decode, status.resource_version)
-
-
-def signals_of(status: ServiceStatus) -> Signals:
-    """Return the signals the last tick read."""
-    return {
-        name: Signal(
-            name,
-            one["value"],
-            one["unit"],
-            one["measured_at_s"],
-            one["reporting"],
-            one["expected"],
-            Quality(one["quality"]),
-        )
-        for name, one in status.signals.items()
-    }
 
 
 def _spec(service: Service) -> ServiceSpec:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+from django.db.models import Q
+
 from controller.core import phrases
 from controller.core.lifecycle import ActionState
 from controller.core.reasons import Code
@@ -16,8 +18,18 @@ from controller.models.scopes import About, chain_of, key_of, keys_of, within
 from controller.selectors.stops import Stop, StopKind, read_stops
 from inventory.models import Service
 
-OUTSTANDING: Final = (ActionState.SENT, ActionState.UNKNOWN, ActionState.PARTLY)
-"""Sent and not answered, or half done: a freeze is complete once none is left (S16)."""
+OUTSTANDING: Final = Q(
+    state__in=(
+        ActionState.WITHDRAWN,
+        ActionState.SENT,
+        ActionState.UNKNOWN,
+        ActionState.PARTLY,
+    )
+) | Q(is_out=True, state__in=(ActionState.CANCELLED, ActionState.FAILED))
+"""Sent and not answered, half done, or with instances that are to return to service discovery.
+
+A freeze is complete once none is left (S16).
+"""
 
 FREEZE: Final = StopKind.FREEZE
 STOPPED: Final = (Code.FROZEN, Code.BREAKER_OPEN)
@@ -149,7 +161,7 @@ def _parts(about: About) -> set[UUID]:
 
 def requests_outstanding(about: About) -> int:
     """Return how many requests of the scope wait for an answer: no freeze calls them back."""
-    return Action.objects.filter(within(about), state__in=OUTSTANDING).count()
+    return Action.objects.filter(within(about), OUTSTANDING).count()
 
 
 def unsent(about: About) -> list[Action]:

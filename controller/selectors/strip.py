@@ -322,7 +322,7 @@ def _fleet(reader: Reader, now: datetime, decides: Q) -> Fleet:
         **counts,
         waiting=mine + changes + _moves_for(decides, now),
         stops=read_stops(),
-        outstanding=Action.objects.filter(state__in=OUTSTANDING).count(),
+        outstanding=Action.objects.filter(OUTSTANDING).count(),
         overrides=read_active(now),
     )
 

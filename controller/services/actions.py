@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 from redis.exceptions import RedisError
 
-from controller.core import approval, phrases
+from controller.core import approval, phrases, soft
 from controller.core.arrived import Arrived, arrived
 from controller.core.decision_plain import stage_from, stage_plain
 from controller.core.exchange import DRAIN_S, following
@@ -250,24 +251,38 @@ def run(pk: UUID, *, actuator_of: ActuatorOf) -> ActionState:
 
     The send is claimed by one conditional update, so that of two workers one sends, and none once
     the service is frozen or in another mode: that cancels it. Returns the state it is in
-    afterwards.
+    afterwards. One whose instances are out of service discovery is sent once that has lasted long
+    enough, and never cancelled here: they return first.
     """
     action = find(pk)
-    if action.state != ActionState.RECORDED:
+    if not _is_unsent(action):
         return ActionState(action.state)
     refused, ends = objections.may_not_send(action), ProposalState.FAILED
     if not refused and objections.has_moved_on(action):
         refused, ends = "The nodes it was placed on have changed since.", ProposalState.STALE
     if refused:
-        end(action, ActionState.CANCELLED, refused, ends)
-        return ActionState.CANCELLED
+        if not action.is_out:
+            end(action, ActionState.CANCELLED, refused, ends)
+        return ActionState(action.state)
     claimed = Action.objects.filter(
-        *objections.conditions(action), pk=pk, state=ActionState.RECORDED, attempts=action.attempts
+        *objections.conditions(action), pk=pk, state=action.state, attempts=action.attempts
     ).update(state=ActionState.SENT, sent_at=Now(), attempts=F("attempts") + 1)
     if not claimed:
         return state_of(pk)
     action.state, action.attempts = ActionState.SENT, action.attempts + 1
     return _claimed(action, actuator_of)
+
+
+def _is_unsent(action: Action) -> bool:
+    """Return whether an action waits to be sent and nobody is still to be waited for."""
+    if action.state == ActionState.WITHDRAWN:
+        return soft.is_over(action.soft)
+    return action.state == ActionState.RECORDED
+
+
+def _unsent(action: Action) -> ActionState:
+    """Return where an action stands that nothing was sent for."""
+    return ActionState.WITHDRAWN if action.is_out else ActionState.RECORDED
 
 
 def _claimed(action: Action, actuator_of: ActuatorOf) -> ActionState:
@@ -296,7 +311,7 @@ def _may_be_sent(action: Action, now: datetime) -> bool:
 def _not_sent(action: Action, actuator_of: ActuatorOf) -> ActionState:
     """Begin anew with a claim that nothing was sent for, unless somebody gave it up already."""
     log.warning("not sent: its claim is over", action=str(action.pk), attempt=action.attempts)
-    if not move(action, ActionState.RECORDED):
+    if not move(action, _unsent(action)):
         return state_of(action.pk)
     return run(action.pk, actuator_of=actuator_of)
 
@@ -358,7 +373,7 @@ def _nothing_sent(action: Action, actuator: Actuator, text: str) -> ActionState:
     """
     found = _part_taken(action, actuator, text)
     if found is None:
-        move(action, ActionState.RECORDED, error=text)
+        move(action, _unsent(action), error=text)
         return state_of(action.pk)
     return found
 
@@ -508,12 +523,16 @@ def call_off(action: Action, text: str) -> None:
 def call_off_within(about: About, text: str, *, approved: bool = True) -> None:
     """Cancel what is recorded in a scope and not sent; what was approved ends as stale.
 
-    Without ``approved`` what a person approved stays.
+    Without ``approved`` what a person approved stays. Those whose instances are out of service
+    discovery are looked at at once: they end when their instances are back.
     """
     waiting = Action.objects.filter(within(about), state=ActionState.RECORDED)
     for action in waiting.select_related("proposal", "rearrangement").order_by("recorded_at"):
         if approved or objections.by_itself(action):
             end(action, ActionState.CANCELLED, text, ProposalState.STALE)
+    out = Action.objects.filter(within(about), state=ActionState.WITHDRAWN)
+    for pk in out.values_list("pk", flat=True):
+        transaction.on_commit(partial(enqueue, [pk]), robust=True)
 
 
 def end(
@@ -636,7 +655,7 @@ def _once_more(action: Action, actuator_of: ActuatorOf) -> ActionState:
         return end(action, ActionState.FAILED, f"Nothing of it is left. {action.error}")
     if _may_still_arrive(action):
         return _may_come(action)
-    move(action, ActionState.RECORDED)
+    move(action, _unsent(action))
     return run(action.pk, actuator_of=actuator_of)
 
 

@@ -95,16 +95,19 @@ def names(proposal: Proposal) -> str:
     return phrases.listed([one.name for one in of(proposal)])
 
 
-def objections(proposal: Proposal, now: datetime) -> Iterator[str]:
+def objections(
+    proposal: Proposal, now: datetime, looked_at: datetime | None = None
+) -> Iterator[str]:
     """Give why an approval must not be used at ``now``: expired, too few rights, a rule changed.
 
     The rights are read again (A04): of those who approved at least as many as it needs must still
-    hold theirs.
+    hold theirs. ``looked_at`` is when the signals were looked at since it was approved.
     """
     if proposal.expires_at <= now:
         yield "The approval expired before it was sent."
     if proposal.rule is not None:
-        yield from _of_rule(proposal, proposal.rule, now)
+        evidence_at = max(filter(None, (proposal.evidence_at, looked_at)))
+        yield from _of_rule(proposal, proposal.rule, now, evidence_at)
         return
     counted = valid(proposal)
     needed = 1 if proposal.is_break_glass else proposal.needs
@@ -115,13 +118,15 @@ def objections(proposal: Proposal, now: datetime) -> Iterator[str]:
     yield f"{phrases.listed(lost)} no longer {verb} the right to approve."
 
 
-def _of_rule(proposal: Proposal, rule: ApprovalRule, now: datetime) -> Iterator[str]:
+def _of_rule(
+    proposal: Proposal, rule: ApprovalRule, now: datetime, evidence_at: datetime
+) -> Iterator[str]:
     """Give why what nobody looked at must not run: it is as old as no automatic change (S6)."""
     if rule.superseded_at is not None or not rule.is_enabled:
         yield f"Rule {rule} is no longer in force."
     elif not is_its_time(rule.limits, now):
         yield f"Rule {rule} approves nothing at this time of the week."
-    old_s = (now - proposal.evidence_at).total_seconds()
+    old_s = (now - evidence_at).total_seconds()
     if old_s > EVIDENCE_S:
         yield (
             f"What rule {rule} approved rests on metrics {seconds(old_s)} old, more than "

@@ -1,7 +1,7 @@
 """Why an action may not be sent, or not any more: asked before every request (S16-S18)."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from django.core.exceptions import ObjectDoesNotExist
@@ -50,10 +50,23 @@ def _objections(action: Action) -> Iterator[str]:
     hold = over(service.slug)
     if hold is not None:
         yield frozen(hold)
-    if now - action.recorded_at > timedelta(seconds=SEND_WITHIN_S):
+    since, what = _rests_on(action, now)
+    if now - since > timedelta(seconds=SEND_WITHIN_S):
         never = "It never arrived" if action.attempts else "Not sent"
-        yield f"{never} within {SEND_WITHIN_S:.0f} s of being recorded: decided anew instead."
+        yield f"{never} within {SEND_WITHIN_S:.0f} s of {what}: decided anew instead."
     yield from _changed_since(action)
+
+
+def _rests_on(action: Action, now: datetime) -> tuple[datetime, str]:
+    """Return when what an action rests on was last looked at, and what that was.
+
+    While its instances are out of service discovery the signals are looked at all the time.
+    """
+    soft = action.soft
+    if not soft:
+        return action.recorded_at, "being recorded"
+    over_s = soft["over_s"]
+    return (now if over_s is None else datetime.fromtimestamp(over_s, UTC)), "the last look at it"
 
 
 def _changed_since(action: Action) -> Iterator[str]:
@@ -67,7 +80,8 @@ def _changed_since(action: Action) -> Iterator[str]:
     if basis is not None and basis.policy_revision != revision:
         yield f"The policy is at revision {revision} now."
     if action.proposal is not None:
-        yield from approvers.objections(action.proposal, now)
+        looked_at = _rests_on(action, now)[0] if action.soft else None
+        yield from approvers.objections(action.proposal, now, looked_at)
     moves = action.rearrangement
     if moves is not None and moves.state != ProposalState.APPLYING:
         yield f"The moves it belongs to are {moves.state}."

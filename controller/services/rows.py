@@ -380,7 +380,10 @@ def action_row(entry: Entry, *, service: UUID, now: datetime, epoch: int) -> Act
 
 
 def order_of(action: Action, service: str) -> ScaleOrder:
-    """Return what is sent for a recorded action."""
+    """Return what is sent for a recorded action.
+
+    Whoever was taken out of service discovery for it is who goes.
+    """
     placement: PlainPlacement | None = action.placement
     return ScaleOrder(
         action=str(action.pk),
@@ -390,9 +393,15 @@ def order_of(action: Action, service: str) -> ScaleOrder:
         resource_version=action.resource_version,
         in_step=InStep.from_plain(action.in_step) if action.in_step else None,
         spots=spots_of(placement) if placement else (),
-        leave=leaving(placement) if placement else (),
+        leave=_leave(action, placement),
         moves=moves_of(placement) if placement else (),
     )
+
+
+def _leave(action: Action, placement: PlainPlacement | None) -> tuple[str, ...]:
+    out = tuple(action.soft["names"]) if action.soft else ()
+    planned = leaving(placement) if placement else ()
+    return out + tuple(name for name in planned if name not in out)
 
 
 def known(entry: Entry) -> tuple[ServiceSpec, str]:

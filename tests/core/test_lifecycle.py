@@ -36,7 +36,13 @@ def test_terminal_states_have_no_successors_s18() -> None:
     assert {ActionState.READY, ActionState.FAILED, ActionState.CANCELLED} == TERMINAL_ACTIONS
     assert not TERMINAL_PROPOSALS & OPEN_PROPOSALS
     assert not TERMINAL_ACTIONS & OPEN_ACTIONS
-    assert {ActionState.RECORDED, ActionState.SENT, ActionState.UNKNOWN} == IN_FLIGHT
+    assert {
+        ActionState.RECORDED,
+        ActionState.WITHDRAWN,
+        ActionState.SENT,
+        ActionState.UNKNOWN,
+        ActionState.PARTLY,
+    } == IN_FLIGHT
 
 
 @pytest.mark.parametrize("start", [*sorted(OPEN_PROPOSALS), *sorted(OPEN_ACTIONS)])
