@@ -35,6 +35,7 @@ from controller.services import (
     retention,
     sealing,
     verifying,
+    withdrawing,
 )
 from controller.services.errors import NotLeadingError
 from controller.simulator import curation
@@ -95,6 +96,7 @@ def tick() -> str:
     actions.enqueue(report.actions)
     placing.enqueue()
     actions.follow(database_now())
+    actions.enqueue(withdrawing.due())
     _alone(overriding.call_off_begun)
     _alone(sealing.seal, SEALED_AFTER_TICK)
     log.info("tick", slot=report.slot, decisions=report.decisions, actions=len(report.actions))
@@ -141,6 +143,8 @@ def sweep() -> None:
         _alone(run_action, str(action))
     for action in found.unanswered:
         _alone(resolve_action, str(action))
+    for action in withdrawing.due():
+        _alone(run_action, str(action))
     _alone(backtest_jobs.pick_up)
     _alone(import_jobs.pick_up)
     _alone(fleet.settle_reservations)
@@ -171,7 +175,7 @@ def run_proposal(pk: int) -> str:
     if start.action is None:
         return start.refused
     place()
-    return actions.run(start.action, actuator_of=wiring.actuator_of)
+    return withdrawing.run(start.action, wiring.softly())
 
 
 @_of_this_version
@@ -182,8 +186,8 @@ def resolve_action(pk: str) -> str:
 
 @_of_this_version
 def run_action(pk: str) -> str:
-    """Send a recorded action and read it back."""
-    return actions.run(UUID(pk), actuator_of=wiring.actuator_of)
+    """Carry an action on: take out who is to go, send it, read it back, or let them return."""
+    return withdrawing.run(UUID(pk), wiring.softly())
 
 
 @_of_this_version

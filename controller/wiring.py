@@ -15,6 +15,7 @@ from django.conf import settings
 from controller.adapters import trying
 from controller.adapters.actuators.record import RecordOnly
 from controller.adapters.kube.api import Api, UnreachableError
+from controller.adapters.kube.discovery import KubeDiscovery
 from controller.adapters.measured import Measured, Pace, Reader, Terms
 from controller.adapters.metrics.nothing import NoSource
 from controller.adapters.metrics.prometheus import promql
@@ -28,7 +29,7 @@ from controller.adapters.turn import Turn
 from controller.core.breaker import Thresholds
 from controller.core.budgets import FleetRules
 from controller.core.counted_pools import NodeGpus, Place, counted_pools
-from controller.core.ports import Actuator, MetricsSource, Pool, View
+from controller.core.ports import Actuator, Discovery, MetricsSource, Pool, View
 from controller.core.reach import Reach
 from controller.core.readings.asking import Reading, Scope, Wanted
 from controller.core.readings.detection import Detection, UnansweredError, detect
@@ -39,7 +40,7 @@ from controller.core.types import Observation, ServiceSpec
 from controller.models.clock import database_now
 from controller.selectors.profiles import every_profile
 from controller.selectors.recordings import recorded_load
-from controller.services import cluster_access, metrics_plan, simulated
+from controller.services import cluster_access, metrics_plan, simulated, withdrawing, workloads
 from controller.services.backtest_load import Sources
 from controller.services.cluster_pause import RowPause
 from controller.simulator.engines import OpenEngines
@@ -176,6 +177,24 @@ def simulated_cluster(lend: OpenEngines) -> Actuator:
 def actuator_of(service: Service, *, lend: OpenEngines = simulated.lend) -> Actuator:
     """Return who acts on the cluster of a service."""
     return ACTUATORS[service.cluster.kind](lend)
+
+
+def discovery_of(service: Service) -> Discovery | None:
+    """Return who lets instances of a service into service discovery, where its cluster can."""
+    if service.cluster.kind != Cluster.Kind.KUBERNETES:
+        return None
+    return KubeDiscovery(lambda _: (api_of(service.cluster), workloads.refs_of(service)))
+
+
+def softly() -> withdrawing.Tools:
+    """Return who carries actions out, and how long instances are watched before they go."""
+    return withdrawing.Tools(
+        actuator_of=actuator_of,
+        discovery_of=discovery_of,
+        window_s=settings.SOFT_S,
+        drain_s=settings.DRAIN_S,
+        max_age_s=settings.MAX_AGE_S,
+    )
 
 
 def api_of(cluster: Cluster) -> Api:

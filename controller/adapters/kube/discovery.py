@@ -128,9 +128,9 @@ class KubeDiscovery:
     @contextmanager
     def _looking(self, service: str, now_s: float) -> Iterator[_Look]:
         """Give a look at a service; what a cluster answers comes out as the port names it."""
-        api, refs = self._known(service)
         until = time.monotonic() + EFFECT_WITHIN_S - MARGIN_S
         try:
+            api, refs = self._known(service)
             yield _Look(api, refs, now_s, until)
         except BadObjectError as fault:
             raise RefusedError(str(fault)) from None

@@ -14,12 +14,20 @@ from controller.core.kube.values import REGISTERED, SERVING, WorkloadRef
 from controller.core.ports import Going, RefusedError, ScaleOrder, UnreachableError
 from controller.core.types import Instances, Role
 from tests.adapters.kube.objects import NAMESPACE, a_pod, a_ref
-from tests.kube import Double, Rule, faults, leaderworkerset, statefulset
+from tests.kube import Double, Rule, deployment, faults, leaderworkerset, statefulset
 
 NOW_S = 1_772_366_400.0 + 600.0
 """Ten past noon: pods came up from noon on."""
 IN: dict[str, str] = {SERVING: "true"}
 Look = Callable[..., KubeDiscovery]
+
+
+@pytest.fixture
+def kube() -> Iterator[Double]:
+    """A server whose pods are those that a test puts there."""
+    with Double() as double:
+        double.put(deployment(NAMESPACE, "chat-decode", 4))
+        yield double
 
 
 @pytest.fixture

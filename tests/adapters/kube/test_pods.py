@@ -13,10 +13,18 @@ from controller.core.kube.kinds import WorkloadKind
 from controller.core.kube.values import COST, BadObjectError
 from controller.core.kube.victims import MARK
 from tests.adapters.kube.objects import NAMESPACE, a_pod, a_ref
-from tests.kube import Double, Rule, faults, statefulset
+from tests.kube import Double, Rule, deployment, faults, statefulset
 
 READER = [Rule(("get", "list"), ("pods", "deployments"))]
 NOON_S = 1_772_366_400.0
+
+
+@pytest.fixture
+def kube() -> Iterator[Double]:
+    """A server whose pods are those that a test puts there."""
+    with Double() as double:
+        double.put(deployment(NAMESPACE, "chat-decode", 4))
+        yield double
 
 
 @pytest.fixture
