@@ -12,7 +12,8 @@ from django.core.management import call_command, get_commands
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
-from controller.services import database_roles, demo
+from controller.selectors import schema
+from controller.services import database_roles, demo, leadership
 from heteroscale_site.accounts import ensure_accounts
 
 ROLES_MODULE = "controller.services.accounts"
@@ -42,7 +43,11 @@ class Command(BaseCommand):
         """Do what is missing."""
         if settings.PRODUCTION:
             _refuse_what_is_for_trying_out(with_demo=not options["no_demo"])
+        differed = schema.difference() is not None
         call_command("migrate", interactive=False, verbosity=0)
+        if differed:
+            # What a worker of the former version has yet to write is void.
+            leadership.end_all()
         if settings.APPLICATION_ROLE:
             database_roles.grant(settings.APPLICATION_ROLE)
         else:
