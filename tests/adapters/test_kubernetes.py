@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from django.utils import timezone
 
 from controller.adapters.actuators.kubernetes import Kubernetes
 from controller.core.arrived import Arrived, arrived
@@ -20,7 +21,7 @@ from controller.core.ports import (
     UnreachableError,
 )
 from controller.core.types import Instances
-from tests.kube import Double, Rule, faults
+from tests.kube import Double, Rule, faults, fleet
 from tests.kube.objects import Admission
 from tests.workloads import LAID, NAMESPACE, Act, Laid, act, order, served
 
@@ -358,3 +359,17 @@ def test_roles_take_turns_where_the_ratio_would_go_too_far_s5(kube: Double, act:
     assert len(ratios) == 5  # (2, 1), (2, 4), (8, 4), (8, 9), (9, 9)
     assert max(ratios) == 2.0
     assert {one.annotation(ACTION) for one in kube.writes(by="heteroscale")} == {"a1"}
+
+
+def test_those_that_are_to_go_are_marked_before_the_count_falls(kube: Double, act: Act) -> None:
+    kube.put(*fleet(4))
+    DEPLOYMENTS.put(kube)
+    kube.settle()
+    pods = sorted(
+        one["metadata"]["name"] for one in kube.all("pods", NAMESPACE, "app=chat-decode")
+    )
+    acting = act(DEPLOYMENTS)
+    acting.apply(order(acting, (2, 2), leave=(pods[1], pods[3])), now_s=timezone.now().timestamp())
+    kube.settle()
+    left = {one["metadata"]["name"] for one in kube.all("pods", NAMESPACE, "app=chat-decode")}
+    assert left == {pods[0], pods[2]}

@@ -11,10 +11,11 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from controller.adapters.kube import pods
 from controller.core.kube import errors, parsing
 from controller.core.kube.access import Res
 from controller.core.kube.finals import desired, finals
-from controller.core.kube.kinds import DYNAMO_ADAPTERS, WorkloadKind, adapter_of
+from controller.core.kube.kinds import DYNAMO_ADAPTERS, Victims, WorkloadKind, adapter_of
 from controller.core.kube.token import token_of
 from controller.core.kube.values import (
     ACTION,
@@ -51,7 +52,6 @@ MARGIN_S: Final = 2.0
 
 READ_S: Final = 10.0
 UNDONE: Final = ":undone"
-PODS: Final = Res("v1", "pods")
 ANY: Final = Instances(0, 0)
 Held = tuple[WorkloadRef, WorkloadSeen]
 
@@ -84,18 +84,19 @@ class Kubernetes:
             raise UnreachableError(fault.text) from None
         return _view(held)
 
-    def apply(self, order: ScaleOrder, *, now_s: float) -> None:  # noqa: ARG002
+    def apply(self, order: ScaleOrder, *, now_s: float) -> None:
         """Write what is wanted, one object after the other, or take it back."""
         known = self._known(order.service)
         until = time.monotonic() + EFFECT_WITHIN_S - MARGIN_S
-        _Order(order, known, until).carry_out()
+        _Order(order, known, until, now_s).carry_out()
 
 
 class _Order:
     """One order on its way."""
 
-    def __init__(self, order: ScaleOrder, known: Known, until: float) -> None:
+    def __init__(self, order: ScaleOrder, known: Known, until: float, now_s: float) -> None:
         self._order = order
+        self._now_s = now_s
         self._api = known.api
         self._known = known
         self._until = until
@@ -251,7 +252,19 @@ class _Order:
         return answer
 
     def _mark_victims(self, held: Sequence[Held], counts: Mapping[int, int]) -> None:
-        """Say to the cluster who is to go, before the count falls."""
+        """Say to the cluster who is to go before the count falls, where it lets that be said."""
+        for at, count in counts.items():
+            ref, seen = held[at]
+            if count >= seen.replicas or ref.about.victims is not Victims.COST:
+                continue
+            try:
+                items = pods.listed(self._api, ref, seen.selector, until=self._until)
+                there = pods.seen(ref, items, self._now_s)
+                pods.mark_victims(
+                    self._api, ref, there, count, self._order.leave, until=self._until
+                )
+            except errors.ForbiddenError:
+                continue  # who goes is the cluster's choice then, as the preflight says
 
     def _annotations(
         self, held: Sequence[Held], counts: Mapping[int, int], goal: Sequence[int]
