@@ -1,0 +1,194 @@
+"""Kill -9 before and after every statement and request of an action (P01), for each kind."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from django.db.models import F
+
+from controller.adapters.actuators.kubernetes import Known, Kubernetes
+from controller.adapters.kube.api import Api, Credentials
+from controller.core.approval import fingerprint
+from controller.core.lifecycle import ActionState
+from controller.core.types import Instances
+from controller.models import Action, AuditEvent, Proposal, ServiceStatus
+from controller.models.clock import database_now
+from controller.services import actions
+from controller.services.rows import basis_of
+from inventory.models import Service
+from inventory.snapshot import service_spec
+from tests import killing
+from tests.factories import make_proposal, make_service
+from tests.kube import Double, faults
+from tests.loop.test_actions import approver
+from tests.workloads import LAID, Laid, served
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.django_db(transaction=True)
+ROUNDS = 5
+DONE = (ActionState.APPLIED, ActionState.FAILED, ActionState.CANCELLED)
+WANT = Instances(3, 6)
+EVERY = 3
+"""Of all points so many are left out but one: the benchmark ``faults`` takes every one."""
+
+Trouble = "Callable[[Double], None]"
+
+
+def untroubled(_: Double) -> None:
+    """Let everything work."""
+
+
+def without_decode(kube: Double) -> None:
+    """Never let decode be written, so that prefill is taken back."""
+    kube.fault(faults.answer(403), method="PATCH", path="decode", times=None)
+
+
+class Case:
+    """One approved proposal of 2/4 → 3/6 on a cluster of its own."""
+
+    def __init__(self, laid: Laid, slug: str, trouble: Callable[[Double], None]) -> None:
+        self.laid = laid
+        self.kube = Double(kinds=served())
+        self.kube.start()
+        laid.put(self.kube)
+        self._opened: dict[int, Api] = {}
+        version = self.acting().read(slug, now_s=0.0).resource_version
+        self.service = make_service(slug)
+        ServiceStatus.objects.filter(service=self.service).update(resource_version=version)
+        basis = basis_of(service_spec(self.service), Instances(2, 4), version)
+        self.proposal = make_proposal(
+            self.service,
+            state="approved",
+            decided_by=approver(f"ana-{slug}"),
+            fingerprint=fingerprint(basis, WANT),
+            resource_version=version,
+            expires_at=database_now() + timedelta(minutes=5),
+        )
+        trouble(self.kube)
+
+    def acting(self) -> Kubernetes:
+        # A fork must not share its parent's line to the server.
+        if os.getpid() not in self._opened:
+            credentials = Credentials(server=self.kube.address, token=self.kube.token)
+            self._opened[os.getpid()] = Api(credentials)
+        api = self._opened[os.getpid()]
+        return Kubernetes(lambda _: Known(api, self.laid.refs()))
+
+    def of(self, _: Service) -> Kubernetes:
+        return self.acting()
+
+    def close(self) -> None:
+        for api in self._opened.values():
+            api.close()
+        self.kube.close()
+
+    def start(self) -> None:
+        """Do what a worker does with an approved proposal."""
+        start = actions.start_approved(self.proposal.pk)
+        if start.action is not None:
+            actions.run(start.action, actuator_of=self.of)
+
+    def sweep(self) -> None:
+        """Do what the sweep does with this service, as if a while had gone by."""
+        ago = timedelta(seconds=actions.ANSWER_WITHIN_S + 1)
+        own = Action.objects.filter(service=self.service)
+        own.update(
+            sent_at=F("sent_at") - ago,
+            partly_at=F("partly_at") - ago,
+            recorded_at=F("recorded_at") - timedelta(seconds=5),
+        )
+        due, mine = actions.due(database_now()), set(own.values_list("pk", flat=True))
+        if self.proposal.pk in due.approved:
+            self.start()
+        for pk in mine.intersection(due.recorded):
+            actions.run(pk, actuator_of=self.of)
+        for pk in mine.intersection(due.unanswered):
+            actions.resolve(pk, actuator_of=self.of)
+
+    def settle(self) -> None:
+        """Sweep until nothing is left to do; in vain once more, which must change nothing."""
+        for _ in range(ROUNDS):
+            self.sweep()
+            ended = Action.objects.filter(service=self.service, state__in=DONE)
+            if ended.exists():
+                break
+        self.sweep()
+
+    def end(self) -> dict[str, object]:
+        """Return how it ended: what is recorded, what the cluster holds, and how it got there."""
+        seen = self.acting().read(self.service.slug, now_s=0.0)
+        action = Action.objects.get(service=self.service)
+        states = Proposal.objects.filter(pk=self.proposal.pk).values_list("state", flat=True)
+        told = AuditEvent.objects.filter(object_id=str(action.pk)).values_list("verb", flat=True)
+        writes = [
+            (one.key.name, one.body["spec"])
+            for one in self.kube.writes(by="heteroscale")
+            if one.key.kind != "pods"
+        ]
+        epochs = [one.annotation("heteroscale.io/epoch") for one in self.kube.writes()]
+        known = [int(epoch) for epoch in epochs if epoch]
+        assert known == sorted(known)
+        return {
+            "state": action.state,
+            "ended": action.ended_at is not None,
+            "proposal": states.get(),
+            "counts": seen.desired,
+            "writes": Counter(map(str, writes)),
+            "told": Counter(told),
+        }
+
+
+def whole(laid: Laid, slug: str, trouble: Callable[[Double], None]) -> dict[str, object]:
+    """Return how the work ends if nothing disturbs it."""
+    case = Case(laid, slug, trouble)
+    try:
+        case.start()
+        case.settle()
+        return case.end()
+    finally:
+        case.close()
+
+
+def killed(
+    laid: Laid, slug: str, trouble: Callable[[Double], None], point: int
+) -> dict[str, object]:
+    """Return how it ends if the worker is killed at a point of its first run."""
+    case = Case(laid, slug, trouble)
+    try:
+        killing.killed_at(point, case.start)
+        case.settle()
+        return case.end()
+    finally:
+        case.close()
+
+
+def points_of(laid: Laid, trouble: Callable[[Double], None]) -> list[str]:
+    case = Case(laid, "points", trouble)
+    try:
+        return killing.points(case.start)
+    finally:
+        case.close()
+
+
+@pytest.mark.parametrize("trouble", [untroubled, without_decode], ids=["completed", "taken back"])
+@pytest.mark.parametrize("kind", list(LAID))
+def test_wherever_a_worker_is_killed_the_end_is_the_same_p01(
+    kind: str, trouble: Callable[[Double], None]
+) -> None:
+    laid = LAID[kind]
+    points = points_of(laid, trouble)
+    wanted = whole(laid, "whole", trouble)
+    assert wanted["state"] in {ActionState.APPLIED, ActionState.FAILED}
+    wrong = {}
+    print(len(points))
+    for point in range(list(LAID).index(kind) % EVERY, len(points), EVERY):
+        found = killed(laid, f"killed-{point}", trouble, point)
+        if found != wanted:
+            wrong[f"{point} {points[point]}"] = found
+    assert not wrong
