@@ -28,16 +28,13 @@ from tests.loop.test_actions import approver
 from tests.workloads import LAID, Laid, served
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ROUNDS = 5
 DONE = (ActionState.APPLIED, ActionState.FAILED, ActionState.CANCELLED)
 WANT = Instances(3, 6)
-EVERY = 3
-"""Of all points so many are left out but one: the benchmark ``faults`` takes every one."""
-
-Trouble = "Callable[[Double], None]"
+LEAVING = {"get", "patch", "COMMIT"}
 
 
 def untroubled(_: Double) -> None:
@@ -168,27 +165,72 @@ def killed(
         case.close()
 
 
-def points_of(laid: Laid, trouble: Callable[[Double], None]) -> list[str]:
-    case = Case(laid, "points", trouble)
+def points_of(laid: Laid, slug: str, trouble: Callable[[Double], None]) -> list[str]:
+    case = Case(laid, slug, trouble)
     try:
         return killing.points(case.start)
     finally:
         case.close()
 
 
-@pytest.mark.parametrize("trouble", [untroubled, without_decode], ids=["completed", "taken back"])
-@pytest.mark.parametrize("kind", list(LAID))
-def test_wherever_a_worker_is_killed_the_end_is_the_same_p01(
-    kind: str, trouble: Callable[[Double], None]
-) -> None:
-    laid = LAID[kind]
-    points = points_of(laid, trouble)
-    wanted = whole(laid, "whole", trouble)
-    assert wanted["state"] in {ActionState.APPLIED, ActionState.FAILED}
-    wrong = {}
-    print(len(points))
-    for point in range(list(LAID).index(kind) % EVERY, len(points), EVERY):
-        found = killed(laid, f"killed-{point}", trouble, point)
+def survived(
+    laid: Laid,
+    trouble: Callable[[Double], None],
+    some: Callable[[list[str]], Iterator[int]],
+    name: str = "",
+) -> tuple[int, dict[str, object]]:
+    """Return how many points were tried, and those after which the end is another one."""
+    name = "".join(one if one.isalnum() else "-" for one in name)[:40]
+    points = points_of(laid, f"points-{name}", trouble)
+    wanted = whole(laid, f"whole-{name}", trouble)
+    tried, wrong = 0, {}
+    for point in some(points):
+        found = killed(laid, f"killed-{name}-{point}", trouble, point)
+        tried += 1
         if found != wanted:
             wrong[f"{point} {points[point]}"] = found
+    return tried, wrong
+
+
+def all_of(points: list[str]) -> Iterator[int]:
+    yield from range(len(points))
+
+
+def every_ninth(points: list[str]) -> Iterator[int]:
+    yield from range(1, len(points), 9)
+
+
+def every_eighteenth(points: list[str]) -> Iterator[int]:
+    yield from range(2, len(points), 18)
+
+
+def requests_and_commits(points: list[str]) -> Iterator[int]:
+    """Return every sixth point where something leaves this process for good."""
+    found = [at for at, name in enumerate(points) if name.split()[1] in LEAVING]
+    yield from found[::6]
+
+
+@pytest.mark.parametrize(
+    ("kind", "trouble", "some", "least"),
+    [
+        pytest.param("deployment", untroubled, every_ninth, 18, id="deployment"),
+        pytest.param(
+            "deployment", without_decode, every_eighteenth, 8, id="deployment, taken back"
+        ),
+        *(
+            pytest.param(kind, untroubled, requests_and_commits, 3, id=kind)
+            for kind in LAID
+            if kind != "deployment"
+        ),
+    ],
+)
+def test_wherever_a_worker_is_killed_the_end_is_the_same_p01(
+    kind: str,
+    trouble: Callable[[Double], None],
+    some: Callable[[list[str]], Iterator[int]],
+    least: int,
+) -> None:
+    """The benchmark ``faults`` kills at every point of every kind; here are some of each."""
+    tried, wrong = survived(LAID[kind], trouble, some)
     assert not wrong
+    assert tried >= least

@@ -1,0 +1,58 @@
+"""Kill -9 before and after every statement and request of an action, for each kind of workload.
+
+    .venv/bin/python -m benchmarks.faults [kind ...]
+
+Runs on throw-away servers from the wheels and on the API server of the tests. An approved change of
+prefill 2, decode 4 to 3 and 6 is begun anew for each point, its worker is killed there, and the
+sweep finishes what is left. Survived is what ends as the undisturbed run: the same counts, writes,
+states and audit events. Prints a Markdown table; exits with 1 if anything did not survive.
+"""
+
+import os
+import sys
+import time
+
+import django
+
+import tests.servers  # noqa: F401 - starts the servers before the settings are read
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "heteroscale_site.settings")
+django.setup()
+
+from django.core.management import call_command  # noqa: E402
+from django.test.utils import setup_test_environment  # noqa: E402
+
+from tests.loop.test_killed import (  # noqa: E402
+    all_of,
+    survived,
+    untroubled,
+    without_decode,
+)
+from tests.workloads import LAID  # noqa: E402
+
+ENDS = {"completed": untroubled, "second write refused, taken back": without_decode}
+
+
+def main(kinds: list[str]) -> int:
+    """Print the table; return 1 if anything did not survive."""
+    setup_test_environment()
+    call_command("migrate", verbosity=0)
+    print("| workload | how it ends undisturbed | points | survived | s |")
+    print("| --- | --- | ---: | ---: | ---: |")
+    lost = {}
+    for kind in kinds or LAID:
+        for ends, trouble in ENDS.items():
+            begun_s = time.perf_counter()
+            tried, wrong = survived(LAID[kind], trouble, all_of, name=f"{kind}-{len(lost)}-{ends}")
+            took_s = time.perf_counter() - begun_s
+            print(
+                f"| {kind} | {ends} | {tried} | {tried - len(wrong)} | {took_s:.0f} |", flush=True
+            )
+            lost |= {f"{kind}, {ends}, {point}": end for point, end in wrong.items()}
+    for point, end in lost.items():
+        print(f"\n{point}: {end}")
+    return 1 if lost else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
