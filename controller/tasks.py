@@ -14,6 +14,7 @@ from rq import get_current_job
 
 from controller import loop, wiring
 from controller.core.placement import advice
+from controller.core.ports import UnreachableError
 from controller.models.clock import database_now
 from controller.selectors import schema
 from controller.selectors.node_use import holders
@@ -32,6 +33,7 @@ from controller.services import (
     overriding,
     placing,
     rearranging,
+    registering,
     retention,
     sealing,
     verifying,
@@ -39,6 +41,7 @@ from controller.services import (
 )
 from controller.services.errors import NotLeadingError
 from controller.simulator import curation
+from inventory.models import Service
 from inventory.services.settling import settle
 
 log = structlog.get_logger(__name__)
@@ -97,6 +100,7 @@ def tick() -> str:
     placing.enqueue()
     actions.follow(database_now())
     actions.enqueue(withdrawing.due())
+    registering.enqueue()
     _alone(overriding.call_off_begun)
     _alone(sealing.seal, SEALED_AFTER_TICK)
     log.info("tick", slot=report.slot, decisions=report.decisions, actions=len(report.actions))
@@ -143,8 +147,9 @@ def sweep() -> None:
         _alone(run_action, str(action))
     for action in found.unanswered:
         _alone(resolve_action, str(action))
-    for action in withdrawing.due():
-        _alone(run_action, str(action))
+    # A cluster that is dead would keep the sweep from everything else.
+    actions.enqueue(withdrawing.due())
+    registering.enqueue()
     _alone(backtest_jobs.pick_up)
     _alone(import_jobs.pick_up)
     _alone(fleet.settle_reservations)
@@ -188,6 +193,24 @@ def resolve_action(pk: str) -> str:
 def run_action(pk: str) -> str:
     """Carry an action on: take out who is to go, send it, read it back, or let them return."""
     return withdrawing.run(UUID(pk), wiring.softly())
+
+
+@_of_this_version
+def register() -> str:
+    """Let instances that wait outside service discovery join it, where they may."""
+    dead: set[UUID] = set()
+    for service in registering.due():
+        if service.cluster_id not in dead:
+            _alone(_register, service, dead)
+    return f"{len(dead)} clusters don't answer"
+
+
+def _register(service: Service, dead: set[UUID]) -> None:
+    try:
+        registering.register(service, wiring.discovery_of)
+    except UnreachableError as fault:
+        log.warning("not registered", service=service.slug, fault=str(fault))
+        dead.add(service.cluster_id)
 
 
 @_of_this_version

@@ -24,6 +24,7 @@ class Gates:
     said: tuple[str, ...] = ()
     blind: str = ""
     coming: set[str] = field(default_factory=set)
+    failed: set[str] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
     done: list[tuple[str, str]] = field(default_factory=list)
 
@@ -86,7 +87,7 @@ class Gates:
                 name,
                 Role.PREFILL if name.startswith("p") else Role.DECODE,
                 created_s=float(number),
-                is_up=name not in self.coming,
+                is_up=name not in self.coming | self.failed,
                 is_in=inside,
                 is_coming=name in self.coming,
                 taken_by=self.stamps.get(name, ""),
