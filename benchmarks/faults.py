@@ -2,10 +2,10 @@
 
     .venv/bin/python -m benchmarks.faults [kind ...]
 
-Runs on throw-away servers from the wheels and on the API server of the tests. An approved change of
-prefill 2, decode 4 to 3 and 6 is begun anew for each point, its worker is killed there, and the
-sweep finishes what is left. Survived is what ends as the undisturbed run: the same counts, writes,
-states and audit events. Prints a Markdown table; exits with 1 if anything did not survive.
+Runs on throw-away servers from the wheels and on the API server of the tests. An approved change
+from 2 prefill and 4 decode to 3 and 6 is begun anew for each point, its worker is killed there,
+and the sweep finishes what is left. Survived is what ends as the undisturbed run: the same counts,
+writes, states and audit events. Prints a Markdown table; exits with 1 if anything did not survive.
 """
 
 import os

@@ -13,6 +13,7 @@ import structlog
 from django.conf import settings
 
 from controller.adapters import trying
+from controller.adapters.actuators.kubernetes import Known, Kubernetes
 from controller.adapters.actuators.record import RecordOnly
 from controller.adapters.kube.api import Api, UnreachableError
 from controller.adapters.kube.discovery import KubeDiscovery
@@ -29,14 +30,14 @@ from controller.adapters.turn import Turn
 from controller.core.breaker import Thresholds
 from controller.core.budgets import FleetRules
 from controller.core.counted_pools import NodeGpus, Place, counted_pools
-from controller.core.ports import Actuator, Discovery, MetricsSource, Pool, View
+from controller.core.ports import Actuator, Discovery, MetricsSource, Pool, RefusedError, View
 from controller.core.reach import Reach
 from controller.core.readings.asking import Reading, Scope, Wanted
 from controller.core.readings.detection import Detection, UnansweredError, detect
 from controller.core.readings.recipe import Leaf
 from controller.core.readings.sources import EndpointKind, Plan, Source, Use
 from controller.core.readings.trying import Ready, SourceTrial, Trial
-from controller.core.types import Observation, ServiceSpec
+from controller.core.types import ROLES, Observation, ServiceSpec
 from controller.models.clock import database_now
 from controller.selectors.profiles import every_profile
 from controller.selectors.recordings import recorded_load
@@ -64,6 +65,7 @@ METRICS: Mapping[str, Callable[[OpenEngines], MetricsSource]] = {
 ACTUATORS: Mapping[str, Callable[[OpenEngines], Actuator]] = {
     Cluster.Kind.SIMULATED: SimulatedCluster,
     Cluster.Kind.RECORD: lambda _: RecordOnly(),
+    Cluster.Kind.KUBERNETES: lambda _: Kubernetes(known_of),
 }
 
 
@@ -214,6 +216,24 @@ def api_of(cluster: Cluster) -> Api:
             # The former one may serve another thread still, and closes when that is done.
             kept = _OPENED[key] = version, new_api(row)
     return kept[1]
+
+
+def known_of(slug: str) -> Known:
+    """Return the API server and the workloads of a service; three queries.
+
+    Raises :class:`RefusedError` where nobody chose its workloads, or they can't be used.
+    """
+    service = Service.objects.select_related("cluster").get(slug=slug)
+    try:
+        refs = workloads.refs_of(service)
+        api = api_of(service.cluster)
+    except ValueError as fault:
+        raise RefusedError(f"a workload of {slug} can't be used: {fault}") from None
+    except UnreachableError as fault:
+        raise RefusedError(fault.text) from None
+    if {ref.role for ref in refs} != set(ROLES):
+        raise RefusedError(f"choose the workloads of both roles of {slug} first.")
+    return Known(api, refs)
 
 
 def new_api(row: ClusterAccess) -> Api:
