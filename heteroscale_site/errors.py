@@ -10,6 +10,7 @@ from django.core.exceptions import RequestDataTooBig, TooManyFilesSent
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import get_template
+from psycopg.errors import ReadOnlySqlTransaction
 
 RETRY_AFTER_S = 10
 
@@ -40,9 +41,11 @@ def server_error(_request: HttpRequest) -> HttpResponse:
     Both pages are whole in themselves: nothing they need could fail in the same way.
     """
     fault = sys.exc_info()[1]
-    if isinstance(fault, OperationalError | InterfaceError):
+    read_only = isinstance(getattr(fault, "__cause__", None), ReadOnlySqlTransaction)
+    if read_only or isinstance(fault, OperationalError | InterfaceError):
         log.warning("the database does not answer", fault=str(fault).partition("\n")[0])
-        answer = HttpResponse(get_template("503.html").render(), status=503)
+        text = get_template("503.html").render({"read_only": read_only})
+        answer = HttpResponse(text, status=503)
         answer["Retry-After"] = str(RETRY_AFTER_S)
         return answer
     return HttpResponse(get_template("500.html").render(), status=500)

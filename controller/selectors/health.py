@@ -45,9 +45,16 @@ def readiness() -> Readiness:
     age_s = loop_age_s()
     late = age_s is None or age_s > LATE_AFTER * settings.TICK_S
     loop = "no tick yet" if age_s is None else f"{age_s:.0f} s ago"
+    database = "can only be read" if _is_read_only() else "ok"
     return Readiness(
-        ready=True, checks={"database": "ok", "loop": f"late: {loop}" if late else loop}
+        ready=True, checks={"database": database, "loop": f"late: {loop}" if late else loop}
     )
+
+
+def _is_read_only() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW transaction_read_only")
+        return bool(cursor.fetchone() == ("on",))
 
 
 def loop_age_s() -> float | None:

@@ -4,6 +4,8 @@ from datetime import UTC, datetime
 
 from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
+from django.db import InternalError
+from psycopg.errors import ReadOnlySqlTransaction
 
 from controller.models import Session
 from controller.services.sessions import ACTIVE_AT, ADDRESS, BROWSER, SIGNED_IN_AT
@@ -16,6 +18,17 @@ class SessionStore(DatabaseStore):
     def get_model_class(cls) -> type[Session]:
         """Return our table."""
         return Session
+
+    def save(self, must_create: bool = False) -> None:  # noqa: FBT001, FBT002 - Django's signature
+        """Keep the session; where the database can only be read, one that is there goes on (D05).
+
+        A new one is refused: nobody signs in by what nobody could end.
+        """
+        try:
+            super().save(must_create=must_create)
+        except InternalError as fault:
+            if must_create or not isinstance(fault.__cause__, ReadOnlySqlTransaction):
+                raise
 
     def create_model_instance(self, data: dict[str, object]) -> Session:
         """Return the row, its columns filled from what the session holds."""

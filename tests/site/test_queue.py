@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -109,6 +111,32 @@ def test_a_job_out_of_time_ends_whatever_it_catches(
 
     assert job.get_status() == "failed"
     assert "OutOfTimeError: The job was not done after 2 s." in job.latest_result().exc_string
+
+
+@pytest.mark.usefixtures("broker")
+def test_a_worker_told_to_stop_finishes_its_job_and_takes_no_other_p07(
+    tasks: types.ModuleType,
+) -> None:
+    waiting = django_rq.get_queue("default", commit_mode="auto")
+
+    def stopped_meanwhile() -> str:
+        os.kill(os.getppid(), signal.SIGTERM)
+        time.sleep(0.2)
+        return "finished"
+
+    stopped_meanwhile.__module__ = queue.TASKS
+    tasks.stopped_meanwhile = stopped_meanwhile  # type: ignore[attr-defined]
+    first = waiting.enqueue("controller.tasks.stopped_meanwhile")
+    second = waiting.enqueue("controller.tasks.note")
+    before = {sent: signal.getsignal(sent) for sent in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        queue.ListedWorker([waiting], connection=waiting.connection).work()
+    finally:
+        for sent, handler in before.items():
+            signal.signal(sent, handler)
+
+    assert (first.get_status(), first.return_value()) == ("finished", "finished")
+    assert second.get_status() == "queued"
 
 
 @pytest.mark.usefixtures("broker")
