@@ -17,7 +17,7 @@ from controller.models import ServiceStatus, orders
 from controller.models.clock import database_now
 from controller.models.orders import Orders
 from controller.selectors.placing import Nodes, rows_of, tenants_of
-from inventory.models import Service
+from inventory.models import Cluster, Service
 from inventory.snapshot import newest_version
 
 NEWEST: Final = timedelta(minutes=2)
@@ -30,15 +30,16 @@ def situation() -> Situation:
     known = {row.cluster for row in nodes.rows}
     services = list(
         Service.objects.values_list(
-            *("slug", "cluster__slug", "mode"),
+            *("slug", "cluster__slug", "mode", "cluster__kind"),
             *("status__prefill_desired", "status__decode_desired"),
         )
     )
     home = {slug: cluster for slug, cluster, *_ in services}
     watched = frozenset(slug for slug, _, mode, *_ in services if mode == Service.Mode.OBSERVE)
+    fixed = frozenset(slug for slug, *_, kind, _, _ in services if kind == Cluster.Kind.KUBERNETES)
     wished = {
         slug: Instances(prefill, decode)
-        for slug, _, _, prefill, decode in services
+        for slug, _, _, _, prefill, decode in services
         if prefill is not None
     }
     found = tenants_of(nodes)
@@ -54,8 +55,9 @@ def situation() -> Situation:
     floors = {slug: floor_of(tenants[slug].counts, found) for slug, found in ruled.items()}
     watched |= {slug for slug, found in ruled.items() if _of(OverrideKind.ADVISORY, found)}
     tenants, facts = _excluded(nodes, tenants, ruled, now_s)
+    version = newest_version()
     return Situation(
-        nodes.rows, tenants, facts, newest_version(), watched, unreadable, wished, floors
+        nodes.rows, tenants, facts, version, watched, unreadable, wished, floors, fixed
     )
 
 

@@ -105,8 +105,13 @@ def helping(
 
 
 def _allowed(situation: Situation, found: Iterable[Advice]) -> list[Advice]:
-    """Return what changes nothing of a service that is only observed."""
-    return [one for one in found if situation.watched.isdisjoint(services_of(one.body))]
+    """Return what changes nothing of services that are only observed, or can't be moved."""
+    return [
+        one
+        for one in found
+        if situation.watched.isdisjoint(services_of(one.body))
+        and situation.fixed.isdisjoint(move["service"] for move in one.moves)
+    ]
 
 
 def _helping(situation: Situation, refused: Sequence[Request], budget: Disruption) -> list[Advice]:

@@ -28,7 +28,8 @@ class Situation:
     they would go, so they are not placed. ``watched`` are those that are only observed: nothing of
     theirs is moved, replaced or shrunk. ``unreadable`` are those that can't be read, with why.
     ``wished`` are the counts last asked of the clusters, where these are known; ``floors`` the
-    fewest instances that overrides let services shrink to for others, where any do.
+    fewest instances that overrides let services shrink to for others, where any do. ``fixed`` are
+    services whose cluster starts what is lost by itself and moves nobody by name.
     """
 
     rows: Sequence[NodeRow]
@@ -39,6 +40,7 @@ class Situation:
     unreadable: Mapping[str, str] = field(default_factory=dict)
     wished: Mapping[str, Instances] = field(default_factory=dict)
     floors: Mapping[str, Instances] = field(default_factory=dict)
+    fixed: frozenset[str] = frozenset()
     fleets: dict[str, Fleet] = field(default_factory=dict)
 
     @property

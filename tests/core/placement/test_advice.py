@@ -101,6 +101,11 @@ def test_nothing_of_an_observed_service_is_moved_s17() -> None:
     assert advise(seen(FULL, BIG, IN_THE_WAY, watched=("code",)), [ASKS]) == []
 
 
+def test_nothing_is_moved_where_the_cluster_moves_nobody_by_name() -> None:
+    fixed = replace(seen(FULL, BIG, IN_THE_WAY), fixed=frozenset({"code"}))
+    assert advise(fixed, [ASKS]) == []
+
+
 LOW = service(
     "low", one("low-d-1", "a0"), one("low-d-2", "a0"), one("low-d-3", "a1"), least=Instances(0, 1)
 )
