@@ -15,7 +15,8 @@ from django.conf import settings
 from controller.adapters import trying
 from controller.adapters.actuators.kubernetes import Known, Kubernetes
 from controller.adapters.actuators.record import RecordOnly
-from controller.adapters.kube.api import Api, UnreachableError
+from controller.adapters.fleet.kubernetes.source import Kept, KubernetesSource
+from controller.adapters.kube.api import Api, Pause, UnreachableError
 from controller.adapters.kube.discovery import KubeDiscovery
 from controller.adapters.measured import Measured, Pace, Reader, Terms
 from controller.adapters.metrics.nothing import NoSource
@@ -41,7 +42,14 @@ from controller.core.types import ROLES, Observation, ServiceSpec
 from controller.models.clock import database_now
 from controller.selectors.profiles import every_profile
 from controller.selectors.recordings import recorded_load
-from controller.services import cluster_access, metrics_plan, simulated, withdrawing, workloads
+from controller.services import (
+    cluster_access,
+    metrics_plan,
+    sights,
+    simulated,
+    withdrawing,
+    workloads,
+)
 from controller.services.backtest_load import Sources
 from controller.services.cluster_pause import RowPause
 from controller.simulator.engines import OpenEngines
@@ -61,6 +69,9 @@ _OPENED_LOCK: Final = threading.Lock()
 METRICS: Mapping[str, Callable[[OpenEngines], MetricsSource]] = {
     Cluster.Kind.SIMULATED: lambda lend: SimulatorSource(lend, window_s=settings.WINDOW_S),
     Cluster.Kind.RECORD: lambda _: NoSource(),
+    Cluster.Kind.KUBERNETES: lambda _: KubernetesSource(
+        Kept(sights.sights_of, watched_pools, settings.MAX_AGE_S)
+    ),
 }
 ACTUATORS: Mapping[str, Callable[[OpenEngines], Actuator]] = {
     Cluster.Kind.SIMULATED: SimulatedCluster,
@@ -81,6 +92,7 @@ class EveryCluster:
         observations: dict[str, Observation] = {}
         failures: dict[str, str] = {}
         pools: list[Pool] = []
+        rivals: dict[str, Sequence[str]] = {}
         for kind, source in self._sources.items():
             asked = [spec for spec in services if self._kinds[spec.cluster] == kind]
             if not asked:
@@ -94,7 +106,8 @@ class EveryCluster:
             observations |= view.observations
             failures |= view.failures
             pools += view.pools
-        return View(observations, pools, failures)
+            rivals |= view.rivals
+        return View(observations, pools, failures, rivals=rivals)
 
 
 def metrics_source(
@@ -112,9 +125,21 @@ def metrics_source(
 
 def recorded_pools(held: Mapping[Place, int]) -> Sequence[Pool]:
     """Return the pools of clusters that only record, given the GPUs held there; one query."""
+    return _counted(Cluster.Kind.RECORD, held)
+
+
+def watched_pools(held: Mapping[Place, int]) -> Sequence[Pool]:
+    """Return the pools of clusters of Kubernetes, given the GPUs held there; one query.
+
+    Nodes are as the inventory has them, which follows the cluster's own.
+    """
+    return _counted(Cluster.Kind.KUBERNETES, held)
+
+
+def _counted(kind: str, held: Mapping[Place, int]) -> Sequence[Pool]:
     nodes = [
         NodeGpus((node.cluster, node.hardware), node.s1, node.gpus, node.state)
-        for node in simulated.node_specs(Cluster.Kind.RECORD)
+        for node in simulated.node_specs(kind)
         if node.hardware
     ]
     return counted_pools(nodes, held)
@@ -236,13 +261,13 @@ def known_of(slug: str) -> Known:
     return Known(api, refs)
 
 
-def new_api(row: ClusterAccess) -> Api:
+def new_api(row: ClusterAccess, pause: Pause | None = None) -> Api:
     """Return who speaks to an API server as a row says. Raises :class:`UnreachableError`."""
     try:
         credentials = cluster_access.credentials_of(row)
     except cluster_access.UnusableError as fault:
         raise UnreachableError(str(fault), sent=False) from None
-    return Api(credentials, pause=RowPause(row.cluster_id))
+    return Api(credentials, pause=pause or RowPause(row.cluster_id))
 
 
 def backtest_sources() -> Sources:

@@ -106,7 +106,8 @@ class Measured:
             failures[key] = self._plan.broken[key]
         marks = {name: each.marks for name, each in look.readings.items() if each.marks}
         pools = (*view.pools, *self._counted_pools(services, observations))
-        return View(observations, pools, {**failures, **lost}, look.outcomes, marks)
+        failures |= lost
+        return View(observations, pools, failures, look.outcomes, marks, view.rivals)
 
     def _counted_pools(
         self, services: Sequence[ServiceSpec], seen: Mapping[str, Observation]

@@ -42,7 +42,8 @@ class View:
     """One look at everything: an observation per service that answered, and the pools.
 
     ``endpoints`` is how each endpoint of metrics that was asked has answered, ``marks`` what is to
-    be remembered of those that are scraped directly, both by name.
+    be remembered of those that are scraped directly, both by name. ``rivals`` are others that
+    scale a service, in words (K13).
     """
 
     observations: Mapping[str, Observation]
@@ -50,6 +51,7 @@ class View:
     failures: Mapping[str, str]
     endpoints: Mapping[str, Outcome] = field(default_factory=dict)
     marks: Mapping[str, bytes] = field(default_factory=dict)
+    rivals: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 class MetricsSource(Protocol):

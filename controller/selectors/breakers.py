@@ -11,7 +11,7 @@ from django.db.models import Q
 from controller.core.breaker import USUAL, Attempt, Sight, Thresholds, Trip, judge
 from controller.core.cycle import Outcome
 from controller.core.lifecycle import ActionState
-from controller.core.types import Decision, Instances, Quality
+from controller.core.types import Decision, Instances, Mode, Quality
 from controller.models import Action, Breaker, ServiceStatus, Tick, holds
 from controller.models.scopes import About, keys_of
 
@@ -82,7 +82,22 @@ def tripped(
         now_s=now.timestamp(),
         limits=limits,
     )
+    found = (*found, *_fought_over(outcome))
     return tuple(trip for trip in found if trip.service not in stops.broken)
+
+
+def _fought_over(outcome: Outcome) -> Iterator[Trip]:
+    """Yield services that others scale as well: two hands never agree (K13).
+
+    Of those the controller changes by itself: while a person decides, one hand is enough.
+    """
+    alone = {one.service for one in outcome.decisions if one.mode is Mode.AUTOMATIC}
+    for service, rivals in sorted(outcome.view.rivals.items()):
+        if service in alone and rivals:
+            more = f" and {len(rivals) - 1} more" if len(rivals) > 1 else ""
+            yield Trip(
+                service, f"Somebody else scales it: {rivals[0]}{more}.", {"rivals": list(rivals)}
+            )
 
 
 def sight_of(decisions: Sequence[Decision], ready: Mapping[str, int]) -> Sight:

@@ -77,7 +77,7 @@ def web_program(home: Home, *, host: str, port: int, known_as: str) -> Program:
 
 
 def background_programs(home: Home, manage: Path) -> tuple[Program, ...]:
-    """Return the workers and the clock."""
+    """Return the workers, the clock, and who watches clusters."""
     commands = {
         # Four lines of rq a job would drown what the jobs themselves have to say.
         **{
@@ -85,6 +85,7 @@ def background_programs(home: Home, manage: Path) -> tuple[Program, ...]:
             for name, queues in WORKER_QUEUES.items()
         },
         "cron": ("cron",),
+        "watch": ("watch",),
     }
     return tuple(
         Program(

@@ -146,6 +146,7 @@ class Product:
             "0 default": "worker-imports",
             "0 heavy": "worker-heavy",
             "manage.py cron": "cron",
+            "manage.py watch": "watch",
         }
         words = self.processes()
         return {

@@ -17,6 +17,7 @@ PROCESSES = {
     "worker-imports",
     "worker-heavy",
     "cron",
+    "watch",
 }
 
 

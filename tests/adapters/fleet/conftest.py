@@ -10,7 +10,8 @@ import pytest
 from controller.adapters.fleet.kubernetes.cluster import ClusterWatch
 from controller.adapters.fleet.kubernetes.reflector import Pace
 from controller.adapters.kube.api import Api, Credentials
-from tests.kube import Double
+from tests.adapters.fleet.pods import NAMESPACE
+from tests.kube import Double, deployment, fleet
 
 FAST = Pace(jitter=lambda: 0.5, watch_s=2.0, first_wait_s=0.02, longest_wait_s=0.1)
 Watching = Callable[..., ClusterWatch]
@@ -33,3 +34,14 @@ def watching() -> Iterator[Watching]:
     for one, api in begun:
         one.stop()
         api.close()
+
+
+@pytest.fixture
+def kube() -> Iterator[Double]:
+    """16 nodes and the Deployments of chat and code, of which nothing makes pods by itself."""
+    with Double() as double:
+        double.put(*fleet(16))
+        for name, replicas in (("chat", (2, 4)), ("code", (1, 2))):
+            for role, count in zip(("prefill", "decode"), replicas, strict=True):
+                double.put(deployment(NAMESPACE, f"{name}-{role}", count, gpus=2))
+        yield double
