@@ -115,6 +115,10 @@ def _services(count: int) -> str:
     return "One service" if count == 1 else f"{count} services"
 
 
+LOOKED_AT: Final = frozenset({ActionState.FAILED, ActionState.UNKNOWN, ActionState.PARTLY})
+"""Actions of which somebody should know, while they are the newest of their service."""
+
+
 @dataclass(frozen=True, slots=True)
 class LatestAction:
     """The newest action of one service."""
@@ -200,7 +204,7 @@ def _service(row: ServiceRow, action: LatestAction | None) -> Iterator[Item]:
         yield breach
     elif row.proposal:
         yield _about(row, _ASKS, "busy", _asks(row), row.proposal.created_at)
-    if action and action.state in {ActionState.FAILED, ActionState.UNKNOWN}:
+    if action and action.state in LOOKED_AT:
         yield _about(row, _ACTION, "crit", _action(action), action.at)
     blind = _blind(row)
     if blind:
@@ -353,6 +357,9 @@ def _asks(row: ServiceRow) -> str:
 def _action(action: LatestAction) -> str:
     if action.state == ActionState.UNKNOWN:
         return "has a change that was sent and not answered: its outcome is unknown."
+    if action.state == ActionState.PARTLY:
+        why = f" {action.error}" if action.error else ""
+        return f"has a change of which one half is done: it is finished or taken back.{why}"
     return f"could not be changed: {action.error or 'no reason was given'}."
 
 

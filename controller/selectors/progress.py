@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
+from controller.core import phrases, words
 from controller.core.lifecycle import ActionState, ProposalState
 from controller.core.registration import InStep
+from controller.core.soft import Soft
 from controller.models import Action, Decision, Proposal
 
 
@@ -112,7 +115,9 @@ def _sending(action: Action | None, proposal: Proposal | None) -> list[Milestone
         return [Milestone(word, None) for word in _STEPS] if awaited else []
     points = [
         Milestone("recorded", action.recorded_at),
+        *_softly(action),
         Milestone("sent", action.sent_at),
+        *_half(action),
         Milestone("applied", action.applied_at, note="read back from the cluster"),
         Milestone("ready", action.ready_at),
     ]
@@ -121,6 +126,43 @@ def _sending(action: Action | None, proposal: Proposal | None) -> list[Milestone
     reached = [point for point in points if point.at is not None]
     tone = "crit" if action.state == ActionState.FAILED else "muted"
     return [*reached, Milestone(action.state, action.ended_at, note=action.error, tone=tone)]
+
+
+SOFT_WORDS: Final = ("withdrawn", "not watched first")
+
+
+def _softly(action: Action) -> list[Milestone]:
+    """Return that those that are to go left service discovery first, or why some did not."""
+    at_once = action.gone_at_once
+    try:
+        soft = Soft.from_plain(action.soft) if action.soft else None
+    except (KeyError, TypeError):
+        return []
+    if soft is None:
+        return [Milestone(SOFT_WORDS[1], action.recorded_at, note=at_once)] if at_once else []
+    names = phrases.listed(soft.names)
+    note = f"{names} out of service discovery"
+    is_now = action.state == ActionState.WITHDRAWN
+    if is_now and soft.back:
+        note = f"{names} return: {soft.back}"
+    elif is_now and soft.until_s is not None and soft.latest_s is not None:
+        note += (
+            f": watched for {words.seconds(soft.window_s)}, then sent as soon as nothing is in"
+            f" flight, at the latest after {words.seconds(soft.drain_s)} more"
+        )
+    if at_once:
+        note += f". {at_once}"
+    at = datetime.fromtimestamp(soft.asked_s, UTC)
+    return [Milestone(SOFT_WORDS[0], at, note=note, tone="busy" if is_now else "ok")]
+
+
+def _half(action: Action) -> list[Milestone]:
+    """Return that one of two writes was done alone, if it was."""
+    if action.partly_at is None:
+        return []
+    is_now = action.state == ActionState.PARTLY
+    note = action.error if is_now else "one of its two writes was done before the other"
+    return [Milestone("half done", action.partly_at, note=note, tone="warn" if is_now else "ok")]
 
 
 _STEPS = ("recorded", "sent", "applied", "ready")

@@ -19,7 +19,7 @@ from controller.selectors.freezes import requests_outstanding
 from controller.selectors.in_use import InUse, in_use
 from controller.selectors.placement_seen import Seen, read_seen
 from controller.selectors.profiles import problem_of
-from controller.selectors.progress import Milestone, Waits, milestones, waits_of
+from controller.selectors.progress import SOFT_WORDS, Milestone, Waits, milestones, waits_of
 from controller.selectors.services import (
     DecisionLine,
     RatioBand,
@@ -37,8 +37,14 @@ ACTION_TONES: Final = {
     ActionState.READY: "ok",
     ActionState.FAILED: "crit",
     ActionState.UNKNOWN: "warn",
+    ActionState.PARTLY: "warn",
     ActionState.CANCELLED: "muted",
 }
+ACTION_WORDS: Final = {
+    ActionState.WITHDRAWN: "out of service discovery, watched",
+    ActionState.PARTLY: "half done",
+}
+"""What a state is called where its name alone would say too little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +136,18 @@ class ActionLine:
     way: tuple[Milestone, ...]
     waits: Waits | None = None
     was_applied: bool = False
+
+    @property
+    def softly(self) -> str:
+        """Who left service discovery before, or why nobody did; empty where nothing is to say."""
+        told = (point.note for point in self.way if point.word in SOFT_WORDS)
+        note = next(filter(None, told), "")
+        return f"{note.rstrip('.')}." if note else ""
+
+    @property
+    def word(self) -> str:
+        """What its state is called."""
+        return ACTION_WORDS.get(ActionState(self.state), self.state)
 
     @property
     def tone(self) -> str:
