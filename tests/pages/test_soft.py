@@ -70,10 +70,8 @@ def test_who_could_not_be_watched_first_is_told(reader: Client, now: datetime) -
 def test_a_half_done_change_is_told_as_that_and_needs_a_person(
     reader: Client, now: datetime
 ) -> None:
-    service = make_service()
-    make_action(
-        service, state="partly", partly_at=now, sent_at=now, error="decode: quota exceeded"
-    )
+    said = "decode: quota exceeded"
+    make_action(make_service(), state="partly", partly_at=now, sent_at=now, error=said)
     page = reading(reader, "/services/chat/")
     assert "half done" in page
     assert said in page
