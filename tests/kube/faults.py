@@ -26,9 +26,12 @@ DEAD_S = 60.0
 """How long something is held that nobody releases."""
 
 WORDS = {
+    400: "the request makes no sense",
     401: "Unauthorized",
     403: "the request is forbidden",
+    404: "the server could not find the requested resource",
     409: "the object has been modified; please apply your changes to the latest version",
+    410: "The resourceVersion for the provided list is too old.",
     422: "the object is invalid: exceeded what is allowed",
     500: "an error on the server has prevented the request from succeeding",
     502: "bad gateway",

@@ -240,10 +240,8 @@ def told(event: Event, test: Test) -> Iterator[bytes]:
     assert event.last is not None
     if now:
         yield _line("MODIFIED" if was else "ADDED", event.last.text)
-    elif was and event.after is None:
-        yield _line("DELETED", event.last.text)
     elif was and event.before is not None:
-        # The object as the selector last saw it, under the version at which it left.
+        # The object as it was last seen, under the version at which it went or left.
         body = event.before.copy()
         body["metadata"]["resourceVersion"] = str(event.version)
         yield _line("DELETED", text_of(body))

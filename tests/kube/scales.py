@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tests.kube.kinds import Kind, Path
+from tests.kube.kinds import Kind
 from tests.kube.objects import preconditions
-from tests.kube.schema import scale_faults
+from tests.kube.schema import found_at, scale_faults
 from tests.kube.selectors import written
 from tests.kube.status import ApiError, conflict
 from tests.kube.store import Key, Object
@@ -70,11 +70,4 @@ def with_scale(kind: Kind, body: Object, wish: Object) -> Object:
     for step in above:
         at = at.setdefault(step, {})
     at[last] = count
-    return body
-
-
-def found_at(body: Any, path: Path) -> Any:
-    """Return what stands at a path; None when there is nothing."""
-    for step in path:
-        body = body.get(step) if isinstance(body, dict) else None
     return body

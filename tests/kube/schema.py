@@ -9,21 +9,20 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tests.kube.kinds import Kind
+from tests.kube.kinds import REPLICAS, Kind, Path
 from tests.kube.status import ApiError, Cause, bad_request, invalid
 
 Object = dict[str, Any]
 NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 LARGEST = 2**31 - 1
+COUNT_ONE = frozenset({"Deployment", "StatefulSet", "ReplicaSet", "LeaderWorkerSet"})
 NOT_NEGATIVE = "must be greater than or equal to 0"
 
 
 def defaulted(kind: Kind, body: Object) -> Object:
-    """Fill in a count that isn't told: one."""
+    """Fill in a count that isn't told, where the kind says what it is then: one."""
     spec = body.get("spec")
-    if kind.scale is None or not isinstance(spec, dict):
-        return body
-    if spec.get("replicas") is None and kind.name != "RoleBasedGroupScalingAdapter":
+    if kind.name in COUNT_ONE and isinstance(spec, dict) and spec.get("replicas") is None:
         spec["replicas"] = 1
     return body
 
@@ -34,7 +33,7 @@ def decodable(kind: Kind, body: Object, *, patched: bool) -> None:
     A count that isn't a 32-bit integer never becomes an object: 400 for a body, 422 for a patch
     whose outcome can't be read.
     """
-    count = counted(body)
+    count = found_at(body, REPLICAS)
     if not kind.builtin or kind.scale is None or count is None or _is_int32(count):
         return
     said = "string" if isinstance(count, str) else f"number {count}"
@@ -49,9 +48,11 @@ def decodable(kind: Kind, body: Object, *, patched: bool) -> None:
     raise bad_request(f'{kind.name} in version "{api}" cannot be handled as a {kind.name}: {told}')
 
 
-def counted(body: Object) -> Any:
-    spec = body.get("spec")
-    return spec.get("replicas") if isinstance(spec, dict) else None
+def found_at(body: Any, path: Path) -> Any:
+    """Return what stands at a path; None when there is nothing."""
+    for step in path:
+        body = body.get(step) if isinstance(body, dict) else None
+    return body
 
 
 def _is_int32(count: Any) -> bool:
@@ -69,7 +70,7 @@ def faults_of(kind: Kind, body: Object) -> list[Cause]:
         text = f'Invalid value: "{name}": a lowercase RFC 1123 subdomain is wanted'
         found.append(Cause("metadata.name", text))
     if kind.scale is not None:
-        found += _faults_of_count("spec.replicas", counted(body))
+        found += _faults_of_count(".".join(kind.scale.wanted), found_at(body, kind.scale.wanted))
     for field, count in _inner_counts(kind, body):
         found += _faults_of_count(field, count)
     return found

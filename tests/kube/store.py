@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from tests.kube.fields import Writer
-from tests.kube.kinds import Kind
+from tests.kube.kinds import REPLICAS, Kind
 
 Object = dict[str, Any]
 EPOCH = "heteroscale.io/epoch"
@@ -75,8 +75,11 @@ class Write:
 
     @property
     def replicas(self) -> Any:
-        """``spec.replicas``, whatever is there."""
-        return (self.body.get("spec") or {}).get("replicas")
+        """The count of the object, whatever is there."""
+        found: Any = self.body
+        for step in self.key.kind.scale.wanted if self.key.kind.scale else REPLICAS:
+            found = found.get(step) if isinstance(found, dict) else None
+        return found
 
     def annotation(self, name: str) -> str | None:
         """Return an annotation of the object."""

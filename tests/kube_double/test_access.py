@@ -59,6 +59,19 @@ def test_what_no_rule_allows_is_refused(
     assert answer.json()["message"] == message
 
 
+def test_a_rule_of_a_namespace_is_none_elsewhere(kube: Double) -> None:
+    raw = Client(kube, kube.account("heteroscale", [READ]))
+    codes = {
+        path: raw.get(path).status_code
+        for path in (
+            "/apis/apps/v1/namespaces/prod/deployments",
+            "/apis/apps/v1/namespaces/stage/deployments",
+            "/apis/apps/v1/deployments",
+        )
+    }
+    assert list(codes.values()) == [200, 403, 403]
+
+
 def test_a_role_may_be_reduced(kube: Double) -> None:
     raw = Client(kube, kube.account("heteroscale", [READ]))
     kube.accounts.limit("heteroscale", [])

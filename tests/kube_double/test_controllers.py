@@ -18,6 +18,7 @@ from tests.kube import (
     statefulset,
 )
 from tests.kube.builders import required
+from tests.kube.controllers.world import World
 from tests.kube_double.client import DECODE, PODS, Client
 
 COST = "controller.kubernetes.io/pod-deletion-cost"
@@ -127,6 +128,20 @@ def test_a_statefulset_in_order_waits_for_each(kube: Double) -> None:
     kube.kubelet.unready.add("rank-1")
     kube.settle()
     assert names(kube, "app=rank") == ["rank-0", "rank-1"]
+
+
+def test_a_statefulset_in_order_gives_up_one_after_the_other(kube: Double) -> None:
+    body = statefulset("prod", "rank", 3)
+    body["spec"]["podManagementPolicy"] = "OrderedReady"
+    kube.put(body)
+    kube.settle()
+    kube.scale("statefulsets", "prod", "rank", 1, by="heteroscale")
+    told = []
+    while len(names(kube, "app=rank")) > 1:
+        kube.step()
+        pods = kube.all("pods", "prod", "app=rank")
+        told.append([p["metadata"]["name"] for p in pods if "deletionTimestamp" in p["metadata"]])
+    assert [each for each in told if each] == [["rank-2"], ["rank-1"]]
 
 
 def test_a_group_is_ready_when_all_of_it_is(kube: Double) -> None:
@@ -267,12 +282,15 @@ def test_pods_of_what_is_deleted_are_collected(kube: Double, raw: Client) -> Non
     assert not names(kube, "app=chat-decode")
 
 
-def test_controllers_do_not_write_over_what_came_in_between(kube: Double, raw: Client) -> None:
-    kube.put(rolebasedgroup("prod", "pd", {"p": 1, "d": 1}, gpus=1))
-    kube.put(rolebasedgroup_adapter("prod", "pd", "d"))
-    kube.settle()
-    path = kube.kind("rolebasedgroupscalingadapters").path("prod", "pd-d")
+def test_controllers_do_not_write_over_what_came_in_between(kube: Double) -> None:
+    world = World(kube.objects, kube.api.kinds)
+    seen = kube.get("deployments", "prod", "chat-decode")
+    kube.scale("deployments", "prod", "chat-decode", 9, by="heteroscale")
+    assert world.update(seen, {"spec": {**seen["spec"], "paused": True}}) == seen
+    assert kube.get("deployments", "prod", "chat-decode")["spec"]["replicas"] == 9
+
+
+def test_controllers_run_by_themselves(kube: Double, raw: Client) -> None:
     kube.run(every_s=0.0)
-    for count in range(2, 30):
-        assert raw.patch(f"{path}/scale", {"spec": {"replicas": count}}).status_code == 200
-        assert raw.get(path).json()["spec"]["replicas"] == count
+    raw.patch(f"{DECODE}/scale", {"spec": {"replicas": 6}})
+    kube.wait_for(lambda: raw.get(DECODE).json()["status"].get("readyReplicas") == 6)

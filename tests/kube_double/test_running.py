@@ -86,6 +86,8 @@ def test_a_manifest_gives_what_it_says(kube: Double) -> None:
         'User "system:serviceaccount:tools:heteroscale" cannot patch' in refused.json()["message"]
     )
     assert raw.get(DECODE).status_code == 403
+    elsewhere = raw.patch(f"{DECODE.replace('/prod/', '/stage/')}/scale", one)
+    assert elsewhere.status_code == 403
 
 
 def test_the_clock_of_a_cluster_may_be_wrong(raw: Client, kube: Double) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 
-from tests.kube import Double
+from tests.kube import Double, Kind, Scale
+from tests.kube.kinds import KINDS
 from tests.kube_double.client import DECODE, DEPLOYMENTS, Client
 
 LWS = "/apis/leaderworkerset.x-k8s.io/v1/namespaces/prod/leaderworkersets"
@@ -132,6 +134,57 @@ def test_a_count_that_is_none_is_refused(
     assert message in answer.json()["message"]
     assert answer.json()["details"]["causes"]
     assert raw.get(DECODE).json()["spec"]["replicas"] == 4
+
+
+@pytest.mark.parametrize(
+    ("count", "code"),
+    [pytest.param(-1, 422, id="below 0"), pytest.param("3", 400, id="text")],
+)
+def test_a_scale_that_is_none_is_refused(raw: Client, count: object, code: int) -> None:
+    assert raw.patch(f"{DECODE}/scale", {"spec": {"replicas": count}}).status_code == code
+    assert raw.get(DECODE).json()["spec"]["replicas"] == 4
+
+
+def test_a_count_may_be_elsewhere() -> None:
+    kind = Kind("x.example/v1", "engines", "Engine", scale=Scale(wanted=("spec", "size", "pods")))
+    with Double(kinds=[*KINDS, kind]) as kube:
+        meta = {"namespace": "prod", "name": "one"}
+        body = {"apiVersion": kind.api, "kind": kind.name, "metadata": meta}
+        kube.put({**body, "spec": {"size": {"pods": 2, "width": 8}}})
+        raw, path = Client(kube), kind.path("prod", "one")
+        assert raw.patch(f"{path}/scale", {"spec": {"replicas": 3}}).json()["spec"] == {
+            "replicas": 3
+        }
+        assert raw.get(path).json()["spec"] == {"size": {"pods": 3, "width": 8}}
+        assert [each.replicas for each in kube.writes("engines")] == [2, 3]
+        refused = raw.patch(path, {"spec": {"size": {"pods": -1}}})
+        assert (refused.status_code, refused.json()["details"]["causes"][0]["field"]) == (
+            422,
+            "spec.size.pods",
+        )
+
+
+def test_of_many_who_compare_and_set_each_sets_once(kube: Double) -> None:
+    def add(done: list[int]) -> None:
+        raw = Client(kube)
+        while len(done) < 5:
+            seen = raw.get(DECODE).json()
+            count = seen["spec"]["replicas"] + 1
+            version = {"resourceVersion": seen["metadata"]["resourceVersion"]}
+            answer = raw.patch(DECODE, {"metadata": version, "spec": {"replicas": count}})
+            if answer.status_code == 200:
+                done.append(count)
+
+    found: list[list[int]] = [[] for _ in range(4)]
+    threads = [threading.Thread(target=add, args=(each,)) for each in found]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    # 4 writers, 5 times each, from 4 on: 5 to 24, none twice.
+    assert sorted(count for each in found for count in each) == list(range(5, 25))
+    counts = [each.replicas for each in kube.writes("deployments", by="raw")]
+    assert counts == list(range(5, 25))
 
 
 def test_a_dry_run_answers_and_changes_nothing(raw: Client, kube: Double) -> None:
