@@ -127,3 +127,14 @@ def test_bookmarks_are_told_to_who_wants_them(raw: Client, kube: Double) -> None
             "metadata": {"resourceVersion": str(version), "creationTimestamp": None},
         },
     }
+
+
+def test_events_are_found_by_what_they_are_about(raw: Client, kube: Double) -> None:
+    for number, name in enumerate(("chat-decode-1", "chat-decode-2")):
+        about = {"kind": "Pod", "namespace": "prod", "name": name}
+        meta = {"namespace": "prod", "name": f"told-{number}"}
+        body = {"apiVersion": "v1", "kind": "Event", "metadata": meta, "involvedObject": about}
+        kube.put({**body, "reason": "FailedScheduling"})
+    chosen = "involvedObject.kind=Pod,involvedObject.name=chat-decode-2"
+    found = raw.get("/api/v1/namespaces/prod/events", fieldSelector=chosen).json()
+    assert names(found) == ["told-1"]
