@@ -12,6 +12,8 @@ from uuid import UUID
 from controller.core.phrases import counts, plural
 from controller.core.types import Role
 from controller.models import Action, Proposal
+from controller.selectors import expressed
+from controller.selectors.expressed import Expressed
 from controller.selectors.placed import (
     Placed,
     counts_words,
@@ -135,6 +137,7 @@ class PlacementPage:
     groups: Sequence[GroupLine]
     promises: Sequence[PromiseLine]
     last: LastPlaced | None
+    expressed: Expressed | None = None
 
     @property
     def sentence(self) -> str:
@@ -167,6 +170,7 @@ def read_page(service: Service, now: datetime) -> PlacementPage:
         groups=_groups(service, seen, sizes),
         promises=_promises(seen),
         last=last_placed(service),
+        expressed=expressed.of_service(service, seen),
     )
 
 
