@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from controller.core.kube.affinity import Wanted
 from controller.core.kube.writes import Between
 from controller.core.readings.standing import Outcome
 from controller.core.registration import InStep
@@ -100,7 +101,8 @@ class ScaleOrder:
     service discovery, and until when; without it all join as they come up. ``spots`` are where
     those it starts go, ``leave`` the names of those that go first, ``moves`` who changes place.
     Nodes are named as their cluster names them. ``between`` holds between two writes, where both
-    roles are not written at once. With ``undo`` what was written of it is taken back.
+    roles are not written at once. With ``undo`` what was written of it is taken back. ``homes``
+    are the labels of nodes that keep new instances of a group in its domain.
     """
 
     action: str
@@ -114,6 +116,7 @@ class ScaleOrder:
     moves: tuple[MoveTo, ...] = ()
     between: Between | None = None
     undo: bool = False
+    homes: Mapping[str, Wanted] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ from controller.models import Action, Proposal, Rearrangement, ServiceStatus, ho
 from controller.models.clock import database_now
 from controller.models.scopes import About, within
 from controller.services import approvers, audit, exchanges, leadership, objections, outside
+from controller.services.homes import homes_of
 from controller.services.rows import basis_of, order_of, steered
 from inventory.models import Service
 from inventory.services import bindings
@@ -363,6 +364,7 @@ def _order(action: Action, *, undo: bool) -> ScaleOrder:
             spec.gpus_per_instance, spec.limits.max_gpus, (_from(action), _to(action))
         ),
         undo=undo,
+        homes={} if undo else homes_of(action),
     )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from controller.adapters.kube import pods
 from controller.core.kube import errors, parsing
 from controller.core.kube.access import Res
+from controller.core.kube.affinity import template_patch
 from controller.core.kube.finals import desired, finals
 from controller.core.kube.kinds import DYNAMO_ADAPTERS, Victims, WorkloadKind, adapter_of
 from controller.core.kube.token import token_of
@@ -219,6 +220,7 @@ class _Order:
         scales = ref.kind is WorkloadKind.SCALE
         if not scales:
             body["spec"] = _spec({held[at][0]: count for at, count in counts.items()})
+            body["spec"] |= self._template(ref, seen)
         answer, scale = self._merge(res, ref.namespace, name, body), None
         if scales:
             version = parsing.version_of(answer)
@@ -250,6 +252,11 @@ class _Order:
         )
         self._sent = True
         return answer
+
+    def _template(self, ref: WorkloadRef, seen: WorkloadSeen) -> dict[str, Any]:
+        """Return what keeps new pods in the domain of their group, while there are none yet."""
+        patch = template_patch(ref, seen, self._order.homes.get(ref.group))
+        return {} if patch is None else dict(patch["spec"])
 
     def _mark_victims(self, held: Sequence[Held], counts: Mapping[int, int]) -> None:
         """Say to the cluster who is to go before the count falls, where it lets that be said."""
