@@ -18,6 +18,9 @@ from controller.adapters.actuators.record import RecordOnly
 from controller.adapters.fleet.kubernetes.source import Kept, KubernetesSource
 from controller.adapters.kube.api import Api, Pause, UnreachableError
 from controller.adapters.kube.discovery import KubeDiscovery
+from controller.adapters.kube.offered import nodes as listed_nodes
+from controller.adapters.kube.offered import nodes_under as pods_by_node
+from controller.adapters.kube.offered import offered
 from controller.adapters.measured import Measured, Pace, Reader, Terms
 from controller.adapters.metrics.nothing import NoSource
 from controller.adapters.metrics.prometheus import promql
@@ -31,6 +34,7 @@ from controller.adapters.turn import Turn
 from controller.core.breaker import Thresholds
 from controller.core.budgets import FleetRules
 from controller.core.counted_pools import NodeGpus, Place, counted_pools
+from controller.core.kube.offers import Offer, Offered
 from controller.core.ports import Actuator, Discovery, MetricsSource, Pool, RefusedError, View
 from controller.core.reach import Reach
 from controller.core.readings.asking import Reading, Scope, Wanted
@@ -60,6 +64,8 @@ from inventory.models import Cluster, ClusterAccess, MetricsEndpoint, Service
 
 TRY_S = 5.0
 """So long a person waits for a test."""
+LIST_S = 10.0
+"""So long a person waits for all objects of a cluster."""
 
 log = structlog.get_logger(__name__)
 
@@ -259,6 +265,25 @@ def known_of(slug: str) -> Known:
     if {ref.role for ref in refs} != set(ROLES):
         raise RefusedError(f"choose the workloads of both roles of {slug} first.")
     return Known(api, refs)
+
+
+def offers_of(cluster: Cluster) -> Offered:
+    """Return the workloads of a cluster that may become services, within 10 s.
+
+    Raises :class:`KubeError`.
+    """
+    access = ClusterAccess.objects.get(cluster=cluster)
+    return offered(api_of(cluster), access.namespaces, until=time.monotonic() + LIST_S)
+
+
+def nodes_of(cluster: Cluster) -> bytes:
+    """Return the nodes of a cluster as a file that imports read. Raises :class:`KubeError`."""
+    return listed_nodes(api_of(cluster), until=time.monotonic() + LIST_S)
+
+
+def nodes_under(cluster: Cluster, offer: Offer) -> Mapping[str, int]:
+    """Return how many pods of a workload run on each node. Raises :class:`KubeError`."""
+    return pods_by_node(api_of(cluster), offer, until=time.monotonic() + TRY_S)
 
 
 def new_api(row: ClusterAccess, pause: Pause | None = None) -> Api:

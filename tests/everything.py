@@ -49,6 +49,7 @@ class Everything:
     backtest: controller.Backtest
     trace: controller.Trace
     source: inventory.MetricsEndpoint
+    access: inventory.ClusterAccess
     tries: controller.SignInTries
     simulated: str
 
@@ -102,6 +103,7 @@ def make_everything(user: User) -> Everything:
         backtest=make_backtest(user, "done"),
         trace=make_trace(),
         source=_source(service),
+        access=_access(service),
         tries=controller.SignInTries.objects.create(
             key="0" * 64, kind="address", address="10.0.0.9", failures=5, last_at=now
         ),
@@ -201,6 +203,28 @@ def _moves(service: inventory.Service) -> controller.Rearrangement:
         evidence_at=now,
         expires_at=now + timedelta(minutes=9),
     )
+
+
+def _access(service: inventory.Service) -> inventory.ClusterAccess:
+    now = timezone.now()
+    access = factories.make_access(
+        checked_at=now, checks=[{"what": "answers", "found": "crit", "said": "Nobody listens."}]
+    )
+    controller.ClusterSight.objects.create(
+        cluster=access.cluster, state="failed", since=now, told=["Nobody listens there."]
+    )
+    controller.ServiceSight.objects.create(
+        service=service, changed_at=now, body={"workloads": [], "rivals": []}
+    )
+    inventory.Workload.objects.create(
+        service=service,
+        role="decode",
+        api="apps/v1",
+        plural="deployments",
+        namespace="prod",
+        name="chat-decode",
+    )
+    return access
 
 
 def _source(service: inventory.Service) -> inventory.MetricsEndpoint:

@@ -1,5 +1,6 @@
 """Rows for tests: a small fleet with a service that has decisions, samples and a proposal."""
 
+import json
 import math
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -18,9 +19,12 @@ from controller.models import (
     Sample,
     ServiceStatus,
 )
+from controller.services.cluster_access import PURPOSE
+from controller.services.secrecy import encrypt
 from inventory.models import (
     Binding,
     Cluster,
+    ClusterAccess,
     DeploymentGroup,
     HardwareType,
     LocalityDomain,
@@ -60,6 +64,14 @@ def make_cluster(slug: str = "eu-1-a", kind: str = "simulated") -> Cluster:
     return Cluster.objects.get_or_create(
         slug=slug, defaults={"region": region, "name": slug, "kind": kind}
     )[0]
+
+
+def make_access(slug: str = "k8s-1", **fields: Any) -> ClusterAccess:
+    """Return how a cluster is reached where nobody listens."""
+    secret = {"token": "t", "certificate": "", "key": "", "exec": None}
+    given = {"way": "token", "server": "https://127.0.0.1:1", "account": "us", **fields}
+    given.setdefault("secret", encrypt(json.dumps(secret), purpose=PURPOSE))
+    return ClusterAccess.objects.create(cluster=make_cluster(slug, "kubernetes"), **given)
 
 
 def make_nodes(cluster: Cluster, hardware: HardwareType, count: int = 4) -> list[Node]:

@@ -21,6 +21,8 @@ NEEDS: Final = {
     ),
     "inventory.cordon_node": "cordoning, draining and returning nodes needs the role Operator",
     "auth.change_user": "changing people, their sessions and locks needs the role Admin",
+    "inventory.add_service": "setting up services needs the role Admin",
+    "inventory.change_service": "changing what a service may do needs the role Policy editor",
     "inventory.change_policy": "changing a policy needs the role Policy editor",
 }
 

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from controller.core.kube.kinds import KINDS, WorkloadKind
 from controller.core.kube.preflight import Check, checks_of
 from controller.models import ClusterSight
-from inventory.models import Cluster, ClusterAccess
+from controller.selectors.node_page import history_of
+from inventory.models import Cluster, ClusterAccess, Node, Workload
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from django.db.models import QuerySet
 
-_TONES = {"ok": "ok", "partial": "warn", "failed": "crit"}
+    from controller.models import AuditEvent
+
+STALE_S: Final = 60.0
+"""A picture that was whole longer ago is no picture of now."""
+_TONES: Final = {"ok": "ok", "partial": "warn", "failed": "crit"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +31,21 @@ class Connected:
     cluster: Cluster
     access: ClusterAccess
     sight: ClusterSight | None
+    now: datetime
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether nothing whole was seen of it for too long."""
+        heard = self.heard_at
+        return heard is not None and (self.now - heard).total_seconds() > STALE_S
 
     @property
     def tone(self) -> str:
         """The icon of how it answers."""
         if not self.access.watching or self.sight is None:
             return "muted"
+        if self.is_stale and self.sight.state == ClusterSight.State.OK:
+            return "warn"
         return _TONES[self.sight.state]
 
     @property
@@ -39,12 +55,23 @@ class Connected:
             return "not looked at"
         if self.sight is None:
             return "not seen yet"
+        if self.is_stale and self.sight.state == ClusterSight.State.OK:
+            return "not looked at for a while"
         return str(ClusterSight.State(self.sight.state).label)
+
+    @property
+    def is_down(self) -> bool:
+        """Whether it does not answer, or only in part."""
+        return self.tone in {"warn", "crit"}
 
     @property
     def told(self) -> tuple[str, ...]:
         """What it or its answers said, in sentences."""
-        return tuple(map(str, self.sight.told)) if self.sight and self.access.watching else ()
+        if self.sight is None or not self.access.watching:
+            return ()
+        if self.is_stale and self.sight.state == ClusterSight.State.OK:
+            return ("Nobody watches it: is `./heteroscale watch` running?",)
+        return tuple(map(str, self.sight.told))
 
     @property
     def checks(self) -> tuple[Check, ...]:
@@ -62,20 +89,47 @@ class Connected:
         return self.sight.heard_at if self.sight else None
 
 
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A workload of a service there, in words."""
+
+    row: Workload
+
+    @property
+    def words(self) -> str:
+        """What it is called in a sentence."""
+        return f"{KINDS[WorkloadKind(self.row.kind)].words} {self.row}"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterPage:
+    """Everything about one cluster."""
+
+    connected: Connected
+    nodes: int
+    workloads: Sequence[Holder]
+    history: Sequence[AuditEvent]
+
+
 def find(slug: str) -> Cluster | None:
     """Return a connected cluster with its access and sight by its name."""
     return _rows().filter(slug=slug).first()
 
 
-def read_clusters() -> tuple[Connected, ...]:
+def read_clusters(now: datetime) -> tuple[Connected, ...]:
     """Read every connected cluster; one query."""
-    return tuple(map(connected, _rows()))
+    return tuple(_connected(cluster, now) for cluster in _rows())
 
 
-def connected(cluster: Cluster) -> Connected:
-    """Return a cluster of :func:`find` with what is known of it."""
-    # Without a row the reverse of a one-to-one raises.
-    return Connected(cluster, cluster.access, getattr(cluster, "sight", None))
+def read_cluster(cluster: Cluster, now: datetime) -> ClusterPage:
+    """Read the page of a cluster of :func:`find`; three queries."""
+    rows = Workload.objects.filter(service__cluster=cluster).select_related("service")
+    return ClusterPage(
+        _connected(cluster, now),
+        Node.objects.filter(cluster=cluster, missing_since=None).count(),
+        [Holder(row) for row in rows.order_by("service__slug", "-role", "group", "name")],
+        history_of("cluster", cluster.pk),
+    )
 
 
 def plain(each: Connected) -> dict[str, Any]:
@@ -92,6 +146,11 @@ def plain(each: Connected) -> dict[str, Any]:
         "heard_at": heard.isoformat() if heard else None,
         "lacking": [f"{check.what} {check.where}".strip() for check in each.lacking],
     }
+
+
+def _connected(cluster: Cluster, now: datetime) -> Connected:
+    # Without a row the reverse of a one-to-one raises.
+    return Connected(cluster, cluster.access, getattr(cluster, "sight", None), now)
 
 
 def _rows() -> QuerySet[Cluster]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -11,7 +11,10 @@ from typing import Final
 from django.db.models import Count, Q
 from django.urls import reverse
 
+from controller.core.kube.preflight import checks_of
+from controller.selectors import would_have
 from controller.selectors.node_use import NodeUses, node_uses
+from controller.selectors.would_have import WouldHave
 from inventory.models import Cluster, ImportRun, Link, LocalityDomain, Node, Rack, Service, Switch
 
 NAMED: Final = 3
@@ -88,6 +91,8 @@ class _Fleet:
     without_s1: Mapping[str, int]
     domains: Mapping[tuple[str, str], int]
     keys: Mapping[str, Sequence[str]]
+    connected: Mapping[str, int]
+    """Clusters whose API server is asked, and how many rights lack there."""
 
 
 def read_setup(now: datetime) -> Checklist:
@@ -100,14 +105,15 @@ def read_setup(now: datetime) -> Checklist:
             _levels(fleet),
             _fabric(fleet),
             _metrics(fleet, node_uses(now)),
-            _service(),
+            _service(fleet),
+            *_acting(would_have.counted(now)),
         )
     )
 
 
 def _fleet() -> _Fleet:
     present = Q(nodes__missing_since=None, nodes__isnull=False)
-    rows = Cluster.objects.annotate(
+    rows = Cluster.objects.select_related("access").annotate(
         count=Count("nodes", filter=present),
         homeless=Count("nodes", filter=present & Q(nodes__s1_domain=None)),
     )
@@ -119,29 +125,50 @@ def _fleet() -> _Fleet:
         without_s1={slug: row.homeless for slug, row in clusters.items() if row.homeless},
         domains={(slug, level): n for slug, level, n in counted.annotate(n=Count("pk"))},
         keys={slug: row.level_keys for slug, row in clusters.items()},
+        connected={
+            slug: sum(check.lacks for check in checks_of(row.access.checks))
+            for slug, row in clusters.items()
+            if hasattr(row, "access")
+        },
     )
 
 
 def _demo_or_real(fleet: _Fleet) -> Step:
-    doors = (Door("Bring in your own nodes", reverse("import-new")),)
+    connect = Door("Connect a cluster", reverse("cluster-new"))
+    doors = (connect, Door("Paste nodes instead", reverse("import-new")))
     if fleet.real:
-        said = f"{_count(len(fleet.real), 'cluster')} of your own: {_some(fleet.real)}."
-        more = (
-            (f"The simulated {_some(fleet.simulated)} is beside it.",) if fleet.simulated else ()
-        )
-        return Step("A demo, or your own fleet", Standing.DONE, (said, *more))
+        return _own(fleet, connect)
     if fleet.simulated:
         said = f"The simulated fleet {_some(fleet.simulated)} is there, to try everything on."
-        return Step("A demo, or your own fleet", Standing.DONE, (said,), doors)
+        return Step("A cluster, or a demo", Standing.DONE, (said,), doors)
     said = (
-        "Nothing is here yet. Bring in your own nodes, or start ./heteroscale up without --no-demo"
+        "Nothing is here yet. Connect a cluster of Kubernetes: what it needs is looked at first,"
+        " and nothing is written to it. Or start ./heteroscale up without --no-demo"
         " on an empty database: it plays a simulated fleet."
     )
-    return Step("A demo, or your own fleet", Standing.OPEN, (said,), doors)
+    return Step("A cluster, or a demo", Standing.OPEN, (said,), doors)
+
+
+def _own(fleet: _Fleet, connect: Door) -> Step:
+    """Say which clusters there are, and which of those that are connected lack rights."""
+    said = [f"{_count(len(fleet.real), 'cluster')} of your own: {_some(fleet.real)}."]
+    if fleet.simulated:
+        said.append(f"The simulated {_some(fleet.simulated)} is beside it.")
+    lacking = [slug for slug, count in fleet.connected.items() if count]
+    if lacking:
+        said.append(f"Rights that are needed lack in {_names(lacking)}.")
+    elif fleet.connected:
+        said.append(f"Connected with all rights that are needed: {_names(list(fleet.connected))}.")
+    see = tuple(
+        Door(f"See {slug}", reverse("cluster", args=[slug]))
+        for slug in [*lacking, *fleet.connected][:1]
+    )
+    standing = Standing.LOOK if lacking else Standing.DONE
+    return Step("A cluster, or a demo", standing, tuple(said), (*see, connect))
 
 
 def _nodes(fleet: _Fleet) -> Step:
-    word = "Paste the nodes"
+    word = "Its nodes"
     planned = ImportRun.objects.filter(state=ImportRun.State.PLANNED, reverts=None, total__gt=0)
     waiting = planned.only("pk").first()
     held = {slug: count for slug, count in fleet.real.items() if count}
@@ -149,7 +176,11 @@ def _nodes(fleet: _Fleet) -> Step:
     paste = Door("Import more" if held else "Paste or choose files", reverse("import-new"))
     if not held:
         said = "kubectl get nodes -o json is enough: nothing has to be set up before."
-        return Step(word, Standing.OPEN, (said,), (*look, paste))
+        read = tuple(
+            Door(f"Bring in the nodes of {slug}", reverse("cluster", args=[slug]))
+            for slug in list(fleet.connected)[:NAMED]
+        )
+        return Step(word, Standing.OPEN, (said,), (*look, *read, paste))
     told = tuple(f"{_count(count, 'node')} in {slug}." for slug, count in held.items())
     see = Door("See the nodes", reverse("fleet"))
     return Step(word, Standing.DONE, _cut(told), (*look, see, paste))
@@ -234,15 +265,35 @@ def _known(named: set[tuple[str, str]]) -> set[tuple[str, str]]:
     return {(slug, name.lower()) for slug, name in rows}
 
 
-def _service() -> Step:
+def _service(fleet: _Fleet) -> Step:
     word = "A first service, in observe mode"
     count = Service.objects.count()
-    add = Door("Add a service", reverse("admin:inventory_service_add"))
+    adds = [
+        Door(f"Add a service of {slug}", reverse("cluster-service-new", args=[slug]))
+        for slug in list(fleet.connected)[:NAMED]
+    ]
+    add = adds[0] if adds else Door("Add a service", reverse("admin:inventory_service_add"))
     if not count:
         said = "Its roles, SLO and policy. What would be done is recorded, nothing is changed."
-        return Step(word, Standing.OPEN, (said,), (add,))
+        return Step(word, Standing.OPEN, (said,), tuple(adds) or (add,))
     see = Door("See the services", reverse("services"))
-    return Step(word, Standing.DONE, (f"{_count(count, 'service')}.",), (see,))
+    return Step(word, Standing.DONE, (f"{_count(count, 'service')}.",), (see, *adds[:1]))
+
+
+def _acting(counted: Mapping[str, WouldHave]) -> Iterator[Step]:
+    """Say what would have been done to services that are only observed; nothing if nothing."""
+    if not counted:
+        return
+    told = tuple(
+        f"{slug}: {_count(each.wanted, 'change')} recorded, {each.would:,} would have been made."
+        for slug, each in sorted(counted.items())
+    )
+    doors = tuple(
+        Door(f"Review {slug} and start acting", reverse("service-act", args=[slug]))
+        for slug in sorted(counted)[:NAMED]
+    )
+    word = "From observing to acting"
+    yield Step(word, Standing.OPEN, _cut(told, "service"), doors, optional=True)
 
 
 def _count(count: int, noun: str) -> str:
@@ -260,7 +311,7 @@ def _names(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + rest
 
 
-def _cut(lines: tuple[str, ...]) -> tuple[str, ...]:
+def _cut(lines: tuple[str, ...], noun: str = "cluster") -> tuple[str, ...]:
     more = len(lines) - NAMED
-    rest = (f"And {more:,} more clusters.",) if more > 0 else ()
+    rest = (f"And {more:,} more {noun}s.",) if more > 0 else ()
     return (*lines[:NAMED], *rest)

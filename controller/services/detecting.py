@@ -127,17 +127,22 @@ def _accepted(
             said = f"There is no service {wish.slug} any more: untick that it is meant."
             raise InvalidError(f"{wish.proposed}-connect", said)
         service = _made(wish, proposal, row, user)
-    _connect(service, row, proposal, wish, user)
+    connect(service, row, proposal, field=f"{wish.proposed}-slug", user=user)
     return service
 
 
-def _connect(
+def connect(
     service: Service,
     row: MetricsEndpoint,
     proposal: Mapping[str, Any],
-    wish: Wish,
-    user: User,
+    *,
+    field: str,
+    user: Person,
 ) -> None:
+    """Let a service read from an endpoint by what was found there.
+
+    Raises :class:`InvalidError` with ``field`` where it does so already.
+    """
     endpoint = _endpoint_for(row, attach_of(proposal["attach"]), user)
     known_as = proposal["known_as"]
     use, is_new = ServiceMetrics.objects.get_or_create(
@@ -152,14 +157,14 @@ def _connect(
     if not is_new:
         name = use.known_as or service.slug
         said = f"{service.slug} reads from {endpoint.slug} already, as {name}."
-        raise InvalidError(f"{wish.proposed}-slug", said)
+        raise InvalidError(field, said)
     after = {"endpoint": endpoint.slug, "known_as": known_as, "presets": proposal["presets"]}
     audit.record(
         actor=user.get_username(), verb="let read from a source", obj=service, after=after
     )
 
 
-def _endpoint_for(row: MetricsEndpoint, attach: Attach, user: User) -> MetricsEndpoint:
+def _endpoint_for(row: MetricsEndpoint, attach: Attach, user: Person) -> MetricsEndpoint:
     """Return an endpoint of this address by which series are known so; one is made if need be."""
     there = MetricsEndpoint.objects.filter(kind=row.kind, url=row.url, login=row.login)
     for each in sorted(there.filter(tenant=row.tenant), key=lambda one: one.pk != row.pk):
@@ -287,6 +292,6 @@ def _hardware(wish: Wish, role: Role, row: MetricsEndpoint, user: User) -> Hardw
 
 
 def _record(
-    user: User, verb: str, row: Model, before: dict[str, Any], after: dict[str, Any]
+    user: Person, verb: str, row: Model, before: dict[str, Any], after: dict[str, Any]
 ) -> None:
     audit.record(actor=user.get_username(), verb=verb, obj=row, before=before, after=after)

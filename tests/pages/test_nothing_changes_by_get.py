@@ -48,6 +48,7 @@ def keys_of(route: str, here: Everything, user: User) -> Keys:
         "fleet/nodes/": node,
         "fleet/skus/": {"slug": "h800"},
         "sources/": {"slug": here.source.slug},
+        "clusters/": {"slug": here.access.cluster.slug},
         "breakers/": {"pk": here.breaker.pk},
         "approvals/": {"pk": here.proposal.pk},
         "approvals/rules/": {"name": here.rule.name},

@@ -25,6 +25,7 @@ from controller.services import people
 from controller.services.accounts import ROLES, ensure_roles
 from inventory.models import Cluster, Node, Region, Service
 from tests.factories import (
+    make_access,
     make_action,
     make_decision,
     make_hardware,
@@ -88,6 +89,10 @@ def _hardware(_side: Side) -> dict[str, Any]:
 
 def _source(_side: Side) -> dict[str, Any]:
     return {"slug": "eu-1"}
+
+
+def _connected(_side: Side) -> dict[str, Any]:
+    return {"slug": "k8s-1"}
 
 
 def _node(side: Side) -> dict[str, Any]:
@@ -199,6 +204,18 @@ DOORS: Final[dict[str, Door]] = {
     "source-detect": Door(people.EDIT_SOURCES, _source, scoped=False),
     "source-accept": Door(people.EDIT_SOURCES, _source, scoped=False),
     "source-remove": Door(people.EDIT_SOURCES, _source, _answer(reason="why"), scoped=False),
+    "cluster-new": Door(people.CONNECT, scoped=False),
+    "cluster-edit": Door(people.CONNECT, _connected, scoped=False),
+    "cluster-check": Door(people.CONNECT, _connected, scoped=False),
+    "cluster-watch": Door(
+        people.CONNECT, _connected, _answer(watching="0", reason="why"), scoped=False
+    ),
+    "cluster-remove": Door(people.CONNECT, _connected, _answer(reason="why"), scoped=False),
+    "cluster-nodes": Door(people.EDIT_FLEET, _connected, scoped=False),
+    "cluster-service-new": Door(people.SET_UP, _connected, scoped=False),
+    "service-act": Door(
+        people.CHANGE_MODE, _slug, _answer(mode="observe", seen="approve", reason="why")
+    ),
     "override-new": Door(people.OVERRIDE, body=_override),
     "override-extend": Door(people.OVERRIDE, _pk("override"), _longer),
     "override-end": Door(people.OVERRIDE, _pk("override"), _answer(reason="why")),
@@ -214,6 +231,7 @@ OWN: Final = frozenset(
 
 MUST_BE_FRESH: Final = frozenset(
     {people.BREAK_GLASS, people.RESUME, people.GRANT, people.PEOPLE, people.RULE}
+    | {people.CHANGE_MODE}
 )
 """Rights whose doors ask who is there, when the last proof is old (security checklist, 4)."""
 
@@ -238,6 +256,7 @@ def sides() -> tuple[Side, Side]:
     ensure_roles()
     make_hardware("b200")
     make_source("eu-1")
+    make_access("k8s-1")
     return _side("one"), _side("two")
 
 
@@ -398,9 +417,9 @@ def test_a_stranger_gets_through_no_door(sides: tuple[Side, Side]) -> None:
     assert {name: status for name, status in found.items() if status not in SIGN_IN_FIRST} == {}
 
 
-NOTHING_TO_CHANGE: Final = frozenset({"node-release", "metric"})
-"""What has nothing to do here: a node that no source keeps has no field to release, and a figure
-that is read as the presets say has no query to put back."""
+NOTHING_TO_CHANGE: Final = frozenset({"node-release", "metric", "cluster-check"})
+"""What has nothing to do here: a node that no source keeps has no field to release, a figure that
+is read as the presets say has no query to put back, and asking what we may changes nothing."""
 
 
 def _written(client: Client, name: str, side: Side) -> tuple[int, list[tuple[str, str, str, str]]]:

@@ -37,14 +37,14 @@ def real(slug: str = "own-1", count: int = 3) -> Cluster:
 def test_an_empty_database_begins_at_the_first_step(client: Client) -> None:
     text = words(client)
     assert "0 of 5 steps are done" in text
-    assert "next: A demo, or your own fleet" in text
+    assert "next: A cluster, or a demo" in text
     assert "No metrics source is configured yet, so what runs on the nodes is unknown" in text
-    assert 'class="button primary" href="/imports/new/"' in text
+    assert 'class="button primary" href="/clusters/new/"' in text
 
 
 def test_the_overview_shows_the_same_steps_while_there_is_no_service(client: Client) -> None:
     text = client.get("/").content.decode()
-    assert "Paste the nodes" in text
+    assert "Its nodes" in text
     assert 'href="/setup/"' in text
 
 
@@ -52,7 +52,7 @@ def test_a_demo_is_named_as_one_and_own_nodes_are_still_to_do(client: Client) ->
     factories.make_nodes(factories.make_cluster(), factories.make_hardware(), 2)
     text = words(client)
     assert "The simulated fleet eu-1-a (2 nodes) is there, to try everything on." in text
-    assert "next: Paste the nodes" in text
+    assert "next: Its nodes" in text
 
 
 def test_own_nodes_are_counted_with_the_domains_they_are_in(client: Client) -> None:

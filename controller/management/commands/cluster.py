@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from django.core.management.base import CommandParser
+from django.utils import timezone
 
 from controller import wiring
 from controller.core.kube import rights
@@ -175,7 +176,7 @@ def _kinds(text: str) -> tuple[WorkloadKind, ...]:
 
 
 def _listed(_options: dict[str, Any]) -> dict[str, Any]:
-    rows = [clusters.plain(each) for each in clusters.read_clusters()]
+    rows = [clusters.plain(each) for each in clusters.read_clusters(timezone.now())]
     said = "\n".join(f"{row['cluster']}: {row['state']}, {row['server']}" for row in rows)
     return {"clusters": rows, "sentence": said or "No cluster is connected."}
 

@@ -1,0 +1,142 @@
+"""What a service out of two workloads is proposed to be, and what that rests on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from controller.core.types import ROLES, Role
+from controller.models import Detected
+from inventory.models import HardwareType, MetricsEndpoint, Node, Service
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from controller.core.kube.offers import Offer
+    from inventory.models import Cluster
+
+USUAL: Final[Mapping[str, float]] = {"ttft_s": 1.0, "tbt_s": 0.05, "target": 1000.0}
+"""What is filled in where nothing was measured."""
+ROOM: Final = 2
+"""The ceiling is so many times what runs now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """Values of the form by field, and in sentences what they rest on."""
+
+    values: Mapping[str, Any]
+    basis: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What may be chosen: hardware types and sources of metrics."""
+
+    hardware: Sequence[tuple[str, str]]
+    sources: Sequence[tuple[str, str]]
+
+
+def choices() -> Choices:
+    """Return what there is to choose of; two queries."""
+    types = HardwareType.objects.order_by("slug").values_list("slug", "gpu_model")
+    sources = MetricsEndpoint.objects.filter(enabled=True).order_by("slug")
+    return Choices(
+        [(slug, f"{slug} ({model})" if model else slug) for slug, model in types],
+        [(slug, slug) for slug in sources.values_list("slug", flat=True)],
+    )
+
+
+def propose(
+    cluster: Cluster,
+    name: str,
+    offers: Mapping[Role, Offer],
+    under: Mapping[Role, Mapping[str, int]],
+) -> Proposed:
+    """Return what is filled in for a service of that name; five queries.
+
+    ``under`` are pods by node of each role's workload, empty where that is unknown.
+    """
+    values: dict[str, Any] = {"slug": _free(name), "model": name, **USUAL}
+    basis: list[str] = []
+    for role in ROLES:
+        offer = offers[role]
+        hardware, said = _hardware(cluster, under.get(role, {}))
+        values |= {
+            f"{role}_hardware": hardware,
+            f"{role}_gpus": offer.gpus or 1,
+            f"{role}_minimum": min(1, offer.count) or 1,
+            f"{role}_maximum": max(ROOM * offer.count, ROOM),
+        }
+        basis.append(_role_said(role, offer, said))
+    counts = {role: offers[role].count for role in ROLES}
+    values["pd_ratio"] = 0.5
+    if all(counts.values()):
+        values["pd_ratio"] = round(counts[Role.PREFILL] / counts[Role.DECODE], 3)
+    measured, said = _measured(offers, values["slug"])
+    return Proposed(values | measured, (*basis, said))
+
+
+def _role_said(role: Role, offer: Offer, hardware: str) -> str:
+    gpus = f"{offer.gpus} GPUs each, by its pods" if offer.gpus else "how many GPUs is not told"
+    guess = f" ({role} by {offer.why})" if offer.role is role else ""
+    return f"{offer.words}{guess}: {offer.count} now, {gpus}; {hardware}."
+
+
+def _hardware(cluster: Cluster, under: Mapping[str, int]) -> tuple[str, str]:
+    """Return the hardware type of most pods, else of most nodes, and which of both it is."""
+    rows = Node.objects.filter(cluster=cluster, missing_since=None, hardware__isnull=False)
+    if under:
+        by: Counter[str] = Counter()
+        for name, slug in rows.filter(name__in=list(under)).values_list("name", "hardware__slug"):
+            by[slug] += under[name]
+        if by:
+            slug = by.most_common(1)[0][0]
+            return slug, f"on {slug}, by the nodes they run on"
+    every = Counter(rows.values_list("hardware__slug", flat=True))
+    if not every:
+        return "", "its hardware is unknown until nodes are brought in"
+    slug = every.most_common(1)[0][0]
+    return slug, f"on {slug}, as most nodes of {cluster.slug} are"
+
+
+def _measured(offers: Mapping[Role, Offer], slug: str) -> tuple[dict[str, Any], str]:
+    """Return goals and target by what a Prometheus showed, and a sentence that says so."""
+    for kept in Detected.objects.select_related("endpoint").order_by("-at"):
+        for each in kept.found.get("services", ()):
+            if each.get("attach") and not each.get("blockers") and _fits(each, offers, slug):
+                said = f"Goals, target and ratio by what {kept.endpoint.slug} showed in 24 h."
+                return {**_found(each), "source": kept.endpoint.slug}, said
+    engine = next((offer.engine for offer in offers.values() if offer.engine), "")
+    presets = {"presets": [engine]} if engine in {"vllm", "sglang", "trtllm", "dynamo"} else {}
+    endpoint = MetricsEndpoint.objects.filter(enabled=True).order_by("slug").first()
+    source = {"source": endpoint.slug} if endpoint else {}
+    return {**presets, **source}, (
+        "Goals and target are usual values, nothing is measured yet: look for services at a "
+        "Prometheus first, or curate them on the tab Policy once there is load."
+    )
+
+
+def _fits(found: Mapping[str, Any], offers: Mapping[Role, Offer], slug: str) -> bool:
+    decode = offers[Role.DECODE]
+    names = {slug, decode.stem, decode.name}
+    here = not found.get("namespace") or found["namespace"] == decode.namespace
+    return here and bool(names & {found.get("slug"), found.get("known_as")})
+
+
+def _found(each: Mapping[str, Any]) -> dict[str, Any]:
+    goals = {name: (each["slo"].get(name) or {}).get("goal") for name in ("ttft_s", "tbt_s")}
+    told = {**goals, "target": each.get("target"), "pd_ratio": each.get("pd_ratio")}
+    models = each.get("models") or []
+    return {
+        **{name: value for name, value in told.items() if value},
+        **({"model": models[0]} if models else {}),
+        "found": each["slug"],
+    }
+
+
+def _free(name: str) -> str:
+    taken = set(Service.objects.filter(slug__startswith=name).values_list("slug", flat=True))
+    numbered = (f"{name}-{at}" for at in range(2, len(taken) + 3))
+    return next(each for each in (name, *numbered) if each not in taken)

@@ -1,0 +1,304 @@
+"""Clusters that are connected: pages in every state, and the way to a service that is observed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from django.test import Client
+from django.utils import timezone
+
+from controller.models import AuditEvent, ClusterSight
+from inventory.models import Cluster, ClusterAccess, ImportRun, Node, Service, Workload
+from tests.factories import make_access, make_decision, make_hardware, make_service
+from tests.kube import Double, Rule, deployment, faults
+from tests.pages.reading import reading, words
+from tests.services.people import person
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_django import DjangoAssertNumQueries
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def admin() -> Client:
+    made = Client()
+    made.force_login(person("ada", "Admin"))
+    return made
+
+
+@pytest.fixture
+def viewer() -> Client:
+    made = Client()
+    made.force_login(person("vic", "Viewer"))
+    return made
+
+
+def typed(kube: Double, **more: str) -> dict[str, str]:
+    return {
+        "slug": "eu-1",
+        "way": "token",
+        "server": kube.address,
+        "secret_token": kube.token,
+        **more,
+    }
+
+
+def connect(client: Client, kube: Double) -> None:
+    assert client.post("/clusters/new/", typed(kube)).status_code == 302
+
+
+def test_a_pasted_kubeconfig_connects_and_its_secret_is_on_no_page(
+    admin: Client, kube: Double, tmp_path: Path
+) -> None:
+    pasted = kube.kubeconfig(tmp_path / "config").read_text()
+
+    answer = admin.post(
+        "/clusters/new/",
+        {"slug": "eu-1", "way": "kubeconfig", "secret_kubeconfig": pasted, "namespaces": "prod"},
+        follow=True,
+    )
+
+    page = words(answer.text)
+    assert answer.redirect_chain[-1][0] == "/clusters/eu-1/"
+    assert "eu-1 is connected. Nothing that is needed lacks." in page
+    assert "We are kubernetes-admin." in page
+    assert "not seen yet" in page
+    assert kube.token not in answer.text
+    assert kube.token not in admin.get("/clusters/eu-1/edit/").text
+    assert ClusterAccess.objects.get().namespaces == ["prod"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        ({"way": "kubeconfig", "secret_kubeconfig": "a: 1"}, "This is no kubeconfig"),
+        ({"server": "http://10.0.0.1"}, "would go over the wire as it is"),
+        ({"slug": "a b"}, "Name the cluster with at most"),
+        ({"namespaces": "Prod"}, "Use at most 63 small letters"),
+        ({"way": "in_cluster"}, "This runs in no pod"),
+    ],
+)
+def test_what_can_not_be_used_is_told_at_its_field(
+    admin: Client, kube: Double, sent: dict[str, str], said: str
+) -> None:
+    answer = admin.post("/clusters/new/", typed(kube) | sent)
+
+    assert answer.status_code == 400
+    assert said in words(answer.text)
+    assert kube.token not in answer.text
+    assert not Cluster.objects.exists()
+
+
+def test_everybody_may_look_and_only_administrators_may_change(viewer: Client) -> None:
+    make_access()
+
+    page = reading(viewer, "/clusters/k8s-1/")
+
+    assert "connecting clusters and checking rights there needs the role Admin" in page
+    assert "not asked yet" in page
+    assert "https://127.0.0.1:1" in page
+    assert viewer.post("/clusters/k8s-1/check/").status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("sight", "said"),
+    [
+        pytest.param(None, "not seen yet", id="never seen"),
+        pytest.param({"state": "ok", "heard": 5}, "answers Last known whole", id="fine"),
+        pytest.param({"state": "ok", "heard": 300}, "not looked at for a while since", id="stale"),
+        pytest.param(
+            {"state": "partial", "heard": 5, "told": ["list pods lacks."]},
+            "answers in part",
+            id="forbidden in part",
+        ),
+        pytest.param(
+            {"state": "failed", "heard": 3600, "told": ["Nobody listens there."]},
+            "does not answer since",
+            id="dead",
+        ),
+    ],
+)
+def test_how_it_answers_is_said_in_words(
+    viewer: Client, sight: dict[str, Any] | None, said: str
+) -> None:
+    access, now = make_access(), timezone.now()
+    if sight:
+        ClusterSight.objects.create(
+            cluster=access.cluster,
+            state=sight["state"],
+            since=now - timedelta(hours=1),
+            heard_at=now - timedelta(seconds=sight["heard"]),
+            told=sight.get("told", []),
+            nodes=16,
+        )
+
+    page, listed = (reading(viewer, path) for path in ("/clusters/k8s-1/", "/clusters/"))
+
+    assert said in page
+    assert said.partition(" Last")[0] in listed
+    for text in (sight or {}).get("told", []):
+        assert text in page
+
+
+def test_the_list_costs_the_same_for_many(
+    viewer: Client, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    make_access("k8s-1")
+    reading(viewer, "/clusters/")
+    with django_assert_num_queries(13) as one:
+        reading(viewer, "/clusters/")
+    for at in (2, 3):
+        make_access(f"k8s-{at}")
+    with django_assert_num_queries(len(one)):
+        reading(viewer, "/clusters/")
+
+
+def test_rights_that_lack_are_named_with_what_they_are_for(admin: Client, kube: Double) -> None:
+    looking = Rule(("get", "list", "watch"), ("nodes", "pods", "deployments"))
+    token = kube.account("us", [looking])
+
+    answer = admin.post("/clusters/new/", typed(kube, secret_token=token), follow=True)
+
+    page = words(answer.text)
+    assert "2 of what is needed lacks" in page
+    assert "get, list, watch statefulsets.apps" in page
+    assert "Not granted: get, list, watch." in page
+
+
+def test_the_manifest_is_for_what_was_chosen(viewer: Client) -> None:
+    answer = viewer.get("/clusters/rights.yaml?kind=dynamo&observe=1&namespaces=prod,test")
+
+    roles = [each for each in yaml.safe_load_all(answer.text) if each["kind"] == "Role"]
+    assert [role["metadata"]["namespace"] for role in roles] == ["prod", "test"]
+    assert "dynamographdeployments" in answer.text
+    assert "patch" not in answer.text
+    assert answer["Content-Disposition"] == 'attachment; filename="heteroscale-rights.yaml"'
+    assert viewer.get("/clusters/rights.yaml?namespaces=A").status_code == 404
+
+
+def test_nodes_become_a_plan_and_nothing_is_written_before_it_is_applied(
+    admin: Client, kube: Double
+) -> None:
+    connect(admin, kube)
+
+    answer = admin.post("/clusters/eu-1/nodes/", follow=True)
+
+    assert "the nodes of eu-1 would change" in words(answer.text)
+    assert "S1 = network.topology.nvidia.com/leaf" in words(answer.text)
+    assert not Node.objects.exists()
+    run = ImportRun.objects.get()
+    applied = {"digest": run.digest, "reason": ""}
+    admin.post(f"/imports/{run.pk}/apply/", applied)
+    assert Node.objects.filter(cluster__slug="eu-1").count() == 16
+
+
+def test_one_that_does_not_answer_says_so_where_it_is_asked(admin: Client, kube: Double) -> None:
+    connect(admin, kube)
+    kube.fault(faults.answer(503), times=None)
+
+    nodes = admin.post("/clusters/eu-1/nodes/")
+    picked = admin.get("/clusters/eu-1/services/new/")
+
+    assert nodes.status_code == 502
+    assert "list nodes" in words(nodes.text)
+    assert picked.status_code == 200
+    assert "What runs there can’t be listed." in words(picked.text)
+
+
+KEYS = {"prefill": "deployment/prod/chat-prefill", "decode": "deployment/prod/chat-decode"}
+
+
+def wish(**more: Any) -> dict[str, Any]:
+    role = {"hardware": "h100-8", "gpus": 2, "minimum": 1, "maximum": 8}
+    both = {f"{name}_{field}": value for name in KEYS for field, value in role.items()}
+    goals = {"ttft_s": 1, "tbt_s": 0.05, "target": 1000, "pd_ratio": 0.5}
+    return {**KEYS, **both, **goals, "slug": "chat", "model": "llama", **more}
+
+
+def test_two_workloads_become_a_service_that_is_observed(admin: Client, kube: Double) -> None:
+    kube.put(deployment("prod", "web", 3, gpus=0))
+    connect(admin, kube)
+    make_hardware("h100-8")
+
+    picked = words(admin.get("/clusters/eu-1/services/new/").text)
+    shown = admin.get("/clusters/eu-1/services/new/", KEYS)
+    answer = admin.post("/clusters/eu-1/services/new/", wish())
+
+    assert "Use chat" in picked
+    assert "Use code" in picked
+    assert "prod/web" not in picked
+    assert "Deployment prod/chat-decode (decode by its name, chat-decode): 4 now" in words(
+        shown.text
+    )
+    assert 'name="pd_ratio" value="0.5"' in shown.text
+    assert (answer.status_code, answer["Location"]) == (302, "/services/chat/")
+    service = Service.objects.get()
+    assert (service.mode, service.cluster.slug, service.max_gpus) == ("observe", "eu-1", 32)
+    assert {(row.role, str(row)) for row in Workload.objects.all()} == {
+        ("prefill", "prod/chat-prefill"),
+        ("decode", "prod/chat-decode"),
+    }
+    assert AuditEvent.objects.get(verb="set up").after["decode"] == KEYS["decode"]
+    assert "prod/chat-decode" in reading(admin, "/clusters/eu-1/")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"decode_minimum": 9}, "The minimum 9 is above the maximum 8."),
+        ({"slug": "a b"}, "valid"),
+        ({"ttft_s": 0}, "greater than or equal"),
+        ({"prefill": KEYS["decode"]}, "already holds the prefill instances"),
+    ],
+)
+def test_a_service_that_can_not_be_is_refused_whole(
+    admin: Client, kube: Double, more: dict[str, Any], said: str
+) -> None:
+    connect(admin, kube)
+    make_hardware("h100-8")
+
+    answer = admin.post("/clusters/eu-1/services/new/", wish(**more))
+
+    assert answer.status_code == 400
+    assert said in words(answer.text)
+    assert not Service.objects.exists()
+
+
+def test_what_would_have_been_done_leads_to_acting(admin: Client) -> None:
+    service = make_service("chat", mode="observe")
+    now = timezone.now()
+    for seq, gate in enumerate(("record", "record", "none"), start=11):
+        make_decision(service, seq=seq, gate=gate, raw_decode=6, first_at=now, last_at=now)
+    make_decision(service, seq=14, first_at=now, last_at=now)
+
+    page = reading(admin, "/services/chat/act/")
+    setup = reading(admin, "/setup/")
+    sent = {"mode": "approve", "seen": "observe", "reason": "looks right"}
+    admin.post("/services/chat/act/", sent)
+    again = admin.post("/services/chat/act/", sent | {"mode": "automatic"})
+
+    assert "3 changes recorded, 2 would have been made" in page
+    assert "chat: 3 changes recorded, 2 would have been made." in setup
+    assert Service.objects.get().mode == "approve"
+    assert again.status_code == 409
+    assert "chat is in mode approve by now" in words(again.text)
+    event = AuditEvent.objects.get(verb="changed the mode of")
+    assert (event.before, event.after) == ({"mode": "observe"}, {"mode": "approve"})
+
+
+def test_a_cluster_is_left_alone_and_forgotten_with_a_reason(admin: Client) -> None:
+    make_access()
+
+    assert admin.post("/clusters/k8s-1/watch/", {"watching": "0"}).status_code == 400
+    admin.post("/clusters/k8s-1/watch/", {"watching": "0", "reason": "moved"})
+    assert "not looked at" in reading(admin, "/clusters/k8s-1/")
+    admin.post("/clusters/k8s-1/remove/", {"reason": "moved"})
+
+    assert admin.get("/clusters/k8s-1/").status_code == 404
+    assert Cluster.objects.get().kind == "record"
