@@ -28,8 +28,7 @@ SYSTEMD: Final = BASE_DIR / "deploy" / "systemd"
 EXAMPLE: Final = "secret.example.yaml"
 NAMES: Final = {each.name for each in declared()} | {"HETEROSCALE_PROCESS"}
 OWNER: Final = "HETEROSCALE_OWNER_URL"
-WATCHER: Final = {"watch": ["manage.py", "watch"]}
-COMMANDS: Final = get_commands().keys() | WATCHER.keys()
+COMMANDS: Final = get_commands().keys()
 Object = dict[str, Any]
 
 
@@ -62,7 +61,7 @@ def programs() -> dict[str, list[str]]:
     home = Home(Path("/nowhere"))
     web = web_program(home, host="0.0.0.0", port=8000, known_as="x")  # noqa: S104 - compared only
     found = (web, *background_programs(home, Path("manage.py")))
-    return WATCHER | {program.name: list(map(str, program.command[1:])) for program in found}
+    return {program.name: list(map(str, program.command[1:])) for program in found}
 
 
 def processes(found: Mapping[str, list[str]]) -> dict[str, list[str]]:
