@@ -27,12 +27,13 @@ class Counter:
     """Counts the points passed, and ends the process at the one it was given."""
 
     fatal: int = NOT_KILLED
+    by: int = signal.SIGKILL
     passed: int = 0
 
     def at(self, what: str) -> None:
         """Pass a point: before or after a statement, a commit or a request."""
         if self.passed == self.fatal:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self.by)
         self.passed += 1
         self.names.append(what)
 
@@ -103,14 +104,41 @@ def killed_at(point: int, work: Work) -> None:
         raise AssertionError(f"at point {point} it was not killed but ended with {told}")
 
 
+def frozen_at(point: int, work: Work, meanwhile: Work) -> None:
+    """Run the work in a child that stands still at a point while something else is done."""
+
+    def part() -> None:
+        with counted(Counter(point, signal.SIGSTOP)):
+            work()
+
+    child = _fork(part)
+    try:
+        _, status = os.waitpid(child, os.WUNTRACED)
+        if not os.WIFSTOPPED(status):
+            raise AssertionError(f"at point {point} it did not stop but ended with {status}")
+        meanwhile()
+    finally:
+        os.kill(child, signal.SIGCONT)
+    _ended(child)
+
+
 def _forked(work: Work) -> int:
     """Return the signal or code a child ended with that did the work."""
+    return _ended(_fork(work))
+
+
+def _ended(child: int) -> int:
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status) * (-1 if os.WIFSIGNALED(status) else 1)
+
+
+def _fork(work: Work) -> int:
+    """Return a child that does the work and ends."""
     # The child must not share a line to the database with us.
     connections.close_all()
     child = os.fork()
     if child:
-        _, status = os.waitpid(child, 0)
-        return os.waitstatus_to_exitcode(status) * (-1 if os.WIFSIGNALED(status) else 1)
+        return child
     try:
         work()
     except BaseException:  # noqa: BLE001 - the child ends here, whatever it is

@@ -234,3 +234,31 @@ def test_wherever_a_worker_is_killed_the_end_is_the_same_p01(
     tried, wrong = survived(LAID[kind], trouble, some)
     assert not wrong
     assert tried >= least
+
+
+def thawed(
+    laid: Laid, slug: str, trouble: Callable[[Double], None], point: int
+) -> dict[str, object]:
+    """Return how it ends if the worker stands still at a point until others have finished."""
+    case = Case(laid, slug, trouble)
+    try:
+        killing.frozen_at(point, case.start, case.settle)
+        case.sweep()
+        return case.end()
+    finally:
+        case.close()
+
+
+@pytest.mark.parametrize("kind", ["deployment", "dynamo"])
+def test_a_worker_that_stood_still_adds_nothing_to_what_others_finished_p02_p03(kind: str) -> None:
+    laid = LAID[kind]
+    points = points_of(laid, "points", untroubled)
+    wanted = whole(laid, "whole", untroubled)
+    # Whoever stands still within a transaction loses it to the time-outs of the database (D03).
+    asked = [at for at, name in enumerate(points) if name.split()[1] in {"get", "patch"}][::3]
+    found = {
+        f"{point} {points[point]}": thawed(laid, f"thawed-{point}", untroubled, point)
+        for point in asked
+    }
+    assert len(found) >= 2
+    assert found == dict.fromkeys(found, wanted)
