@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connections
 
 from controller import wiring
 from controller.adapters.fleet.kubernetes.reflector import Pace
@@ -18,9 +19,11 @@ from controller.core.kube.counts import counted
 from controller.management import watching
 from controller.management.watching import Watcher
 from controller.models import Breaker, ClusterSight, Decision, PoolSample, ServiceStatus
+from controller.services import sights
 from controller.services.sights import Watched, seen_of
 from inventory.models import ClusterAccess, Node, Service
-from tests.clusters_of_kubernetes import NAMESPACE, make_kube_service
+from inventory.services.importing import Upload, Wanted, bring, found_in
+from tests.clusters_of_kubernetes import NAMESPACE, make_kube_service, make_watched
 from tests.factories import make_hardware, make_nodes
 from tests.kube import Double, autoscaler, deployment, faults
 from tests.loop.test_measured import Endpoints, connect, tick
@@ -278,3 +281,46 @@ def test_nodes_are_left_alone_before_a_person_took_them_over(stand: Stand) -> No
     make_kube_service("chat")
     stand.settled()
     assert Node.objects.count() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nodes_follow_the_cluster_once_a_person_took_them_over(
+    stand: Stand, kube: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = make_watched()
+    listed = json.dumps({"kind": "List", "items": kube.all("nodes")}).encode()
+    wanted = Wanted(form="kubernetes", cluster=cluster.slug)
+    bring(found_in([Upload("nodes.json", listed)], wanted), by="ana")
+    monkeypatch.setattr(watching, "FEED_S", 0.0)
+    stand.until(stand.seen)
+    kube.change("nodes", "", "gpu-0003", {"spec": {"unschedulable": True}})
+    stand.until(lambda: Node.objects.get(name="gpu-0003").admin_state == "cordoned")
+    for number in range(8):
+        kube.delete("nodes", "", f"gpu-{number:04d}")
+    stand.until(lambda: "no longer listed" in " ".join(ClusterSight.objects.get().told))
+    # Of 16 nodes 3 are less than a fifth, and 4 are not: whatever parts the 8 went in.
+    assert Node.objects.exclude(missing_since=None).count() <= 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_watchers_one_has_a_cluster_until_it_is_gone(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_kube_service("chat")
+    stand.settled()
+    other = connections["default"].copy()
+    second = Watcher(stand._server_of, PACE)
+
+    def has_it() -> bool:
+        with monkeypatch.context() as patch:
+            patch.setattr(sights, "connection", other)
+            second.round()
+        return bool(second._clusters)
+
+    try:
+        assert not has_it()
+        stand.watcher.stop()
+        assert has_it()
+    finally:
+        second.stop()
+        other.close()
