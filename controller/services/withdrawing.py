@@ -28,7 +28,14 @@ from controller.core.ports import (
     Going,
     RefusedError,
 )
-from controller.core.soft import BACK_WITHIN_S, Soft, Step, over_goals, speaks_against
+from controller.core.soft import (
+    BACK_WITHIN_S,
+    OUT_WITHIN_S,
+    Soft,
+    Step,
+    over_goals,
+    speaks_against,
+)
 from controller.core.types import Context, History, Instances, ServiceSpec
 from controller.core.words import clean
 from controller.models import Action, Proposal, ServiceStatus, holds
@@ -40,8 +47,9 @@ from inventory.models import Service
 
 log = structlog.get_logger(__name__)
 
-FENCE_S: Final = 3 * EFFECT_WITHIN_S
-"""After this long nothing that was asked for can still take anybody out."""
+FENCE_S: Final = 1.5 * EFFECT_WITHIN_S
+"""So long after nobody was to be taken out any more a request of before has arrived or never does.
+"""
 
 GONE_WITHIN_S: Final = 120.0
 """Who is there still so long after the count fell was not the one that went: it returns."""
@@ -293,8 +301,13 @@ def _put_back(action: Action, tools: Tools) -> str:
 def _settled(action: Action) -> None:
     """Note that nobody is out, once no request that takes somebody out can still arrive."""
     soft = _soft_of(action)
-    if soft is None or database_now().timestamp() > soft.asked_s + FENCE_S:
+    if soft is None or database_now().timestamp() > _decided_s(soft) + FENCE_S:
         Action.objects.filter(pk=action.pk).update(is_out=False)
+
+
+def _decided_s(soft: Soft) -> float:
+    """Return from when on nobody was to be taken out any more [s]."""
+    return soft.back_s or soft.over_s or soft.asked_s + OUT_WITHIN_S
 
 
 def _kept(action: Action, soft: Soft, **fields: object) -> bool:
