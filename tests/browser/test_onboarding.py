@@ -1,4 +1,4 @@
-"""From pasted `kubectl get nodes -o json` of 500 nodes to a topology: few clicks, no minutes."""
+"""From nothing to 500 nodes and to a service that is observed: few clicks, no minutes."""
 
 from __future__ import annotations
 
@@ -12,16 +12,25 @@ from django.test import Client
 from playwright.sync_api import expect
 from pytest_django.live_server_helper import LiveServer
 
+from controller.core.kube import rights
+from controller.core.kube.manifest import manifest
+from controller.core.types import ROLES
 from controller.services import import_jobs
-from inventory.models import ImportRun, Node
+from inventory.models import ImportRun, Node, Service
+from tests.factories import make_service
+from tests.kube import EVERYTHING, Double, deployment, fleet
 from tests.services.people import person
+from tests.services.test_preflight import ACCOUNT, rules_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from playwright.sync_api import Browser, Page
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("broker")]
 NODES = 500
 MOST_CLICKS = 6
+MOST_TO_OBSERVE = 15
 MOST_S = 180.0
 PHONE = {"width": 390, "height": 844}
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
@@ -84,9 +93,9 @@ class Hand:
         self.page.get_by_role(role, name=name).first.click()
 
 
-def enter(page: Page, server: LiveServer) -> None:
+def enter(page: Page, server: LiveServer, role: str = "Inventory editor") -> None:
     client = Client()
-    client.force_login(person("ana", "Inventory editor"))
+    client.force_login(person("ana", role))
     cookie = client.cookies["sessionid"].value
     page.context.add_cookies([{"name": "sessionid", "value": cookie, "url": server.url}])
 
@@ -126,6 +135,110 @@ def test_five_hundred_pasted_nodes_are_a_topology_in_a_few_clicks(
     expect(page.get_by_role("link", name="leaf-00").first).to_be_visible()
     assert (hand.clicks <= MOST_CLICKS, time.monotonic() - begin < MOST_S) == (True, True)
     assert Node.objects.exclude(s1_domain=None).exclude(s2_domain=None).count() == NODES
+
+
+def connect(hand: Hand, config: str) -> None:
+    """Paste a kubeconfig and see that all that is needed is allowed."""
+    hand.click("link", "Connect a cluster")
+    hand.page.get_by_role("textbox", name="Name", exact=True).fill("eu-1-a")
+    hand.page.get_by_role("textbox", name="Kubeconfig").fill(config)
+    hand.click("button", "Connect and check")
+    expect(hand.page.get_by_text("Nothing that is needed lacks.")).to_be_visible()
+
+
+def read_nodes(hand: Hand) -> None:
+    """Bring the nodes of the cluster that is shown into the inventory, and see where they are."""
+    hand.click("button", "Bring in its nodes")
+    work()
+    levels = hand.page.get_by_text("S1 = network.topology.nvidia.com/leaf (32 values")
+    expect(levels).to_be_visible()
+    hand.click("button", "Apply")
+    hand.page.get_by_text("It begins as soon as a worker is free.").wait_for()
+    work()
+    hand.click("link", "See the topology")
+    expect(hand.page.get_by_role("link", name="leaf-00").first).to_be_visible()
+
+
+def connect_metrics(hand: Hand) -> None:
+    hand.click("link", "HeteroScale")
+    hand.click("link", "Connect metrics")
+    hand.click("link", "Add a Prometheus")
+    hand.page.get_by_label("Name", exact=True).fill("eu-1")
+    hand.page.get_by_label("Address", exact=True).fill("http://127.0.0.1:9")
+    hand.click("button", "Add")
+
+
+def observe(hand: Hand) -> None:
+    hand.click("link", "HeteroScale")
+    hand.click("link", "Add a service of eu-1-a")
+    hand.click("link", "Use chat")
+    expect(hand.page.get_by_text("as most nodes of eu-1-a are").first).to_be_visible()
+    hand.click("button", "Observe it")
+    expect(hand.page.get_by_text("chat is observed")).to_be_visible()
+
+
+def test_a_cluster_of_five_hundred_nodes_is_watched_in_fifteen_clicks(
+    page: Page, live_server: LiveServer, tmp_path: Path
+) -> None:
+    enter(page, live_server, "Admin")
+    hand = Hand(page)
+    with Double(tls=True) as kube:
+        kube.put(*fleet(NODES))
+        kube.put(*(deployment("prod", f"chat-{role}", 2, gpus=2) for role in ROLES))
+        rules = rules_of(manifest(rights.wanted(rights.usual())))
+        config = kube.kubeconfig(tmp_path / "config", token=kube.account(ACCOUNT, rules))
+        page.goto(f"{live_server.url}/")
+        connect(hand, config.read_text())
+        read_nodes(hand)
+        connect_metrics(hand)
+        observe(hand)
+        assert kube.writes(by=ACCOUNT) == []
+    assert hand.clicks <= MOST_TO_OBSERVE
+    assert Node.objects.exclude(s1_domain=None).count() == NODES
+    service = Service.objects.get()
+    assert (service.mode, service.metrics.count()) == ("observe", 1)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_pages_of_clusters_are_read_by_everybody(
+    page: Page, live_server: LiveServer, theme: Any
+) -> None:
+    enter(page, live_server, "Admin")
+    page.emulate_media(color_scheme=theme)
+    with Double() as kube:
+        kube.put(*(deployment("prod", f"chat-{role}", 2, gpus=2) for role in ROLES))
+        for path in ("/clusters/", "/clusters/new/"):
+            look(page, live_server, path)
+        page.get_by_role("textbox", name="Name", exact=True).fill("eu")
+        page.locator("summary", has_text="an address and a token").click()
+        page.get_by_label("Reached by").select_option("token")
+        page.get_by_label("Address of the API server").fill(kube.address)
+        page.get_by_label("Token", exact=True).fill(kube.account(ACCOUNT, []))
+        page.get_by_role("button", name="Connect and check").click()
+        expect(page.get_by_text("of what is needed lacks")).to_be_visible()
+        kube.accounts.limit(ACCOUNT, [EVERYTHING])
+        pair = "prefill=deployment/prod/chat-prefill&decode=deployment/prod/chat-decode"
+        make_service("chat", mode="observe")
+        for path in (
+            "/clusters/",
+            "/clusters/eu/",
+            "/clusters/eu/edit/",
+            "/clusters/eu/remove/",
+            "/clusters/eu/services/new/",
+            f"/clusters/eu/services/new/?{pair}",
+            "/services/chat/act/",
+        ):
+            look(page, live_server, path)
+
+
+def look(page: Page, server: LiveServer, path: str) -> None:
+    """Open a page on a phone: nothing is beyond its edge, and nothing keeps anybody out."""
+    page.set_viewport_size(PHONE)
+    page.goto(f"{server.url}{path}")
+    beyond = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert page.evaluate(beyond) == 0, path
+    found = Axe().run(page, options=RULES).response["violations"]
+    assert [(one["id"], one["nodes"][0]["html"]) for one in found] == [], path
 
 
 def test_a_refusal_costs_nobody_the_paste(browser: Browser, live_server: LiveServer) -> None:
@@ -180,9 +293,4 @@ def test_pages_of_imports_are_read_by_everybody(
         "/setup/",
         ImportRun.objects.get().get_absolute_url(),
     ):
-        page.set_viewport_size(PHONE)
-        page.goto(f"{live_server.url}{path}")
-        beyond = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        assert page.evaluate(beyond) == 0, path
-        found = Axe().run(page, options=RULES).response["violations"]
-        assert [(one["id"], one["nodes"][0]["html"]) for one in found] == [], path
+        look(page, live_server, path)

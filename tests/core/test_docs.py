@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from controller.core.guards import GUARDS, STEP_NAMES
+from controller.core.kube import rights, values
+from controller.core.kube.kinds import Gate, WorkloadKind
 from controller.core.outlook import Learnt
 from controller.core.phrases import STEP_WORDS
 from controller.core.policies import POLICIES
@@ -32,6 +34,17 @@ def test_no_code_is_explained_that_does_not_exist() -> None:
 
 def test_every_policy_and_step_is_explained_and_nothing_else() -> None:
     assert headings("policies.md") == {*POLICIES, *STEP_NAMES}
+
+
+def test_every_right_in_a_cluster_and_all_that_is_written_there_is_told() -> None:
+    text = (DOCS / "clusters.md").read_text(encoding="utf-8")
+    used = rights.usual((), Gate.NONE), rights.usual([WorkloadKind.DEPLOYMENT], Gate.READINESS)
+    told = [f"`{', '.join(one.verbs)} {one.words}`" for one in rights.wanted(used[0])]
+    pods = [one for one in rights.wanted(used[1]) if one.res == rights.PODS]
+    told += [f"`{', '.join(one.verbs)} {one.words}`" for one in pods]
+    written = (values.EPOCH, values.ACTION, values.WANT, values.SERVING, values.COST)
+    told += [f"`{each}`" for each in (*written, values.REGISTERED, values.MANAGER)]
+    assert [each for each in told if each not in text] == []
 
 
 def test_the_words_of_pages_are_those_of_the_docs() -> None:

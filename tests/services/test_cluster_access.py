@@ -6,17 +6,19 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.utils import timezone
 
 from controller import wiring
-from controller.adapters.kube.api import UnreachableError
+from controller.adapters.kube.api import ThrottledError, UnreachableError
 from controller.core.kube.access import Credentials, ExecPlugin
-from controller.models import AuditEvent
+from controller.models import AuditEvent, ClusterSight
 from controller.services import cluster_access
 from controller.services.cluster_access import Draft
 from controller.services.errors import ConflictError, ForbiddenError, InvalidError, MissingError
 from inventory.models import Cluster, ClusterAccess
 from tests.adapters.prometheus.certificates import authority, certificate
 from tests.factories import make_service
+from tests.kube import faults
 from tests.services.people import person
 
 if TYPE_CHECKING:
@@ -218,3 +220,21 @@ def test_one_who_speaks_to_a_cluster_serves_until_its_access_changes(kube: Doubl
     cluster_access.remove(cluster.slug, user=ada, reason="over")
     with pytest.raises(UnreachableError, match="Nobody said how eu-1-a is reached"):
         wiring.api_of(cluster)
+
+
+def test_a_wait_that_one_process_was_told_holds_for_all_k02(kube: Double) -> None:
+    draft = Draft("token", given(server=kube.address, token=kube.token))
+    cluster = connect(draft=draft)
+    ClusterSight.objects.create(cluster=cluster, state="ok", since=timezone.now())
+    kube.fault(faults.answer(429, retry_after="30"))
+
+    waits = []
+    for _ in range(2):
+        # Each with a memory of its own, as processes have.
+        with pytest.raises(ThrottledError) as caught:
+            wiring.new_api(row()).version()
+        waits.append(caught.value.wait_s)
+
+    assert waits[0] == 30.0
+    assert 25.0 < waits[1] <= 30.0
+    assert len(kube.asked("GET", "/version")) == 1
