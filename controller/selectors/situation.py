@@ -1,10 +1,12 @@
 """All nodes and services as a placement cycle starts from them, and who was refused before."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from controller.core.kube.kinds import KINDS, Victims
 from controller.core.overrides import Override, OverrideKind, fault_of, ruling
 from controller.core.placement.excluding import excluding
 from controller.core.placement.layout import Facts
@@ -17,7 +19,7 @@ from controller.models import ServiceStatus, orders
 from controller.models.clock import database_now
 from controller.models.orders import Orders
 from controller.selectors.placing import Nodes, rows_of, tenants_of
-from inventory.models import Cluster, Service
+from inventory.models import Cluster, Service, Workload
 from inventory.snapshot import newest_version
 
 NEWEST: Final = timedelta(minutes=2)
@@ -42,9 +44,11 @@ def situation() -> Situation:
         for slug, _, _, _, prefill, decode in services
         if prefill is not None
     }
-    found = tenants_of(nodes)
+    found, ordinal = tenants_of(nodes), _ordinal() if fixed else {}
     tenants = {
-        tenant.name: replace(tenant, cluster=home[tenant.name])
+        tenant.name: replace(
+            tenant, cluster=home[tenant.name], ordinal=ordinal.get(tenant.name, frozenset())
+        )
         for tenant in found.readable
         if home.get(tenant.name) in known
     }
@@ -59,6 +63,16 @@ def situation() -> Situation:
     return Situation(
         nodes.rows, tenants, facts, version, watched, unreadable, wished, floors, fixed
     )
+
+
+def _ordinal() -> dict[str, frozenset[Role]]:
+    """Return by service the roles whose workloads give up the highest ordinals; one query."""
+    kinds = [kind.value for kind, about in KINDS.items() if about.victims is Victims.ORDINAL]
+    rows = Workload.objects.filter(kind__in=kinds).values_list("service__slug", "role")
+    found: dict[str, set[Role]] = defaultdict(set)
+    for slug, role in rows:
+        found[slug].add(Role(role))
+    return {slug: frozenset(roles) for slug, roles in found.items()}
 
 
 Ruled = Mapping[str, Sequence[Override]]

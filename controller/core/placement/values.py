@@ -101,7 +101,8 @@ class Tenant:
     """A service as placement knows it: what it needs, how near, and what it holds.
 
     ``least`` are the counts it may not go below; ``pd_ratio`` prefill per decode instance. It
-    runs in ``cluster`` alone; empty: in any.
+    runs in ``cluster`` alone; empty: in any. Of the roles in ``ordinal`` the highest number at the
+    end of a name goes first: their cluster lets nobody else be chosen.
     """
 
     name: str
@@ -113,6 +114,7 @@ class Tenant:
     spread: Spread | None = None
     least: Instances = NONE
     cluster: str = ""
+    ordinal: frozenset[Role] = frozenset()
 
     @property
     def counts(self) -> Instances:

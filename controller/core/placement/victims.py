@@ -17,7 +17,7 @@ class _One(NamedTuple):
     """One instance with all its pods, and what matters for whether it goes.
 
     ``nodes`` are those the inventory knows, by number, with the GPUs held there; ``node`` is the
-    first of them.
+    first of them. ``ordinal`` is its number where its cluster takes the highest first, else -1.
     """
 
     name: str
@@ -31,6 +31,7 @@ class _One(NamedTuple):
     nodes: dict[int, int]
     node: int
     since_s: float
+    ordinal: int = -1
 
 
 Key = tuple[object, ...]
@@ -63,9 +64,8 @@ def removals_of(fleet: Fleet, tenant: Tenant, change: Instances) -> list[Removal
     there = tenant.counts
     wanted = Instances(*(min(max(0, -change.of(role)), there.of(role)) for role in Role))
     unit, units = unit_of(wanted)
-    service = _service_of(
-        fleet, tenant.held, Instances(*(there.of(role) - wanted.of(role) for role in Role))
-    )
+    rest = Instances(*(there.of(role) - wanted.of(role) for role in Role))
+    service = _service_of(fleet, tenant, rest)
     gone = [one for _ in range(units) for one in service.take(unit)]
     return [
         Removal(tenant.name, one.group, one.role, one.name, _nodes_of(one), service.why(one))
@@ -181,6 +181,7 @@ class _Service:
             in_s1, used = self.in_s1, self.used
             mine.sort(
                 key=lambda one: (
+                    -one.ordinal,
                     not one.trouble,
                     -one.scarcity,
                     in_s1[one.s1[0]] if one.s1 else 0,
@@ -264,6 +265,8 @@ class _Service:
 
     def why(self, one: _One) -> str:
         """Return why an instance went, seen from what is left."""
+        if one.ordinal >= 0:
+            return "has the highest ordinal"
         return one.trouble or self._frees(one) or self._empties(one) or self._is_last(one)
 
     def _frees(self, one: _One) -> str:
@@ -298,12 +301,21 @@ def _emptied(going: Sequence[int], counted: Mapping[int, int]) -> int:
     return sum([counted[at] == going.count(at) for at in set(going)])
 
 
-def _service_of(fleet: Fleet, held: Iterable[Held], rest: Instances) -> _Service:
+def _service_of(fleet: Fleet, tenant: Tenant, rest: Instances) -> _Service:
     service = _Service(fleet, rest)
-    for pods in _instances(held):
-        service.add(_one(fleet, pods))
+    for pods in _instances(tenant.held):
+        one = _one(fleet, pods)
+        if one.role in tenant.ordinal:
+            one = one._replace(ordinal=_ordinal(one.name))
+        service.add(one)
     service.settle()
     return service
+
+
+def _ordinal(name: str) -> int:
+    """Return the number at the end of a name, -1 where there is none."""
+    tail = name.rpartition("-")[2]
+    return int(tail) if tail.isdecimal() else -1
 
 
 def _instances(held: Iterable[Held]) -> list[tuple[Held, ...]]:

@@ -338,3 +338,26 @@ def worth(held: Sequence[Held], change: Instances) -> tuple[int, int, int]:
         ranks[Scarcity.HIGH],
         ranks[Scarcity.MEDIUM],
     )
+
+
+@pytest.mark.parametrize(
+    ("many", "goes"),
+    [
+        pytest.param(1, {"g-d-10"}, id="10 is higher than 9, though it is the oldest"),
+        pytest.param(2, {"g-d-10", "g-d-9"}, id="then 9, though another is in trouble"),
+    ],
+)
+def test_where_ordinals_rule_the_highest_go_whatever_would_be_missed_least(
+    many: int, goes: set[str]
+) -> None:
+    held = [
+        one("g-p-1", "p1"),
+        one("g-d-1", "m1", is_up=False),
+        one("g-d-9", "p1", since_s=5.0),
+        one("g-d-10", "p2", since_s=9.0),
+        one("g-d-2", "q1"),
+    ]
+    service = replace(tenant(held=held), ordinal=frozenset({Role.DECODE}))
+    removals = removals_of(fleet_of(ROWS, [service], Facts()), service, Instances(0, -many))
+    assert {removal.instance for removal in removals} == goes
+    assert {removal.why for removal in removals} == {"has the highest ordinal"}
