@@ -176,9 +176,9 @@ class Watched:
         return self.access.cluster
 
     @property
-    def version(self) -> tuple[int, ...]:
+    def version(self) -> tuple[object, ...]:
         """What it is reached by: another version is another connection."""
-        return (self.access.version, int(self.access.updated.timestamp() * 1e6))
+        return (self.access.pk, self.access.version, *self.access.namespaces)
 
 
 def watched() -> Mapping[UUID, Watched]:

@@ -25,7 +25,8 @@ CONNECT_S: Final = 5.0
 MOST_BYTES: Final = 64 * 2**20
 """Of one answer: 5,000 pods with long status are 40 MB, and pages are of 500."""
 _IDLE_S: Final = 5.0
-_CONNECTIONS: Final = 32
+_CONNECTIONS: Final = 128
+"""A watch holds one for as long as it lasts, three for each namespace."""
 _INSIDE: Final = Reach()
 """API servers are in private networks; what tells a machine's credentials is never asked."""
 

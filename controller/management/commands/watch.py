@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import signal
 import threading
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from controller import wiring
@@ -26,11 +28,14 @@ class Command(BaseCommand):
         stopped = threading.Event()
         for sent in (signal.SIGTERM, signal.SIGINT):
             signal.signal(sent, lambda *_: stopped.set())
-        rng = np.random.default_rng()
-        watcher = Watcher(
-            lambda about, pause: wiring.new_api(about.access, pause), Pace(jitter=rng.random)
-        )
+        watcher = Watcher(lambda about, pause: wiring.new_api(about.access, pause), _pace())
         while not stopped.is_set():
             watcher.round()
             stopped.wait(POLL_S)
         watcher.stop()
+
+
+def _pace() -> Pace:
+    """Return a pace at which a quiet cluster is never older than what is too old to act on."""
+    usual = Pace(jitter=np.random.default_rng().random)
+    return replace(usual, watch_s=min(usual.watch_s, settings.MAX_AGE_S / 3))

@@ -143,3 +143,15 @@ def test_a_dead_cluster_takes_no_other_along_k17() -> None:
 def test_rivals_are_told() -> None:
     fought = replace(service(), rivals=("the HorizontalPodAutoscaler prod/chat",))
     assert observed(known(seen=fought)).rivals == {"chat": fought.rivals}
+
+
+def test_a_row_that_can_not_be_counted_holds_its_service_alone_s24() -> None:
+    odd = ServiceSeen((part(Role.PREFILL, 2), (CHAT, WorkloadSeen("u", "1", 2), ())))  # type: ignore[arg-type]
+    sights = Sights(
+        {CLUSTER: OK, "k-2": OK},
+        {"chat": odd, "code": service()},
+        frozenset(("chat", "code")),
+    )
+    view = observed(sights, CHAT, CODE)
+    assert list(view.observations) == ["code"]
+    assert view.failures["chat"].startswith("What was seen of it can't be counted: ")

@@ -62,7 +62,10 @@ class KubernetesSource:
         failures: dict[str, str] = {}
         rivals: dict[str, tuple[str, ...]] = {}
         for spec in services:
-            found = self._one(spec, sights, now_s)
+            try:
+                found = self._one(spec, sights, now_s)
+            except Exception as fault:  # noqa: BLE001 - one odd row must not stop the others (S24)
+                found = f"What was seen of it can't be counted: {type(fault).__name__}: {fault}"
             if isinstance(found, str):
                 failures[spec.key] = found
                 continue
