@@ -10,7 +10,7 @@ from typing import Final
 from django.db.models import Count, Q
 from django.urls import reverse
 
-from controller.core import wording
+from controller.core import phrases, wording
 from controller.core.lifecycle import ActionState, ProposalState
 from controller.core.override_words import title_of
 from controller.core.reasons import PASSING
@@ -206,6 +206,8 @@ def _service(row: ServiceRow, action: LatestAction | None) -> Iterator[Item]:
         yield _about(row, _ASKS, "busy", _asks(row), row.proposal.created_at)
     if action and action.state in LOOKED_AT:
         yield _about(row, _ACTION, "crit", _action(action), action.at)
+    if row.unregistered and not row.stale:
+        yield _about(row, _ACTION, "warn", _unregistered(row.unregistered), row.observed_at)
     blind = _blind(row)
     if blind:
         since = row.observed_at if row.stale else row.metrics.measured_at
@@ -361,6 +363,15 @@ def _action(action: LatestAction) -> str:
         why = f" {action.error}" if action.error else ""
         return f"has a change of which one half is done: it is finished or taken back.{why}"
     return f"could not be changed: {action.error or 'no reason was given'}."
+
+
+def _unregistered(count: int) -> str:
+    many = phrases.plural(count, "instance")
+    verb = "is" if count == 1 else "are"
+    return (
+        f"has {many} that {verb} up and out of service discovery: while it is only observed nobody"
+        " registers them."
+    )
 
 
 def _blind(row: ServiceRow) -> str:

@@ -187,6 +187,16 @@ class ServiceRow:
         return (self.ttft, self.tbt)
 
     @property
+    def unregistered(self) -> int:
+        """Instances that are up and that nobody registers, as nothing is written of the service.
+
+        The simulator registers its own.
+        """
+        if self.simulated or self.mode != Service.Mode.OBSERVE:
+            return 0
+        return self.prefill.held + self.decode.held
+
+    @property
     def blind(self) -> bool:
         """Whether the controller cannot see this service well enough to judge it."""
         unknown = any(latency.tone == "muted" for latency in self.latencies)

@@ -11,10 +11,10 @@ from django.test import Client
 from django.utils import timezone
 
 from controller.core.soft import Soft
-from controller.models import Freeze, Tick
+from controller.models import Freeze, ServiceStatus, Tick
 from controller.selectors.freezes import requests_outstanding
 from inventory.models import Service
-from tests.factories import make_service
+from tests.factories import make_cluster, make_service
 from tests.loop.test_actions import make_action
 from tests.pages.reading import reading
 
@@ -99,3 +99,22 @@ def test_stopping_counts_what_can_still_change_a_cluster(
     assert requests_outstanding(None) == outstanding
     words = "stopping: 1 request outstanding"
     assert (words in reading(reader, "/")) is bool(outstanding)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "told"),
+    [
+        pytest.param("kubernetes", "observe", True, id="only observed"),
+        pytest.param("kubernetes", "automatic", False, id="automatic: they join"),
+        pytest.param("simulated", "observe", False, id="the simulator registers its own"),
+    ],
+)
+def test_instances_that_nobody_registers_need_a_person(
+    reader: Client, now: datetime, kind: str, mode: str, *, told: bool
+) -> None:
+    make_service(cluster=make_cluster("c", kind), mode=mode)
+    ServiceStatus.objects.update(observed_at=now, decode_held=2)
+    said = "2 instances that are up and out of service discovery: while it is only observed"
+    assert (said in reading(reader, "/")) is told
+    page = reading(reader, "/services/chat/")
+    assert ("while it is only observed nobody registers them" in page) is told
