@@ -399,7 +399,8 @@ def order_of(action: Action, service: str) -> ScaleOrder:
 
 
 def _leave(action: Action, placement: PlainPlacement | None) -> tuple[str, ...]:
-    out = tuple(action.soft["names"]) if action.soft else ()
+    names = action.soft.get("names") if isinstance(action.soft, dict) else ()
+    out = tuple(map(str, names)) if isinstance(names, list) else ()
     planned = leaving(placement) if placement else ()
     return out + tuple(name for name in planned if name not in out)
 

@@ -419,3 +419,10 @@ def test_a_row_gone_wrong_brings_them_back_and_ends(scene: Scene) -> None:
     Action.objects.update(soft={"names": 7})
     assert scene.run() == ActionState.FAILED
     assert scene.gates.out == set()
+
+
+def test_a_row_gone_wrong_keeps_no_other_from_being_followed_s24(scene: Scene) -> None:
+    now = database_now()
+    Action.objects.update(soft={"names": 7}, state="applied", applied_at=now, sent_at=now)
+    actions.follow(now + timedelta(hours=1))
+    assert scene.row.state == ActionState.FAILED
