@@ -31,6 +31,9 @@ NOTE_S: Final = 2.0
 FEED_S: Final = 30.0
 """How often the configuration is read, what is seen written, and nodes taken over, at most."""
 
+AGAIN_S: Final = 30.0
+"""How long after an access could not be used it is tried again."""
+
 ServerOf = Callable[["Watched", "SharedPause"], Server]
 """Says who speaks to a cluster; it keeps to the pause."""
 
@@ -77,6 +80,11 @@ class _Cluster:
     fed_at: float = float("-inf")
     feeding: Future[tuple[str, ...]] | None = None
     told: tuple[str, ...] = ()
+    begun_at: float = field(default_factory=time.monotonic)
+
+    def is_to_be_tried(self) -> bool:
+        """Return whether an access that could not be used may be usable by now."""
+        return self.watch is None and time.monotonic() - self.begun_at >= AGAIN_S
 
 
 class Watcher:
@@ -128,18 +136,27 @@ class Watcher:
         wanted = sights.watched() if differs is None else {}
         mine = {pk: one for pk, one in wanted.items() if sights.hold(pk)}
         self._offset_s = sights.now().timestamp() - time.monotonic()
-        for pk, known in list(self._clusters.items()):
-            if pk not in mine or mine[pk].version != known.about.version:
-                _end(self._clusters.pop(pk))
-                if pk not in mine and pk in wanted:
-                    log.info("another watcher has it now", cluster=wanted[pk].cluster.slug)
-                elif pk not in wanted:
-                    sights.release(pk)
+        for pk in list(self._clusters):
+            self._end_what_is_gone(pk, wanted, mine)
         for pk, about in mine.items():
-            one = self._clusters.get(pk) or self._clusters.setdefault(pk, self._begun(about))
+            one = self._clusters.get(pk)
+            if one is None or one.is_to_be_tried():
+                one = self._clusters[pk] = self._begun(about)
             one.about = about
             if one.watch is not None:
                 one.watch.follow(about.refs)
+
+    def _end_what_is_gone(
+        self, pk: UUID, wanted: Mapping[UUID, Watched], mine: Mapping[UUID, Watched]
+    ) -> None:
+        """End the watch of a cluster that is watched no more, by another, or by another access."""
+        if pk in mine and mine[pk].version == self._clusters[pk].about.version:
+            return
+        _end(self._clusters.pop(pk))
+        if pk not in wanted:
+            sights.release(pk)
+        elif pk not in mine:
+            log.info("another watcher has it now", cluster=wanted[pk].cluster.slug)
 
     def _say(self, text: str) -> None:
         if text != self._said:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -26,6 +26,7 @@ from inventory.services.importing import Upload, Wanted, bring, found_in
 from tests.clusters_of_kubernetes import NAMESPACE, make_kube_service, make_watched
 from tests.factories import make_hardware, make_nodes
 from tests.kube import Double, autoscaler, deployment, faults
+from tests.loop import test_measured
 from tests.loop.test_measured import Endpoints, connect, tick
 
 pytestmark = pytest.mark.django_db
@@ -165,32 +166,50 @@ def test_one_odd_object_holds_its_service_alone_k19(stand: Stand, kube: Double) 
     )
 
 
-def test_a_dead_cluster_holds_its_services_and_no_others_k17(stand: Stand, settings: Any) -> None:
-    near, far = make_kube_service("chat", "k-1"), make_kube_service("code", "k-2")
-    for service in (near, far):
+@pytest.mark.parametrize(
+    ("budget", "code", "final"),
+    [
+        pytest.param(24, "BUDGET_EXHAUSTED", 4, id="12 here and 12 there as last known are all"),
+        pytest.param(36, "ABOVE_TARGET", 8, id="12 more: 4 decode and 2 prefill of 2 GPUs each"),
+    ],
+)
+def test_a_dead_cluster_holds_its_services_and_what_they_held_k17(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, budget: int, code: str, final: int
+) -> None:
+    for slug, cluster, mode in (("chat", "k-1", "automatic"), ("code", "k-2", "observe")):
+        service = make_kube_service(slug, cluster, mode=mode)
         connect(service)
         furnish(service)
     other = stand.kubes["k-2"]
-    other.put(
-        *(deployment(NAMESPACE, f"code-{role}", 3, gpus=2) for role in ("prefill", "decode"))
-    )
+    for role in ("prefill", "decode"):
+        other.put(deployment(NAMESPACE, f"code-{role}", 3, gpus=2))
     other.settle()
     stand.settled("k-1", "k-2")
-    calm = Endpoints()
-    assert decided(calm)["code"].current_decode == 3
+    assert decided()["code"].current_decode == 3
     other.close()
-    hour = timedelta(hours=1)
-    row = ClusterSight.objects.get(cluster__slug="k-2")
-    ClusterSight.objects.filter(pk=row.pk).update(heard_at=row.heard_at - hour)  # type: ignore[operator]
-    # 12 GPUs here and 12 there, as last known, are all there may be: nothing may grow.
-    settings.MAX_GPUS = 24
-    settings.BREAKER = {**settings.BREAKER, "fresh_before_frac": 2.0}
-    busy = Endpoints({"vllm:generation_tokens_total": 8000.0})
-    decisions = decided(busy)
+    heard = ClusterSight.objects.get(cluster__slug="k-2").heard_at
+    assert heard is not None
+    ClusterSight.objects.filter(cluster__slug="k-2").update(heard_at=heard - timedelta(hours=1))
+    rules = replace(test_measured.SETTINGS.rules, max_gpus=budget)
+    settings = replace(test_measured.SETTINGS, rules=rules)
+    monkeypatch.setattr(test_measured, "SETTINGS", settings)
+    decisions = decided(Endpoints({"vllm:generation_tokens_total": 8000.0}))
     assert decisions["code"].code == "METRIC_MISSING"
     assert status("code").failure.startswith("Nothing was heard of cluster k-2 for 3,6")
     assert (status("code").decode_desired, status("code").prefill_desired) == (3, 3)
-    assert decisions["chat"].current_decode == 4
+    assert (decisions["chat"].code, decisions["chat"].final_decode) == (code, final)
+
+
+def test_a_cluster_that_hangs_makes_no_other_late_k06_k17(stand: Stand) -> None:
+    make_kube_service("chat", "k-1")
+    make_kube_service("code", "k-2")
+    stand.kubes["k-2"].pause()
+    stand.settled("k-1")
+    assert stand.seen("k-2") is None
+    first = stand.seen()
+    assert first is not None
+    stand.until(lambda: stand.seen().heard_at > first.heard_at)  # type: ignore[union-attr]
+    stand.kubes["k-2"].resume()
 
 
 def test_a_rival_opens_the_breaker_of_its_service_k13(stand: Stand, kube: Double) -> None:
