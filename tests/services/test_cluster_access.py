@@ -22,6 +22,8 @@ from tests.kube import faults
 from tests.services.people import person
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from django.conf import LazySettings
 
     from tests.kube import Double
@@ -238,3 +240,23 @@ def test_a_wait_that_one_process_was_told_holds_for_all_k02(kube: Double) -> Non
     assert waits[0] == 30.0
     assert 25.0 < waits[1] <= 30.0
     assert len(kube.asked("GET", "/version")) == 1
+
+
+def test_the_account_of_the_pod_is_read_from_the_pod(
+    kube: Double, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, _, port = kube.address.removeprefix("http://").partition(":")
+    held = {"TOKEN_FILE": kube.token, "CA_FILE": authority()[0]}
+    for name, text in held.items():
+        (tmp_path / name).write_text(text)
+        monkeypatch.setattr(cluster_access, name, str(tmp_path / name))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
+
+    connect(draft=Draft("in_cluster"))
+
+    found = cluster_access.credentials_of(row())
+    assert found == Credentials(
+        f"https://{host}:{port}", held["CA_FILE"], token_file=str(tmp_path / "TOKEN_FILE")
+    )
+    assert (row().server, row().secret) == (f"https://{host}:{port}", "")

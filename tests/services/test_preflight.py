@@ -83,6 +83,10 @@ def exercise(api: Api, right: Right, verb: str, namespace: str) -> None:
         api.merge(right.res, where or "prod", name, {}, until=until, subresource=right.subresource)
 
 
+def soon() -> float:
+    return time.monotonic() + 20
+
+
 def refusals(api: Api, wanted: tuple[Right, ...], namespace: str) -> list[str]:
     found = []
     for right in wanted:
