@@ -137,6 +137,11 @@ class ListedWorker(Worker):
         kwargs.update(job_class=ListedJob, serializer=JSONSerializer)
         super().__init__(*args, **kwargs)
 
+    def work(self, *args: Any, **kwargs: Any) -> bool:  # noqa: ANN401 - rq's signature
+        """Work, with the tasks imported once: each job runs in a process copied from this one."""
+        importlib.import_module(TASKS)
+        return bool(super().work(*args, **kwargs))
+
     def setup_work_horse_signals(self) -> None:
         """End the job when its worker is killed: a replacement would run beside it."""
         super().setup_work_horse_signals()  # type: ignore[no-untyped-call]

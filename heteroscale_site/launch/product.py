@@ -79,9 +79,10 @@ def web_program(home: Home, *, host: str, port: int, known_as: str) -> Program:
 def background_programs(home: Home, manage: Path) -> tuple[Program, ...]:
     """Return the workers, the clock, and who watches clusters."""
     commands = {
-        # Four lines of rq a job would drown what the jobs themselves have to say.
+        # Four lines of rq a job would drown what the jobs themselves have to say. Checks of models
+        # and addresses are for tests: they'd make the start of each worker twice as long.
         **{
-            name: ("rqworker", "--verbosity", "0", *queues)
+            name: ("rqworker", "--skip-checks", "--verbosity", "0", *queues)
             for name, queues in WORKER_QUEUES.items()
         },
         "cron": ("cron",),

@@ -22,6 +22,8 @@ class Command(BaseCommand):
     """Watches every cluster of Kubernetes that has an access."""
 
     help = "Watch the clusters of Kubernetes; of several watchers one has a cluster at a time."
+    # Checks are for tests: they take longer than all else of a start.
+    requires_system_checks: tuple[str, ...] = ()
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401, ARG002 - Django's
         """Watch until told to stop."""
