@@ -93,7 +93,7 @@ class Explained:
     @property
     def placed(self) -> Placed | None:
         """Where its instances go; ``None`` where nothing is placed."""
-        return placed_of(self.decision.service.cluster.slug, self.proposal, self.action)
+        return placed_of(self.decision.service.cluster, self.proposal, self.action)
 
     @property
     def is_older(self) -> bool:

@@ -20,11 +20,14 @@ from controller.core.placement.plan_plain import (
     PlainUnplaced,
 )
 from controller.models import Action, Proposal
+from inventory.models import Cluster
 
 LEVELS: Final = {"s1": "S1", "s2": "S2", "cluster": "cluster"}
 SCARCITIES: Final = ("low", "medium", "high")
 ROLES: Final = ("prefill", "decode")
 WOULD: Final = "Would go to"
+ROOM: Final = "There is room in"
+ROOM_WAS: Final = "There was room in"
 GOES: Final = "Goes to"
 WENT: Final = "Went to"
 WOULD_HAVE: Final = "Would have gone to"
@@ -111,9 +114,11 @@ class Placed:
     """A plan's part for one service: what comes, goes and finds no room, and what was looked at.
 
     ``tense`` is how its places are told: as a promise, a fact, or what would have been.
+    ``is_only_room`` is whether they are no more than room that there is: the cluster chooses.
     """
 
     tense: str
+    is_only_room: bool
     together: Sequence[Together]
     comes: Sequence[Single]
     goes: Sequence[Single]
@@ -129,11 +134,11 @@ class Placed:
     @property
     def is_preview(self) -> bool:
         """Whether it is computed again before anything is sent."""
-        return self.tense == WOULD
+        return self.tense in {WOULD, ROOM}
 
 
 def placed_of(
-    cluster: str, proposal: Proposal | None = None, action: Action | None = None
+    cluster: Cluster, proposal: Proposal | None = None, action: Action | None = None
 ) -> Placed | None:
     """Return where a change goes: as its action has it, or else its proposal.
 
@@ -156,15 +161,21 @@ def _tense(row: Action) -> str:
     return GOES if row.is_bound else WOULD
 
 
-def placed_from(plain: PlainPlacement | None, cluster: str, tense: str) -> Placed | None:
+def placed_from(plain: PlainPlacement | None, cluster: Cluster | str, tense: str) -> Placed | None:
     """Return what a kept plan says; ``None`` without one.
 
-    ``cluster`` is that of the service: the one of what doesn't name its own.
+    ``cluster`` is that of the service: the one of what doesn't name its own. Given as a name it
+    is taken for one that goes by plans.
     """
     if plain is None:
         return None
+    chooses = not isinstance(cluster, str) and cluster.chooses_places
+    if chooses:
+        tense = ROOM if tense in {WOULD, GOES} else ROOM_WAS
+    cluster = str(cluster)
     return Placed(
         tense=tense,
+        is_only_room=chooses,
         together=_together(plain["places"]),
         comes=[_coming(one) for one in plain["places"]],
         goes=[_leaving(one, cluster) for one in plain["removals"]],

@@ -354,7 +354,7 @@ def last_placed(service: Service) -> LastPlaced | None:
 def _last(
     service: Service, row: Action | Proposal, at: datetime, address: str
 ) -> LastPlaced | None:
-    cluster = service.cluster.slug
+    cluster = service.cluster
     plan = placed_of(cluster, action=row) if isinstance(row, Action) else placed_of(cluster, row)
     return None if plan is None else LastPlaced(at, _change(row), address, plan)
 

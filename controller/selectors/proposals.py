@@ -154,7 +154,7 @@ class Card:
     @property
     def placed(self) -> Placed | None:
         """Where it goes; ``None`` where nothing is placed."""
-        return placed_of(self.service.cluster.slug, self.proposal, self.action)
+        return placed_of(self.service.cluster, self.proposal, self.action)
 
     @property
     def state(self) -> ProposalState:

@@ -95,7 +95,7 @@ class Look:
     def placed(self) -> Placed | None:
         """Where it would go; ``None`` where nothing is placed."""
         plain = self.judged.placement if self.judged else None
-        return placed_from(plain, self.service.cluster.slug, WOULD) if plain else None
+        return placed_from(plain, self.service.cluster, WOULD) if plain else None
 
 
 @shell.page("GET", "POST")

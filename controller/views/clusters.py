@@ -23,6 +23,7 @@ from controller.services.errors import ConflictError, InvalidError, SteeringErro
 from controller.services.imports import Upload, Wanted
 from controller.views import shell
 from controller.views.cluster_form import ClusterForm
+from inventory.importers.kubernetes import levels_of
 from inventory.models import Cluster
 
 KINDS: Final = tuple(kind for kind in WorkloadKind if kind is not WorkloadKind.SCALE)
@@ -112,7 +113,9 @@ def nodes(request: HttpRequest, slug: str) -> HttpResponse:
         body = wiring.nodes_of(cluster)
     except KubeError as fault:
         return _page(request, cluster, fault=fault.text, status=UNREACHABLE)
-    wanted = Wanted(form="kubernetes", cluster=slug, level_keys=tuple(cluster.level_keys))
+    # Kept with the cluster once they are applied: pods are kept in a domain by the same labels.
+    levels = tuple(cluster.level_keys) or levels_of(body)
+    wanted = Wanted(form="kubernetes", cluster=slug, level_keys=levels)
     try:
         run = imports.ask(
             uuid4(),

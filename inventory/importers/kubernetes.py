@@ -87,6 +87,21 @@ def read(data: bytes, gathering: Gathering) -> Found:
     return gathering.found("kubernetes", sources)
 
 
+def levels_of(data: bytes) -> tuple[str, ...]:
+    """Return the label keys that S1, S2 and further levels of a list of nodes are read from.
+
+    Nothing where there are none, or where nodes have different numbers of levels: no list of keys
+    says that.
+    """
+    gathering = Gathering("nodes", Options())
+    labels = [_labels(item) for _, item in _items(data, gathering)]
+    family = _family(labels, gathering.options)
+    if family.name != "AWS":
+        return family.keys
+    found = {keys for own in labels if (keys := _aws_keys(own))}
+    return found.pop() if len(found) == 1 else ()
+
+
 def _items(data: bytes, gathering: Gathering) -> list[tuple[str, Mapping[str, Plain]]]:
     if data.lstrip()[:1] in {b"{", b"["}:
         documents = [read_json(data)]

@@ -73,6 +73,11 @@ class Cluster(Record):
         """Whether its engines are played by the simulator."""
         return self.kind == Cluster.Kind.SIMULATED
 
+    @property
+    def chooses_places(self) -> bool:
+        """Whether it decides itself where new instances go, whatever is planned."""
+        return self.kind == Cluster.Kind.KUBERNETES
+
 
 class Rack(Sourced):
     """A rack of a site; what stands in it may belong to several clusters."""
