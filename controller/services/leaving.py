@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from controller.models import Breaker, Freeze, Override
+from controller.models import Action, Breaker, Freeze, Override
 from controller.models.scopes import PARTS, chain_of
 from inventory.models import Cluster, Region, Service
 
@@ -23,9 +23,19 @@ def objection(moved: Service | Cluster, to: Cluster | Region) -> str:
     left = Q(pk__in=())
     if was.region != becomes.region:
         left |= Q(region=was.region)
+    out = ""
     if isinstance(kept, Service) and was.cluster != becomes.cluster:
         left |= Q(cluster=was.cluster)
-    return next((_refusal(kept.slug, one) for one in _standing(left)), "")
+        out = _left_out(kept)
+    return next((_refusal(kept.slug, one) for one in _standing(left)), out)
+
+
+def _left_out(service: Service) -> str:
+    """Return that instances may have to return where they are, and could not from elsewhere."""
+    if not Action.objects.filter(service=service, is_out=True).exists():
+        return ""
+    why = "Instances of it are out of service discovery for a change. Wait until that is over."
+    return f"{service.slug} stays where it is. {why}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,11 @@ from django.utils import timezone
 from controller.core.overrides import OverrideKind
 from controller.models import Breaker, holds
 from controller.models.clock import database_now
-from controller.services import freezes, imports, overriding
+from controller.services import freezes, imports, leaving, overriding
 from controller.services.imports import Consent
 from inventory.models import Cluster, Region, Service
 from tests.factories import make_cluster, make_service
+from tests.loop.test_actions import make_action
 from tests.pages.test_admin import service_form
 from tests.services.importing import ME, applied, planned, upload
 from tests.services.importing import worked as carried
@@ -140,3 +141,14 @@ def test_no_import_and_no_revert_takes_a_cluster_out_of_a_frozen_region_s16_a08(
         assert "eu-1-a stays where it is." in run.error
         assert "froze region us-1: incident 8812. Resume that first." in run.error
     assert Cluster.objects.get(slug="eu-1-a").region.slug == "us-1"
+
+
+@pytest.mark.parametrize(("is_out", "stays"), [(True, True), (False, False)])
+def test_a_service_with_instances_out_of_discovery_stays_where_they_are(
+    *, is_out: bool, stays: bool
+) -> None:
+    service, elsewhere = make_service(), make_cluster("us-2-b")
+    make_action(service, state="withdrawn", is_out=is_out)
+    said = leaving.objection(service, elsewhere)
+    assert ("Wait until that is over" in said) is stays
+    assert leaving.objection(service, service.cluster) == ""
