@@ -119,10 +119,14 @@ def _measured(offers: Mapping[Role, Offer], slug: str) -> tuple[dict[str, Any], 
 
 
 def _fits(found: Mapping[str, Any], offers: Mapping[Role, Offer], slug: str) -> bool:
+    """Return whether a proposal is of these workloads: by its pods, else by its name."""
     decode = offers[Role.DECODE]
-    names = {slug, decode.stem, decode.name}
-    here = not found.get("namespace") or found["namespace"] == decode.namespace
-    return here and bool(names & {found.get("slug"), found.get("known_as")})
+    if found.get("namespace") not in {None, "", decode.namespace}:
+        return False
+    names = found.get("roles", {}).get(Role.DECODE.value, {}).get("names", ())
+    if any(str(name).startswith(f"{decode.name}-") for name in names):
+        return True
+    return bool({slug, decode.stem, decode.name} & {found.get("slug"), found.get("known_as")})
 
 
 def _found(each: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,11 +10,20 @@ import yaml
 from django.test import Client
 from django.utils import timezone
 
+from controller.core.readings.detection import detect
 from controller.models import AuditEvent, ClusterSight
+from controller.services import detecting
 from inventory.models import Cluster, ClusterAccess, ImportRun, Node, Service, Workload
-from tests.factories import make_access, make_decision, make_hardware, make_service
+from tests.factories import (
+    make_access,
+    make_decision,
+    make_hardware,
+    make_service,
+    make_source,
+)
 from tests.kube import Double, Rule, deployment, faults
 from tests.pages.reading import reading, words
+from tests.pages.test_detection import a_survey
 from tests.services.people import person
 
 if TYPE_CHECKING:
@@ -246,6 +255,25 @@ def test_two_workloads_become_a_service_that_is_observed(admin: Client, kube: Do
     }
     assert AuditEvent.objects.get(verb="set up").after["decode"] == KEYS["decode"]
     assert "prod/chat-decode" in reading(admin, "/clusters/eu-1/")
+
+
+def test_goals_and_metrics_are_those_that_a_prometheus_showed(admin: Client, kube: Double) -> None:
+    connect(admin, kube)
+    make_hardware("h100-8")
+    source, ada = make_source("eu-prom"), person("bo", "Admin")
+    detecting.keep(source, detect(a_survey()), took_ms=1.0, user=ada)
+    found = next(each for each in detect(a_survey()).proposals if each.slug == "chat")
+
+    shown = admin.get("/clusters/eu-1/services/new/", KEYS)
+    given = shown.context["form"].initial
+    body = {name: given[name] for name in ("ttft_s", "tbt_s", "target", "pd_ratio")}
+    admin.post("/clusters/eu-1/services/new/", wish(**body, source="eu-prom", found="chat"))
+
+    assert "by what eu-prom showed in 24 h" in words(shown.text)
+    assert found.ttft is not None
+    assert (given["ttft_s"], given["target"]) == (found.ttft.value_s, found.target)
+    use = Service.objects.get(slug="chat").metrics.get()
+    assert (use.endpoint.slug, use.presets) == ("eu-prom", list(found.presets))
 
 
 @pytest.mark.parametrize(
