@@ -74,6 +74,11 @@ class Connected:
         return tuple(map(str, self.sight.told))
 
     @property
+    def seen(self) -> tuple[int, int]:
+        """How many nodes and pods of services were seen."""
+        return (self.sight.nodes, self.sight.pods) if self.sight else (0, 0)
+
+    @property
     def checks(self) -> tuple[Check, ...]:
         """What was found when its rights were last looked at."""
         return checks_of(self.access.checks)
@@ -118,14 +123,14 @@ def find(slug: str) -> Cluster | None:
 
 def read_clusters(now: datetime) -> tuple[Connected, ...]:
     """Read every connected cluster; one query."""
-    return tuple(_connected(cluster, now) for cluster in _rows())
+    return tuple(connected(cluster, now) for cluster in _rows())
 
 
 def read_cluster(cluster: Cluster, now: datetime) -> ClusterPage:
     """Read the page of a cluster of :func:`find`; three queries."""
     rows = Workload.objects.filter(service__cluster=cluster).select_related("service")
     return ClusterPage(
-        _connected(cluster, now),
+        connected(cluster, now),
         Node.objects.filter(cluster=cluster, missing_since=None).count(),
         [Holder(row) for row in rows.order_by("service__slug", "-role", "group", "name")],
         history_of("cluster", cluster.pk),
@@ -148,7 +153,8 @@ def plain(each: Connected) -> dict[str, Any]:
     }
 
 
-def _connected(cluster: Cluster, now: datetime) -> Connected:
+def connected(cluster: Cluster, now: datetime) -> Connected:
+    """Return a cluster of :func:`find` with what is known of it."""
     # Without a row the reverse of a one-to-one raises.
     return Connected(cluster, cluster.access, getattr(cluster, "sight", None), now)
 

@@ -21,7 +21,7 @@ from controller.selectors.node_use import holders
 from controller.services import cluster_access, imports, people, preflight
 from controller.services.errors import ConflictError, InvalidError, SteeringError
 from controller.services.imports import Upload, Wanted
-from controller.views import shell
+from controller.views import fragments, shell
 from controller.views.cluster_form import ClusterForm
 from inventory.importers.kubernetes import levels_of
 from inventory.models import Cluster
@@ -81,8 +81,15 @@ def _connect(request: HttpRequest, form: ClusterForm, slug: str = "") -> HttpRes
 
 @shell.page("GET")
 def page(request: HttpRequest, slug: str) -> HttpResponse:
-    """Show one cluster."""
-    return _page(request, find(slug))
+    """Show one cluster; to htmx only how it answers."""
+    cluster = find(slug)
+    if request.headers.get("HX-Request") is None:
+        return _page(request, cluster)
+    now = timezone.now()
+    known = clusters.connected(cluster, now)
+    values = {"known": known, "now": now}
+    state = (known.word, known.told, known.sight and known.sight.heard_at, known.seen)
+    return fragments.answer(request, "controller/_cluster_now.html", values, state=state)
 
 
 @shell.page("POST")

@@ -155,6 +155,20 @@ def test_how_it_answers_is_said_in_words(
         assert text in page
 
 
+def test_how_it_answers_is_told_again_while_the_page_is_open(viewer: Client) -> None:
+    access, now = make_access(), timezone.now()
+    asked = {"HX-Request": "true"}
+
+    first = viewer.get("/clusters/k8s-1/", headers=asked)
+    same = viewer.get("/clusters/k8s-1/", headers=asked | {"If-None-Match": first["ETag"]})
+    ClusterSight.objects.create(cluster=access.cluster, state="ok", since=now, heard_at=now)
+    then = viewer.get("/clusters/k8s-1/", headers=asked | {"If-None-Match": first["ETag"]})
+
+    assert ("not seen yet" in first.text, "<html" in first.text) == (True, False)
+    assert same.status_code == 304
+    assert "answers" in then.text
+
+
 def test_the_list_costs_the_same_for_many(
     viewer: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
