@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from django.db.models import F
 from django.test import Client
 from playwright.sync_api import expect
 from pytest_django.live_server_helper import LiveServer
 
+from controller import tasks, wiring
+from controller.adapters.fleet.kubernetes.reflector import Pace
 from controller.core.kube import rights
 from controller.core.kube.manifest import manifest
 from controller.core.types import ROLES
+from controller.management import watching
+from controller.management.watching import Watcher
+from controller.models import Action, ClusterSight, ServiceStatus, Tick
 from controller.services import import_jobs
 from inventory.models import ImportRun, Node, Service
+from tests.browser.test_whole_path import work as do_actions
 from tests.factories import make_service
 from tests.kube import EVERYTHING, Double, deployment, fleet
 from tests.services.people import person
 from tests.services.test_preflight import ACCOUNT, rules_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from playwright.sync_api import Browser, Page
@@ -93,9 +103,11 @@ class Hand:
         self.page.get_by_role(role, name=name).first.click()
 
 
-def enter(page: Page, server: LiveServer, role: str = "Inventory editor") -> None:
+def enter(
+    page: Page, server: LiveServer, role: str = "Inventory editor", name: str = "ana"
+) -> None:
     client = Client()
-    client.force_login(person("ana", role))
+    client.force_login(person(name, role))
     cookie = client.cookies["sessionid"].value
     page.context.add_cookies([{"name": "sessionid", "value": cookie, "url": server.url}])
 
@@ -177,8 +189,81 @@ def observe(hand: Hand) -> None:
     expect(hand.page.get_by_text("chat is observed")).to_be_visible()
 
 
-def test_a_cluster_of_five_hundred_nodes_is_watched_in_fifteen_clicks(
-    page: Page, live_server: LiveServer, tmp_path: Path
+@contextmanager
+def watching_clusters(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watcher]:
+    """Give the watcher of the product, which looks as often as it is asked to."""
+    monkeypatch.setattr(watching, "CONFIG_S", 0.0)
+    monkeypatch.setattr(watching, "NOTE_S", 0.0)
+    pace = Pace(jitter=lambda: 0.5, watch_s=2.0, first_wait_s=0.02)
+    watcher = Watcher(lambda about, pause: wiring.new_api(about.access, pause), pace)
+    try:
+        yield watcher
+    finally:
+        watcher.stop()
+        while wiring._OPENED:
+            _, (_, api) = wiring._OPENED.popitem()
+            api.close()
+
+
+def seen(watcher: Watcher, holds: Callable[[], bool]) -> None:
+    """Let time pass for the cluster and its watcher until ticks know what holds."""
+    ends = time.monotonic() + 30.0
+    while not holds():
+        assert time.monotonic() < ends, "it did not come to pass"
+        watcher.round()
+        ClusterSight.objects.update(begun_at=F("begun_at") - timedelta(seconds=60))
+        Tick.objects.update(at="2000-01-01T00:00:00Z")
+        tasks.tick()
+
+
+def approve(browser: Browser, server: LiveServer, decode: int) -> None:
+    """Approve the one proposal there is, as a second person."""
+    page = browser.new_page()
+    enter(page, server, "Approver", "ben")
+    page.goto(f"{server.url}/approvals/")
+    expect(page.get_by_text(f"→ {decode}").first).to_be_visible()
+    page.get_by_role("button", name="Approve…").first.click()
+    page.get_by_role("button", name="Approve", exact=True).last.click()
+    expect(page.get_by_text("Approved").first).to_be_visible()
+    page.close()
+
+
+def act_on(
+    page: Page, browser: Browser, live_server: LiveServer, kube: Double, watcher: Watcher
+) -> None:
+    """Watch the service, let people approve its changes, and see the first one through."""
+    kube.settle()
+    status = ServiceStatus.objects.filter(service__slug="chat")
+    seen(watcher, status.filter(prefill_ready=2, decode_ready=2).exists)
+    assert kube.writes(by="heteroscale") == []
+
+    page.goto(f"{live_server.url}/services/chat/act/")
+    page.get_by_role("radio", name="approve").check()
+    page.locator("main").get_by_label("Reason").fill("it decides as we would")
+    page.get_by_role("button", name="Change the mode").click()
+    expect(page.get_by_text("waits for approval of each change")).to_be_visible()
+    page.get_by_role("link", name="Propose change…").click()
+    page.get_by_label("Decode instances").fill("4")
+    page.locator("main").get_by_label("Reason").fill("a launch at noon")
+    page.get_by_role("button", name="Propose", exact=True).click()
+    expect(page.get_by_text("waits for another person").first).to_be_visible()
+    expect(page.get_by_text("Where its pods go is chosen by the cluster")).to_be_visible()
+
+    approve(browser, live_server, 4)
+    do_actions()
+    assert Action.objects.get().state == "applied", Action.objects.get().error
+    assert kube.get("deployments", "prod", "chat-decode")["spec"]["replicas"] == 4
+    assert len(kube.writes("deployments", by="heteroscale")) == 1
+    kube.settle()
+    seen(watcher, Action.objects.filter(state="ready").exists)
+
+
+def test_from_an_empty_installation_to_an_approved_change_in_the_cluster(
+    page: Page,
+    browser: Browser,
+    live_server: LiveServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     enter(page, live_server, "Admin")
     hand = Hand(page)
@@ -192,11 +277,15 @@ def test_a_cluster_of_five_hundred_nodes_is_watched_in_fifteen_clicks(
         read_nodes(hand)
         connect_metrics(hand)
         observe(hand)
-        assert kube.writes(by=ACCOUNT) == []
-    assert hand.clicks <= MOST_TO_OBSERVE
-    assert Node.objects.exclude(s1_domain=None).count() == NODES
-    service = Service.objects.get()
-    assert (service.mode, service.metrics.count()) == ("observe", 1)
+        assert hand.clicks <= MOST_TO_OBSERVE
+        assert Node.objects.exclude(s1_domain=None).count() == NODES
+        service = Service.objects.get()
+        assert (service.mode, service.metrics.count()) == ("observe", 1)
+        with watching_clusters(monkeypatch) as watcher:
+            act_on(page, browser, live_server, kube, watcher)
+        page.goto(f"{live_server.url}/services/chat/")
+        expect(page.get_by_text("4 ready").first).to_be_visible()
+        expect(page.get_by_text("by ben").first).to_be_visible()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
