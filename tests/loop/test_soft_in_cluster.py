@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,7 +34,7 @@ MADE = {"deployment": deployment, "statefulset": statefulset}
 class InCluster(Scene):
     """The scene of soft scale-in with prefill and decode as workloads of one kind."""
 
-    def __init__(self, kind: str, gate: Gate) -> None:
+    def __init__(self, kind: str, gate: Gate, slug: str = "chat") -> None:
         self.kube, self.gate = Double(), gate
         self.kube.start()
         self.kube.put(*fleet(8))
@@ -46,16 +47,25 @@ class InCluster(Scene):
         self.refs = [
             a_ref(f"chat-{role}", WorkloadKind(kind), role=role, gate=gate) for role in Role
         ]
-        self.api = Api(Credentials(self.kube.address, token=self.kube.token))
+        self._opened: dict[int, Api] = {}
         self.kube.settle()
-        super().__init__()
-        seen = self.actuator.read("chat", now_s=0.0)
-        Action.objects.update(resource_version=seen.resource_version)
-        ServiceStatus.objects.update(resource_version=seen.resource_version)
+        super().__init__(slug=slug)
+        version = self.actuator.read(slug, now_s=0.0).resource_version
+        Action.objects.filter(pk=self.action.pk).update(resource_version=version)
+        ServiceStatus.objects.filter(service=self.service).update(resource_version=version)
         self.look()
 
+    @property
+    def api(self) -> Api:
+        # A fork must not share its parent's line to the server.
+        if os.getpid() not in self._opened:
+            credentials = Credentials(self.kube.address, token=self.kube.token)
+            self._opened[os.getpid()] = Api(credentials)
+        return self._opened[os.getpid()]
+
     def close(self) -> None:
-        self.api.close()
+        for api in self._opened.values():
+            api.close()
         self.kube.close()
 
     @property
@@ -112,7 +122,7 @@ def planned(scene: InCluster) -> set[str]:
         for name in names[:2]
     ]
     plan = a_placement() | {"removals": removals, "places": [], "touched": touched([])}
-    Action.objects.update(placement=plan, is_bound=True)
+    Action.objects.filter(pk=scene.action.pk).update(placement=plan, is_bound=True)
     return set(chosen)
 
 
