@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from controller.core.kube import rights
 from controller.core.kube.manifest import manifest
 from controller.models import AuditEvent
-from inventory.models import Cluster, ClusterAccess
+from inventory.models import Cluster, ClusterAccess, Node
 from tests.services.test_preflight import ACCOUNT, rules_of
 
 if TYPE_CHECKING:
@@ -134,6 +134,18 @@ def test_rights_are_printed_before_any_cluster_is_known() -> None:
     observing = cluster("rights", "--observe", "--kinds", "dynamo")
     assert "patch" not in observing
     assert "dynamographdeployments" in observing
+
+
+def test_nodes_are_printed_as_imports_read_them(kube: Double, tmp_path: Path) -> None:
+    cluster("add", "eu", "--kubeconfig", str(kube.kubeconfig(tmp_path / "config")))
+    kept = tmp_path / "nodes.json"
+    kept.write_text(cluster("nodes", "eu"))
+
+    call_command("import_fleet", str(kept), "--cluster", "eu", stdout=StringIO())
+    kube.close()
+
+    assert Node.objects.filter(cluster__slug="eu", gpus=8).count() == 16
+    assert failing("nodes", "eu") == ("NAME: Nobody listens there.", 1)
 
 
 def test_a_cluster_is_disconnected(kube: Double, tmp_path: Path) -> None:

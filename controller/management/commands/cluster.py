@@ -1,5 +1,6 @@
 """Connect clusters, check what we may there, and print the rights that are needed."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -10,6 +11,7 @@ from django.utils import timezone
 from controller import wiring
 from controller.core.kube import rights
 from controller.core.kube.access import Credentials
+from controller.core.kube.errors import KubeError
 from controller.core.kube.kinds import Gate, WorkloadKind
 from controller.core.kube.manifest import manifest
 from controller.core.kube.preflight import Check
@@ -48,11 +50,13 @@ class Command(AnsweringCommand):
         _rights(acts.add_parser("rights", help="print the rights it has to give us, as YAML"))
         checking = acts.add_parser("check", help="ask it what we may do there")
         checking.add_argument("name", metavar="NAME")
+        reading = acts.add_parser("nodes", help="print its nodes as import_fleet reads them")
+        reading.add_argument("name", metavar="NAME")
         removing = acts.add_parser("remove", help="forget how it is reached; its nodes stay")
         removing.add_argument("name", metavar="NAME")
         removing.add_argument("--reason", required=True, help="what the next person reads")
         listing = acts.add_parser("list", help="which are connected, and how they answer")
-        for each in (checking, removing, listing):
+        for each in (checking, reading, removing, listing):
             each.add_argument("--json", action="store_true", help="answer one JSON document")
 
     def handle(self, *_args: object, **options: Any) -> None:  # noqa: ANN401 - Django's signature
@@ -66,6 +70,9 @@ class Command(AnsweringCommand):
         except InvalidError as fault:
             wrong = AnswerError("bad_value", str(fault), FIELDS.get(fault.field, fault.field))
             raise stopping.refused(wrong, options, self.stdout) from fault
+        except KubeError as fault:
+            silent = AnswerError("no_answer", fault.text, "NAME", status=FAILED)
+            raise stopping.refused(silent, options, self.stdout) from fault
         except (AnswerError, SteeringError) as refusal:
             raise stopping.refused(refusal, options, self.stdout) from refusal
         self.stdout.write(document(answer) if options["json"] else answer["sentence"])
@@ -181,6 +188,11 @@ def _listed(_options: dict[str, Any]) -> dict[str, Any]:
     return {"clusters": rows, "sentence": said or "No cluster is connected."}
 
 
+def _nodes(options: dict[str, Any]) -> dict[str, Any]:
+    text = wiring.nodes_of(_cluster(options["name"])).decode()
+    return {"nodes": json.loads(text), "sentence": text}
+
+
 def _removed(options: dict[str, Any]) -> dict[str, Any]:
     name = options["name"]
     cluster_access.remove(name, user=stopping.person(), reason=options["reason"])
@@ -200,5 +212,6 @@ _ACTS: Final = {
     "check": _checked,
     "rights": _printed,
     "list": _listed,
+    "nodes": _nodes,
     "remove": _removed,
 }
