@@ -35,7 +35,7 @@ def test_what_an_autoscaler_scales(
     one: WorkloadRef,
     kind: str,
     target: str,
-    is_its: bool,  # noqa: FBT001
+    is_its: object,
 ) -> None:
     api = one.api or "apps/v1"
     scaler = Autoscaler("llm", "hpa", api, kind, target)
@@ -66,7 +66,7 @@ def test_an_autoscaler_that_names_nothing_is_none(plain: dict[str, object]) -> N
 def test_a_fight_is_more_than_one_foreign_change(
     writes: list[tuple[int, str]],
     after_s: float,
-    fights: bool,  # noqa: FBT001
+    fights: object,
 ) -> None:
     hands, seen = Hands(), WorkloadSeen("u1", "1", 4)
     hands.note(ref(), seen, now_s=NOW_S)
@@ -100,13 +100,13 @@ READY, STARTING, HELD = PodState.READY, PodState.STARTING, PodState.HELD
 )
 def test_flaps_are_counted(
     looks: list[tuple[PodState, float]],
-    gated: bool,
-    flaps: int,  # noqa: FBT001
+    gated: object,
+    flaps: int,
 ) -> None:
     known, pod = Flaps(), PodSeen("p", "u", "n1", READY, NOW_S, NOW_S)
     for state, since_s in looks:
         pod = replace(pod, state=state, since_s=NOW_S + since_s)
-        known.note(pod, now_s=NOW_S, gated=gated)
+        known.note(pod, now_s=NOW_S, gated=bool(gated))
     assert known.marked(pod, now_s=NOW_S).flaps == flaps
     assert known.marked(pod, now_s=NOW_S + FLAP_S).flaps == 0
     known.keep(())
