@@ -41,10 +41,14 @@ class NamedCronJob(CronJob):
     """Puts the task's name in the queue without importing the task."""
 
     def enqueue(self, connection: Redis) -> Job:
-        """Enqueue as JSON, which is all that workers read."""
+        """Enqueue as JSON, which is all that workers read, before what waits already.
+
+        However many ticks a time without workers left behind, the newest is carried out first; the
+        others have no period left (R03). Among tasks of other kinds a sweep takes its turn.
+        """
         queue = Queue(self.queue_name, connection=connection, serializer=JSONSerializer)
         options: dict[str, Any] = self.job_options
-        return queue.enqueue(self.func_name, **options)
+        return queue.enqueue(self.func_name, at_front=self.queue_name == "control", **options)
 
 
 class Cron(DjangoCronScheduler):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 
 import structlog
 from django.conf import settings
@@ -10,9 +11,16 @@ from django.core.exceptions import RequestDataTooBig, TooManyFilesSent
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import get_template
-from psycopg.errors import ReadOnlySqlTransaction
+from psycopg import errors
 
 RETRY_AFTER_S = 10
+KNOWN: Mapping[type[Exception], str] = {
+    errors.ReadOnlySqlTransaction: "read only",
+    errors.DiskFull: "full",
+    errors.SerializationFailure: "at once",
+    errors.DeadlockDetected: "at once",
+}
+"""What 503.html has words for."""
 
 log = structlog.get_logger(__name__)
 
@@ -41,10 +49,11 @@ def server_error(_request: HttpRequest) -> HttpResponse:
     Both pages are whole in themselves: nothing they need could fail in the same way.
     """
     fault = sys.exc_info()[1]
-    read_only = isinstance(getattr(fault, "__cause__", None), ReadOnlySqlTransaction)
-    if read_only or isinstance(fault, OperationalError | InterfaceError):
+    cause = getattr(fault, "__cause__", None)
+    why = next((word for kind, word in KNOWN.items() if isinstance(cause, kind)), "")
+    if why or isinstance(fault, OperationalError | InterfaceError):
         log.warning("the database does not answer", fault=str(fault).partition("\n")[0])
-        text = get_template("503.html").render({"read_only": read_only})
+        text = get_template("503.html").render({"why": why})
         answer = HttpResponse(text, status=503)
         answer["Retry-After"] = str(RETRY_AFTER_S)
         return answer

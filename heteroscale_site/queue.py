@@ -12,24 +12,35 @@ import importlib
 import inspect
 import re
 import signal
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from django.conf import settings
 from django_rq.queues import DjangoRQ
+from redis.client import Pipeline
 from rq import Queue, Worker
+from rq.exceptions import DeserializationError
 from rq.executions import Execution
 from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 
+from controller.services import queueing
 from controller.services.errors import OutOfTimeError
 from heteroscale_site.launch.processes import die_with_parent, limit_memory
 
 TASKS = "controller.tasks"
 LISTED = re.compile(r"controller\.tasks\.(?P<name>[a-z][a-z0-9_]*)")
+
+MOST_BYTES: Final = 64 * 2**10
+"""A task takes an id: what is longer was written by somebody else, and a few bytes can be
+compressed from as many as a machine has."""
+
+PACKED: Final = (b"data", b"exc_info")
+TOO_LONG: Final = b"longer than a task's words"
 
 log = structlog.get_logger(__name__)
 
@@ -71,9 +82,17 @@ class ListedJob(Job):
         try:
             self._refuse_extras()
             return listed_function(self.func_name)
-        except ForbiddenJobError:
-            log.exception("job refused", job=self.id, function=self.func_name)
+        except ForbiddenJobError as fault:
+            _refused(self.id, str(fault))
             raise
+
+    def prepare_for_execution(self, worker_name: str, pipeline: Pipeline) -> None:
+        """Note a job that can't be read; it fails as soon as its name is asked for."""
+        super().prepare_for_execution(worker_name, pipeline)
+        try:
+            self.func_name  # noqa: B018 - it is read here
+        except DeserializationError:
+            _refused(self.id, "Its words are no JSON, or longer than a task's.")
 
     def _refuse_extras(self) -> None:
         callbacks = (
@@ -97,9 +116,27 @@ class ListedJob(Job):
         """None: a name from the broker is not imported."""
 
     def restore(self, raw_data: Any) -> None:  # noqa: ANN401 - rq's signature
-        """Read the job, leaving out addresses it wants called at the end."""
-        super().restore(raw_data)
+        """Read the job, leaving out addresses it wants called at the end, and what is too long."""
+        super().restore(_bounded(raw_data))
         self.webhooks = []
+
+
+def _refused(job: str, why: str) -> None:
+    log.warning("job refused", job=job, why=why)
+    queueing.note_forged(job, why)
+
+
+def _bounded(raw: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    """Return a job's fields with what is unpacked from them, before anything unpacks all of it."""
+    return {name: _short(text) if name in PACKED else text for name, text in raw.items()}
+
+
+def _short(packed: bytes) -> bytes:
+    try:
+        text = zlib.decompressobj().decompress(packed, MOST_BYTES + 1)
+    except zlib.error:
+        text = packed
+    return packed if len(text) <= MOST_BYTES else TOO_LONG
 
 
 class JSONQueue(DjangoRQ):

@@ -17,7 +17,6 @@ from django.core.exceptions import ObjectDoesNotExist
 from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
-from redis.exceptions import RedisError
 
 from controller.core import approval, phrases, soft
 from controller.core.arrived import Arrived, arrived
@@ -44,7 +43,15 @@ from controller.core.types import Instances, Mode, Role, Stage
 from controller.models import Action, Proposal, Rearrangement, ServiceStatus, holds
 from controller.models.clock import database_now
 from controller.models.scopes import About, within
-from controller.services import approvers, audit, exchanges, leadership, objections, outside
+from controller.services import (
+    approvers,
+    audit,
+    exchanges,
+    leadership,
+    objections,
+    outside,
+    queueing,
+)
 from controller.services.homes import homes_of
 from controller.services.rows import basis_of, order_of, steered
 from inventory.models import Service
@@ -75,12 +82,12 @@ def enqueue_approved(pk: int) -> None:
 
 
 def _enqueue(task: str, argument: str | int) -> None:
-    try:
-        django_rq.get_queue("actions").enqueue(
-            task, argument, job_timeout=60, result_ttl=60, failure_ttl=86_400
-        )
-    except (RedisError, OSError) as fault:
-        log.warning("queue unreachable, the sweep will send it", task=task, fault=str(fault))
+    options = {"job_timeout": 60, "result_ttl": 60, "failure_ttl": 86_400}
+    queueing.reach(
+        lambda: django_rq.get_queue("actions").enqueue(task, argument, **options),
+        "the sweep will send it",
+        task=task,
+    )
 
 
 @dataclass(frozen=True, slots=True)

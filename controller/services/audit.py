@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
+from datetime import timedelta
 from typing import Any, Final
 
 from django.db.models import Model
@@ -86,6 +87,12 @@ def record_sign_in(name: str, verb: str, *, pk: int | None, reason: str = "") ->
         request_id=REQUEST_ID.get(),
         address=ADDRESS.get(),
     )
+
+
+def was_told(verb: str, *, within_s: float) -> bool:
+    """Return whether an event of that kind was added so short a while ago."""
+    since = Now() - timedelta(seconds=within_s)
+    return AuditEvent.objects.filter(verb=verb, at__gt=since).exists()
 
 
 def too_late(found: Proposal | PolicySuggestion | Rearrangement, actor: str, text: str) -> None:

@@ -13,7 +13,6 @@ from uuid import UUID
 import django_rq
 import structlog
 from django.db import IntegrityError, connection, transaction
-from redis.exceptions import RedisError
 
 from controller.core.lifecycle import ActionState
 from controller.core.placement.plan_plain import (
@@ -32,7 +31,7 @@ from controller.core.types import Instances
 from controller.core.words import clean
 from controller.models import Action
 from controller.models.clock import database_now
-from controller.services import actions
+from controller.services import actions, queueing
 from inventory.services.bindings import NoLongerFreeError, Place, bind
 from inventory.services.locks import lock_for_binding
 from inventory.snapshot import newest_version
@@ -54,12 +53,11 @@ ReadSituation = Callable[[], Situation]
 
 def enqueue() -> None:
     """Ask a worker for a placement cycle; the sweep runs one if nobody answers."""
-    try:
-        django_rq.get_queue("placement").enqueue(
-            "controller.tasks.place", job_timeout=60, result_ttl=60, failure_ttl=86_400
-        )
-    except (RedisError, OSError) as fault:
-        log.warning("queue unreachable, the sweep will place", fault=str(fault))
+    options = {"job_timeout": 60, "result_ttl": 60, "failure_ttl": 86_400}
+    queueing.reach(
+        lambda: django_rq.get_queue("placement").enqueue("controller.tasks.place", **options),
+        "the sweep will place",
+    )
 
 
 def place_due(read: ReadSituation) -> list[UUID]:

@@ -14,7 +14,6 @@ import django_rq
 import structlog
 from django.core.exceptions import ObjectDoesNotExist
 from django.db.models import Q
-from redis.exceptions import RedisError
 
 from controller.core.lifecycle import IN_FLIGHT
 from controller.core.pairs import larger
@@ -24,6 +23,7 @@ from controller.core.types import ROLES, Instances, Mode, Role
 from controller.core.words import clean
 from controller.models import Action, holds
 from controller.models.clock import database_now
+from controller.services import queueing
 from controller.services.rows import steered
 from inventory.models import Cluster, Service
 
@@ -46,12 +46,11 @@ def enqueue() -> None:
     """Ask a worker to register whoever may join, where anybody waits; the sweep does it too."""
     if not due():
         return
-    try:
-        django_rq.get_queue("actions").enqueue(
-            "controller.tasks.register", job_timeout=60, result_ttl=60, failure_ttl=86_400
-        )
-    except (RedisError, OSError) as fault:
-        log.warning("queue unreachable, the sweep will register", fault=str(fault))
+    options = {"job_timeout": 60, "result_ttl": 60, "failure_ttl": 86_400}
+    queueing.reach(
+        lambda: django_rq.get_queue("actions").enqueue("controller.tasks.register", **options),
+        "the sweep will register",
+    )
 
 
 def register(service: Service, discovery_of: DiscoveryOf) -> str:

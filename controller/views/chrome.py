@@ -14,7 +14,7 @@ from django.utils.functional import SimpleLazyObject
 
 from controller.selectors.preferences import Preferences, read_preferences
 from controller.selectors.strip import StripState, read_strip
-from controller.services import people
+from controller.services import people, queueing
 from controller.services.rights import Rights
 
 
@@ -25,6 +25,8 @@ class Chrome:
     preferences: Preferences
     strip: StripState | None
     rights: Rights = field(repr=False)
+    queue_fault: str = ""
+    """That the queue is unreachable, empty while it is not, or nothing shows that it may be."""
 
     @property
     def theme(self) -> str:
@@ -80,4 +82,10 @@ def _read(request: HttpRequest, now: datetime) -> Chrome:
     if not user.is_authenticated:
         return Chrome(Preferences(), None, rights)
     strip = read_strip(user, now, mine=rights.reach(people.APPROVE))
-    return Chrome(read_preferences(user.pk), strip, rights)
+    return Chrome(read_preferences(user.pk), strip, rights, _queue_fault(strip))
+
+
+def _queue_fault(strip: StripState) -> str:
+    """Say that the queue is unreachable; asked where the loop is late, or it failed before."""
+    down = queueing.LINE.fault or strip.tone != "ok"
+    return "queue unreachable" if down and not queueing.is_reachable() else ""

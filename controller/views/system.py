@@ -6,6 +6,7 @@ from django.views.decorators.http import require_safe
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from controller.selectors import health
+from controller.services import queueing
 
 
 @require_safe
@@ -22,7 +23,8 @@ def readyz(_request: HttpRequest) -> JsonResponse:
     except Error:
         return JsonResponse({"ready": False, "database": "unreachable"}, status=503)
     status = 200 if found.ready else 503
-    return JsonResponse({"ready": found.ready, **found.checks}, status=status)
+    queue = "ok" if queueing.is_reachable() else "unreachable"
+    return JsonResponse({"ready": found.ready, **found.checks, "queue": queue}, status=status)
 
 
 @require_safe

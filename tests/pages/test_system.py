@@ -37,7 +37,7 @@ def test_healthz_asks_nobody(client: Client) -> None:
 @pytest.mark.django_db
 def test_readyz_tells_the_age_of_the_loop(client: Client) -> None:
     assert client.get("/readyz").json() == {
-        "ready": True, "database": "ok", "loop": "late: no tick yet",
+        "ready": True, "database": "ok", "loop": "late: no tick yet", "queue": "ok",
     }  # fmt: skip
     now = database_now()
     Tick.objects.create(slot=1, at=now - timedelta(seconds=300), finished_at=now, epoch=1)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import types
+import uuid
 import zlib
 from collections.abc import Iterator
 
@@ -22,10 +23,14 @@ from redis.exceptions import RedisError
 from rq import SimpleWorker
 from rq.job import Job
 
+from controller.models import Action, AuditEvent
+from controller.services import audit
 from heteroscale_site import connections, queue
 from heteroscale_site.configuration import BASE_DIR, Broker, ProcessRole
 from heteroscale_site.cron import Cron, beats
 from heteroscale_site.launch import processes
+from tests.factories import make_service
+from tests.loop.test_actions import make_action
 
 RAN: list[str] = []
 
@@ -201,13 +206,16 @@ def test_where_memory_cant_be_limited_nothing_happens(monkeypatch: pytest.Monkey
         pytest.param({"data": _call("controller.tasks.note.__call__")}, id="inside a task"),
         pytest.param({"data": _call("note", instance="x")}, id="a method of something"),
         pytest.param({"data": b"\x80\x04N."}, id="a pickle"),
+        pytest.param({"data": _call("controller.tasks.note", "x" * 10**5)}, id="huge words"),
+        pytest.param({"data": zlib.compress(bytes(64 * 2**20))}, id="64 MiB in 64 KiB"),
         pytest.param({"success_callback_name": "os.abort"}, id="a callback for success"),
         pytest.param({"failure_callback_name": "os.abort"}, id="a callback for failure"),
         pytest.param({"stopped_callback_name": "os.abort"}, id="a callback for a stop"),
     ],
 )
+@pytest.mark.django_db
 @pytest.mark.usefixtures("broker", "tasks")
-def test_a_forged_job_is_refused(
+def test_a_forged_job_is_refused_and_audited_r04(
     forged: dict[str, object], caplog: pytest.LogCaptureFixture
 ) -> None:
     sys.modules.pop("antigravity", None)
@@ -216,11 +224,51 @@ def test_a_forged_job_is_refused(
     assert RAN == []
     assert "antigravity" not in sys.modules
     assert job.get_status() == "failed"
-    assert "data" in forged or "job refused" in caplog.text
+    assert "job refused" in caplog.text
+    event = AuditEvent.objects.get()
+    assert (event.actor, event.verb) == ("worker", "refused a forged job")
+    assert event.after == {"job": job.id}
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("broker", "tasks")
+def test_a_flood_of_forged_jobs_does_not_fill_the_audit_r04() -> None:
+    for _ in range(3):
+        _forge(data=_call("os.system", "true"))
+    _work()
+    assert AuditEvent.objects.count() == 1
+    assert not audit.was_told("refused a forged job", within_s=0.0)
+
+
+@pytest.mark.parametrize(
+    ("task", "word"),
+    [
+        pytest.param("run_action", str(uuid.UUID(int=7)), id="an action there is not"),
+        pytest.param("run_action", "7; DROP TABLE", id="no id"),
+        pytest.param("run_action", {"pk": 1}, id="an object"),
+        pytest.param("resolve_action", str(uuid.UUID(int=7)), id="one to look for"),
+        pytest.param("run_proposal", 10**30, id="a number no row has"),
+        pytest.param("run_proposal", "os.abort", id="words instead of a number"),
+        pytest.param("run_import", str(uuid.UUID(int=7)), id="an import there is not"),
+    ],
+)
+@pytest.mark.django_db
+@pytest.mark.usefixtures("broker")
+def test_a_forged_id_is_one_look_more_and_changes_nothing_r04(task: str, word: object) -> None:
+    action = make_action(make_service("chat", mode="automatic"))
+    job = django_rq.get_queue("default", commit_mode="auto").enqueue(
+        f"controller.tasks.{task}", word
+    )
+    before = list(Action.objects.values())
+    _work()
+    assert job.get_status() in {"failed", "finished"}
+    assert list(Action.objects.values()) == before
+    assert Action.objects.get().pk == action.pk
+    assert not AuditEvent.objects.exists()
 
 
 @pytest.mark.usefixtures("broker", "tasks")
-def test_a_forged_web_hook_is_dropped() -> None:
+def test_a_forged_web_hook_is_dropped_r04() -> None:
     job = _forge(webhooks=json.dumps([{"url": "http://169.254.169.254/", "events": ["finished"]}]))
     assert queue.ListedJob.fetch(job.id, connection=job.connection).webhooks == []
 
@@ -241,7 +289,7 @@ def test_cron_asks_for_every_regular_task_as_json() -> None:
     assert {job.serializer for job in jobs} == {queue.JSONSerializer}
 
 
-def test_a_broker_that_is_down_does_not_hang_a_page() -> None:
+def test_a_broker_that_is_down_does_not_hang_a_page_r02() -> None:
     # 192.0.2.0/24 is reserved for documentation: nothing there ever answers.
     entry = connections.queue(Broker("192.0.2.1", 6379), ProcessRole.WEB, timeout_s=30)
     client = django_rq.connection_utils.get_redis_connection(entry)
@@ -252,7 +300,7 @@ def test_a_broker_that_is_down_does_not_hang_a_page() -> None:
     client.close()
 
 
-def test_workers_wait_out_a_restart_of_the_broker() -> None:
+def test_workers_wait_out_a_restart_of_the_broker_r01() -> None:
     entry = connections.queue(Broker("127.0.0.1", 6379), ProcessRole.WORKER, timeout_s=30)
     retry = entry["REDIS_CLIENT_KWARGS"]["retry"]
     assert retry.get_retries() == 25
