@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -12,23 +13,29 @@ from django.db.models import F
 
 from controller.adapters.actuators.kubernetes import Known, Kubernetes
 from controller.adapters.kube.api import Api, Credentials
+from controller.adapters.kube.discovery import KubeDiscovery
 from controller.core.approval import fingerprint
+from controller.core.kube.kinds import Gate
+from controller.core.kube.values import SERVING
 from controller.core.lifecycle import ActionState
 from controller.core.types import Instances
 from controller.models import Action, AuditEvent, Proposal, ServiceStatus
 from controller.models.clock import database_now
-from controller.services import actions
+from controller.services import actions, withdrawing
 from controller.services.rows import basis_of
 from inventory.models import Service
 from inventory.snapshot import service_spec
 from tests import killing
 from tests.factories import make_proposal, make_service
-from tests.kube import Double, faults
+from tests.kube import Double, deployment, faults, fleet
 from tests.loop.test_actions import approver
 from tests.workloads import LAID, Laid, served
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from uuid import UUID
+
+    from controller.core.kube.values import WorkloadRef
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ROUNDS = 5
@@ -49,12 +56,14 @@ def without_decode(kube: Double) -> None:
 class Case:
     """One approved proposal of 2/4 → 3/6 on a cluster of its own."""
 
+    want = WANT
+
     def __init__(self, laid: Laid, slug: str, trouble: Callable[[Double], None]) -> None:
         self.laid = laid
         self.kube = Double(kinds=served())
         self.kube.start()
-        laid.put(self.kube)
         self._opened: dict[int, Api] = {}
+        self.put()
         version = self.acting().read(slug, now_s=0.0).resource_version
         self.service = make_service(slug)
         ServiceStatus.objects.filter(service=self.service).update(resource_version=version)
@@ -63,19 +72,31 @@ class Case:
             self.service,
             state="approved",
             decided_by=approver(f"ana-{slug}"),
-            fingerprint=fingerprint(basis, WANT),
+            fingerprint=fingerprint(basis, self.want),
+            to_prefill=self.want.prefill,
+            to_decode=self.want.decode,
             resource_version=version,
             expires_at=database_now() + timedelta(minutes=5),
         )
         trouble(self.kube)
 
-    def acting(self) -> Kubernetes:
+    def put(self) -> None:
+        self.laid.put(self.kube)
+
+    @property
+    def refs(self) -> Sequence[WorkloadRef]:
+        return self.laid.refs()
+
+    @property
+    def api(self) -> Api:
         # A fork must not share its parent's line to the server.
         if os.getpid() not in self._opened:
             credentials = Credentials(server=self.kube.address, token=self.kube.token)
             self._opened[os.getpid()] = Api(credentials)
-        api = self._opened[os.getpid()]
-        return Kubernetes(lambda _: Known(api, self.laid.refs()))
+        return self._opened[os.getpid()]
+
+    def acting(self) -> Kubernetes:
+        return Kubernetes(lambda _: Known(self.api, self.refs))
 
     def of(self, _: Service) -> Kubernetes:
         return self.acting()
@@ -89,7 +110,10 @@ class Case:
         """Do what a worker does with an approved proposal."""
         start = actions.start_approved(self.proposal.pk)
         if start.action is not None:
-            actions.run(start.action, actuator_of=self.of)
+            self.run(start.action)
+
+    def run(self, action: UUID) -> None:
+        actions.run(action, actuator_of=self.of)
 
     def sweep(self) -> None:
         """Do what the sweep does with this service, as if a while had gone by."""
@@ -104,7 +128,7 @@ class Case:
         if self.proposal.pk in due.approved:
             self.start()
         for pk in mine.intersection(due.recorded):
-            actions.run(pk, actuator_of=self.of)
+            self.run(pk)
         for pk in mine.intersection(due.unanswered):
             actions.resolve(pk, actuator_of=self.of)
 
@@ -141,9 +165,61 @@ class Case:
         }
 
 
-def whole(laid: Laid, slug: str, trouble: Callable[[Double], None]) -> dict[str, object]:
+class SoftCase(Case):
+    """One approved proposal of 2/4 → 2/2 of pods behind a label, watched for no time at all."""
+
+    want = Instances(2, 2)
+
+    def put(self) -> None:
+        self.kube.put(*fleet(8))
+        for ref, count in zip(self.laid.refs(), (2, 4), strict=True):
+            self.kube.put(deployment(ref.namespace, ref.name, count, {SERVING: "true"}))
+        self.kube.settle()
+
+    @property
+    def refs(self) -> Sequence[WorkloadRef]:
+        return [replace(ref, gate=Gate.LABEL) for ref in self.laid.refs()]
+
+    def look(self) -> None:
+        """Let a tick have looked now, and found everything well."""
+        status = ServiceStatus.objects.get(service=self.service)
+        status.observed_at = database_now()
+        usual = {"value": 900.0, "unit": "tok/s", "reporting": 2, "expected": 2, "quality": "ok"}
+        known = status.signals | {"prefill_tps_uncached": usual}
+        at = {"measured_at_s": database_now().timestamp()}
+        status.signals = {name: one | at for name, one in known.items()}
+        status.save()
+
+    def run(self, action: UUID) -> None:
+        self.look()
+        tools = withdrawing.Tools(
+            actuator_of=self.of,
+            discovery_of=lambda _: KubeDiscovery(lambda _: (self.api, self.refs)),
+            window_s=0.0,
+            drain_s=0.0,
+            max_age_s=45.0,
+        )
+        for _ in range(2):
+            withdrawing.run(action, tools)
+
+    def sweep(self) -> None:
+        super().sweep()
+        for pk in withdrawing.due():
+            if Action.objects.filter(pk=pk, service=self.service).exists():
+                self.run(pk)
+
+    def end(self) -> dict[str, object]:
+        self.kube.settle()
+        pods = self.kube.all("pods", "prod", "app=chat-decode")
+        inside = [pod["metadata"]["labels"][SERVING] for pod in pods]
+        return super().end() | {"serving": inside}
+
+
+def whole(
+    laid: Laid, slug: str, trouble: Callable[[Double], None], make: type[Case] = Case
+) -> dict[str, object]:
     """Return how the work ends if nothing disturbs it."""
-    case = Case(laid, slug, trouble)
+    case = make(laid, slug, trouble)
     try:
         case.start()
         case.settle()
@@ -153,10 +229,14 @@ def whole(laid: Laid, slug: str, trouble: Callable[[Double], None]) -> dict[str,
 
 
 def killed(
-    laid: Laid, slug: str, trouble: Callable[[Double], None], point: int
+    laid: Laid,
+    slug: str,
+    trouble: Callable[[Double], None],
+    point: int,
+    make: type[Case] = Case,
 ) -> dict[str, object]:
     """Return how it ends if the worker is killed at a point of its first run."""
-    case = Case(laid, slug, trouble)
+    case = make(laid, slug, trouble)
     try:
         killing.killed_at(point, case.start)
         case.settle()
@@ -165,8 +245,10 @@ def killed(
         case.close()
 
 
-def points_of(laid: Laid, slug: str, trouble: Callable[[Double], None]) -> list[str]:
-    case = Case(laid, slug, trouble)
+def points_of(
+    laid: Laid, slug: str, trouble: Callable[[Double], None], make: type[Case] = Case
+) -> list[str]:
+    case = make(laid, slug, trouble)
     try:
         return killing.points(case.start)
     finally:
@@ -178,14 +260,15 @@ def survived(
     trouble: Callable[[Double], None],
     some: Callable[[list[str]], Iterator[int]],
     name: str = "",
+    make: type[Case] = Case,
 ) -> tuple[int, dict[str, object]]:
     """Return how many points were tried, and those after which the end is another one."""
     name = "".join(one if one.isalnum() else "-" for one in name)[:40]
-    points = points_of(laid, f"points-{name}", trouble)
-    wanted = whole(laid, f"whole-{name}", trouble)
+    points = points_of(laid, f"points-{name}", trouble, make)
+    wanted = whole(laid, f"whole-{name}", trouble, make)
     tried, wrong = 0, {}
     for point in some(points):
-        found = killed(laid, f"killed-{name}-{point}", trouble, point)
+        found = killed(laid, f"killed-{name}-{point}", trouble, point, make)
         tried += 1
         if found != wanted:
             wrong[f"{point} {points[point]}"] = found
@@ -234,6 +317,14 @@ def test_wherever_a_worker_is_killed_the_end_is_the_same_p01(
     tried, wrong = survived(LAID[kind], trouble, some)
     assert not wrong
     assert tried >= least
+
+
+def test_wherever_a_worker_is_killed_a_soft_scale_in_ends_the_same_p01() -> None:
+    undisturbed = whole(LAID["deployment"], "once", untroubled, SoftCase)
+    assert (undisturbed["counts"], undisturbed["serving"]) == ((2, 2), ["true", "true"])
+    tried, wrong = survived(LAID["deployment"], untroubled, every_eighteenth, make=SoftCase)
+    assert not wrong
+    assert tried >= 12
 
 
 def thawed(
