@@ -184,7 +184,7 @@ def explained(pk: int, now: datetime) -> Explained | None:
         proposal=proposal,
         earlier=proposals[1:],
         action=action,
-        waits=waits_of(action, now),
+        waits=waits_of(action, now, decision.service),
         policy=policy_text(revision.body if revision else {}),
         provision=provision_of(decision),
         parts=parts_of(decision),

@@ -12,6 +12,7 @@ from controller.core.lifecycle import ActionState, ProposalState
 from controller.core.registration import InStep
 from controller.core.soft import Soft
 from controller.models import Action, Decision, Proposal
+from inventory.models import Service, Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +50,22 @@ class Waits:
     is_over: bool
 
 
-def waits_of(action: Action | None, now: datetime) -> Waits | None:
-    """Return how an action keeps its roles in step, ``None`` where nobody ever waited."""
-    if action is None or not action.in_step:
+def waits_of(action: Action | None, now: datetime, service: Service) -> Waits | None:
+    """Return how an action of a service keeps its roles in step, ``None`` where nobody waits.
+
+    One query for a service of a cluster of Kubernetes: there is nobody to wait without a gate.
+    """
+    if action is None or not action.in_step or _has_no_gate(service):
         return None
     rule = InStep.from_plain(action.in_step)
     until = datetime.fromtimestamp(rule.until_s, UTC)
     is_over = action.ended_at is not None or until <= now
     return Waits(rule.least_ratio, rule.most_ratio, until, is_over)
+
+
+def _has_no_gate(service: Service) -> bool:
+    gated = Workload.objects.filter(service=service).exclude(gate=Workload.Gating.NONE)
+    return service.cluster.chooses_places and not gated.exists()
 
 
 def outcome(

@@ -229,7 +229,7 @@ def read_actions(service: Service, now: datetime) -> tuple[ActionLine, ...]:
             recorded_at=row.recorded_at,
             error=row.error,
             way=milestones(None, row),
-            waits=waits_of(row, now) if _is_starting(row) else None,
+            waits=waits_of(row, now, service) if _is_starting(row) else None,
             was_applied=row.applied_at is not None,
         )
         for row in rows
