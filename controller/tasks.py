@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import wraps
 from typing import Final, ParamSpec, TypeVar
@@ -13,6 +13,7 @@ from django.conf import settings
 from rq import get_current_job
 
 from controller import loop, wiring
+from controller.core.lifecycle import ActionState
 from controller.core.placement import advice
 from controller.core.ports import UnreachableError
 from controller.models.clock import database_now
@@ -47,6 +48,10 @@ from inventory.services.settling import settle
 log = structlog.get_logger(__name__)
 
 HEAVY_NICENESS: Final = 10
+SWEPT_WITHIN_S: Final = 120.0
+CARRY_S: Final = 10.0
+"""Nothing more of a kind is begun after that, so that each kind has its turn within a sweep."""
+
 SEALED_AFTER_TICK: Final = 500
 SEALED_BY_SWEEP: Final = 4_000
 
@@ -140,13 +145,9 @@ def sweep() -> None:
     _alone(overriding.note_ended)
     _alone(granting.note_over)
     found = actions.due(now)
-    for proposal in found.approved:
-        _alone(run_proposal, proposal)
+    _take_turns(run_proposal, found.approved)
     _alone(place)
-    for action in found.recorded:
-        _alone(run_action, str(action))
-    for action in found.unanswered:
-        _alone(resolve_action, str(action))
+    _carry_on(found)
     # A cluster that is dead would keep the sweep from everything else.
     actions.enqueue(withdrawing.due())
     registering.enqueue()
@@ -158,6 +159,30 @@ def sweep() -> None:
     _alone(sealing.seal, SEALED_BY_SWEEP)
     _alone(_anchor)
     _alone(verifying.advance, now)
+
+
+def _carry_on(found: actions.Due) -> None:
+    """Send what waits, and look for what was not answered; a cluster that is silent once, once."""
+    silent: set[UUID] = set()
+
+    def of_cluster(carry_out: Callable[[str], str]) -> Callable[[UUID], object]:
+        def asked(pk: UUID) -> None:
+            cluster = found.cluster_of[pk]
+            if cluster not in silent and carry_out(str(pk)) == ActionState.UNKNOWN:
+                silent.add(cluster)
+
+        return wraps(carry_out)(asked)
+
+    _take_turns(of_cluster(run_action), found.recorded)
+    _take_turns(of_cluster(resolve_action), found.unanswered)
+
+
+def _take_turns(carry_out: Callable[..., object], items: Iterable[object]) -> None:
+    """Carry out one after the other while there is time; the next sweep goes on (K06)."""
+    until_s = time.monotonic() + CARRY_S
+    for item in items:
+        if time.monotonic() < until_s:
+            _alone(carry_out, item)
 
 
 def _anchor() -> None:

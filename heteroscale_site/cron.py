@@ -33,7 +33,7 @@ def beats() -> tuple[Beat, ...]:
     return (
         Beat("controller.tasks.tick", "control", every_s=settings.TICK_S, timeout_s=30),
         Beat("controller.tasks.advise", "placement", every_s=ADVISE_S, timeout_s=60),
-        Beat("controller.tasks.sweep", "actions", every_s=SWEEP_S, timeout_s=30),
+        Beat("controller.tasks.sweep", "actions", every_s=SWEEP_S, timeout_s=120),
     )
 
 

@@ -47,10 +47,11 @@ def counted(counter: Counter) -> Iterator[None]:
     line = type(connections["default"])
     opened, committed = Api._opened, line._commit
 
-    def statement(execute: Any, sql: str, *given: Any) -> Any:
-        counter.at(f"before {sql[:40]}")
+    def statement(execute: Any, sql: object, *given: Any) -> Any:
+        named = " ".join(str(sql).split())[:40]
+        counter.at(f"before {named}")
         found = execute(sql, *given)
-        counter.at(f"after {sql[:40]}")
+        counter.at(f"after {named}")
         return found
 
     def commit(self: Any) -> Any:

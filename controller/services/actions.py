@@ -15,7 +15,7 @@ import django_rq
 import structlog
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Now
 
 from controller.core import approval, phrases, soft
@@ -685,27 +685,36 @@ class Due:
     approved: list[int]
     recorded: list[UUID]
     unanswered: list[UUID]
+    cluster_of: Mapping[UUID, UUID]
 
 
 def due(now: datetime) -> Due:
-    """Return everything accepted that nobody carries at ``now``: nothing accepted is lost."""
+    """Return everything accepted that nobody carries at ``now``: nothing accepted is lost.
+
+    What goes to clusters that owe no answer comes first, so that one that is slow keeps nobody
+    waiting (K06).
+    """
     late = now - timedelta(seconds=ANSWER_WITHIN_S)
-    actions = Action.objects.filter(state__in=IN_FLIGHT)
+    waits = Q(state=ActionState.RECORDED, recorded_at__lt=now - timedelta(seconds=3))
+    unanswered = Q(state__in=(ActionState.UNKNOWN, ActionState.PARTLY))
+    unanswered |= Q(state=ActionState.SENT, sent_at__lt=late)
+    owes = Action.objects.filter(
+        service__cluster=OuterRef("service__cluster"),
+        state__in=(ActionState.SENT, ActionState.UNKNOWN),
+    )
+    found = list(
+        Action.objects.filter(waits | unanswered)
+        .annotate(owed=Exists(owes))
+        .order_by("owed", "recorded_at")
+        .values_list("pk", "state", "service__cluster")
+    )
     return Due(
         approved=list(
             Proposal.objects.filter(state=ProposalState.APPROVED).values_list("pk", flat=True)
         ),
-        recorded=list(
-            actions.filter(
-                state=ActionState.RECORDED, recorded_at__lt=now - timedelta(seconds=3)
-            ).values_list("pk", flat=True)
-        ),
-        unanswered=list(
-            actions.filter(
-                Q(state__in=(ActionState.UNKNOWN, ActionState.PARTLY))
-                | Q(state=ActionState.SENT, sent_at__lt=late)
-            ).values_list("pk", flat=True)
-        ),
+        recorded=[pk for pk, state, _ in found if state == ActionState.RECORDED],
+        unanswered=[pk for pk, state, _ in found if state != ActionState.RECORDED],
+        cluster_of={pk: cluster for pk, _, cluster in found},
     )
 
 

@@ -301,7 +301,7 @@ def test_an_old_epoch_writes_nothing_p02_s12() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_lease_lost_while_deciding_writes_nothing() -> None:
+def test_a_lease_lost_while_deciding_writes_nothing_p06() -> None:
     make_service("chat")
     lease = lead("slow worker")
 

@@ -1,7 +1,8 @@
-"""PostgreSQL goes away, answers late, forgets to answer, or can only be read (D01-D03, D05)."""
+"""PostgreSQL goes away, answers late, forgets, can only be read, or breaks a race (D01-D07)."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,9 +24,14 @@ from tests.clusters import Cluster
 from tests.factories import make_service
 from tests.loop.test_actions import make_action
 from tests.loop.test_tick import SETTINGS, lead, run
+from tests.own_servers import until
 from tests.services.people import person, waiting
 from tests.sources import ArraySource
 
+WAITS = (
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -234,3 +240,116 @@ def test_pages_go_on_and_changes_are_refused_in_words_d05(standby: Callable[[], 
     found = client.get("/readyz")
     assert (found.status_code, found.json()["database"]) == (200, "can only be read")
     assert not Freeze.objects.exists()
+
+
+# D07: two that wait for each other, and changes that can't be put in an order.
+
+
+@pytest.fixture
+def raced() -> Iterator[Callable[[str, str, int], None]]:
+    """Let the next changes of a table fail as a race that PostgreSQL broke, when called."""
+    made: list[str] = []
+
+    def begin(table: str, state: str, times: int) -> None:
+        made.append(table)
+        with connection.cursor() as cursor:
+            # A sequence counts on where what was changed is taken back.
+            cursor.execute(f"""
+                CREATE SEQUENCE raced;
+                CREATE FUNCTION raced() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                    IF nextval('raced') <= {times} THEN
+                        RAISE EXCEPTION 'could not serialize access' USING ERRCODE = '{state}';
+                    END IF;
+                    RETURN NEW;
+                END $$;
+                CREATE TRIGGER raced BEFORE INSERT OR UPDATE ON {table}
+                    FOR EACH ROW EXECUTE FUNCTION raced();
+            """)
+
+    yield begin
+    connection.close()
+    with connection.cursor() as cursor:
+        for table in made:
+            cursor.execute(f"DROP TRIGGER raced ON {table}")
+        cursor.execute("DROP FUNCTION IF EXISTS raced; DROP SEQUENCE IF EXISTS raced")
+
+
+RACES = pytest.mark.parametrize(
+    "state", [pytest.param("40001", id="serialization"), pytest.param("40P01", id="deadlock")]
+)
+
+
+@RACES
+def test_a_tick_that_lost_a_race_leaves_nothing_and_the_next_is_whole_d07(
+    raced: Callable[[str, str, int], None], state: str
+) -> None:
+    make_service("chat")
+    raced("controller_servicestatus", state, 1)
+    with pytest.raises(OperationalError, match="could not serialize"):
+        run(ArraySource())
+    assert not Decision.objects.exists()
+    ControllerLease.objects.update(expires_at=timezone.now())
+    assert run(ArraySource()).decisions == 1
+
+
+@RACES
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_action_that_lost_a_race_is_sent_once_all_the_same_d07(
+    raced: Callable[[str, str, int], None],
+    state: str,
+    times: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = Cluster()
+    monkeypatch.setattr("controller.wiring.actuator_of", cluster.of)
+    action = make_action(make_service("chat", mode="automatic"))
+    raced("controller_action", state, times)
+    for _ in range(times):
+        with pytest.raises(OperationalError, match="could not serialize"):
+            tasks.run_action(str(action.pk))
+        assert cluster.writes == [], "what can't be claimed is not sent"
+    assert tasks.run_action(str(action.pk)) == "applied"
+    assert len(cluster.writes) == 1
+
+
+@RACES
+def test_an_answer_that_lost_a_race_is_told_and_counts_once_when_sent_again_d07(
+    raced: Callable[[str, str, int], None], state: str
+) -> None:
+    proposal = waiting()
+    client = Client(raise_request_exception=False)
+    client.force_login(person("ana"))
+    body = {"version": proposal.version, "fingerprint": proposal.fingerprint}
+    path = f"/approvals/{proposal.pk}/approve/"
+    raced("controller_verdict", state, 1)
+    refused = client.post(path, body)
+    assert (refused.status_code, refused.has_header("Retry-After")) == (503, True)
+    assert "Somebody else changed the same at this moment" in refused.content.decode()
+    assert not Verdict.objects.exists()
+    assert client.post(path, body).status_code == 302
+    assert Verdict.objects.count() == 1
+
+
+def test_of_two_that_wait_for_each_other_a_tick_gives_up_whole_d07() -> None:
+    make_service("chat")
+    run(ArraySource())
+    ControllerLease.objects.update(expires_at=timezone.now())
+    with elsewhere() as other:
+        other.execute("SELECT 1 FROM controller_servicestatus FOR UPDATE")
+
+        def crossed() -> None:
+            with elsewhere() as seen:
+                until(lambda: seen.execute(WAITS).fetchone() != (0,))
+            # The tick holds its lease and waits for the status: now it is the other way round too.
+            other.execute("UPDATE controller_controllerlease SET holder = holder")
+
+        rival = threading.Thread(target=crossed)
+        rival.start()
+        with pytest.raises(OperationalError, match="deadlock detected"):
+            run(ArraySource())
+        rival.join()
+        other.rollback()
+    connection.close()
+    assert Decision.objects.get().count == 1, "nothing of the second tick is left"
+    ControllerLease.objects.update(expires_at=timezone.now())
+    assert run(ArraySource()).decisions == 1

@@ -283,7 +283,7 @@ def test_cron_asks_for_every_regular_task_as_json() -> None:
     asked = {(job.func_name, job.origin, job.ttl, job.timeout) for job in jobs}
     assert asked == {
         ("controller.tasks.tick", "control", settings.TICK_S, 30),
-        ("controller.tasks.sweep", "actions", 10, 30),
+        ("controller.tasks.sweep", "actions", 10, 120),
         ("controller.tasks.advise", "placement", 60, 60),
     }
     assert {job.serializer for job in jobs} == {queue.JSONSerializer}

@@ -78,6 +78,7 @@ TASKS: Final[dict[str, tuple[object, ...]]] = {
     "resolve_action": ("5d1f7a54-1111-4222-8333-444444444444",),
     "run_backtest": ("5d1f7a54-1111-4222-8333-444444444444",),
     "run_import": ("5d1f7a54-1111-4222-8333-444444444444",),
+    "register": (),
 }
 
 
