@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from django.core.management.base import BaseCommand, CommandParser
@@ -51,6 +52,18 @@ class AnsweringCommand(BaseCommand):
         # Django names the class of its parsers itself, and ours differs in how it refuses alone.
         parser.__class__ = AnsweringParser
         return parser
+
+
+def text_file(option: str, name: str) -> str:
+    """Return the text of a file that an option names, ``-`` being what is piped in.
+
+    Raises :class:`AnswerError` that names the option.
+    """
+    try:
+        return sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as fault:
+        why = getattr(fault, "strerror", None) or "it is no text"
+        raise AnswerError("unreadable_file", f"{name} can't be read: {why}", option) from fault
 
 
 def error_document(fault: AnswerError) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 from typing import Any, Final
 
 from django.core.management.base import CommandParser
@@ -16,7 +15,13 @@ from controller.core.kube.kinds import Gate, WorkloadKind
 from controller.core.kube.manifest import manifest
 from controller.core.kube.preflight import Check
 from controller.management import stopping
-from controller.management.answering import FAILED, AnswerError, AnsweringCommand, document
+from controller.management.answering import (
+    FAILED,
+    AnswerError,
+    AnsweringCommand,
+    document,
+    text_file,
+)
 from controller.selectors import clusters
 from controller.services import cluster_access, kubeconfig, preflight
 from controller.services.errors import InvalidError, SteeringError
@@ -122,23 +127,15 @@ def _draft(options: dict[str, Any]) -> cluster_access.Draft:
     if options["in_cluster"]:
         return cluster_access.Draft(_WAY.IN_CLUSTER, namespaces=namespaces)
     if options["kubeconfig"]:
-        text = _file("--kubeconfig", options["kubeconfig"])
+        text = text_file("--kubeconfig", options["kubeconfig"])
         given = kubeconfig.read(text, options["context"])
         return cluster_access.Draft(_WAY.KUBECONFIG, given, namespaces)
     given = Credentials(
         options["server"],
-        ca=_file("--ca", options["ca"]) if options["ca"] else "",
-        token=_file("--token-file", options["token_file"]) if options["token_file"] else "",
+        ca=text_file("--ca", options["ca"]) if options["ca"] else "",
+        token=text_file("--token-file", options["token_file"]) if options["token_file"] else "",
     )
     return cluster_access.Draft(_WAY.TOKEN, given, namespaces)
-
-
-def _file(option: str, name: str) -> str:
-    try:
-        return sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as fault:
-        why = getattr(fault, "strerror", None) or "it is no text"
-        raise AnswerError("unreadable_file", f"{name} can't be read: {why}", option) from fault
 
 
 def _checked(options: dict[str, Any]) -> dict[str, Any]:
