@@ -1,11 +1,13 @@
 """Kill -9 before and after every statement and request of an action, for each kind of workload.
 
     .venv/bin/python -m benchmarks.faults [kind ...]
+    .venv/bin/python -m benchmarks.faults --ids [K07 D06 ...]
 
 Runs on throw-away servers from the wheels and on the API server of the tests. An approved change
 from 2 prefill and 4 decode to 3 and 6 is begun anew for each point, its worker is killed there,
 and the sweep finishes what is left. Survived is what ends as the undisturbed run: the same counts,
 writes, states and audit events. Prints a Markdown table; exits with 1 if anything did not survive.
+With ``--ids`` it runs the tests of each fault of the catalogue instead, and counts them.
 """
 
 import os
@@ -13,6 +15,12 @@ import sys
 import time
 
 import django
+
+from benchmarks import cited
+
+if "--ids" in sys.argv:
+    # Before anything else is imported: pytest has a way of its own to read tests.
+    sys.exit(cited.main([word for word in sys.argv[1:] if word != "--ids"]))
 
 import tests.servers  # noqa: F401 - starts the servers before the settings are read
 
