@@ -1,4 +1,4 @@
-"""PostgreSQL goes away, answers late, forgets, can only be read, or breaks a race (D01-D07)."""
+"""PostgreSQL goes away, is late, can only be read, or breaks a race (D01-D03, D05, D07)."""
 
 from __future__ import annotations
 
