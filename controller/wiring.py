@@ -12,7 +12,7 @@ import numpy as np
 import structlog
 from django.conf import settings
 
-from controller.adapters import trying
+from controller.adapters import in_flight, trying
 from controller.adapters.actuators.kubernetes import Known, Kubernetes
 from controller.adapters.actuators.record import RecordOnly
 from controller.adapters.fleet.kubernetes.source import Kept, KubernetesSource
@@ -23,12 +23,14 @@ from controller.adapters.kube.offered import nodes_under as pods_by_node
 from controller.adapters.kube.offered import offered
 from controller.adapters.measured import Measured, Pace, Reader, Terms
 from controller.adapters.metrics.nothing import NoSource
+from controller.adapters.metrics.prometheus import in_flight as prometheus_in_flight
 from controller.adapters.metrics.prometheus import promql
 from controller.adapters.metrics.prometheus.about import version_of
 from controller.adapters.metrics.prometheus.client import SourceError
 from controller.adapters.metrics.prometheus.source import endpoint_of, read_source
 from controller.adapters.metrics.prometheus.survey import DEADLINE_S, survey
 from controller.adapters.metrics.prometheus.who import who
+from controller.adapters.metrics.scrape import in_flight as scraped_in_flight
 from controller.adapters.metrics.scrape import reader as scraping
 from controller.adapters.turn import Turn
 from controller.core.breaker import Thresholds
@@ -39,6 +41,7 @@ from controller.core.ports import Actuator, Discovery, MetricsSource, Pool, Refu
 from controller.core.reach import Reach
 from controller.core.readings.asking import Reading, Scope, Wanted
 from controller.core.readings.detection import Detection, UnansweredError, detect
+from controller.core.readings.in_flight import Question
 from controller.core.readings.recipe import Leaf
 from controller.core.readings.sources import EndpointKind, Plan, Source, Use
 from controller.core.readings.trying import Ready, SourceTrial, Trial
@@ -64,6 +67,8 @@ from inventory.models import Cluster, ClusterAccess, MetricsEndpoint, Service
 
 TRY_S = 5.0
 """So long a person waits for a test."""
+LOAD_S = 3.0
+"""So long a worker waits to hear what instances that are to go still work on."""
 LIST_S = 10.0
 """So long a person waits for all objects of a cluster."""
 
@@ -227,7 +232,35 @@ def softly() -> withdrawing.Tools:
         window_s=settings.SOFT_S,
         drain_s=settings.DRAIN_S,
         max_age_s=settings.MAX_AGE_S,
+        load_of=load_of,
     )
+
+
+def load_of(service: Service, names: Sequence[str]) -> int | None:
+    """Return how many requests instances still work on by their own gauges, within ``LOAD_S``.
+
+    ``None`` where that is not known of each of them. Of one that is several pods it is not: an
+    engine may have ranks in each of them, and nobody knows how many. Six queries.
+    """
+    if workloads.in_groups(service, names):
+        return None
+    turn = turn_of(database_now().timestamp(), within_s=LOAD_S)
+    plan, standings = metrics_plan.plan(), metrics_plan.standings()
+    due = {
+        name: source
+        for name, source in plan.sources.items()
+        if name not in standings or not standings[name].rests(turn.now_s)
+    }
+
+    def asked(source: Source, question: Question, turn: Turn) -> Mapping[str, int]:
+        endpoint = endpoint_of(source)
+        return prometheus_in_flight.in_flight(endpoint, source.attach, question, turn)
+
+    asking = in_flight.Asking(
+        {EndpointKind.PROMETHEUS: asked, EndpointKind.SCRAPE: scraped_in_flight.in_flight},
+        settings.MAX_AGE_S,
+    )
+    return in_flight.in_flight(replace(plan, sources=due), service.slug, names, asking, turn)
 
 
 def api_of(cluster: Cluster) -> Api:

@@ -11,7 +11,7 @@ from controller.core.types import Role
 from inventory.models import Workload
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from inventory.models import Cluster, Service
 
@@ -36,6 +36,14 @@ def ref_of(row: Workload) -> WorkloadRef:
 def refs_of(service: Service) -> list[WorkloadRef]:
     """Return the workloads of one service; one query."""
     return [ref_of(row) for row in Workload.objects.filter(service=service)]
+
+
+def in_groups(service: Service, names: Iterable[str]) -> bool:
+    """Return whether one of these instances is several pods; one query."""
+    kind = WorkloadKind.LEADER_WORKER_SET
+    groups = Workload.objects.filter(service=service, kind=kind).values_list("name", flat=True)
+    ours = tuple(f"{name}-" for name in groups)
+    return any(name.startswith(ours) for name in names)
 
 
 def refs_in(cluster: Cluster) -> Mapping[str, Sequence[WorkloadRef]]:

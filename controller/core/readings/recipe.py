@@ -140,12 +140,37 @@ class Speaker(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """Gauges that add up to the requests one instance works on, of whatever role it is.
+
+    ``always`` is what every instance has. Of ``either`` it has one set whole, such as the queues
+    of its role: one that it does not tell of is not empty. ``held`` is memory that requests keep
+    after they left all queues: while there is some, at least one of them is not over.
+    """
+
+    always: tuple[Leaf, ...]
+    either: tuple[tuple[Leaf, ...], ...] = ((),)
+    held: Leaf | None = None
+
+    @property
+    def counted(self) -> tuple[Leaf, ...]:
+        """What is added up."""
+        return (*self.always, *(leaf for each in self.either for leaf in each))
+
+    @property
+    def leaves(self) -> tuple[Leaf, ...]:
+        """All that is to be read."""
+        return self.counted if self.held is None else (*self.counted, self.held)
+
+
+@dataclass(frozen=True, slots=True)
 class Preset:
     """What one engine, frontend or exporter calls the signals.
 
     ``recipes`` are by name of a signal (``SIGNALS``) or of a further figure (``FIGURES``).
     ``proof`` are names of metrics of which one is enough to know it by. ``roles`` tell, by label
-    and value, what role an instance has, where its metrics say so.
+    and value, what role an instance has, where its metrics say so. ``load`` is what an instance
+    works on, where they say that.
     """
 
     name: str
@@ -154,6 +179,7 @@ class Preset:
     recipes: Mapping[str, Recipe]
     speaker: Speaker = Speaker.ENGINE
     roles: Mapping[str, Mapping[str, Role]] = field(default_factory=dict)
+    load: Load | None = None
 
 
 def placed(recipe: Recipe, source: str) -> Recipe:  # noqa: PLR0911 - one for each form

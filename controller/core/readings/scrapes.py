@@ -95,6 +95,18 @@ def instances_behind(
     return found
 
 
+def figures_of(
+    leaves: Iterable[Leaf], instances: Sequence[Instance], service: str
+) -> Mapping[str, Mapping[Leaf, float]]:
+    """Return the gauges of each instance of a service by its name, added up over its series."""
+    reader = _Reader(instances, {service: 0})
+    found: dict[str, dict[Leaf, float]] = {}
+    for leaf in leaves:
+        for (_, name), pod in reader.pods(leaf).items():
+            found.setdefault(name, {})[leaf] = _folded(list(pod.series.values()), Fold.SUM)
+    return found
+
+
 def owned(scrape: Scrape, owner: Sequence[str]) -> Mapping[str, Scrape]:
     """Return what an exporter says of each pod, by the first of the labels that is there."""
     pods: dict[str, dict[str, list[Sample]]] = {}

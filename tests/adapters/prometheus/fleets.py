@@ -160,6 +160,45 @@ def faulty() -> Iterator[Series]:
         yield waiting(name, "a", 3)
         yield waiting(name, "b", value)
     yield from _elsewhere()
+    yield from _leaving()
+
+
+LOAD = ("vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc")
+
+
+def _leaving() -> Iterator[Series]:
+    """Yield the gauges of instances that are about to go, each in a pod named after its case."""
+    for pod, values in (
+        ("idle", (0, 0, 0)),
+        ("busy", (2, 1, 0.3)),
+        ("only-running", (0, None, 0)),
+        ("no-memory", (0, 0, None)),
+        ("not-a-number", ("NaN", 0, 0)),
+        ("negative", (-1, 0, 0)),
+        ("keeps-memory", (0, 0, 0.02)),
+        ("dotted", (0, 0, 0)),
+    ):
+        yield from _load(values, pod=pod, instance=f"{pod}:8000")
+    for at, running in (("0", 1), ("1", 2)):
+        yield from _load((running, 4, 0.1), pod="two-engines", instance="b:8000", engine=at)
+    for port in ("8000", "8001"):
+        yield from _load((1, 0, 0), pod="two-ports", instance=f"c:{port}")
+    for job in ("engines", "pods"):
+        yield from _load((5, 0, 0.1), pod="two-jobs", instance="d:8000", job=job)
+    yield from _load((0, 0, 0), pod="stale", instance="e:8000", later_s=-60)
+    yield from _load((0, 0, 0), pod="half-stale", instance="f:8000")
+    yield from _load((7, 0, 0), pod="half-stale", instance="f:8001", later_s=-60)
+    yield from _load((3, 0, 0), instance="without-pod")
+    yield from _load((3, 0, 0), pod="joined-leaving-0", namespace="llm", instance="j:8000")
+    yield info("leaving", "decode", "joined-leaving-0")
+    yield from _load((9, 9, 1), pod="idle", instance="idle:8000", service="staying")
+
+
+def _load(values: Sequence[Value], *, later_s: int = 0, **labels: str) -> Iterator[Series]:
+    usual = {"service": "leaving", "role": "decode", "job": "engines", "engine": "0"}
+    for name, value in zip(LOAD, values, strict=True):
+        if value is not None:
+            yield Series(name, usual | labels, [value] * 9, later_s)
 
 
 def _elsewhere() -> Iterator[Series]:

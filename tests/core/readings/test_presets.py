@@ -27,6 +27,14 @@ def test_a_preset_makes_figures_that_exist_of_metrics_that_are_named(name: str) 
             re.compile(having)
 
 
+def test_what_an_instance_works_on_is_told_by_gauges_of_engines_alone() -> None:
+    loads = {name: preset.load for name, preset in PRESETS.items() if preset.load is not None}
+    assert set(loads) == {"vllm", "sglang"}
+    for load in loads.values():
+        assert {leaf.kind for leaf in load.leaves} == {Kind.GAUGE}
+        assert {(leaf.role, leaf.having, leaf.owner) for leaf in load.leaves} == {(None, (), ())}
+
+
 def test_every_signal_is_made_by_some_preset() -> None:
     assert {kind.name for kind in SIGNALS} <= set(recipes_of(list(PRESETS.values())))
 

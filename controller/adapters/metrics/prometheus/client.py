@@ -107,11 +107,15 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Series as they came, whether some are known to be missing, and what else was told."""
+    """Series as they came, whether some are known to be missing, and what else was told.
+
+    ``ahead_s`` is by how much its clock is ahead of ours: so much longer ago is what it calls now.
+    """
 
     result: list[object]
     partial: bool
     told: tuple[str, ...]
+    ahead_s: float = 0.0
 
 
 def ask(endpoint: Endpoint, query: str, grid: Grid, turn: Turn) -> Answer:
@@ -139,7 +143,7 @@ def ask(endpoint: Endpoint, query: str, grid: Grid, turn: Turn) -> Answer:
     except HttpError as fault:
         raise SourceError(str(fault)) from None
     told = _told(reply, endpoint.login)
-    return _answer(told, endpoint.login, _clock(reply, turn))
+    return _answer(told, endpoint.login, _ahead_s(reply, turn))
 
 
 def _patient(endpoint: Endpoint, request: requests.Request, turn: Turn) -> Reply:
@@ -193,7 +197,7 @@ def _reason(told: dict[str, object]) -> str:
     return _QUERY.sub("the query", _REPEATED.sub("", _POSITION.sub("", text)))
 
 
-def _answer(told: dict[str, object], login: Login, clock: tuple[str, ...]) -> Answer:
+def _answer(told: dict[str, object], login: Login, ahead_s: float) -> Answer:
     data = told.get("data")
     result = data.get("result") if isinstance(data, dict) else None
     if told.get("status") != "success" or not isinstance(result, list):
@@ -207,7 +211,8 @@ def _answer(told: dict[str, object], login: Login, clock: tuple[str, ...]) -> An
     return Answer(
         result,
         partial=bool(missing) or unfinished,
-        told=(*clock, *warnings[:MOST_TOLD], *infos[:MOST_TOLD]),
+        told=(*_clock(ahead_s), *warnings[:MOST_TOLD], *infos[:MOST_TOLD]),
+        ahead_s=ahead_s,
     )
 
 
@@ -215,13 +220,17 @@ def _texts(told: object, login: Login) -> list[str]:
     return [login.hidden(str(each)) for each in told] if isinstance(told, list) else []
 
 
-def _clock(reply: Reply, turn: Turn) -> tuple[str, ...]:
-    """Return a sentence if its clock is not ours: ages of samples would be wrong (M08)."""
+def _ahead_s(reply: Reply, turn: Turn) -> float:
+    """Return by how much its clock is ahead of ours [s], 0 where it doesn't tell."""
     try:
         theirs_s = parsedate_to_datetime(reply.headers["date"]).timestamp()
     except (KeyError, ValueError, OverflowError):
-        return ()
-    ahead_s = theirs_s - turn.now_s - (time.monotonic() - turn.begun)
+        return 0.0
+    return theirs_s - turn.now_s - (time.monotonic() - turn.begun)
+
+
+def _clock(ahead_s: float) -> tuple[str, ...]:
+    """Return a sentence if its clock is not ours: ages of samples would be wrong (M08)."""
     if abs(ahead_s) <= CLOCK_SLACK_S:
         return ()
     return (f"Its clock is {abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} ours.",)

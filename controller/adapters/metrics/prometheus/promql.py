@@ -20,6 +20,10 @@ OWNER: Final = "heteroscale_owner"
 OWNER_NAMESPACE: Final = "heteroscale_owner_namespace"
 MOST_NAMED: Final = 200
 """Services named one by one; beyond, an alternation costs the server more than it saves."""
+LATELY_S: Final = 300
+"""So long a series that has ended is missed."""
+TOO_MANY: Final = 10**9
+"""No gauge of requests is that high."""
 _LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
 _METRIC: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*", re.ASCII)
 _SPECIAL: Final = re.compile(r"[\\.+*?()|\[\]{}^$]")
@@ -34,7 +38,9 @@ class Form(StrEnum):
     """What is asked about a term.
 
     Again is of buckets, whether any instance is scraped twice; many is of written queries,
-    whether they give several series; who is for a person to see.
+    whether they give several series; who is for a person to see. Each are the values of every
+    instance by the first label of ``Attach.instance``, of sound samples alone; unsound are those
+    of whose samples some are not, or were there lately and are not now.
     """
 
     VALUES = "values"
@@ -43,6 +49,8 @@ class Form(StrEnum):
     AGAIN = "again"
     MANY = "many"
     WHO = "who"
+    EACH = "each"
+    UNSOUND = "unsound"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +101,8 @@ def query(ask: Ask, scope: Scope) -> str:
     one = listed(ask.instance)
     if ask.form is Form.VALUES:
         return _values(ask, scope, one)
-    if ask.form is Form.AGAIN:
-        return _again(ask, scope)
+    if ask.form in {Form.EACH, Form.UNSOUND, Form.AGAIN}:
+        return _again(ask, scope) if ask.form is Form.AGAIN else _of_each(ask, scope)
     told = [
         _placed(ask, _kept(leaf, f"timestamp({each})", each), scope)
         for each in _selectors(ask, scope, whole=True)
@@ -136,6 +144,29 @@ def _values(ask: Ask, scope: Scope, one: str) -> str:
     if leaf.apart and (leaf.within is not leaf.over or leaf.over is Fold.MEAN):
         found = f"{leaf.within} by ({listed((*ask.instance, *bound))}) ({found})"
     return f"{total} ({found})"
+
+
+def _of_each(ask: Ask, scope: Scope) -> str:
+    """Return what a gauge of each instance adds up to, or whose samples can't all be used.
+
+    Used is a number from 0 that is no older than ``scope.over_s``. Whoever had a series within
+    ``LATELY_S`` that has no such sample now is not known whole (M17).
+    """
+    sound = {
+        each: f"((({each} >= 0) < {TOO_MANY}) and (timestamp({each}) > time() - {scope.over_s}))"
+        for each in _selectors(ask, scope)
+    }
+    one = listed((ask.attach.service, ask.attach.instance[0]))
+    if ask.form is Form.UNSOUND:
+        whole = " or ".join(sound.values())
+        lately = (
+            _placed(ask, f"(count_over_time({each}[{LATELY_S}s]) unless ({whole}))", scope)
+            for each in sound
+        )
+        return f"count by ({one}) ({' or '.join(lately)})"
+    apart = listed((*ask.instance, *ask.leaf.apart))
+    found = " or ".join(_placed(ask, each, scope) for each in sound.values())
+    return f"sum by ({one}) (max by ({apart}) ({found}))"
 
 
 def _again(ask: Ask, scope: Scope) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from controller.core.readings.presets.parts import COUNTER, DECODE, GAUGE, PREFILL, latency
-from controller.core.readings.recipe import Fold, Kind, Leaf, Mean, Plus, Preset
+from controller.core.readings.recipe import Fold, Kind, Leaf, Load, Mean, Plus, Preset
 from controller.core.types import Role
 
 # Where all ranks of an engine export, they repeat the same figures: the first one speaks. What
@@ -43,6 +43,20 @@ _REQUESTS: Final = _leaf(COUNTER, PREFILL, "num_requests_total")
 _FIRST_TOKEN: Final = ("sglang:time_to_first_token_seconds",)
 
 
+def _queue(name: str) -> Leaf:
+    # Of every rank: those of a data-parallel engine have none of the first one's numbers.
+    return Leaf((f"sglang:num_{name}_reqs",), GAUGE, None, apart=_APART)
+
+
+_LOAD: Final = Load(
+    always=(_queue("running"), _queue("queue")),
+    either=(
+        (_queue("prefill_bootstrap_queue"), _queue("prefill_inflight_queue")),
+        (_queue("decode_prealloc_queue"), _queue("decode_transfer_queue")),
+    ),
+)
+
+
 def _tokens(role: Role, mode: str) -> Leaf:
     # Live, where the counters of prompt and generated tokens wait for the end of a request.
     return _leaf(COUNTER, role, "realtime_tokens_total", (("mode", mode),))
@@ -53,6 +67,7 @@ PRESET: Final = Preset(
     title="SGLang",
     proof=("sglang:num_running_reqs", "sglang:realtime_tokens_total"),
     roles={"engine_type": {"prefill": PREFILL, "decode": DECODE}},
+    load=_LOAD,
     recipes={
         "decode_tps": _tokens(DECODE, "decode"),
         "prefill_tps": _tokens(PREFILL, "prefill_.*"),

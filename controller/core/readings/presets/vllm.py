@@ -11,6 +11,7 @@ from controller.core.readings.recipe import (
     Kind,
     Leaf,
     Less,
+    Load,
     Mean,
     Plus,
     Preset,
@@ -52,6 +53,15 @@ _OUTPUT: Final = _leaf(COUNTER, DECODE, "generation_tokens_total")
 # The reading side counts transfers, the sending one what was never fetched.
 _MOVED: Final = _leaf(COUNTER, None, "nixl_bytes_transferred_sum")
 _MOVING_S: Final = _leaf(COUNTER, None, "nixl_xfer_time_seconds_sum")
+# Waiting has those too whose KV memory is still being fetched. What a prefill engine keeps for
+# decode to fetch is in no queue of its own, but in its memory; what is merely cached is not.
+_LOAD: Final = Load(
+    always=(
+        _leaf(GAUGE, None, "num_requests_running"),
+        _leaf(GAUGE, None, "num_requests_waiting"),
+    ),
+    held=_FULL.of(None),
+)
 _FIRST_TOKEN: Final = ("vllm:time_to_first_token_seconds",)
 _NEXT_TOKEN: Final = ("vllm:inter_token_latency_seconds", "vllm:time_per_output_token_seconds")
 
@@ -59,6 +69,7 @@ PRESET: Final = Preset(
     name="vllm",
     title="vLLM",
     proof=("vllm:num_requests_running", "vllm:generation_tokens_total"),
+    load=_LOAD,
     recipes={
         "decode_tps": _OUTPUT,
         "prefill_tps": _PROMPT,
