@@ -1,7 +1,8 @@
 """Whether the product works, and the figures a monitoring system scrapes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
@@ -23,6 +24,7 @@ from controller.models import (
 )
 from controller.models.clock import database_now
 from controller.selectors import schema
+from inventory.models import Workload
 
 _UP = {"ok": 1.0, "partial": 0.5, "failed": 0.0}
 LATE_AFTER = 4
@@ -167,6 +169,7 @@ def _services() -> Iterator[Metric]:
     )
     now_s, waiting = database_now().timestamp(), 0
     seen = ServiceStatus.objects.filter(observed_at__isnull=False)
+    namespaces = _namespaces()
     for row in seen.select_related("service__cluster"):
         slug, cluster = row.service.slug, row.service.cluster.slug
         stage = stage_from(row.exchange)
@@ -178,7 +181,8 @@ def _services() -> Iterator[Metric]:
             for state in ("desired", "ready", "starting", "held", "draining", "failed"):
                 instances.add_metric([slug, role, state], getattr(row, f"{role}_{state}"))
         for one in row.instances:
-            where = [one["group"], cluster, one["name"], one["node"], one["state"]]
+            namespace = namespaces.get((row.service_id, one["role"]), cluster)
+            where = [one["group"], namespace, one["name"], one["node"], one["state"]]
             info.add_metric([slug, one["role"], *where], 1)
     yield from (age, instances, info)
     yield _gauge(
@@ -186,6 +190,12 @@ def _services() -> Iterator[Metric]:
         "Exchanges whose second half waits for its GPUs.",
         waiting,
     )
+
+
+def _namespaces() -> Mapping[tuple[UUID, str], str]:
+    """Return where the pods of each service and role are, of those that have workloads."""
+    rows = Workload.objects.order_by("pk").values_list("service", "role", "namespace")
+    return {(service, role): namespace for service, role, namespace in rows}
 
 
 def _sources() -> Iterator[Metric]:

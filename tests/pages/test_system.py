@@ -14,7 +14,8 @@ from controller.core.decision_plain import stage_plain
 from controller.core.types import Instances, Mode, Stage
 from controller.models import Action, DecisionTally, ServiceStatus, Tick
 from controller.models.clock import database_now
-from tests.factories import make_proposal, make_service, make_suggestion
+from tests.clusters_of_kubernetes import NAMESPACE, make_kube_service
+from tests.factories import an_instance, make_proposal, make_service, make_suggestion, observe
 
 
 def figures(client: Client) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -77,6 +78,14 @@ def test_figures_are_in_the_text_format_with_their_labels(client: Client) -> Non
     assert seen["heteroscale_instance_info", tuple(sorted(info.items()))] == 1
     ready = (("role", "decode"), ("service", "chat"), ("state", "ready"))
     assert seen["heteroscale_instances", ready] == 4
+
+
+@pytest.mark.django_db
+def test_an_instance_of_a_cluster_is_in_the_namespace_of_its_pods(client: Client) -> None:
+    service = make_kube_service("chat")
+    observe(service, an_instance("chat-decode-1", "n-1", role="decode"))
+    names = [dict(labels) for name, labels in figures(client) if name.endswith("instance_info")]
+    assert [(one["namespace"], one["pod"]) for one in names] == [(NAMESPACE, "chat-decode-1")]
 
 
 @pytest.mark.django_db
