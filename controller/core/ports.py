@@ -1,6 +1,6 @@
 """What the core needs from the outside, as protocols; adapters and the simulator answer them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -92,6 +92,10 @@ class MoveTo:
     spot: Spot
 
 
+def _always() -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class ScaleOrder:
     """One write to a cluster.
@@ -102,7 +106,8 @@ class ScaleOrder:
     those it starts go, ``leave`` the names of those that go first, ``moves`` who changes place.
     Nodes are named as their cluster names them. ``between`` holds between two writes, where both
     roles are not written at once. With ``undo`` what was written of it is taken back. ``homes``
-    are the labels of nodes that keep new instances of a group in its domain.
+    are the labels of nodes that keep new instances of a group in its domain. ``may_go_on`` is
+    asked before each write but the first: a freeze may have come since (S16).
     """
 
     action: str
@@ -117,6 +122,7 @@ class ScaleOrder:
     between: Between | None = None
     undo: bool = False
     homes: Mapping[str, Wanted] = field(default_factory=dict, hash=False)
+    may_go_on: Callable[[], bool] = field(default=_always, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +162,9 @@ class Actuator(Protocol):
         same ``order.action`` again changes nothing. Raises :class:`ConflictError`
         when ``resource_version`` is no longer the cluster's, :class:`RefusedError` when the
         cluster says no (old epoch, no capacity, no right), :class:`UnreachableError` when the
-        outcome is unknown, :class:`NotSentError` when no write was sent. Where roles are written
-        one after the other, the first may have been taken when one of these is raised: only a
-        read tells.
+        outcome is unknown, :class:`NotSentError` when no write was sent, or the next one was not.
+        Where roles are written one after the other, the first may have been taken when one of
+        these is raised: only a read tells.
         """
         ...
 

@@ -295,25 +295,28 @@ def _unsent(action: Action) -> ActionState:
 
 def _claimed(action: Action, actuator_of: ActuatorOf) -> ActionState:
     actuator = actuator_of(action.service)
-    now = database_now()
-    if not _may_be_sent(action, now):
+    if not _may_be_sent(action):
         return _not_sent(action, actuator_of)
-    return _send(action, actuator, now.timestamp())
+    return _send(action, actuator)
 
 
-def _may_be_sent(action: Action, now: datetime) -> bool:
-    """Return whether a claim still holds: the last look before the request leaves (S16, P02).
+def _may_be_sent(action: Action, *, undo: bool = False) -> bool:
+    """Return whether a claim still holds: the last look before a request leaves (S16, P02).
 
     A worker may have stood still since. Whatever it sends now takes effect before
     :func:`resolve` may give the claim up.
     """
-    since = now - timedelta(seconds=ANSWER_WITHIN_S - EFFECT_WITHIN_S)
+    since = database_now() - timedelta(seconds=ANSWER_WITHIN_S - EFFECT_WITHIN_S)
     holding = Action.objects.filter(
-        *objections.conditions(action),
+        *_conditions(action, undo=undo),
         *(Q(pk=action.pk), Q(state=ActionState.SENT), Q(attempts=action.attempts)),
         sent_at__gt=since,
     )
     return not (holds.by_environment() or holds.by_file()) and holding.exists()
+
+
+def _conditions(action: Action, *, undo: bool) -> tuple[Q | Exists, ...]:
+    return objections.undo_conditions(action) if undo else objections.conditions(action)
 
 
 def _not_sent(action: Action, actuator_of: ActuatorOf) -> ActionState:
@@ -340,9 +343,9 @@ def find(pk: UUID) -> Action:
     ).get(pk=pk)
 
 
-def _send(action: Action, actuator: Actuator, now_s: float, *, undo: bool = False) -> ActionState:
+def _send(action: Action, actuator: Actuator, *, undo: bool = False) -> ActionState:
     try:
-        actuator.apply(_order(action, undo=undo), now_s=now_s)
+        actuator.apply(_order(action, undo=undo), now_s=database_now().timestamp())
     except ActuatorError as fault:
         return _not_taken(action, actuator, fault)
     return _read_back(action, actuator)
@@ -351,7 +354,7 @@ def _send(action: Action, actuator: Actuator, now_s: float, *, undo: bool = Fals
 def _not_taken(action: Action, actuator: Actuator, fault: ActuatorError) -> ActionState:
     match fault:
         case NotSentError():
-            return _nothing_sent(action, actuator, f"Nothing was sent: {fault}")
+            return _nothing_sent(action, actuator, fault)
         case ConflictError():
             text = f"Changed outside since it was decided: {fault}"
             return _cut_short(action, actuator, text)
@@ -372,31 +375,30 @@ def _order(action: Action, *, undo: bool) -> ScaleOrder:
         ),
         undo=undo,
         homes={} if undo else homes_of(action),
+        may_go_on=partial(_may_be_sent, action, undo=undo),
     )
 
 
-def _nothing_sent(action: Action, actuator: Actuator, text: str) -> ActionState:
+def _nothing_sent(action: Action, actuator: Actuator, fault: ActuatorError) -> ActionState:
     """Leave it for the sweep: the same action is sent again while it may be.
 
     What is half done stays half done.
     """
-    found = _part_taken(action, actuator, text)
+    found = _part_taken(action, actuator, f"What is left was not sent: {fault}")
     if found is None:
-        move(action, _unsent(action), error=text)
+        move(action, _unsent(action), error=f"Nothing was sent: {fault}")
         return state_of(action.pk)
     return found
 
 
 def _cut_short(action: Action, actuator: Actuator, text: str) -> ActionState:
     """End an action that the cluster said no to, unless a part of it was taken before (K07)."""
-    found = _part_taken(action, actuator, text)
+    found = _part_taken(action, actuator, text) if _is_pair(action) else None
     return end(action, ActionState.FAILED, text) if found is None else found
 
 
 def _part_taken(action: Action, actuator: Actuator, text: str) -> ActionState | None:
     """Note that a part of an action was taken, or that nobody knows; ``None`` if nothing was."""
-    if not _is_pair(action):
-        return None
     try:
         seen = actuator.read(action.service.slug, now_s=database_now().timestamp())
     except ActuatorError as fault:
@@ -586,12 +588,16 @@ def resolve(pk: UUID, *, actuator_of: ActuatorOf) -> ActionState:
     action = find(pk)
     if action.state not in (ActionState.SENT, ActionState.UNKNOWN, ActionState.PARTLY):
         return ActionState(action.state)
+    # Before the read: what arrives between the two would be missed.
+    may_come = _may_still_arrive(action)
     try:
         seen = actuator_of(action.service).read(
             action.service.slug, now_s=database_now().timestamp()
         )
     except ActuatorError as fault:
-        return _unanswered(action, fault)
+        return _unanswered(action, fault, may_come=may_come)
+    if may_come and _arrived(action, seen) not in (Arrived.ALL, Arrived.UNDONE):
+        return _may_come(action)
     return _as_arrived(action, seen, actuator_of)
 
 
@@ -607,26 +613,26 @@ def _as_arrived(action: Action, seen: ScaleView, actuator_of: ActuatorOf) -> Act
     return _undone(action) if found is Arrived.UNDONE else end(action, ActionState.FAILED, text)
 
 
-def _unanswered(action: Action, fault: ActuatorError) -> ActionState:
-    if isinstance(fault, RefusedError):
+def _unanswered(action: Action, fault: ActuatorError, *, may_come: bool) -> ActionState:
+    if action.state == ActionState.PARTLY:
+        if objections.is_late(action, 2.0):
+            text = f"Stopped half way, and it can't be read: {fault} {action.error}"
+            end(action, ActionState.FAILED, text)
+        return state_of(action.pk)
+    if isinstance(fault, RefusedError) and not may_come:
         return end(action, ActionState.FAILED, f"Sent, and it can't be read back: {fault}")
-    if action.state == ActionState.PARTLY and objections.is_late(action, 2.0):
-        text = f"Stopped half way, and it can't be read: {fault} {action.error}"
-        return end(action, ActionState.FAILED, text)
-    if action.state != ActionState.PARTLY:
-        move(action, ActionState.UNKNOWN, error=f"No answer yet: {fault}")
+    move(action, ActionState.UNKNOWN, error=f"No answer yet: {fault}")
     return state_of(action.pk)
 
 
 def _half_way(action: Action, seen: ScaleView, actuator_of: ActuatorOf) -> ActionState:
     """Send the half that is missing, take back the one that is done, or wait for either.
 
-    Nothing is taken back while the other half may still arrive. While the service is frozen or
-    only observed neither is sent (S16, S17); it ends where it stands once it is late.
+    While the service is frozen or only observed neither is sent (S16, S17); it ends where it
+    stands once it is late.
     """
     if action.state != ActionState.PARTLY:
-        said = action.error or "Only a part of it arrived."
-        return _may_come(action) if _may_still_arrive(action) else _partly(action, said)
+        return _partly(action, action.error or "Only a part of it arrived.")
     still = objections.must_stand_still(action)
     if objections.is_late(action, 2.0 if not still else 1.0):
         text = f"Stopped half way: the cluster holds {seen.desired}. {still or action.error}"
@@ -645,25 +651,22 @@ def _other_half(action: Action, undoing: str, actuator_of: ActuatorOf) -> Action
     """Claim an action that is half done, and send what is missing or take back what is done."""
     error = undoing or action.error
     claimed = Action.objects.filter(
-        *(() if undoing else objections.conditions(action)),
-        *(~holds.held(), Q(pk=action.pk), Q(state=ActionState.PARTLY)),
-        attempts=action.attempts,
+        *_conditions(action, undo=bool(undoing)),
+        *(Q(pk=action.pk), Q(state=ActionState.PARTLY), Q(attempts=action.attempts)),
     ).update(state=ActionState.SENT, sent_at=Now(), attempts=F("attempts") + 1, error=error)
     if not claimed:
         return state_of(action.pk)
     action.state, action.attempts, action.error = ActionState.SENT, action.attempts + 1, error
-    if holds.by_environment() or holds.by_file():
+    actuator = actuator_of(action.service)
+    if not _may_be_sent(action, undo=bool(undoing)):
         return _partly(action, error)
-    now_s = database_now().timestamp()
-    return _send(action, actuator_of(action.service), now_s, undo=bool(undoing))
+    return _send(action, actuator, undo=bool(undoing))
 
 
 def _once_more(action: Action, actuator_of: ActuatorOf) -> ActionState:
     """Send an order that never arrived again under its id, if it still may and still fits."""
     if action.state == ActionState.PARTLY:
         return end(action, ActionState.FAILED, f"Nothing of it is left. {action.error}")
-    if _may_still_arrive(action):
-        return _may_come(action)
     move(action, _unsent(action))
     return run(action.pk, actuator_of=actuator_of)
 
@@ -671,11 +674,14 @@ def _once_more(action: Action, actuator_of: ActuatorOf) -> ActionState:
 def _may_still_arrive(action: Action) -> bool:
     """Return whether the last request of an action may be under way, so that nothing ends it.
 
-    Called off too early, a slow one would take effect after the freeze was shown as complete.
+    Ended too early, a slow one would take effect after the freeze was shown as complete, or beside
+    what somebody else wrote. Of what is half done all requests were answered.
     """
     sent_at = action.sent_at
+    if sent_at is None or action.state == ActionState.PARTLY:
+        return False
     within = timedelta(seconds=ANSWER_WITHIN_S)
-    return sent_at is not None and database_now() - sent_at < within
+    return database_now() - sent_at < within
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,8 +30,14 @@ PLACED: Final = Q(placement__isnull=True) | Q(is_bound=True)
 def conditions(action: Action) -> tuple[Q | Exists, ...]:
     """Return what has to hold in the very statement that claims an action."""
     in_mode = Service.objects.filter(pk=OuterRef("service"), mode__in=_modes(action))
+    return *undo_conditions(action), Exists(in_mode), PLACED
+
+
+def undo_conditions(action: Action) -> tuple[Q | Exists, ...]:
+    """Return what has to hold in the very statement that claims it to be taken back (S16, S17)."""
+    acts = Service.objects.filter(pk=OuterRef("service")).exclude(mode=Service.Mode.OBSERVE)
     stopped = holds.held() | holds.tripped() if by_itself(action) else holds.held()
-    return ~stopped, ~orders.advisory(), Exists(in_mode), PLACED
+    return ~stopped, ~orders.advisory(), Exists(acts)
 
 
 def may_not_send(action: Action) -> str:

@@ -242,6 +242,8 @@ def test_someone_else_wrote_while_the_answer_was_missing() -> None:
     cluster = Cluster(trouble=["dropped"])
     actions.run(action.pk, actuator_of=cluster.of)
     cluster.version, cluster.desired = 5, Instances(1, 1)
+    assert actions.resolve(action.pk, actuator_of=cluster.of) == ActionState.UNKNOWN
+    age_sending(action)
     assert actions.resolve(action.pk, actuator_of=cluster.of) == ActionState.FAILED
     assert cluster.writes == []
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import pytest
 from django.db.models import F
 
 from controller.core.lifecycle import ActionState
+from controller.core.ports import Actuator, ScaleOrder, ScaleView
 from controller.models import Action, AuditEvent, Freeze
 from controller.models.clock import database_now
 from controller.selectors.freezes import requests_outstanding
@@ -46,11 +48,11 @@ class Stage:
         version = self.acting.read("chat", now_s=0.0).resource_version
         self.action = make_action(service, epoch=7, resource_version=version, **fields)
 
-    def run(self) -> str:
-        return actions.run(self.action.pk, actuator_of=lambda _: self.acting)
+    def run(self, acting: Actuator | None = None) -> str:
+        return actions.run(self.action.pk, actuator_of=lambda _: acting or self.acting)
 
-    def resolve(self) -> str:
-        return actions.resolve(self.action.pk, actuator_of=lambda _: self.acting)
+    def resolve(self, acting: Actuator | None = None) -> str:
+        return actions.resolve(self.action.pk, actuator_of=lambda _: acting or self.acting)
 
     def later(self, seconds: float) -> None:
         """Let time pass: rows get older."""
@@ -66,6 +68,35 @@ class Stage:
     @property
     def counts(self) -> tuple[int, int]:
         return self.acting.read("chat", now_s=0.0).desired
+
+
+@dataclass
+class Meanwhile:
+    """An actuator while which something happens: after a read, or before the second write."""
+
+    acting: Actuator
+    after_read: Callable[[], object] = bool
+    between: Callable[[], object] = bool
+
+    def read(self, service: str, *, now_s: float) -> ScaleView:
+        seen = self.acting.read(service, now_s=now_s)
+        self.after_read()
+        return seen
+
+    def apply(self, order: ScaleOrder, *, now_s: float) -> None:
+        def asked() -> bool:
+            self.between()
+            return order.may_go_on()
+
+        self.acting.apply(replace(order, may_go_on=asked), now_s=now_s)
+
+
+def freeze() -> None:
+    Freeze.objects.create(by_name="ana", reason="latency", since=database_now())
+
+
+def observe() -> None:
+    Service.objects.update(mode="observe")
 
 
 @pytest.fixture
@@ -153,6 +184,57 @@ def test_a_freeze_that_ends_in_time_lets_it_go_on(half: Stage) -> None:
     assert half.resolve() == ActionState.APPLIED
 
 
+@pytest.mark.parametrize("stop", [freeze, observe])
+def test_what_is_stopped_between_two_writes_sends_no_second_s16_s17(
+    service: Service, kube: Double, act: Act, stop: Callable[[], None]
+) -> None:
+    stage = Stage(service, kube, act)
+    assert stage.run(Meanwhile(stage.acting, between=stop)) == ActionState.PARTLY
+    assert [one.replicas for one in kube.writes(by="heteroscale")] == [3]
+    assert "What is left was not sent" in stage.row.error
+    assert requests_outstanding(None) == 1
+
+
+def test_stopped_in_between_and_not_readable_it_is_looked_at_again_s14(
+    service: Service, kube: Double, act: Act
+) -> None:
+    stage = Stage(service, kube, act)
+
+    def stop() -> None:
+        freeze()
+        kube.fault(faults.answer(503), method="GET", times=1)
+
+    assert stage.run(Meanwhile(stage.acting, between=stop)) == ActionState.UNKNOWN
+
+
+def test_nothing_is_taken_back_of_what_is_only_observed_since_it_was_read_s17(
+    half: Stage,
+) -> None:
+    Policy.objects.filter(service=half.row.service).update(revision=9)
+    before = len(half.kube.asked("PATCH"))
+    assert half.resolve(Meanwhile(half.acting, after_read=observe)) == ActionState.PARTLY
+    assert len(half.kube.asked("PATCH")) == before
+
+
+def test_who_stood_still_with_the_other_half_claimed_sends_nothing_p02(half: Stage) -> None:
+    """By then somebody else may have taken the first half back."""
+    before = len(half.kube.asked("PATCH"))
+
+    def actuator_of(_: Service) -> Actuator:
+        if half.row.state == ActionState.SENT:
+            half.later(actions.ANSWER_WITHIN_S)
+        return half.acting
+
+    assert actions.resolve(half.action.pk, actuator_of=actuator_of) == ActionState.PARTLY
+    assert len(half.kube.asked("PATCH")) == before
+
+
+def test_half_done_it_waits_where_it_may_not_be_read_for_a_while(half: Stage) -> None:
+    half.kube.fault(faults.answer(403), method="GET", times=1)
+    assert half.resolve() == ActionState.PARTLY
+    assert half.resolve() == ActionState.APPLIED
+
+
 def test_somebody_who_changes_the_written_half_is_left_alone_s25(half: Stage) -> None:
     half.kube.scale("deployments", NAMESPACE, "chat-prefill", 8, by="kubectl")
     assert half.resolve() == ActionState.FAILED
@@ -172,6 +254,43 @@ def test_what_may_still_arrive_is_waited_for_before_anything_is_undone(
     assert stage.resolve() == ActionState.PARTLY
     assert stage.resolve() == ActionState.APPLIED
     assert stage.counts == (3, 6)
+
+
+def _changed(kube: Double) -> None:
+    kube.scale("deployments", NAMESPACE, "chat-decode", 8, by="kubectl")
+
+
+def _refused(kube: Double) -> None:
+    kube.fault(faults.answer(403), method="GET", times=2)
+
+
+@pytest.mark.parametrize("seen", [_changed, _refused])
+def test_no_request_outlives_its_action_s14_s16(
+    service: Service, kube: Double, act: Act, seen: Callable[[Double], None]
+) -> None:
+    """The write of prefill is on its way still, whatever became of decode."""
+    stage = Stage(service, kube, act)
+    kube.fault(faults.drop(), method="PATCH")
+    assert stage.run() == ActionState.UNKNOWN
+    seen(kube)
+    assert stage.resolve() == ActionState.UNKNOWN
+    stage.later(actions.ANSWER_WITHIN_S + 1)
+    assert stage.resolve() == ActionState.FAILED
+
+
+def test_what_was_read_before_the_deadline_says_nothing_about_after_it_s15(
+    service: Service, kube: Double, act: Act
+) -> None:
+    """Whoever stands still between the two would call off what has arrived meanwhile."""
+    stage = Stage(service, kube, act)
+    kube.fault(faults.drop(), method="PATCH")
+    assert stage.run() == ActionState.UNKNOWN
+
+    def stand_still() -> None:
+        stage.later(actions.ANSWER_WITHIN_S + 1)
+
+    assert stage.resolve(Meanwhile(stage.acting, after_read=stand_still)) == ActionState.UNKNOWN
+    assert stage.resolve() == ActionState.APPLIED
 
 
 def test_a_cluster_that_asks_to_wait_is_asked_again_k02(

@@ -101,6 +101,7 @@ class _Order:
         self._api = known.api
         self._known = known
         self._until = until
+        self._asked = False
         self._sent = False
 
     def carry_out(self) -> None:
@@ -247,6 +248,9 @@ class _Order:
         body: dict[str, Any],
         subresource: str = "",
     ) -> dict[str, Any]:
+        if self._asked and not self._order.may_go_on():
+            raise NotSentError("it may not go on any more.")
+        self._asked = True
         answer = self._api.merge(
             res, namespace, name, body, until=self._until, subresource=subresource
         )
