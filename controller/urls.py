@@ -139,6 +139,7 @@ urlpatterns = [
     path("clusters/<slug:slug>/remove/", clusters.remove, name="cluster-remove"),
     path("clusters/<slug:slug>/services/new/", service_setup.new, name="cluster-service-new"),
     path("setup/", setup.page, name="setup"),
+    path("setup/match/", setup.match, name="setup-match"),
     path("imports/", imports.index, name="imports"),
     path("imports/new/", imports.new, name="import-new"),
     path("imports/<uuid:pk>/", imports.page, name="import"),

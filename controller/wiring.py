@@ -26,7 +26,8 @@ from controller.adapters.metrics.nothing import NoSource
 from controller.adapters.metrics.prometheus import in_flight as prometheus_in_flight
 from controller.adapters.metrics.prometheus import promql
 from controller.adapters.metrics.prometheus.about import version_of
-from controller.adapters.metrics.prometheus.client import SourceError
+from controller.adapters.metrics.prometheus.client import Endpoint, SourceError
+from controller.adapters.metrics.prometheus.nodes import reporting_at
 from controller.adapters.metrics.prometheus.source import endpoint_of, read_source
 from controller.adapters.metrics.prometheus.survey import DEADLINE_S, survey
 from controller.adapters.metrics.prometheus.who import who
@@ -362,6 +363,22 @@ def source_trial_of(row: MetricsEndpoint, services: Sequence[str]) -> SourceTria
     source = metrics_plan.source_of(row)
     turn = turn_of(database_now().timestamp(), within_s=TRY_S)
     return trying.try_source(source, services, _trying(Plan({source.name: source}, {})), turn)
+
+
+def hosts_at(rows: Sequence[MetricsEndpoint]) -> dict[str, Sequence[Mapping[str, str]] | str]:
+    """Return the labels of the hosts that report GPUs to each Prometheus, within ``TRY_S`` in all.
+
+    In their place stands a sentence where one can't be asked, or did not answer.
+    """
+    turn = turn_of(database_now().timestamp(), within_s=TRY_S)
+    found: dict[str, Sequence[Mapping[str, str]] | str] = {}
+    endpoints: dict[str, Endpoint] = {}
+    for row in rows:
+        try:
+            endpoints[row.slug] = endpoint_of(metrics_plan.source_of(row))
+        except metrics_plan.UnusableError as fault:
+            found[row.slug] = str(fault)
+    return found | reporting_at(endpoints, turn)
 
 
 def queries_of(source: Source, known_as: str, leaves: Iterable[Leaf]) -> Mapping[Leaf, str]:

@@ -6,8 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from controller.core.readings.survey import OUTPUT, PREFILLED, REQUESTS
 from controller.core.types import ROLES, Role
 from controller.models import Detected
+from controller.simulator.quick_stress import Lengths
 from inventory.models import HardwareType, MetricsEndpoint, Node, Service
 
 if TYPE_CHECKING:
@@ -24,10 +26,16 @@ ROOM: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Proposed:
-    """Values of the form by field, and in sentences what they rest on."""
+    """Values of the form by field, and in sentences what they rest on.
+
+    ``measured_at`` is the source that showed goals and target, empty where none did; ``lengths``
+    are those of requests there, if it told them.
+    """
 
     values: Mapping[str, Any]
     basis: tuple[str, ...]
+    measured_at: str = ""
+    lengths: Lengths | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +82,12 @@ def propose(
     values["pd_ratio"] = 0.5
     if all(counts.values()):
         values["pd_ratio"] = round(counts[Role.PREFILL] / counts[Role.DECODE], 3)
-    measured, said = _measured(offers, values["slug"])
-    return Proposed(values | measured, (*basis, said))
+    found = _measured(offers, values["slug"])
+    if found is None:
+        return Proposed(values | _unmeasured(offers), tuple(basis))
+    each, source = found
+    measured = {**_found(each), "source": source}
+    return Proposed(values | measured, tuple(basis), source, _lengths(each))
 
 
 def _role_said(role: Role, offer: Offer, hardware: str) -> str:
@@ -101,21 +113,21 @@ def _hardware(cluster: Cluster, under: Mapping[str, int]) -> tuple[str, str]:
     return slug, f"on {slug}, as most nodes of {cluster.slug} are"
 
 
-def _measured(offers: Mapping[Role, Offer], slug: str) -> tuple[dict[str, Any], str]:
-    """Return goals and target by what a Prometheus showed, and a sentence that says so."""
+def _measured(offers: Mapping[Role, Offer], slug: str) -> tuple[Mapping[str, Any], str] | None:
+    """Return what a Prometheus showed of these workloads, and its name."""
     for kept in Detected.objects.select_related("endpoint").order_by("-at"):
         for each in kept.found.get("services", ()):
             if each.get("attach") and not each.get("blockers") and _fits(each, offers, slug):
-                said = f"Goals, target and ratio by what {kept.endpoint.slug} showed in 24 h."
-                return {**_found(each), "source": kept.endpoint.slug}, said
+                return each, kept.endpoint.slug
+    return None
+
+
+def _unmeasured(offers: Mapping[Role, Offer]) -> dict[str, Any]:
+    """Return where to read from, and the engines by their images."""
     engine = next((offer.engine for offer in offers.values() if offer.engine), "")
     presets = {"presets": [engine]} if engine in {"vllm", "sglang", "trtllm", "dynamo"} else {}
     endpoint = MetricsEndpoint.objects.filter(enabled=True).order_by("slug").first()
-    source = {"source": endpoint.slug} if endpoint else {}
-    return {**presets, **source}, (
-        "Goals and target are usual values, nothing is measured yet: look for services at a "
-        "Prometheus first, or curate them on the tab Policy once there is load."
-    )
+    return {**presets, **({"source": endpoint.slug} if endpoint else {})}
 
 
 def _fits(found: Mapping[str, Any], offers: Mapping[Role, Offer], slug: str) -> bool:
@@ -138,6 +150,17 @@ def _found(each: Mapping[str, Any]) -> dict[str, Any]:
         **({"model": models[0]} if models else {}),
         "found": each["slug"],
     }
+
+
+def _lengths(each: Mapping[str, Any]) -> Lengths | None:
+    """Return the mean lengths of requests, where all that they follow from was counted."""
+    load = each.get("load") or {}
+    requests, prompt, answer = (
+        (load.get(what) or {}).get("mean") or 0.0 for what in (REQUESTS, PREFILLED, OUTPUT)
+    )
+    if not (requests and prompt and answer):
+        return None
+    return Lengths(max(prompt / requests, 1.0), max(answer / requests, 1.0))
 
 
 def _free(name: str) -> str:

@@ -56,6 +56,11 @@ def remove_profile(name: str, *, user: Person) -> None:
         row.delete()
 
 
+def is_known(name: str) -> bool:
+    """Whether a profile of this name is built in or kept."""
+    return name in PROFILES or EngineProfile.objects.filter(name=name).exists()
+
+
 def who_has(name: str) -> str:
     """Return in a sentence what has this name already, empty when it is free."""
     if name.lower() in {built_in.lower() for built_in in PROFILES}:

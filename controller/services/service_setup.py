@@ -11,7 +11,7 @@ from django.db import transaction
 from controller.core.config_check import validate_policy
 from controller.core.types import ROLES, Role
 from controller.models import Detected
-from controller.services import audit, detecting, people, policies
+from controller.services import audit, detecting, people, policies, profiles
 from controller.services.errors import ConflictError, InvalidError
 from inventory.models import (
     Cluster,
@@ -36,18 +36,27 @@ if TYPE_CHECKING:
     from controller.core.kube.offers import Offer
     from controller.services.people import Person
 
-_NAMES: Final = {"gpus_per_instance": "gpus", "minimum": "minimum", "maximum": "maximum"}
+_NAMES: Final = {
+    "gpus_per_instance": "gpus",
+    "minimum": "minimum",
+    "maximum": "maximum",
+    "profile": "profile",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class RoleWish:
-    """One role: the workload that holds its instances, its hardware type, GPUs and limits."""
+    """One role: the workload that holds its instances, its hardware type, GPUs and limits.
+
+    ``profile`` is the name of an engine profile, empty for none.
+    """
 
     workload: Offer
     hardware: str
     gpus: int
     minimum: int
     maximum: int
+    profile: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +113,9 @@ def _role(service: Service, role: Role, wish: RoleWish) -> None:
     if hardware is None:
         said = f"There is no hardware type {wish.hardware or 'of no name'}: bring in nodes first."
         raise InvalidError(f"{role}_hardware", said)
+    if wish.profile and not profiles.is_known(wish.profile):
+        said = f"There is no engine profile {wish.profile}: choose one that is kept, or none."
+        raise InvalidError(f"{role}_profile", said)
     spec = RoleSpec(
         service=service,
         role=role.value,
@@ -111,6 +123,7 @@ def _role(service: Service, role: Role, wish: RoleWish) -> None:
         gpus_per_instance=wish.gpus,
         minimum=wish.minimum,
         maximum=wish.maximum,
+        profile=wish.profile,
     )
     _save(spec, {name: f"{role}_{field}" for name, field in _NAMES.items()})
     offer = wish.workload
@@ -160,7 +173,9 @@ def _metrics(service: Service, wish: Wish, user: Person) -> None:
 
 
 def _told(wish: Wish) -> dict[str, Any]:
-    return {role.value: wish.roles[role].workload.key for role in ROLES}
+    told = {role.value: wish.roles[role].workload.key for role in ROLES}
+    engines = {f"{role}_profile": wish.roles[role].profile for role in ROLES}
+    return told | {name: profile for name, profile in engines.items() if profile}
 
 
 def _save(row: Model, names: Mapping[str, str]) -> None:

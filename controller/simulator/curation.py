@@ -315,16 +315,17 @@ def stressed(
     progress: Callable[[float], None],
     *,
     whole: bool = False,
+    most_rounds: int = MOST_ROUNDS,
 ) -> list[Split]:
     """Return the splits with those played that could be the best, or all that are listed.
 
     As playing never finds more than first principles, the best is found once the highest figure
-    is a played one. After ``MOST_ROUNDS`` goes the best of those played has to do.
+    is a played one. After ``most_rounds`` goes the best of those played has to do.
     """
     found = list(every)
     top = max(found, key=lambda split: split.goodput_rps)
     wanted = {split.instances for split in (listed(found, top) if whole else found)}
-    rounds = -(-len(wanted) // TOGETHER) if whole else MOST_ROUNDS
+    rounds = -(-len(wanted) // TOGETHER) if whole else most_rounds
     for at in range(rounds):
         order = sorted(range(len(found)), key=lambda row: -found[row].goodput_rps)
         if not whole and found[order[0]].simulated:

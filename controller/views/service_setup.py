@@ -13,7 +13,7 @@ from controller.core.kube.errors import KubeError
 from controller.core.kube.offers import pairs
 from controller.core.rights import NEEDS
 from controller.core.types import ROLES, Role
-from controller.selectors import service_proposal
+from controller.selectors import service_proposal, service_sizing
 from controller.services import people, service_setup
 from controller.services.errors import ConflictError, InvalidError
 from controller.views import clusters, shell
@@ -53,12 +53,21 @@ def _form(request: HttpRequest, cluster: Cluster, offers: Mapping[Role, Offer]) 
     proposed = service_proposal.propose(
         cluster, _name(offers), offers, {role: _under(cluster, offers[role]) for role in ROLES}
     )
+    known = service_sizing.engines(proposed.values, offers)
+    proposed = service_sizing.with_engines(proposed, known)
     choices = service_proposal.choices()
     values = {"cluster": cluster, "offers": _by_name(offers), "basis": proposed.basis}
     if request.method != "POST":
-        form = ServiceForm(choices, proposed)
-        return _show(request, values | {"form": form})
-    form, status = ServiceForm(choices, proposed, request.POST), 400
+        filled = service_sizing.reckoned(proposed, known, offers)
+        form = ServiceForm(choices, known, filled)
+        return _show(request, values | {"form": form, "basis": filled.basis})
+    form, status = ServiceForm(choices, known, proposed, request.POST), 400
+    if form.is_valid() and "reckon" in request.POST:
+        typed = form.over(proposed)
+        known = service_sizing.engines(typed.values, offers)
+        filled = service_sizing.reckoned(typed, known, offers)
+        form = ServiceForm(choices, known, filled)
+        return _show(request, values | {"form": form, "basis": filled.basis})
     if form.is_valid():
         try:
             made = service_setup.set_up(cluster, form.wish(offers), user=request.user)

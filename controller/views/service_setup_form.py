@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from django import forms
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from controller.core.kube.offers import Offer
+    from controller.selectors.service_sizing import Engines
 
 LARGEST: Final = 100_000
 COMMON: Final = ("slug", "model", "ttft_s", "tbt_s", "target", "pd_ratio", "source", "presets")
@@ -53,7 +55,13 @@ class ServiceForm(forms.Form):
     )
     found = forms.CharField(required=False, max_length=63, widget=forms.HiddenInput)
 
-    def __init__(self, choices: Choices, proposed: Proposed, data: Any = None) -> None:  # noqa: ANN401 - what a request holds
+    def __init__(
+        self,
+        choices: Choices,
+        engines: Engines,
+        proposed: Proposed,
+        data: Any = None,  # noqa: ANN401 - what a request holds
+    ) -> None:
         """Take what there is to choose of, and what is filled in."""
         super().__init__(data, initial=dict(proposed.values))
         self.fields["source"].choices = [("", "none yet"), *choices.sources]  # type: ignore[attr-defined]
@@ -66,6 +74,11 @@ class ServiceForm(forms.Form):
                 self.fields[f"{role}_{name}"] = forms.IntegerField(
                     min_value=least, max_value=LARGEST, label=label
                 )
+            self.fields[f"{role}_profile"] = forms.ChoiceField(
+                choices=[("", "none"), *engines.groups(role)],
+                label="Engine profile",
+                required=False,
+            )
         for name, field in self.fields.items():
             field.widget.attrs["autocomplete"] = "off"
             if field.help_text:
@@ -84,7 +97,7 @@ class ServiceForm(forms.Form):
     @property
     def roles(self) -> list[tuple[str, list[forms.BoundField]]]:
         """The fields of each role."""
-        names = ("hardware", *(name for name, _, _ in PER_ROLE))
+        names = ("hardware", *(name for name, _, _ in PER_ROLE), "profile")
         return [(role.value, [self[f"{role}_{name}"] for name in names]) for role in ROLES]
 
     def clean(self) -> dict[str, Any]:
@@ -107,11 +120,15 @@ class ServiceForm(forms.Form):
             presets=tuple(given["presets"]),
         )
 
+    def over(self, proposed: Proposed) -> Proposed:
+        """Return what is proposed with all that is typed in its place; the form is valid."""
+        return replace(proposed, values={**proposed.values, **self.cleaned_data})
+
     def refuse(self, field: str, text: str) -> None:
         """Tell at the field what can't be used."""
         self.add_error(field if field in self.fields else None, text)
 
 
 def _role(given: Mapping[str, Any], role: Role, offer: Offer) -> RoleWish:
-    names = ("hardware", *(name for name, _, _ in PER_ROLE))
+    names = ("hardware", *(name for name, _, _ in PER_ROLE), "profile")
     return RoleWish(offer, *(given[f"{role}_{name}"] for name in names))

@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 from controller.models import AuditEvent
 from inventory.models import Cluster, Policy, RoleSpec, Service, Workload
 from tests.factories import make_hardware, make_nodes
+from tests.kube import deployment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,6 +66,41 @@ def test_a_service_is_set_up_with_what_is_proposed_and_what_is_said() -> None:
     assert Workload.objects.count() == 2
 
 
+def test_a_service_is_set_up_with_the_speeds_of_its_engines(eu: Double) -> None:
+    _cluster_with_nodes()
+    more = [f"more-{role}" for role in ("prefill", "decode")]
+    eu.put(*(deployment("prod", each, 2, gpus=2) for each in more))
+    name = "qwen3-32b/h100-tp2"
+    both = ("--prefill-profile", name, "--decode-profile", name)
+
+    told = service("add", "chat", "--cluster", "eu", *PAIR, *both, "--ratio", "3")
+    by_model = service(
+        "add", "code", "--cluster", "eu", *_pair("code"), "--model", "Qwen/Qwen3-32B"
+    )
+    none = ("--decode-profile", "none", "--model", "Qwen/Qwen3-32B")
+    without = service("add", "more", "--cluster", "eu", *_pair("more"), *none)
+
+    said = f"Target and ratio by the stress test of curation with {name}: of "
+    assert said in told
+    assert said in by_model
+    assert "Goals and target are usual values" in without
+    found = {row.service.slug: (row.target, row.pd_ratio) for row in Policy.objects.all()}
+    assert 1000 not in {found["chat"][0], found["code"][0]}
+    assert found["more"] == (1000, 1)
+    assert found["chat"][1] == 3 != found["code"][1], "what is given stands"
+    assert dict(
+        RoleSpec.objects.filter(role="decode").values_list("service__slug", "profile")
+    ) == {
+        "chat": name,
+        "code": name,
+        "more": "",
+    }
+
+
+def _pair(name: str) -> tuple[str, ...]:
+    return tuple(word.replace("chat", name) for word in PAIR)
+
+
 def _cluster_with_nodes() -> str:
     row = Cluster.objects.get(slug="eu")
     make_nodes(row, make_hardware("h100-8"), 2)
@@ -92,6 +128,14 @@ def test_what_can_not_be_done_is_said(line: tuple[str, ...], said: str, status: 
 
     assert str(caught.value).startswith(said)
     assert caught.value.returncode == status
+
+
+@pytest.mark.usefixtures("eu")
+def test_a_profile_that_nobody_keeps_is_refused() -> None:
+    _cluster_with_nodes()
+    with pytest.raises(CommandError, match=r"^--decode-profile: There is no engine profile"):
+        service("add", "chat", "--cluster", "eu", *PAIR, "--decode-profile", "qwen9")
+    assert not Service.objects.exists()
 
 
 @pytest.mark.usefixtures("eu")

@@ -18,6 +18,7 @@ from tests.factories import (
     make_access,
     make_decision,
     make_hardware,
+    make_nodes,
     make_service,
     make_source,
 )
@@ -290,9 +291,89 @@ def test_goals_and_metrics_are_those_that_a_prometheus_showed(admin: Client, kub
     assert (use.endpoint.slug, use.presets) == ("eu-prom", list(found.presets))
 
 
+QWEN = {role: f"deployment/prod/qwen3-32b-fp8-{role}" for role in ("prefill", "decode")}
+TP2 = "qwen3-32b-fp8/h100-tp2-derived"
+STRESS = "Target and ratio by the stress test of curation with"
+
+
+def profiles(name: str) -> dict[str, str]:
+    return {f"{role}_profile": name for role in KEYS}
+
+
+def test_a_profile_that_fits_proposes_target_and_ratio_and_is_kept(
+    admin: Client, kube: Double
+) -> None:
+    for role, count in (("prefill", 3), ("decode", 3)):
+        kube.put(deployment("prod", f"qwen3-32b-fp8-{role}", count, gpus=2))
+    connect(admin, kube)
+    make_hardware("h100-8")
+    make_nodes(Cluster.objects.get(), make_hardware("h100-8"), 2)
+
+    shown = admin.get("/clusters/eu-1/services/new/", QWEN)
+    given = shown.context["form"].initial
+    body = {name: given[name] for name in ("target", "pd_ratio", *profiles(""))}
+    admin.post("/clusters/eu-1/services/new/", wish(**QWEN, **body))
+
+    # 6 instances of 2 GPUs run.
+    said = f"{STRESS} {TP2}: of 12 GPUs "
+    assert said in words(shown.text)
+    assert "of 2,000 prompt and 300 generated tokens each, as is usual" in words(shown.text)
+    assert f'<option value="{TP2}" selected>' in shown.text
+    assert "Goals are usual: look for services at a Prometheus first." in words(shown.text)
+    assert "nothing is measured yet" not in words(shown.text)
+    service = Service.objects.select_related("policy").get()
+    assert service.policy.target == given["target"] not in {1000, None}
+    assert service.policy.pd_ratio == given["pd_ratio"] != 1.0
+    assert set(service.roles.values_list("profile", flat=True)) == {TP2}
+    assert AuditEvent.objects.get(verb="set up").after["decode_profile"] == TP2
+
+
+def test_where_no_name_tells_the_model_none_is_taken_until_a_person_chooses(
+    admin: Client, kube: Double
+) -> None:
+    connect(admin, kube)
+    make_nodes(Cluster.objects.get(), make_hardware("h100-8"), 2)
+    typed = wish(**profiles(TP2), tbt_s=0.02)
+
+    shown = admin.get("/clusters/eu-1/services/new/", KEYS)
+    chosen = admin.post("/clusters/eu-1/services/new/", typed | {"reckon": "1"})
+    given = chosen.context["form"].initial
+
+    assert "no name tells its model: choose one for each role" in words(shown.text)
+    assert shown.context["form"].initial["target"] == 1000
+    assert shown.text.index(f'value="{TP2}"') < shown.text.index('<optgroup label="others">')
+    assert f"{STRESS} {TP2}" in words(chosen.text)
+    assert given["target"] not in {1000, None}
+    assert (given["tbt_s"], given["decode_maximum"]) == (0.02, 8), "what is typed stays"
+    assert not Service.objects.exists()
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
+        pytest.param({"ttft_s": 0.01}, "is hardly in reach of", id="TTFT"),
+        pytest.param({"tbt_s": 0.001}, "can't keep the TBT goal", id="TBT"),
+        pytest.param({"decode_profile": ""}, "Goals and target are usual values", id="one role"),
+    ],
+)
+def test_what_can_not_be_reckoned_stays_as_it_was_typed(
+    admin: Client, kube: Double, more: dict[str, Any], said: str
+) -> None:
+    connect(admin, kube)
+    make_hardware("h100-8")
+    typed = wish(**{**profiles(TP2), "target": 777, "reckon": "1", **more})
+
+    answer = admin.post("/clusters/eu-1/services/new/", typed)
+
+    assert answer.status_code == 200
+    assert said in words(answer.text).replace("&#x27;", "'")
+    assert answer.context["form"].initial["target"] == 777
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"decode_profile": "no-such"}, "Select a valid choice"),
         ({"decode_minimum": 9}, "The minimum 9 is above the maximum 8."),
         ({"slug": "a b"}, "valid"),
         ({"ttft_s": 0}, "greater than or equal"),

@@ -212,6 +212,7 @@ DOORS: Final[dict[str, Door]] = {
     ),
     "cluster-remove": Door(people.CONNECT, _connected, _answer(reason="why"), scoped=False),
     "cluster-nodes": Door(people.EDIT_FLEET, _connected, scoped=False),
+    "setup-match": Door(people.EDIT_SOURCES, scoped=False),
     "cluster-service-new": Door(people.SET_UP, _connected, scoped=False),
     "service-act": Door(
         people.CHANGE_MODE, _slug, _answer(mode="observe", seen="approve", reason="why")

@@ -1,5 +1,6 @@
 """Set up services out of what runs in a cluster, and say what may be done with them."""
 
+from dataclasses import replace
 from typing import Any, Final
 
 from django.core.management.base import CommandParser
@@ -11,13 +12,17 @@ from controller.core.kube.offers import Offer, pairs
 from controller.core.types import ROLES, Role
 from controller.management import stopping
 from controller.management.answering import FAILED, AnswerError, AnsweringCommand, document
-from controller.selectors import clusters, service_proposal, would_have
+from controller.selectors import clusters, service_proposal, service_sizing, would_have
 from controller.services import modes, service_setup
 from controller.services.errors import InvalidError, SteeringError
 from inventory.models import Cluster, Service
 
 VALUES: Final = (("ttft", "ttft_s"), ("tbt", "tbt_s"), ("target", "target"), ("ratio", "pd_ratio"))
+GOALS: Final = VALUES[:2]
 PER_ROLE: Final = ("gpus", "minimum", "maximum")
+OF_ROLE: Final = ("hardware", *PER_ROLE, "profile")
+NONE: Final = "none"
+PROFILE: Final = "how fast its engine is, built in or kept; without, one that fits; or none"
 WORKLOAD: Final = "kind/namespace/name, such as deployment/prod/chat-decode"
 
 
@@ -75,6 +80,7 @@ def _add(parser: CommandParser) -> None:
         parser.add_argument(f"--{role}-hardware", metavar="TYPE")
         for name in PER_ROLE:
             parser.add_argument(f"--{role}-{name}", type=int, metavar="N")
+        parser.add_argument(f"--{role}-profile", metavar="NAME", help=PROFILE)
 
 
 def _option(field: str) -> str:
@@ -115,7 +121,8 @@ def _added(options: dict[str, Any]) -> dict[str, Any]:
     known = {offer.key: offer for offer in wiring.offers_of(cluster).offers}
     offers = {role: _chosen(known, options[role.value], role) for role in ROLES}
     under = {role: wiring.nodes_under(cluster, offers[role]) for role in ROLES}
-    proposed = service_proposal.propose(cluster, options["slug"], offers, under)
+    found = service_proposal.propose(cluster, options["slug"], offers, under)
+    proposed = _reckoned(_given(options, found), offers)
     made = service_setup.set_up(cluster, _wish(options, offers, proposed), user=stopping.person())
     said = f"{made.slug} is observed: what would be done is recorded, nothing is."
     return {
@@ -124,6 +131,29 @@ def _added(options: dict[str, Any]) -> dict[str, Any]:
         "basis": list(proposed.basis),
         "sentence": "\n".join((said, *proposed.basis)),
     }
+
+
+def _reckoned(
+    proposed: service_proposal.Proposed, offers: dict[Role, Offer]
+) -> service_proposal.Proposed:
+    engines = service_sizing.engines(proposed.values, offers)
+    filled = service_sizing.with_engines(proposed, engines)
+    return service_sizing.reckoned(filled, engines, offers)
+
+
+def _given(options: dict[str, Any], found: service_proposal.Proposed) -> service_proposal.Proposed:
+    """Return what is proposed with what was given in its place, but for target and ratio.
+
+    Those are reckoned from it, and put over it afterwards.
+    """
+    given = {name: options[opt] for opt, name in GOALS}
+    given |= {f"{role}_{name}": options[f"{role}_{name}"] for role in ROLES for name in OF_ROLE}
+    given |= {"model": options["model"] or None}
+    typed = {name: value for name, value in given.items() if value is not None}
+    for role in ROLES:
+        if typed.get(f"{role}_profile") == NONE:
+            typed[f"{role}_profile"] = ""
+    return replace(found, values={**found.values, **typed})
 
 
 def _chosen(known: dict[str, Offer], key: str, role: Role) -> Offer:
@@ -145,8 +175,8 @@ def _wish(
         values |= {"presets": options["presets"].replace(",", " ").split(), "found": ""}
     return service_setup.Wish(
         slug=options["slug"],
-        model=options["model"] or values["model"],
-        roles={role: _role_wish(options, role, offers[role], values) for role in ROLES},
+        model=values["model"],
+        roles={role: _role_wish(role, offers[role], values) for role in ROLES},
         source=values.get("source", ""),
         found=values.get("found", ""),
         presets=tuple(values.get("presets", ())),
@@ -154,14 +184,8 @@ def _wish(
     )
 
 
-def _role_wish(
-    options: dict[str, Any], role: Role, offer: Offer, values: dict[str, Any]
-) -> service_setup.RoleWish:
-    given = {name: options[f"{role}_{name}"] for name in ("hardware", *PER_ROLE)}
-    filled = {
-        name: values[f"{role}_{name}"] if value is None else value for name, value in given.items()
-    }
-    return service_setup.RoleWish(offer, **filled)
+def _role_wish(role: Role, offer: Offer, values: dict[str, Any]) -> service_setup.RoleWish:
+    return service_setup.RoleWish(offer, **{name: values[f"{role}_{name}"] for name in OF_ROLE})
 
 
 def _would(options: dict[str, Any]) -> dict[str, Any]:
