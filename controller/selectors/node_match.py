@@ -35,8 +35,8 @@ def sources() -> Sequence[MetricsEndpoint]:
     return list(MetricsEndpoint.objects.filter(enabled=True, kind=kind).order_by("slug"))
 
 
-def lines(answers: Mapping[str, Told | str], cluster: Cluster | None = None) -> Sequence[Line]:
-    """Return what is found of each cluster, or of one, by what each Prometheus answered.
+def lines(answers: Mapping[str, Told | str]) -> Sequence[Line]:
+    """Return what is found of each cluster by what each Prometheus answered.
 
     An answer is the labels of its hosts, or a sentence why there is none. One query.
     """
@@ -50,8 +50,7 @@ def lines(answers: Mapping[str, Told | str], cluster: Cluster | None = None) -> 
         return failed
     nodes = _nodes()
     found = {slug: matched(names, told) for slug, names in nodes.items()}
-    shown = [slug for slug in found if cluster is None or slug == cluster.slug]
-    counted = [Line(slug, found[slug].sentence, not found[slug].unmatched) for slug in shown]
+    counted = [Line(slug, one.sentence, not one.unmatched) for slug, one in found.items()]
     strange = _strange(found.values())
     rest = [Line("Unknown", strangers(strange), is_fine=False)] if strange else []
     return [*counted, *rest, *failed]

@@ -11,7 +11,8 @@ from django.core.management import CommandError, call_command
 
 from controller.models import AuditEvent
 from inventory.models import MetricsEndpoint
-from tests.factories import make_service, make_source
+from tests.adapters.prometheus.test_protocol import as_json, serving
+from tests.factories import make_cluster, make_hardware, make_nodes, make_service, make_source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,3 +95,20 @@ def test_one_that_is_read_stays_and_another_goes() -> None:
     assert (text, status) == ("eu-1 is in use: chat reads from it.", 1)
     assert source("remove", "eu-2", "--reason", "old") == "eu-2 was removed.\n"
     assert MetricsEndpoint.objects.get().slug == "eu-1"
+
+
+def test_which_nodes_report_their_gpus_is_said_in_lines_and_as_json() -> None:
+    assert source("match") == "No Prometheus is asked.\n"
+    make_nodes(make_cluster("own-1", kind="record"), make_hardware(), 2)
+    told = {"metric": {"node": "h800-001"}, "values": [[1, "1"]]}
+    data = {"resultType": "matrix", "result": [told]}
+    with serving(as_json({"status": "success", "data": data})) as server:
+        make_source("eu-1", url=server.base)
+        said = source("match")
+        found = json.loads(source("match", "--json"))
+    line = "1 of 2 nodes report DCGM by node; 1 unmatched: h800-000."
+    assert said == f"own-1: {line}\n"
+    assert found["match"] == [{"subject": "own-1", "said": line, "fine": False}]
+    MetricsEndpoint.objects.update(url="http://127.0.0.1:9")
+    said, status = refused("match")
+    assert (said[:22], status) == ("eu-1: can't be asked: ", 1)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from html import unescape
+
 import pytest
+from django.conf import LazySettings
 from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
+from controller.core.reach import Reach
 from controller.models import ServiceStatus
+from controller.selectors import node_match
 from inventory.models import Cluster, Fabric, Link, Node, Switch
 from tests import factories
+from tests.adapters.prometheus.test_protocol import Said, as_json, serving
 from tests.services.people import person
 
 pytestmark = pytest.mark.django_db
@@ -26,6 +32,11 @@ def words(client: Client) -> str:
     answer = client.get("/setup/")
     assert answer.status_code == 200
     return " ".join(answer.content.decode().split())
+
+
+def reading(text: str) -> str:
+    """What a person reads, without the marks of bold."""
+    return " ".join(unescape(text).replace("<b>", "").replace("</b>", "").split())
 
 
 def real(slug: str = "own-1", count: int = 3) -> Cluster:
@@ -127,3 +138,64 @@ def test_queries_do_not_grow_with_the_fleet(
 
 def test_strangers_sign_in_first() -> None:
     assert Client().get("/setup/").status_code == 302
+
+
+def _told(*hosts: str) -> Said:
+    series = [{"metric": {"Hostname": host}, "values": [[1, "1"]]} for host in hosts]
+    return as_json({"status": "success", "data": {"resultType": "matrix", "result": series}})
+
+
+@pytest.fixture
+def admin(settings: LazySettings) -> Client:
+    settings.METRICS_REACH = Reach()
+    made = Client()
+    made.force_login(person("ada", "Admin"))
+    return made
+
+
+def test_the_match_says_which_nodes_report_their_gpus(admin: Client) -> None:
+    real(count=3)
+    factories.make_nodes(factories.make_cluster(), factories.make_hardware(), 2)
+    with serving(_told("H800-000.lab", "h800-002", "new-7")) as server:
+        factories.make_source("eu-prom", url=server.base)
+        text = reading(admin.post("/setup/match/").text)
+        part = admin.post("/setup/match/", headers={"HX-Request": "true"}).text
+    assert "Asked: eu-prom." in text
+    assert "own-1: 2 of 3 nodes report DCGM by hostname; 1 unmatched: h800-001." in text
+    assert "Unknown: 1 host reports and is no node known here: new-7." in text
+    assert "eu-1-a: " not in text, "simulated nodes report nowhere"
+    assert "2 of 3 nodes" in part
+    assert "<html" not in part
+    (query,) = {form["query"][0] for _, form in server.asked}
+    assert query.startswith("group by (Hostname,")
+
+
+def test_the_match_says_who_can_not_be_asked(admin: Client) -> None:
+    real()
+    assert "No Prometheus is asked yet" in admin.post("/setup/match/").content.decode()
+    factories.make_source("eu-prom", url="http://127.0.0.1:9")
+    text = reading(admin.post("/setup/match/").text)
+    assert "eu-prom: can't be asked: It can't be reached" in text
+    assert "nodes report DCGM" not in text, "nobody knows"
+
+
+def test_nobody_is_asked_by_looking_and_the_match_takes_the_right_to_test(client: Client) -> None:
+    real()
+    with serving(_told()) as server:
+        factories.make_source("eu-prom", url=server.base)
+        text = words(client)
+        assert client.post("/setup/match/").status_code == 403
+        assert server.asked == []
+    assert "Test the match" in text
+    assert "disabled>Test the match" in text
+
+
+@pytest.mark.parametrize("clusters", [1, 3])
+def test_the_match_takes_the_same_queries_for_any_fleet(
+    clusters: int, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    for at in range(clusters):
+        real(f"own-{at}")
+    with django_assert_num_queries(1):
+        found = node_match.lines({"eu": [{"node": "h800-000"}]})
+    assert len(found) == clusters

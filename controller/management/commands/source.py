@@ -20,7 +20,7 @@ from controller.management.answering import (
     document,
     text_file,
 )
-from controller.selectors import source_pages
+from controller.selectors import node_match, source_pages
 from controller.services import endpoints
 from controller.services.errors import InvalidError, SteeringError
 from controller.services.metrics_plan import UnusableError
@@ -44,7 +44,7 @@ _LOGIN: Final = MetricsEndpoint.Login
 
 
 class Command(AnsweringCommand):
-    """Adds, tests, lists and removes sources of metrics."""
+    """Adds, tests, matches, lists and removes sources of metrics."""
 
     help = "Connect a Prometheus or exporters, test whether they answer, list and remove them."
 
@@ -54,11 +54,12 @@ class Command(AnsweringCommand):
         _add(acts.add_parser("add", help="connect one"))
         testing = acts.add_parser("test", help="reach it, and see which services it knows")
         testing.add_argument("name", metavar="NAME")
+        matching = acts.add_parser("match", help="which nodes report their GPUs to any of them")
         removing = acts.add_parser("remove", help="forget one that no service reads from")
         removing.add_argument("name", metavar="NAME")
         removing.add_argument("--reason", required=True, help="what the next person reads")
         listing = acts.add_parser("list", help="which there are, and how they answer")
-        for each in (testing, removing, listing):
+        for each in (testing, matching, removing, listing):
             each.add_argument("--json", action="store_true", help="answer one JSON document")
 
     def handle(self, *_args: object, **options: Any) -> None:  # noqa: ANN401 - Django's signature
@@ -171,6 +172,20 @@ def _counts(by: dict[str, int]) -> str:
     return ", ".join(f"{count} {role}" for role, count in by.items())
 
 
+def _matched(_options: dict[str, Any]) -> dict[str, Any]:
+    asked = wiring.hosts_at(node_match.sources())
+    found = node_match.lines(asked)
+    lines = [f"{line.subject}: {line.said}" for line in found]
+    none = "No cluster has nodes with GPUs yet." if asked else "No Prometheus is asked."
+    return {
+        "answers": not any(isinstance(told, str) for told in asked.values()),
+        "match": [
+            {"subject": line.subject, "said": line.said, "fine": line.is_fine} for line in found
+        ],
+        "sentence": "\n".join(lines) or none,
+    }
+
+
 def _listed(_options: dict[str, Any]) -> dict[str, Any]:
     found = source_pages.read_sources(timezone.now())
     rows = [
@@ -204,4 +219,10 @@ def _source(name: str) -> MetricsEndpoint:
     return found
 
 
-_ACTS: Final = {"add": _added, "test": _tested, "list": _listed, "remove": _removed}
+_ACTS: Final = {
+    "add": _added,
+    "test": _tested,
+    "match": _matched,
+    "list": _listed,
+    "remove": _removed,
+}

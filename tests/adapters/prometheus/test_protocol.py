@@ -43,7 +43,7 @@ def _reply(body: bytes, status: str = "200 OK", **headers: str) -> bytes:
     return head.encode() + body
 
 
-def _json(told: object, status: str = "200 OK", **headers: str) -> bytes:
+def as_json(told: object, status: str = "200 OK", **headers: str) -> bytes:
     return _reply(json.dumps(told).encode(), status, Content_Type="application/json", **headers)
 
 
@@ -53,7 +53,7 @@ def _series(leaf: int, *points: object, **labels: str) -> dict[str, object]:
 
 
 def _success(*series: object, **further: object) -> bytes:
-    return _json({**EMPTY, "data": {"resultType": "matrix", "result": list(series)}, **further})
+    return as_json({**EMPTY, "data": {"resultType": "matrix", "result": list(series)}, **further})
 
 
 Said = bytes | None | Callable[[Mapping[str, list[str]]], bytes]
@@ -138,8 +138,8 @@ ERROR = {"status": "error", "errorType": "timeout", "error": f"query by {TOKEN}\
         pytest.param(_reply(b"{"), "not JSON", id="broken JSON"),
         pytest.param(_reply(b'{"status": "\xff"}'), "not JSON", id="invalid UTF-8"),
         pytest.param(_reply(b"[" * 100_000), "not JSON", id="deep JSON"),
-        pytest.param(_json({"status": "success"}), "none of Prometheus's", id="another service"),
-        pytest.param(_json([1]), "not JSON|none of", id="a list"),
+        pytest.param(as_json({"status": "success"}), "none of Prometheus's", id="another service"),
+        pytest.param(as_json([1]), "not JSON|none of", id="a list"),
         pytest.param(_reply(b"x" * 2**21), "too large", id="2 MiB where 1 is allowed"),
         pytest.param(
             _reply(gzip.compress(b" " * 2**27), Content_Encoding="gzip"),
@@ -154,9 +154,9 @@ ERROR = {"status": "error", "errorType": "timeout", "error": f"query by {TOKEN}\
         pytest.param(_reply(b"", "405 No"), "as POST", id="405"),
         pytest.param(_reply(b"", "500 No"), "status 500", id="500"),
         pytest.param(
-            _json(ERROR, "503 No"), "It says: query by …  timed out", id="503 with a text"
+            as_json(ERROR, "503 No"), "It says: query by …  timed out", id="503 with a text"
         ),
-        pytest.param(_json(ERROR, "422 No"), "running: It says: query by …", id="422, M17"),
+        pytest.param(as_json(ERROR, "422 No"), "running: It says: query by …", id="422, M17"),
         pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", "reached", id="cut off"),
         pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n", "can't be reached", id="no HTTP"),
     ],
@@ -278,7 +278,7 @@ def test_a_frontend_that_aligns_times_fills_the_same_samples(late_s: int) -> Non
     ("answer", "partial", "said"),
     [
         pytest.param(
-            _json(
+            as_json(
                 {
                     "status": "success",
                     "data": {"resultType": "matrix", "result": [], "analysis": {}},
@@ -290,7 +290,7 @@ def test_a_frontend_that_aligns_times_fills_the_same_samples(late_s: int) -> Non
             id="Thanos: a store is down",
         ),
         pytest.param(
-            _json(
+            as_json(
                 {"status": "error", "errorType": "execution", "error": "expand series set: x"},
                 "422 Unprocessable Entity",
             ),
@@ -305,7 +305,7 @@ def test_a_frontend_that_aligns_times_fills_the_same_samples(late_s: int) -> Non
             id="Mimir: no tenant",
         ),
         pytest.param(
-            _json(
+            as_json(
                 {
                     "status": "error",
                     "errorType": "execution",
@@ -320,7 +320,7 @@ def test_a_frontend_that_aligns_times_fills_the_same_samples(late_s: int) -> Non
             id="Mimir: a limit",
         ),
         pytest.param(
-            _json(
+            as_json(
                 {
                     "status": "error",
                     "errorType": "too_many_requests",
@@ -339,7 +339,7 @@ def test_a_frontend_that_aligns_times_fills_the_same_samples(late_s: int) -> Non
             id="VictoriaMetrics: a node is down",
         ),
         pytest.param(
-            _json(
+            as_json(
                 {
                     "status": "error",
                     "errorType": "422",
@@ -362,7 +362,7 @@ def test_other_servers_are_understood(answer: bytes, *, partial: bool, said: str
 
 def test_a_clock_that_is_not_ours_is_told_m08() -> None:
     # NOW_S is 22:13:20 of that day.
-    answer = _json(EMPTY, Date="Tue, 14 Nov 2023 22:23:20 GMT")
+    answer = as_json(EMPTY, Date="Tue, 14 Nov 2023 22:23:20 GMT")
     with serving(answer) as server:
         assert _read(server).told == ("Its clock is 600 s ahead of ours.",)
 
@@ -408,8 +408,8 @@ def test_no_number_is_a_value_and_what_has_another_form_is_none_m06_m16() -> Non
         pytest.param(_success(), False, id="no instance is scraped twice"),
         pytest.param(_success(_series(0, [NOW_S, "3"])), True, id="three are, M12"),
         pytest.param(_success(warnings=["store down"]), True, id="nobody knows of all"),
-        pytest.param(_json(ERROR, "422 No"), True, id="refused"),
-        pytest.param(_json(ERROR, "500 No"), True, id="failed"),
+        pytest.param(as_json(ERROR, "422 No"), True, id="refused"),
+        pytest.param(as_json(ERROR, "500 No"), True, id="failed"),
     ],
 )
 def test_buckets_are_told_apart_unless_all_are_known_to_be_scraped_once(
@@ -453,7 +453,7 @@ def test_bounds_are_joined_by_number_and_not_endless_m16() -> None:
     ],
 )
 def test_it_is_asked_as_somebody_who_is_in_no_text(login: Login, header: str) -> None:
-    echo = _json({"status": "error", "error": f"bad {header}"}, "400 No")
+    echo = as_json({"status": "error", "error": f"bad {header}"}, "400 No")
     with serving(echo) as server:
         told = _read(server, login).told
     head, form = server.asked[0]
