@@ -376,7 +376,7 @@ def _unregistered(count: int) -> str:
 
 def _blind(row: ServiceRow) -> str:
     if row.failure:
-        return f"cannot be observed: {row.failure}."
+        return f"cannot be observed: {row.failure.rstrip('.')}."
     if row.stale:
         return "has not been observed for two ticks; its numbers are old."
     return _poorly_measured(row)

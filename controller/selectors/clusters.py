@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 STALE_S: Final = 60.0
 """A picture that was whole longer ago is no picture of now."""
+ALIKE_S: Final = 2.0
+"""Clocks this near count as alike: answers tell whole seconds only."""
 _TONES: Final = {"ok": "ok", "partial": "warn", "failed": "crit"}
 
 
@@ -87,6 +89,16 @@ class Connected:
     def lacking(self) -> tuple[Check, ...]:
         """What is needed and not there, by that look."""
         return tuple(check for check in self.checks if check.lacks)
+
+    @property
+    def clock(self) -> str:
+        """How far its clock is from ours, empty before its first answer."""
+        skew_s = self.sight.skew_s if self.sight else None
+        if skew_s is None:
+            return ""
+        if abs(skew_s) < ALIKE_S:
+            return "as ours, within seconds"
+        return f"{abs(skew_s):.1f} s {'ahead of' if skew_s > 0 else 'behind'} ours"
 
     @property
     def heard_at(self) -> datetime | None:

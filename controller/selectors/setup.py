@@ -81,6 +81,11 @@ class Checklist:
         """The first step that is needed and open."""
         return next((one for one in self.needed if one.standing is Standing.OPEN), None)
 
+    @property
+    def to_look_at(self) -> Step | None:
+        """The first step that is done and not as it should be."""
+        return next((one for one in self.needed if one.standing is Standing.LOOK), None)
+
 
 @dataclass(frozen=True, slots=True)
 class _Fleet:

@@ -66,17 +66,29 @@ class Draft:
     watching: bool = True
 
 
-def connect(slug: str, draft: Draft, *, user: Person, reason: str, region: str = "") -> Cluster:
+def connect(  # noqa: PLR0913 - what a person says of one cluster
+    slug: str,
+    draft: Draft,
+    *,
+    user: Person,
+    reason: str,
+    region: str = "",
+    is_new: bool = False,
+) -> Cluster:
     """Write how a cluster is reached, making the cluster if there is none of that name.
 
-    Raises :class:`ForbiddenError`, :class:`InvalidError` naming the field and how to mend it, and
-    :class:`ConflictError` for a simulated cluster.
+    With ``is_new`` what is kept of a cluster that is connected already is not overwritten. Raises
+    :class:`ForbiddenError`, :class:`InvalidError` naming the field and how to mend it, and
+    :class:`ConflictError` for a simulated cluster, or one that should be new and is not.
     """
     people.require(user, people.CONNECT)
     reason = people.reason_text(reason, needed=False)
     with transaction.atomic():
         cluster = _cluster(_slug(slug), region.strip())
         row = ClusterAccess.objects.select_for_update().filter(cluster=cluster).first()
+        if is_new and row is not None:
+            said = f"{cluster.slug} is connected already: edit it there, or choose another name."
+            raise ConflictError(said)
         values = _ready(draft, row)
         before = _told(row) if row else {}
         if row is None:

@@ -91,7 +91,7 @@ def _document(text: str) -> Mapping[str, Plain]:
     try:
         documents = read_yaml(text)
     except RefusedError as fault:
-        where = f"Line {fault.where}: " if fault.where else ""
+        where = f"Line {fault.line}: " if fault.line else ""
         raise InvalidError(FIELD, f"{where}{fault.message}.") from None
     found = documents[0] if len(documents) == 1 else None
     if not isinstance(found, dict) or "clusters" not in found:

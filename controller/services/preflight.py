@@ -76,6 +76,12 @@ class Preflight:
         """What is needed and not there."""
         return tuple(check for check in self.checks if check.lacks)
 
+    @property
+    def unanswered(self) -> str:
+        """Why it could not be asked at all, empty if it could."""
+        said = (check.said for check in self.lacking if check.what == "answers")
+        return next(said, "")
+
 
 def asked_of(cluster: Cluster) -> Asked:
     """Return what a cluster has to allow for the workloads that are known in it; three queries."""

@@ -111,7 +111,8 @@ def set_up(cluster: Cluster, wish: Wish, *, user: Person) -> Service:
 def _role(service: Service, role: Role, wish: RoleWish) -> None:
     hardware = HardwareType.objects.filter(slug=wish.hardware).first()
     if hardware is None:
-        said = f"There is no hardware type {wish.hardware or 'of no name'}: bring in nodes first."
+        named = f"There is no hardware type {wish.hardware}" if wish.hardware else "None is known"
+        said = f"{named}: bring in the nodes of the cluster first."
         raise InvalidError(f"{role}_hardware", said)
     if wish.profile and not profiles.is_known(wish.profile):
         said = f"There is no engine profile {wish.profile}: choose one that is kept, or none."

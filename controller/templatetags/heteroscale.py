@@ -347,6 +347,12 @@ def long(text: str) -> SafeString:
 register.filter("did", rights.refused)
 
 
+@register.filter
+def words(value: object) -> str:
+    """Return a name of the records, or a value of theirs, as people read it."""
+    return value.replace("_", " ") if isinstance(value, str) else _told("", value)
+
+
 def _told(name: str, value: object) -> str:
     if name == "days" and isinstance(value, list):
         return ", ".join(DAYS[day] for day in sorted(value)) or "every day"

@@ -68,6 +68,7 @@ def _connect(request: HttpRequest, form: ClusterForm, slug: str = "") -> HttpRes
             user=request.user,
             reason=given["reason"],
             region=given.get("region", ""),
+            is_new=not slug,
         )
     except InvalidError as fault:
         form.refuse(fault.field, str(fault))
@@ -75,7 +76,7 @@ def _connect(request: HttpRequest, form: ClusterForm, slug: str = "") -> HttpRes
     except ConflictError as conflict:
         form.refuse("slug", str(conflict))
         return _form(request, form, status=409)
-    _check(request, cluster, f"{cluster.slug} is connected.")
+    _check(request, cluster, f"{cluster.slug} is connected.", f"{cluster.slug} is kept.")
     return redirect("cluster", slug=cluster.slug)
 
 
@@ -97,13 +98,16 @@ def check(request: HttpRequest, slug: str) -> HttpResponse:
     """Ask a cluster anew what we may there."""
     cluster = find(slug)
     people.require(request.user, people.CONNECT)
-    _check(request, cluster, "It was asked anew.")
+    _check(request, cluster, "It was asked anew.", "It was asked anew.")
     return redirect("cluster", slug=slug)
 
 
-def _check(request: HttpRequest, cluster: Cluster, done: str) -> None:
+def _check(request: HttpRequest, cluster: Cluster, done: str, silent: str) -> None:
+    """Look what we may and tell it after ``done``, or after ``silent`` where nothing answers."""
     found = preflight.check(cluster, wiring.api_of, user=request.user)
-    if found.lacking:
+    if found.unanswered:
+        messages.warning(request, f"{silent} It could not be asked: {found.unanswered}")
+    elif found.lacking:
         messages.warning(
             request, f"{done} {len(found.lacking)} of what is needed lacks: see below."
         )

@@ -195,6 +195,54 @@ def test_rights_that_lack_are_named_with_what_they_are_for(admin: Client, kube: 
     assert "Not granted: get, list, watch." in page
 
 
+def test_a_cluster_that_can_not_be_asked_is_not_called_connected(
+    admin: Client, kube: Double
+) -> None:
+    answer = admin.post("/clusters/new/", typed(kube, secret_token="wrong"), follow=True)
+
+    page = words(answer.text)
+    assert "eu-1 is kept. It could not be asked: The API server does not know us (401)" in page
+    assert "is connected" not in page
+    again = words(admin.post("/clusters/eu-1/check/", follow=True).text)
+    assert "It was asked anew. It could not be asked: The API server does not know us" in again
+
+
+def test_a_name_that_is_taken_is_no_way_to_replace_an_access(admin: Client, kube: Double) -> None:
+    connect(admin, kube)
+    before = ClusterAccess.objects.get()
+
+    answer = admin.post("/clusters/new/", typed(kube, server="https://10.0.0.9:6443"))
+
+    assert answer.status_code == 409
+    assert "eu-1 is connected already: edit it there" in words(answer.text)
+    after = ClusterAccess.objects.get()
+    assert (after.server, after.version) == (before.server, before.version)
+
+
+@pytest.mark.parametrize(
+    ("skew_s", "said"),
+    [
+        (None, ""),
+        (-0.9, "Its clock as ours, within seconds"),
+        (-3.04, "Its clock 3.0 s behind ours"),
+        (7.0, "Its clock 7.0 s ahead of ours"),
+    ],
+)
+def test_a_clock_is_ahead_or_behind_and_never_less_than_nothing_ahead(
+    viewer: Client, skew_s: float | None, said: str
+) -> None:
+    access = make_access()
+    now = timezone.now()
+    ClusterSight.objects.create(
+        cluster=access.cluster, state="ok", since=now, heard_at=now, skew_s=skew_s
+    )
+
+    page = reading(viewer, "/clusters/k8s-1/")
+
+    assert said in page
+    assert ("Its clock" in page) == bool(said)
+
+
 def test_the_manifest_is_for_what_was_chosen(viewer: Client) -> None:
     answer = viewer.get("/clusters/rights.yaml?kind=dynamo&observe=1&namespaces=prod,test")
 

@@ -106,6 +106,8 @@ def test_instance_lists_are_matched_with_the_nodes(client: Client) -> None:
     text = words(client)
     assert "Instance lists arrive for own-1." in text
     assert "2 of 3 nodes they name are known here; unknown: own-1/lost-1." in text
+    assert "not all is well" in text
+    assert "to look at: Metrics that match the nodes" in text
     ServiceStatus.objects.update(instances=instances[:2])
     assert "2 of 2 nodes they name are known here." in words(client)
     assert "Nothing is left to do" in words(client)

@@ -165,6 +165,19 @@ def test_the_page_says_why_and_the_post_resets(client: Client) -> None:
 
 
 @pytest.mark.django_db
+def test_what_a_breaker_rests_on_is_told_in_words(client: Client) -> None:
+    factories.make_service("chat")
+    trip = Trip("chat", CAUSE, {"fresh_before": 3, "rivals": ["the HPA a", "the HPA b"]})
+    (row,) = breakers.open_all([trip], database_now())
+    client.force_login(person("ana"))
+
+    page = words(client.get(f"/breakers/{row.pk}/reset/").content.decode())
+
+    assert "rivals the HPA a; the HPA b" in page
+    assert "fresh before 3" in page
+
+
+@pytest.mark.django_db
 def test_the_command_resets_the_breaker_of_a_scope() -> None:
     factories.make_service("chat")
     opened("chat")

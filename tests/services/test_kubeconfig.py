@@ -90,7 +90,7 @@ def test_one_context_is_chosen(current: str, chosen: str, server: str) -> None:
     [
         pytest.param("", "This is no kubeconfig", id="nothing"),
         pytest.param("hello", "This is no kubeconfig", id="a word"),
-        pytest.param("a: [", "this is no YAML", id="no YAML"),
+        pytest.param("a: 1\nb: [", "Line 3: this is no YAML", id="no YAML"),
         pytest.param("a: &x 1\nclusters: [*x]", "aliases", id="an alias"),
         pytest.param("x" * 500_001, "500,001 characters", id="too long"),
         pytest.param(config(contexts=[]), "It has no contexts", id="no contexts"),
