@@ -376,6 +376,30 @@ def test_a_profile_that_fits_proposes_target_and_ratio_and_is_kept(
     assert AuditEvent.objects.get(verb="set up").after["decode_profile"] == TP2
 
 
+def test_lengths_that_a_prometheus_counted_are_those_that_are_played(
+    admin: Client, kube: Double
+) -> None:
+    connect(admin, kube)
+    make_nodes(Cluster.objects.get(), make_hardware("h100-8"), 2)
+    kept = detecting.keep(
+        make_source("eu-prom"), detect(a_survey()), took_ms=1.0, user=person("bo", "Admin")
+    )
+    (chat,) = (each for each in kept.found["services"] if each["slug"] == "chat")
+    # 2 requests/s: 8,000 / 2 prompt tokens and 1,000 / 2 generated ones of each.
+    means = {"requests": 2.0, "prefilled": 8000.0, "output": 1000.0}
+    chat["load"] = {what: {"mean": mean, "peak": mean} for what, mean in means.items()}
+    chat["models"], chat["slo"]["ttft_s"]["goal"] = ["Qwen/Qwen3-32B-FP8"], 2.0
+    kept.save()
+
+    shown = admin.get("/clusters/eu-1/services/new/", KEYS)
+
+    text = words(shown.text)
+    assert "of 4,000 prompt and 500 generated tokens each, as eu-prom showed." in text
+    assert "Goals by what eu-prom showed in 24 h." in text
+    assert shown.context["form"].initial["decode_profile"] == TP2
+    assert shown.context["form"].initial["target"] != chat["target"]
+
+
 def test_where_no_name_tells_the_model_none_is_taken_until_a_person_chooses(
     admin: Client, kube: Double
 ) -> None:
