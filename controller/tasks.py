@@ -103,7 +103,7 @@ def tick() -> str:
         return "a tick ran just now"
     actions.enqueue(report.actions)
     placing.enqueue()
-    actions.follow(database_now())
+    _alone(actions.follow, database_now())
     actions.enqueue(withdrawing.due())
     registering.enqueue()
     _alone(overriding.call_off_begun)

@@ -109,6 +109,18 @@ class Watcher:
         except DatabaseError as fault:
             log.warning("the database does not answer", fault=str(fault).partition("\n")[0])
             connection.close()
+            self._forget_what_was_written()
+        except Exception:
+            log.exception("a round of the watch failed")
+
+    def _forget_what_was_written(self) -> None:
+        """Write all of it anew, once it is known who may: what answers next may know less.
+
+        A standby that took over need not have the last writes, and the locks went with the line.
+        """
+        self._config_at = float("-inf")
+        for one in self._clusters.values():
+            one.written, one.slugs, one.fed = {}, None, None
 
     def stop(self) -> None:
         """End all watches, and don't wait for what is under way."""

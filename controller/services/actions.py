@@ -730,21 +730,31 @@ def follow(now: datetime) -> None:
         state=ActionState.APPLIED, ended_at__isnull=True
     ).select_related("service__status")
     for action in applied:
-        status = getattr(action.service, "status", None) or ServiceStatus()
-        if action.applied_at is None:
-            continue
-        observed_at = status.observed_at
-        is_seen = observed_at and observed_at > action.applied_at
-        if is_seen and _is_ready(status, _to(action)) and _have_moved(status, action.placement):
-            move(action, ActionState.READY, ready_at=observed_at, ended_at=Now())
-        elif now > _ready_by(action, action.applied_at):
-            end(action, ActionState.FAILED, _not_ready(status, _to(action)))
+        try:
+            _followed(action, now)
+        except (KeyError, TypeError, ValueError):
+            log.exception("an applied action can't be followed", action=str(action.pk))
+
+
+def _followed(action: Action, now: datetime) -> None:
+    status = getattr(action.service, "status", None) or ServiceStatus()
+    if action.applied_at is None:
+        return
+    observed_at = status.observed_at
+    is_seen = observed_at and observed_at > action.applied_at
+    if is_seen and _is_ready(status, _to(action)) and _have_moved(status, action.placement):
+        move(action, ActionState.READY, ready_at=observed_at, ended_at=Now())
+    elif now > _ready_by(action, action.applied_at):
+        end(action, ActionState.FAILED, _not_ready(status, _to(action)))
 
 
 def _ready_by(action: Action, applied_at: datetime) -> datetime:
     """Return when all must serve; nobody is late who was to wait for the other role."""
     latest = applied_at + timedelta(seconds=READY_WITHIN_S)
-    rule = order_of(action, action.service.slug).in_step
+    try:
+        rule = order_of(action, action.service.slug).in_step
+    except (KeyError, TypeError, ValueError):  # a row gone wrong, which makes nobody wait
+        return latest
     if rule is None:
         return latest
     until = datetime.fromtimestamp(rule.until_s + REGISTERED_WITHIN_S, UTC)

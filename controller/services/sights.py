@@ -81,8 +81,10 @@ def _heard(row: ClusterSight, look: Look, now: datetime) -> None:
     if before is not None and heard - before > timedelta(seconds=settings.MAX_AGE_S):
         # What comes back after a silence is looked at twice, as after a start.
         row.begun_at = None
-    row.heard_at = heard if before is None else max(before, heard)
+    # What was heard later than now was noted by a clock that was put back since (T01).
+    row.heard_at = heard if before is None or before > now else max(before, heard)
     row.begun_at = row.begun_at or row.heard_at
+    row.begun_at = min(row.begun_at, row.heard_at)
     since_s = (row.heard_at - row.begun_at).total_seconds()
     row.rounds = 1 + int(since_s // settings.TICK_S)
 

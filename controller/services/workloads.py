@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+import structlog
+
 from controller.core.kube.kinds import KINDS, Gate, WorkloadKind
 from controller.core.kube.values import WorkloadRef
 from controller.core.types import Role
@@ -15,10 +17,15 @@ if TYPE_CHECKING:
 
     from inventory.models import Cluster, Service
 
+log = structlog.get_logger(__name__)
+
 
 def ref_of(row: Workload) -> WorkloadRef:
     """Return a workload as a value. Raises ``ValueError`` for a row gone wrong."""
     kind = WorkloadKind(row.kind)
+    labels = row.selector.items() if isinstance(row.selector, dict) else [("", None)]
+    if not all(isinstance(value, str) for _, value in labels):
+        raise ValueError(f"the selector of {row} is no mapping of labels")
     return WorkloadRef(
         role=Role(row.role),
         kind=kind,
@@ -47,9 +54,18 @@ def in_groups(service: Service, names: Iterable[str]) -> bool:
 
 
 def refs_in(cluster: Cluster) -> Mapping[str, Sequence[WorkloadRef]]:
-    """Return the workloads of each service in a cluster by slug; one query."""
+    """Return the workloads of each service in a cluster by slug; one query.
+
+    A service with a row gone wrong is left out, as its other workloads are not all it has (S24).
+    """
     found: dict[str, list[WorkloadRef]] = defaultdict(list)
+    wrong: set[str] = set()
     rows = Workload.objects.filter(service__cluster=cluster).select_related("service")
     for row in rows.order_by("service__slug", "-role", "group", "name"):
-        found[row.service.slug].append(ref_of(row))
-    return found
+        slug = row.service.slug
+        try:
+            found[slug].append(ref_of(row))
+        except ValueError as fault:
+            wrong.add(slug)
+            log.warning("a workload can't be used", service=slug, fault=str(fault))
+    return {slug: refs for slug, refs in found.items() if slug not in wrong}

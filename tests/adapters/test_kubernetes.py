@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 from django.utils import timezone
 
-from controller.adapters.actuators.kubernetes import Kubernetes
+from controller.adapters.actuators.kubernetes import Known, Kubernetes
+from controller.adapters.kube.api import Api
 from controller.core.arrived import Arrived, arrived
-from controller.core.kube.values import ACTION, EPOCH
+from controller.core.kube.access import Credentials
+from controller.core.kube.values import ACTION, EPOCH, WorkloadRef
 from controller.core.kube.writes import Between
 from controller.core.ports import (
     ActuatorError,
@@ -18,10 +21,11 @@ from controller.core.ports import (
     NotSentError,
     RefusedError,
     ScaleOrder,
+    Spot,
     UnreachableError,
 )
-from controller.core.types import Instances
-from tests.kube import Double, Rule, faults, fleet
+from controller.core.types import Instances, Role
+from tests.kube import Double, Rule, deployment, dynamo, faults, fleet
 from tests.kube.objects import Admission
 from tests.workloads import LAID, NAMESPACE, Act, Laid, act, order, served
 
@@ -373,3 +377,49 @@ def test_those_that_are_to_go_are_marked_before_the_count_falls(kube: Double, ac
     kube.settle()
     left = {one["metadata"]["name"] for one in kube.all("pods", NAMESPACE, "app=chat-decode")}
     assert left == {pods[0], pods[2]}
+
+
+def of(kube: Double, refs: Sequence[WorkloadRef]) -> Kubernetes:
+    api = Api(Credentials(server=kube.address, token=kube.token))
+    return Kubernetes(lambda _: Known(api, refs))
+
+
+def test_those_that_are_named_go_from_the_workload_they_are_of(kube: Double) -> None:
+    prefill, decode = DEPLOYMENTS.refs()
+    DEPLOYMENTS.put(kube)
+    kube.put(*fleet(4), deployment(NAMESPACE, "chat-decode-h100", 4))
+    kube.settle()
+    acting = of(kube, [prefill, decode, replace(decode, name="chat-decode-h100", group="b")])
+    names = [pod["metadata"]["name"] for pod in kube.all("pods")]
+    leave = tuple(name for name in names if name.startswith("chat-decode-h100-"))[:2]
+    acting.apply(order(acting, (2, 6), leave=leave), now_s=0.0)
+    counts = [
+        kube.get("deployments", NAMESPACE, name)["spec"]["replicas"]
+        for name in ("chat-decode", "chat-decode-h100")
+    ]
+    assert counts == [4, 2]
+
+
+def test_a_part_of_a_graph_does_not_take_an_earlier_order_for_this_one(kube: Double) -> None:
+    graphs = ("one", "two")
+    kube.put(*(dynamo(NAMESPACE, name, {"prefill": 2, "decode": 4}) for name in graphs))
+    refs = [
+        replace(ref, name=name, group=name) for ref in LAID["dynamo"].refs() for name in graphs
+    ]
+    acting = of(kube, refs)
+    spots = (Spot(Role.DECODE, "one", ()), Spot(Role.DECODE, "one", ()))
+    acting.apply(order(acting, (4, 10), spots=spots), now_s=0.0)
+    back = {"spec": {"services": {"decode": {"replicas": 4}}}}
+    kube.change("dynamographdeployments", NAMESPACE, "one", back)
+    spots = (Spot(Role.PREFILL, "one", ()), *(Spot(Role.DECODE, "two", ()),) * 2)
+    asked = order(acting, (5, 10), action="a2", spots=spots)
+    kube.fault(faults.answer(403), method="PATCH", nth=2)
+    with pytest.raises(RefusedError):
+        acting.apply(asked, now_s=0.0)
+    acting.apply(asked, now_s=0.0)
+    found = [
+        kube.get("dynamographdeployments", NAMESPACE, name)["spec"]["services"][part]["replicas"]
+        for name in graphs
+        for part in ("prefill", "decode")
+    ]
+    assert found == [3, 4, 2, 6]

@@ -636,3 +636,13 @@ def test_only_a_change_that_a_cluster_took_starts_a_cooldown() -> None:
     actions.run(taken.pk, actuator_of=Cluster().of)
     assert ServiceStatus.objects.get(service__slug="a").last_scale_out_at is None
     assert ServiceStatus.objects.get(service__slug="b").last_scale_out_at is not None
+
+
+@pytest.mark.django_db
+def test_an_applied_action_gone_wrong_ends_and_stops_no_other_s24() -> None:
+    hour_ago = database_now() - timedelta(hours=1)
+    for slug, in_step in (("chat", {"bad": 1}), ("code", None)):
+        fields = {"state": "applied", "applied_at": hour_ago, "in_step": in_step}
+        make_action(make_service(slug), **fields)
+    actions.follow(database_now())
+    assert set(Action.objects.values_list("state", flat=True)) == {"failed"}

@@ -18,10 +18,18 @@ from controller.adapters.kube.api import Api, Credentials, Pause
 from controller.core.kube.counts import counted
 from controller.management import watching
 from controller.management.watching import Watcher
-from controller.models import Breaker, ClusterSight, Decision, PoolSample, ServiceStatus
+from controller.models import (
+    Breaker,
+    ClusterSight,
+    Decision,
+    PoolSample,
+    ServiceSight,
+    ServiceStatus,
+)
+from controller.models.clock import database_now
 from controller.services import sights
 from controller.services.sights import Watched, seen_of
-from inventory.models import ClusterAccess, Node, Service
+from inventory.models import ClusterAccess, Node, Service, Workload
 from inventory.services.importing import Upload, Wanted, bring, found_in
 from tests.clusters_of_kubernetes import NAMESPACE, make_kube_service, make_watched
 from tests.factories import make_hardware, make_nodes
@@ -343,3 +351,63 @@ def test_of_two_watchers_one_has_a_cluster_until_it_is_gone(
     finally:
         second.stop()
         other.close()
+
+
+def test_what_a_standby_did_not_have_is_written_anew(
+    stand: Stand, kube: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_kube_service("chat")
+    stand.settled()
+    earlier = ServiceSight.objects.get().body
+    kube.scale("deployments", NAMESPACE, "chat-decode", 6, by="kubectl")
+    kube.settle()
+    stand.until(lambda: len(counted(seen_of(["chat"])["chat"]).instances) == 8)
+
+    def away() -> None:
+        raise OperationalError("terminating connection due to administrator command")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(watching.sights, "watched", away)
+        patch.setattr(watching.connection, "close", lambda: None)
+        stand.watcher.round()
+    ServiceSight.objects.update(body=earlier)
+    stand.until(lambda: len(counted(seen_of(["chat"])["chat"]).instances) == 8)
+
+
+def test_a_sight_of_a_later_time_is_none_and_is_mended_t01(stand: Stand) -> None:
+    make_kube_service("chat")
+    stand.settled()
+    ClusterSight.objects.update(heard_at=database_now() + timedelta(hours=1))
+    decided()
+    assert status().failure.startswith("Cluster k-1 was heard 3,600 s from now")
+    stand.until(lambda: stand.seen().heard_at <= database_now())  # type: ignore[union-attr]
+    decided()
+    assert status().failure == ""
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"kind": "job"}, {"role": "router"}, {"selector": ["app"]}], ids=str
+)
+def test_a_row_gone_wrong_holds_its_service_alone_s24(stand: Stand, wrong: dict[str, Any]) -> None:
+    make_kube_service("chat")
+    make_kube_service("code")
+    Workload.objects.filter(service__slug="code", name="code-decode").update(**wrong)
+    stand.settled()
+    decided()
+    assert status("chat").failure == ""
+    assert status("code").failure.startswith("It was not seen in cluster k-1 yet")
+
+
+def test_counts_that_no_row_holds_stop_their_service_alone_k19(stand: Stand, kube: Double) -> None:
+    make_kube_service("chat")
+    service = make_kube_service("code")
+    for number in range(2):
+        name = f"huge-{number}"
+        Workload.objects.create(service=service, role="decode", namespace=NAMESPACE, name=name)
+        huge = deployment(NAMESPACE, name, 2)
+        huge["spec"]["replicas"] = 2_000_000_000
+        kube.put(huge, checked=False)
+    stand.settled()
+    decided()
+    assert status("chat").failure == ""
+    assert "decode workloads ask for 4,000,000,002 instances" in status("code").failure

@@ -8,6 +8,7 @@ itself tells what became of an action whose answer was lost.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,10 +25,12 @@ from controller.core.kube.values import (
     EPOCH,
     WANT,
     BadObjectError,
+    PodState,
     WorkloadRef,
     WorkloadSeen,
     annotation_of,
 )
+from controller.core.kube.victims import instance_of
 from controller.core.kube.writes import Between, next_count
 from controller.core.ports import (
     EFFECT_WITHIN_S,
@@ -150,11 +153,30 @@ class _Order:
                 else seen.replicas
                 for _, seen in held
             ]
-        leave = {
-            at: sum(_is_of(name, ref) for name in self._order.leave)
-            for at, (ref, _) in enumerate(held)
-        }
-        return finals(held, self._order, leave)
+        return finals(held, self._order, self._leaving(held))
+
+    def _leaving(self, held: Sequence[Held]) -> dict[int, int]:
+        """Return how many of those that are to go each workload has, where that is a choice.
+
+        A name does not tell: ``decode-h100-1`` may be of ``decode`` or of ``decode-h100``.
+        """
+        present, several = desired(held), Counter(ref.role for ref, _ in held)
+        found: dict[int, int] = {}
+        for at, (ref, seen) in enumerate(held):
+            shrinks = self._order.want.of(ref.role) < present.of(ref.role)
+            if self._order.leave and shrinks and several[ref.role] > 1:
+                found[at] = len(self._instances(ref, seen).intersection(self._order.leave))
+        return found
+
+    def _instances(self, ref: WorkloadRef, seen: WorkloadSeen) -> set[str]:
+        try:
+            items = pods.listed(self._api, ref, seen.selector, until=self._until)
+        except BadObjectError as fault:
+            raise RefusedError(str(fault)) from None
+        except errors.KubeError as fault:
+            raise self._told(fault) from None
+        there = pods.seen(ref, items, self._now_s)
+        return {instance_of(pod) for pod in there if pod.state is not PodState.DRAINING}
 
     def _following(
         self, held: Sequence[Held], goal: Sequence[int]
@@ -285,8 +307,11 @@ class _Order:
             EPOCH: str(self._order.epoch),
             ACTION: self._order.action + (UNDONE if undo else ""),
         }
-        for at in counts:
-            ref, seen = held[at]
+        # An object of several parts is said of each of them to whom the action belongs.
+        objects = {_object_of(held[at][0]) for at in counts}
+        for at, (ref, seen) in enumerate(held):
+            if _object_of(ref) not in objects:
+                continue
             before = seen.before if _ours(seen, self._order.action) else seen.replicas
             told[annotation_of(WANT, ref)] = str(goal[at])
             told[annotation_of(BEFORE, ref)] = str(before)
@@ -365,10 +390,6 @@ def _is_between(seen: WorkloadSeen) -> bool:
     ends = [seen.before, seen.want]
     known = [end for end in ends if end is not None]
     return not known or min(known) <= seen.replicas <= max(known)
-
-
-def _is_of(instance: str, ref: WorkloadRef) -> bool:
-    return instance.startswith(f"{ref.name}-")
 
 
 def _towards(now: int, goal: int, most: int) -> int:

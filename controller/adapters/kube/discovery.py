@@ -110,15 +110,14 @@ class KubeDiscovery:
             for ref in look.refs:
                 for item in look.items(ref):
                     if gates.taken_by(item) == action and not gates.is_ending(item):
-                        look.open(ref, item, stamped=True)
+                        look.open(ref, item, taken_by=action)
 
     def let_in(self, service: str, names: Sequence[str], *, now_s: float) -> None:
         """Register instances that nobody took out."""
         with self._looking(service, now_s) as look:
             for one in look.instances(look.gated):
                 for item in one.bearers if one.name in names else ():
-                    if not gates.taken_by(item):
-                        look.open(one.ref, item, stamped=False)
+                    look.open(one.ref, item, taken_by="")
 
     def serving(self, service: str, *, now_s: float) -> Sequence[Presence]:
         """Return the instances of a service, whether gated or not."""
@@ -257,13 +256,18 @@ class _Look:
 
         self._changed(ref, item, change)
 
-    def open(self, ref: WorkloadRef, item: Item, *, stamped: bool) -> None:
-        """Open whatever gate of ours a pod has, then forget who closed it."""
+    def open(self, ref: WorkloadRef, item: Item, *, taken_by: str) -> None:
+        """Open whatever gate of ours a pod has, then forget who closed it.
+
+        One that somebody else took out stays out, also if that was only just now.
+        """
 
         def change(pod: Item) -> None:
+            if gates.taken_by(pod) != taken_by:
+                return
             if ref.gate is Gate.READINESS or gates.has_condition(pod):
                 pod = self._condition(ref, pod, registered=True)
-            meta: Item = {"annotations": dict(gates.UNSTAMPED)} if stamped else {}
+            meta: Item = {"annotations": dict(gates.UNSTAMPED)} if taken_by else {}
             if ref.gate is Gate.LABEL or gates.is_labelled_out(pod):
                 meta["labels"] = gates.labels(serving=True)
             if meta:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from controller.core.kube.kinds import Gate
+from controller.core.kube.parsing import MOST
 from controller.core.kube.token import token_of
 from controller.core.kube.values import PodState, WorkloadSeen
 from controller.core.types import ROLES, Bar, InstanceRef, Role, RoleState, ServiceState
@@ -52,6 +53,8 @@ def counted(seen: ServiceSeen) -> Counted:
     wished: Counter[Role] = Counter()
     for ref, found, _ in read:
         wished[ref.role] += found.replicas
+    if too_many := tuple(_too_many(wished)):
+        return Counted(None, instances, None, too_many)
     has = Counter((one.role, one.state) for one in instances)
     prefill, decode = (_role_state(role, wished[role], has) for role in ROLES)
     token = token_of((ref, found) for ref, found, _ in read)
@@ -89,6 +92,13 @@ def _problems(seen: ServiceSeen) -> Iterator[str]:
             f"{shared[0]}{more} to several of its workloads by their labels; "
             "give each workload labels of its own."
         )
+
+
+def _too_many(wished: Counter[Role]) -> Iterator[str]:
+    """Yield the roles whose workloads ask together for more than any count may be (K19)."""
+    for role in ROLES:
+        if wished[role] > MOST:
+            yield f"Its {role.value} workloads ask for {wished[role]:,} instances together."
 
 
 def _instances(

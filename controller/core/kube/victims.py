@@ -109,7 +109,7 @@ def _by_cost(
         key=lambda one: (
             bool(one.pods[0].node),
             _is_ready(ref, one),
-            one.name not in marked,
+            MARK if one.name in marked else _cost(one),
             -one.created_s,
             one.name,
         ),
@@ -130,6 +130,11 @@ def _by_cost(
         ),
         said=(said,) if stay else (),
     )
+
+
+def _cost(one: _One) -> int:
+    """Return what somebody else set; our mark of an earlier plan is taken off."""
+    return 0 if one.pods[0].cost == MARK else one.pods[0].cost
 
 
 def _is_ready(ref: WorkloadRef, one: _One) -> bool:

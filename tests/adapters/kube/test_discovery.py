@@ -321,3 +321,22 @@ def test_kubernetes_itself_takes_a_pod_out_whose_readiness_gate_is_closed(
     kubelet(kube, "d-0")
     (one,) = of.serving("chat", now_s=NOW_S)
     assert (one.is_up, one.is_in, one.role) == (True, False, Role.DECODE)
+
+
+def test_who_was_taken_out_meanwhile_is_not_let_in(
+    kube: Double, look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(kube, LABEL)
+    kube.change("pods", NAMESPACE, "d-0", {"metadata": {"labels": {SERVING: "false"}}})
+    merge, taken = Api.merge, []
+
+    def late(api: Api, *asked: Any, **more: Any) -> dict[str, Any]:
+        if not taken:
+            taken.append(True)
+            note = {"metadata": {"annotations": {WITHDRAWN_BY: "a1"}}}
+            kube.change("pods", NAMESPACE, "d-0", note)
+        return merge(api, *asked, **more)
+
+    monkeypatch.setattr(Api, "merge", late)
+    look(LABEL).let_in("chat", ["d-0"], now_s=NOW_S)
+    assert kube.get("pods", NAMESPACE, "d-0")["metadata"]["labels"][SERVING] == "false"

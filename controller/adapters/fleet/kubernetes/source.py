@@ -90,7 +90,7 @@ class KubernetesSource:
         if standing is None or standing.heard_s is None:
             return _never(spec.cluster, standing)
         age_s = now_s - standing.heard_s
-        if age_s > self._kept.max_age_s:
+        if abs(age_s) > self._kept.max_age_s:
             return _silent(spec.cluster, standing, age_s)
         unseen = f"It was not seen in cluster {spec.cluster} yet."
         return "" if seen is not None and seen.workloads else unseen
@@ -115,6 +115,11 @@ def _never(cluster: str, standing: ClusterStanding | None) -> str:
 
 
 def _silent(cluster: str, standing: ClusterStanding, age_s: float) -> str:
+    if age_s < 0:
+        return (
+            f"Cluster {cluster} was heard {seconds(-age_s)} from now, by the clock of the rows: "
+            "it was put back. Let the watcher (manage.py watch) run."
+        )
     said = f"Nothing was heard of cluster {cluster} for {seconds(age_s)}."
     return " ".join((said, *standing.told[:1]))
 
