@@ -69,7 +69,7 @@ def of_service(service: Service, seen: Seen) -> Expressed | None:
 def _workload(
     ref: WorkloadRef, seen: WorkloadSeen, groups: Mapping[str, tuple[Wanted | None, bool, str]]
 ) -> Iterator[Told]:
-    wanted, is_wanted, _ = groups.get(ref.group, (None, True, ""))
+    wanted, is_wanted, _ = affinity.of_group(groups, ref.group) or (None, True, "")
     if is_wanted:
         is_kept = wanted is not None and affinity.is_kept(seen, wanted)
         yield Told(affinity.sentence(ref, seen, wanted), is_warning=not is_kept)

@@ -70,6 +70,13 @@ def test_pods_that_are_outside_of_their_domain_are_counted(vera: Client, service
     assert f"add the node selector {LEAF}=leaf-01 to its template" in page
 
 
+def test_a_workload_that_names_no_group_is_in_the_only_one(vera: Client, service: Service) -> None:
+    grouped(service, "h800-000", "h800-001")
+    bare = ref(WorkloadKind.DEPLOYMENT, gate=Gate.LABEL, group="")
+    see(service, (bare, WorkloadSeen("u", "1", 2)))
+    assert f"add the node selector {LEAF}=leaf-01 to its template" in reading(vera, TAB)
+
+
 def test_a_template_that_keeps_them_is_told(vera: Client, service: Service) -> None:
     grouped(service, "h800-000", "h800-001")
     kept = WorkloadSeen("u", "1", 2, domains={LEAF: ("leaf-01",)})

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from controller.adapters.kube import pods
 from controller.core.kube import errors, parsing
 from controller.core.kube.access import Res
-from controller.core.kube.affinity import template_patch
+from controller.core.kube.affinity import of_group, template_patch
 from controller.core.kube.finals import desired, finals
 from controller.core.kube.kinds import DYNAMO_ADAPTERS, Victims, WorkloadKind, adapter_of
 from controller.core.kube.token import token_of
@@ -281,7 +281,7 @@ class _Order:
 
     def _template(self, ref: WorkloadRef, seen: WorkloadSeen) -> dict[str, Any]:
         """Return what keeps new pods in the domain of their group, while there are none yet."""
-        patch = template_patch(ref, seen, self._order.homes.get(ref.group))
+        patch = template_patch(ref, seen, of_group(self._order.homes, ref.group))
         return {} if patch is None else dict(patch["spec"])
 
     def _mark_victims(self, held: Sequence[Held], counts: Mapping[int, int]) -> None:

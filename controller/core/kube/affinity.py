@@ -8,13 +8,14 @@ pod there is: so it is written only into a workload that has none.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from controller.core.kube.values import WorkloadRef, WorkloadSeen
 
+T = TypeVar("T")
 LEVELS: Final = ("s1", "s2")
 """The levels that labels name, in the order of a cluster's label keys."""
 
@@ -47,6 +48,17 @@ def wanted_of(
     if len(values) != 1 or "" in values:
         return None
     return Wanted(key, values.pop(), domain)
+
+
+def of_group(found: Mapping[str, T], group: str) -> T | None:
+    """Return what is known of a workload's group.
+
+    Pods of a workload that names no group are all in one: where several are known it is not told
+    in which.
+    """
+    if not group and len(found) == 1:
+        return next(iter(found.values()))
+    return found.get(group)
 
 
 def is_kept(seen: WorkloadSeen, wanted: Wanted) -> bool:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from controller.core.kube.affinity import Wanted, sentence, template_patch, wanted_of
+from controller.core.kube.affinity import Wanted, of_group, sentence, template_patch, wanted_of
 from controller.core.kube.kinds import WorkloadKind
 from controller.core.kube.values import WorkloadSeen
 from tests.core.kube.objects import ref
@@ -78,3 +78,19 @@ def test_where_new_pods_may_go_is_said(
     kind: str, there: WorkloadSeen, wanted: Wanted | None, said: str
 ) -> None:
     assert said in sentence(ref(WorkloadKind(kind)), there, wanted)
+
+
+@pytest.mark.parametrize(
+    ("found", "group", "label"),
+    [
+        ({"a": 1, "b": 2}, "b", 2),
+        ({"a": 1}, "", 1),
+        ({"a": 1, "b": 2}, "", None),
+        ({"a": 1}, "b", None),
+        ({}, "", None),
+    ],
+)
+def test_a_workload_without_a_group_is_in_the_only_one(
+    found: dict[str, int], group: str, label: int | None
+) -> None:
+    assert of_group(found, group) == label
