@@ -48,6 +48,7 @@ from inventory.services.settling import settle
 log = structlog.get_logger(__name__)
 
 HEAVY_NICENESS: Final = 10
+SLOW_S: Final = 5.0
 SWEPT_WITHIN_S: Final = 120.0
 CARRY_S: Final = 10.0
 """Nothing more of a kind is begun after that, so that each kind has its turn within a sweep."""
@@ -231,10 +232,13 @@ def register() -> str:
 
 
 def _register(service: Service, dead: set[UUID]) -> None:
+    begun = time.monotonic()
     try:
         registering.register(service, wiring.discovery_of)
     except UnreachableError as fault:
         log.warning("not registered", service=service.slug, fault=str(fault))
+        dead.add(service.cluster_id)
+    if time.monotonic() - begun > SLOW_S:  # the others have as little time as this one had much
         dead.add(service.cluster_id)
 
 

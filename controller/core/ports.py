@@ -107,7 +107,7 @@ class ScaleOrder:
     Nodes are named as their cluster names them. ``between`` holds between two writes, where both
     roles are not written at once. With ``undo`` what was written of it is taken back. ``homes``
     are the labels of nodes that keep new instances of a group in its domain. ``may_go_on`` is
-    asked before each write but the first: a freeze may have come since (S16).
+    asked before each write: a freeze may have come since it was claimed (S16).
     """
 
     action: str

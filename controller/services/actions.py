@@ -54,7 +54,7 @@ from controller.services import (
 )
 from controller.services.homes import homes_of
 from controller.services.rows import basis_of, order_of, steered
-from inventory.models import Service
+from inventory.models import Service, Workload
 from inventory.services import bindings
 
 log = structlog.get_logger(__name__)
@@ -393,7 +393,7 @@ def _nothing_sent(action: Action, actuator: Actuator, fault: ActuatorError) -> A
 
 def _cut_short(action: Action, actuator: Actuator, text: str) -> ActionState:
     """End an action that the cluster said no to, unless a part of it was taken before (K07)."""
-    found = _part_taken(action, actuator, text) if _is_pair(action) else None
+    found = _part_taken(action, actuator, text) if _has_parts(action) else None
     return end(action, ActionState.FAILED, text) if found is None else found
 
 
@@ -426,8 +426,10 @@ def _arrived(action: Action, seen: ScaleView) -> Arrived:
     )
 
 
-def _is_pair(action: Action) -> bool:
-    return action.to_prefill != action.from_prefill and action.to_decode != action.from_decode
+def _has_parts(action: Action) -> bool:
+    """Return whether it takes several writes: both roles, or one role over several objects."""
+    both = action.to_prefill != action.from_prefill and action.to_decode != action.from_decode
+    return both or Workload.objects.filter(service=action.service_id).count() > len(Role)
 
 
 def _read_back(action: Action, actuator: Actuator) -> ActionState:

@@ -104,7 +104,6 @@ class _Order:
         self._api = known.api
         self._known = known
         self._until = until
-        self._asked = False
         self._sent = False
 
     def carry_out(self) -> None:
@@ -190,7 +189,11 @@ class _Order:
         )
         present = desired(held)
         rules = self._order.between or Between(ANY, 0, (present, wanted))
-        step = next_count(present, wanted, rules)
+        try:
+            step = next_count(present, wanted, rules)
+        except ValueError:
+            said = f"no order of writes keeps it within {rules.most_gpus} GPUs."
+            raise RefusedError(said) from None
         first, together = late[0], [late[0]]
         if step is not None:
             role, count = step
@@ -262,6 +265,11 @@ class _Order:
                 )
         return fresh
 
+    def _ask(self) -> None:
+        """Look once more whether it may be sent: much may have come since the last look (S16)."""
+        if not self._order.may_go_on():
+            raise NotSentError("it may not go on any more.")
+
     def _merge(
         self,
         res: Res,
@@ -270,9 +278,7 @@ class _Order:
         body: dict[str, Any],
         subresource: str = "",
     ) -> dict[str, Any]:
-        if self._asked and not self._order.may_go_on():
-            raise NotSentError("it may not go on any more.")
-        self._asked = True
+        self._ask()
         answer = self._api.merge(
             res, namespace, name, body, until=self._until, subresource=subresource
         )
@@ -292,6 +298,7 @@ class _Order:
                 continue
             try:
                 items = pods.listed(self._api, ref, seen.selector, until=self._until)
+                self._ask()
                 there = pods.seen(ref, items, self._now_s)
                 pods.mark_victims(
                     self._api, ref, there, count, self._order.leave, until=self._until

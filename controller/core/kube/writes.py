@@ -33,7 +33,7 @@ def next_count(now: Instances, target: Instances, rules: Between) -> tuple[Role,
     Both counts lie between ``now`` and ``target`` at all times, so floors and ceilings that hold
     at both ends hold in between (S1, S2). GPUs never exceed the most there may be, or what is held
     anyway. Of two roles the one that keeps the pair nearer to its ratio goes first, and no farther
-    than the wide band lets it: then they take turns.
+    than the wide band lets it: then they take turns. Raises ``ValueError`` where GPUs forbid both.
     """
     open_roles = [role for role in ROLES if now.of(role) != target.of(role)]
     if not open_roles:
@@ -41,6 +41,8 @@ def next_count(now: Instances, target: Instances, rules: Between) -> tuple[Role,
     if len(open_roles) == 1:
         return open_roles[0], target.of(open_roles[0])
     found = [step for role in open_roles if (step := _farthest(role, now, target, rules))]
+    if not found:
+        raise ValueError(f"neither role can be written within {rules.most_gpus} GPUs")
     whole = [step for step in found if step[1] == target.of(step[0])]
     return min(whole or found, key=lambda step: _distance(_at(now, *step), rules))
 
