@@ -72,10 +72,11 @@ class Stage:
 
 @dataclass
 class Meanwhile:
-    """An actuator while which something happens: after a read, or before the second write."""
+    """An actuator while which something happens: after a read, before a first or later write."""
 
     acting: Actuator
     after_read: Callable[[], object] = bool
+    before: Callable[[], object] = bool
     between: Callable[[], object] = bool
 
     def read(self, service: str, *, now_s: float) -> ScaleView:
@@ -84,8 +85,10 @@ class Meanwhile:
         return seen
 
     def apply(self, order: ScaleOrder, *, now_s: float) -> None:
+        comes = iter([self.before])
+
         def asked() -> bool:
-            self.between()
+            next(comes, self.between)()
             return order.may_go_on()
 
         self.acting.apply(replace(order, may_go_on=asked), now_s=now_s)
@@ -182,6 +185,16 @@ def test_a_freeze_that_ends_in_time_lets_it_go_on(half: Stage) -> None:
     frozen.ended_at = database_now()
     frozen.save()
     assert half.resolve() == ActionState.APPLIED
+
+
+@pytest.mark.parametrize("stop", [freeze, observe])
+def test_what_is_stopped_after_the_last_look_at_the_cluster_sends_nothing_s16_s17(
+    service: Service, kube: Double, act: Act, stop: Callable[[], None]
+) -> None:
+    stage = Stage(service, kube, act)
+    assert stage.run(Meanwhile(stage.acting, before=stop)) == ActionState.RECORDED
+    assert stage.run() == ActionState.CANCELLED
+    assert not kube.asked("PATCH")
 
 
 @pytest.mark.parametrize("stop", [freeze, observe])
