@@ -24,8 +24,9 @@ def arrived(
     ``version`` is what it was decided on. What carries the action and holds counts that it never
     asked for was changed by somebody else since.
     """
-    if not view.carries(action):
-        return Arrived.NOTHING if view.resource_version == version else Arrived.ELSE
+    if action in view.overwritten or not view.carries(action):
+        untouched = view.resource_version == version and action not in view.overwritten
+        return Arrived.NOTHING if untouched else Arrived.ELSE
     if action in view.undone and action not in view.actions:
         return Arrived.UNDONE if view.desired == before else Arrived.ELSE
     if view.desired == to:

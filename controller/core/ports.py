@@ -130,7 +130,8 @@ class ScaleView:
     """What the cluster holds for one service.
 
     ``actions`` are those that wrote what its objects hold, ``undone`` those that took it back;
-    where it is one object, the last action is the only one.
+    where it is one object, the last action is the only one. ``overwritten`` are those of which
+    somebody else changed a count since, to whatever (S25).
     """
 
     desired: Instances
@@ -140,6 +141,7 @@ class ScaleView:
     last_epoch: int
     actions: frozenset[str] = frozenset()
     undone: frozenset[str] = frozenset()
+    overwritten: frozenset[str] = frozenset()
 
     def carries(self, action: str) -> bool:
         """Return whether something of an action arrived."""

@@ -24,6 +24,7 @@ from controller.models import (
     Rearrangement,
 )
 from controller.selectors import outside
+from controller.selectors.clusters import Connected, read_clusters
 from controller.selectors.services import DecisionLine, Latency, ServiceRow
 from controller.selectors.strip import FleetMode, StripState
 from controller.selectors.suggestions import Card
@@ -62,7 +63,7 @@ class Silent:
     services: int
 
 
-Other = Moves | Override | Proposal | OutsideChange | Silent
+Other = Moves | Override | Proposal | OutsideChange | Silent | Connected
 """What is told beside the services and their suggestions."""
 
 # Ranks of the sources, worst first.
@@ -147,8 +148,8 @@ def attention(
 ) -> Attention:
     """Judge what needs a person; pure, so every source has its own test.
 
-    ``others`` are moves that wait or failed, overrides that end soon, broken glass, and
-    changes from outside.
+    ``others`` are moves that wait or failed, overrides that end soon, broken glass, changes from
+    outside, and clusters and endpoints that don't answer.
     """
     rows = tuple(rows)
     found = [*_loop(strip), *_tampering(strip), *map(_other, others), *_stops(strip)]
@@ -236,6 +237,8 @@ def _other(row: Other) -> Item:  # noqa: PLR0911 - one for each kind
             return _outside(row)
         case Silent():
             return _silent(row)
+        case Connected():
+            return _dark(row)
         case Moves():
             return _moves(row.row, may_decide=row.may_decide)
 
@@ -275,6 +278,21 @@ def read_silent(now: datetime) -> list[Silent]:
         Silent(row, row.readers)
         for row in counted.select_related("endpoint").order_by("endpoint__slug")
     ]
+
+
+def _dark(row: Connected) -> Item:
+    """Return that a cluster does not answer: what runs there is not known and counts as it was."""
+    why = f" {row.told[0]}" if row.told else ""
+    end = " Nothing is decided for its services." if row.tone == "crit" else ""
+    address = reverse("cluster", args=[row.cluster.slug])
+    sentence = f"{row.word}.{why}{end}"
+    since = row.sight.since if row.sight and not row.is_stale else row.heard_at
+    return Item(_BLIND, row.tone, f"Cluster {row.cluster.slug}", sentence, since, address, "Open")
+
+
+def read_dark(now: datetime) -> list[Connected]:
+    """Return the clusters that are watched and don't answer as they should; one query."""
+    return [each for each in read_clusters(now) if each.is_down]
 
 
 def _ending(row: Override) -> Item:

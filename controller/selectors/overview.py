@@ -20,6 +20,7 @@ from controller.selectors.attention import (
     Other,
     attention,
     read_broken_glass,
+    read_dark,
     read_latest_actions,
     read_moves,
     read_silent,
@@ -83,7 +84,7 @@ class State:
 def read_state(
     strip: StripState, now: datetime, decides: Callable[[Rearrangement], bool] = lambda _row: True
 ) -> State:
-    """Return what needs attention and every service, worst first; eleven queries for any fleet.
+    """Return what needs attention and every service, worst first; twelve queries for any fleet.
 
     ``decides`` is whether the reader may answer moves that wait.
     """
@@ -96,6 +97,7 @@ def read_state(
         *(Moves(row, decides(row)) for row in read_moves(now)),
         *outside.read_open(now),
         *read_silent(now),
+        *read_dark(now),
         *ending,
     ]
     found = attention(services.rows, actions, suggestions, strip, others)

@@ -90,6 +90,7 @@ def connect(  # noqa: PLR0913 - what a person says of one cluster
             said = f"{cluster.slug} is connected already: edit it there, or choose another name."
             raise ConflictError(said)
         values = _ready(draft, row)
+        _only_once(cluster, values.get("server", ""))
         before = _told(row) if row else {}
         if row is None:
             row = ClusterAccess.objects.create(cluster=cluster, **values)
@@ -104,6 +105,15 @@ def connect(  # noqa: PLR0913 - what a person says of one cluster
         verb = "changed the access to a cluster" if before else "connected a cluster"
         _record(user, verb, row, (before, after), reason)
     return cluster
+
+
+def _only_once(cluster: Cluster, server: str) -> None:
+    """Refuse one API server under two names: services of both would change the same objects."""
+    others = ClusterAccess.objects.filter(server=server).exclude(cluster=cluster)
+    twin = others.select_related("cluster").first() if server else None
+    if twin is not None:
+        said = f"{server} is connected already, as {twin.cluster.slug}: edit it there."
+        raise InvalidError("slug", said)
 
 
 def watch(slug: str, *, watching: bool, user: Person, reason: str) -> bool:

@@ -40,3 +40,10 @@ def test_arrived(  # noqa: PLR0913, PLR0917 - the columns of a table
     view = ScaleView(pair, pair, version, last, 1, frozenset(actions), frozenset(undone))
     found = arrived(view, MINE, before=Instances(2, 4), to=Instances(3, 6), version="v1")
     assert found is expected
+
+
+def test_what_somebody_else_changed_since_is_neither_a_part_nor_nothing_s25() -> None:
+    pair, mine = Instances(2, 4), frozenset({MINE})
+    view = ScaleView(pair, pair, "v1", MINE, 1, mine, overwritten=mine)
+    found = arrived(view, MINE, before=pair, to=Instances(3, 6), version="v1")
+    assert found is Arrived.ELSE

@@ -248,10 +248,18 @@ def test_half_done_it_waits_where_it_may_not_be_read_for_a_while(half: Stage) ->
     assert half.resolve() == ActionState.APPLIED
 
 
-def test_somebody_who_changes_the_written_half_is_left_alone_s25(half: Stage) -> None:
-    half.kube.scale("deployments", NAMESPACE, "chat-prefill", 8, by="kubectl")
+@pytest.mark.parametrize(
+    "count",
+    [
+        pytest.param(8, id="8: beyond 2 to 3"),
+        pytest.param(2, id="2: as it was before"),
+        pytest.param(1, id="1: below 2 to 3"),
+    ],
+)
+def test_somebody_who_changes_the_written_half_is_left_alone_s25(half: Stage, count: int) -> None:
+    half.kube.scale("deployments", NAMESPACE, "chat-prefill", count, by="kubectl")
     assert half.resolve() == ActionState.FAILED
-    assert half.counts == (8, 4)
+    assert half.counts == (count, 4)
     assert "Changed outside" in half.row.error
 
 

@@ -12,8 +12,10 @@ from django.utils import timezone
 
 from controller.core.readings.detection import detect
 from controller.models import AuditEvent, ClusterSight
+from controller.models.clock import database_now
 from controller.services import detecting
 from inventory.models import Cluster, ClusterAccess, ImportRun, Node, Service, Workload
+from tests.clusters_of_kubernetes import make_kube_service
 from tests.factories import (
     make_access,
     make_decision,
@@ -497,3 +499,26 @@ def test_a_cluster_is_left_alone_and_forgotten_with_a_reason(admin: Client) -> N
 
     assert admin.get("/clusters/k8s-1/").status_code == 404
     assert Cluster.objects.get().kind == "record"
+
+
+@pytest.mark.parametrize(
+    ("state", "ago_s", "said"),
+    [
+        pytest.param("failed", 90, "does not answer. It hangs. Nothing is decided for", id="dead"),
+        pytest.param("partial", 5, "answers in part. It hangs.", id="in part"),
+        pytest.param("ok", 90, "not looked at for a while. Nobody watches it", id="no watcher"),
+        pytest.param("ok", 5, "", id="well"),
+    ],
+)
+def test_a_cluster_that_does_not_answer_needs_attention(
+    viewer: Client, state: str, ago_s: int, said: str
+) -> None:
+    make_kube_service("chat")
+    now = database_now()
+    at = now - timedelta(seconds=ago_s)
+    ClusterSight.objects.create(
+        cluster=Cluster.objects.get(), state=state, since=at, heard_at=at, told=["It hangs."]
+    )
+    page = viewer.get("/").text
+    assert ("Cluster k-1" in page) == bool(said)
+    assert said in page

@@ -199,8 +199,8 @@ def test_the_overview_costs_the_same_for_any_fleet(
         factories.make_outside(service)
     signed_in.get("/")
     # session, person, preferences, 6 for the strip, 5 for the rows, actions, suggestions,
-    # changes from outside, silent endpoints, pools, decisions
-    with django_assert_num_queries(24):
+    # changes from outside, silent endpoints, dark clusters, pools, decisions
+    with django_assert_num_queries(25):
         assert signed_in.get("/").status_code == 200
 
 

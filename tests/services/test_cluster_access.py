@@ -67,6 +67,16 @@ def test_an_unknown_cluster_is_made_and_its_secrets_are_nowhere_to_be_read() -> 
     assert (event.object_type, event.reason) == ("cluster", "new")
 
 
+def test_one_api_server_has_one_name() -> None:
+    ada = person("ada", "Admin")
+    connect("eu-1-a", user=ada)
+    with pytest.raises(InvalidError, match="connected already, as eu-1-a") as fault:
+        connect("eu-2", user=ada)
+    assert fault.value.field == "slug"
+    assert not Cluster.objects.filter(slug="eu-2").exists()
+    connect("eu-1-a", user=ada)
+
+
 def test_a_new_token_takes_the_place_of_the_old_one_and_the_audit_says_so() -> None:
     ada = person("ada", "Admin")
     connect(user=ada)

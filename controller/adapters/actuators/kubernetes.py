@@ -23,6 +23,7 @@ from controller.core.kube.values import (
     ACTION,
     BEFORE,
     EPOCH,
+    MANAGER,
     WANT,
     BadObjectError,
     PodState,
@@ -141,7 +142,7 @@ class _Order:
         if token_of(before) != self._order.resource_version:
             raise ConflictError(f"it holds {desired(held)}, or was made anew.")
         for (ref, seen), own in zip(held, mine, strict=True):
-            if own and not _is_between(seen):
+            if own and (not _is_between(seen) or _is_overwritten(ref, seen)):
                 raise ConflictError(f"{ref.words} holds {seen.replicas} by now.")
 
     def _goal(self, held: Sequence[Held]) -> list[int]:
@@ -393,6 +394,17 @@ def _ours(seen: WorkloadSeen, action: str) -> bool:
     return seen.action in (action, action + UNDONE)
 
 
+def _is_overwritten(ref: WorkloadRef, seen: WorkloadSeen) -> bool:
+    """Return whether somebody else set the count after the action that the object bears (S25).
+
+    Nothing is said of objects that don't tell who set it, nor of those whose annotations are
+    written before their count.
+    """
+    is_done = seen.want is None or seen.replicas == seen.want
+    in_two = ref.kind is WorkloadKind.SCALE
+    return not in_two and not is_done and seen.by not in {"", MANAGER}
+
+
 def _is_between(seen: WorkloadSeen) -> bool:
     ends = [seen.before, seen.want]
     known = [end for end in ends if end is not None]
@@ -421,4 +433,9 @@ def _view(held: Sequence[Held]) -> ScaleView:
             seen.action for _, seen in held if seen.action and not seen.action.endswith(UNDONE)
         ),
         undone=undone,
+        overwritten=frozenset(
+            seen.action.removesuffix(UNDONE)
+            for ref, seen in held
+            if seen.action and _is_overwritten(ref, seen)
+        ),
     )
