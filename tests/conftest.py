@@ -17,8 +17,9 @@ from django.test import TransactionTestCase
 from hypothesis import settings as examples
 from pytest_django import DjangoDbBlocker
 
+from controller import wiring
 from controller.selectors.strip import StripState, read_strip
-from controller.services import database_roles
+from controller.services import database_roles, queueing
 from heteroscale_site.connections import APPLICATION_USER
 from tests.kube.stand import kube
 from tests.leftovers import Leftovers
@@ -98,6 +99,16 @@ def broker() -> Iterator[None]:
     connection.flushdb()
     yield
     connection.flushdb()
+
+
+@pytest.fixture(autouse=True)
+def nothing_known_of_other_tests() -> Iterator[None]:
+    """Forget that the broker failed, and close what a test opened to API servers."""
+    queueing.LINE.forget()
+    yield
+    while wiring._OPENED:
+        _, (_, api) = wiring._OPENED.popitem()
+        api.close()
 
 
 @pytest.fixture

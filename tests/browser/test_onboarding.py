@@ -200,9 +200,6 @@ def watching_clusters(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watcher]:
         yield watcher
     finally:
         watcher.stop()
-        while wiring._OPENED:
-            _, (_, api) = wiring._OPENED.popitem()
-            api.close()
 
 
 def seen(watcher: Watcher, holds: Callable[[], bool]) -> None:

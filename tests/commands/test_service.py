@@ -117,7 +117,7 @@ def _cluster_with_nodes() -> str:
             "--prefill: 'x' is not among the workloads there",
             2,
         ),
-        (("add", "c", "--cluster", "eu", *PAIR), "--prefill-hardware: There is no hardware", 2),
+        (("add", "c", "--cluster", "eu", *PAIR), "--prefill-hardware: None is known", 2),
         (("would", "none"), "NAME: There is no service 'none'", 2),
         (("mode", "none", "approve", "--reason", "x"), "There is no service none.", 1),
     ],

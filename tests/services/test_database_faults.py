@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from django.db import InternalError, OperationalError, connection
+from django.db import InternalError, OperationalError, connection, connections
 from django.test import Client
 from django.utils import timezone
 
@@ -103,18 +103,20 @@ def test_an_action_that_loses_the_database_while_it_is_sent_is_read_back_and_sen
 @pytest.fixture
 def answer_lost() -> Iterator[Callable[[], None]]:
     """Let the next COMMIT be carried out and its answer be lost, when called."""
-    commit = connection._commit
+    line = connections["default"]
+    commit = line._commit
 
     def lose() -> None:
         def lost() -> None:
-            connection._commit = commit
+            del line._commit
             commit()
             raise OperationalError("server closed the connection unexpectedly")
 
-        connection._commit = lost
+        line._commit = lost
 
     yield lose
-    connection._commit = commit
+    # What is set here stands before the class's own, which others may replace.
+    vars(line).pop("_commit", None)
     connection.close()
 
 
